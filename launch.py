@@ -1,0 +1,85 @@
+"""The one launcher: `python launch.py --config dreamfusion.yaml prompt="a red chair" seed=1`."""
+
+import argparse
+import errno
+import logging
+import os
+import sys
+from pathlib import Path
+
+os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+
+USER_ERRNOS = {errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EEXIST,
+               errno.EISDIR, errno.ENAMETOOLONG}
+
+
+def arguments(argv: list[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="launch.py", description="Runs a recipe: every stage, then evaluation and export.")
+    parser.add_argument("--config", required=True, metavar="NAME", help="a recipe: a bare name in configs/, or a path")
+    what = parser.add_mutually_exclusive_group()
+    what.add_argument("--check", action="store_true", help="parse and build, say what would run, and stop")
+    what.add_argument("--resume", action="store_true", help="go on where this run stopped, exactly")
+    what.add_argument("--test", action="store_true", help="evaluate a finished run again")
+    what.add_argument("--export", action="store_true", help="export a finished run again")
+    parser.add_argument("--stage", metavar="S", help="only this stage")
+    parser.add_argument("overrides", nargs="*", metavar="key=value", help="keys that replace the recipe's")
+    return parser.parse_args(argv)
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Returns the exit code: 0 done, 1 failed, 2 a mistake that the user can mend, 130 interrupted and saved."""
+    given = arguments(argv)
+    logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
+    for noisy in ("httpx", "lightning_fabric", "numba", "matplotlib"):
+        logging.getLogger(noisy).setLevel(logging.WARNING)
+    from threestudio_like.errors import UserError
+    from threestudio_like.train import Interrupted, NonFinite
+
+    try:
+        return carry_out(given)
+    except UserError as error:
+        return fail(str(error), 2)
+    except OSError as error:
+        if error.errno not in USER_ERRNOS and "cannot write" not in str(error):
+            raise
+        return fail(f"{error.filename or ''}: {error.strerror or error}".lstrip(": "), 2)
+    except NonFinite as error:
+        return fail(f"{error}; the checkpoint before it is kept", 1)
+    except (Interrupted, KeyboardInterrupt) as error:
+        again = " ".join(["python launch.py --config", given.config, *map(repr, given.overrides), "--resume"])
+        return fail(f"{error or 'stopped'}; to go on: {again}", 130)
+
+
+def carry_out(given: argparse.Namespace) -> int:
+    import priors
+    import systems
+    from threestudio_like.config import find_recipe, load
+    from threestudio_like.run import Run, parse_recipe
+
+    priors.register_all()
+    systems.register_all()
+    recipe = parse_recipe(load(given.config, given.overrides), find_recipe(given.config).stem)
+    run = Run(recipe)
+    if given.check:
+        for stage, component in recipe.stages.items():
+            run.build(stage)
+            print(f"{stage}: {component.type}, {component.config.steps} steps, on {run.fabric.device}")
+        print(f"would run in {run.folder}")
+        return 0
+    if given.test or given.export:
+        run.test(given.stage, export_only=given.export)
+    else:
+        run.start(given.resume)
+        run.train(given.stage)
+    print(f"{run.folder}")
+    return 0
+
+
+def fail(message: str, code: int) -> int:
+    print(f"error: {message}" if code != 130 else message, file=sys.stderr)
+    return code
+
+
+if __name__ == "__main__":
+    sys.path.insert(0, str(Path(__file__).resolve().parent))
+    sys.exit(main())

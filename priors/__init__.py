@@ -1,0 +1,6 @@
+"""What is known beforehand: diffusion models, how they are asked, and how they teach a scene (score distillation)."""
+
+
+def register_all() -> None:
+    """Imports every backbone and guidance, so that recipes can name it."""
+    pass  # from priors import latent, pixel, sds  # noqa: F401

@@ -1,0 +1,165 @@
+"""Text embeddings, computed once and kept on disk by content; the encoder is loaded only for texts not kept, then freed.
+
+A kept embedding is one safetensors file whose name is a hash of the encoder's identity and the text, under `$TSL_CACHE`
+or `~/.cache/threestudio_like/text/`.
+"""
+
+import gc
+import hashlib
+import logging
+import os
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+import transformers
+from jaxtyping import Float
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+
+from priors import folder
+from threestudio_like.errors import UserError
+
+PARTS = ("text_encoder", "tokenizer")
+ENCODERS = ("CLIPTextModel", "T5EncoderModel")
+TOKENIZERS = ("CLIPTokenizer", "CLIPTokenizerFast", "T5Tokenizer", "T5TokenizerFast", "PreTrainedTokenizerFast")
+T5_TOKENS = 77
+"""A T5 has no longest text of its own; DeepFloyd IF was trained on this many tokens."""
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Embedding:
+    """A text's token embeddings, with what the tokenizer could not take in."""
+
+    tokens: Float[Tensor, "L D"]
+    unknown: tuple[str, ...] = ()
+    cut: bool = False
+
+
+def embed(config: folder.ModelConfig, texts: list[str], device: torch.device) -> Float[Tensor, "N L D"]:
+    """The texts' embeddings by the model's text encoder, float32. Raises UserError where it is needed and cannot load."""
+    cache = cache_folder()
+    identity = _identity(config)
+    paths = {text: cache / f"{_digest(identity, text)}.safetensors" for text in texts}
+    kept = {text: found for text, path in paths.items() if (found := _read(path)) is not None}
+    fresh = [text for text in paths if text not in kept]
+    if fresh:
+        for text, made in zip(fresh, _compute(config, fresh, device)):
+            _write(paths[text], made)
+            kept[text] = made
+    _warn(kept)
+    return torch.stack([kept[text].tokens for text in texts]).to(device)
+
+
+def cache_folder() -> Path:
+    return Path(os.environ.get("TSL_CACHE") or "~/.cache/threestudio_like/text").expanduser()
+
+
+def _identity(config: folder.ModelConfig) -> str:
+    """Changes whenever the encoder does: a hub commit, or the names, sizes and times of a folder's files."""
+    place = folder.local(config)
+    if place is None or folder.is_hub_id(config):
+        place = place or folder.find(config, PARTS)
+        return f"{config.model} {place.name} {config.variant} {config.precision}"
+    files = sorted(path for part in PARTS for path in (place / part).glob("*") if path.is_file())
+    stamps = [f"{path.relative_to(place)} {path.stat().st_size} {path.stat().st_mtime_ns}" for path in files]
+    return "\n".join([str(place.resolve()), f"{config.variant} {config.precision}", *stamps])
+
+
+def _digest(identity: str, text: str) -> str:
+    return hashlib.sha256(f"{identity}\0{text}".encode()).hexdigest()[:40]
+
+
+def _read(path: Path) -> Embedding | None:
+    """A kept embedding, or None where there is none that can be read."""
+    try:
+        with safe_open(path, "pt") as file:
+            notes = file.metadata() or {}
+            return Embedding(file.get_tensor("tokens"), tuple(notes.get("unknown", "").split()), "cut" in notes)
+    except (OSError, SafetensorError):
+        return None
+
+
+def _write(path: Path, made: Embedding) -> None:
+    """Whole or not at all, whoever else writes; a cache that cannot be written is only slower."""
+    notes = {"unknown": " ".join(made.unknown)} | ({"cut": "yes"} if made.cut else {})
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=path.parent) as beside:
+            whole = Path(beside) / path.name
+            save_file({"tokens": made.tokens.contiguous()}, whole, metadata=notes)
+            os.replace(whole, path)
+    except OSError as error:
+        log.warning("text embeddings are not kept: %s", error)
+
+
+def _warn(texts: dict[str, Embedding]) -> None:
+    unknown = sorted({word for made in texts.values() for word in made.unknown})
+    if unknown:
+        log.warning("the text encoder does not know, and ignores: %s", ", ".join(unknown))
+    cut = [text for text, made in texts.items() if made.cut]
+    if cut:
+        log.warning("the prompt is longer than the text encoder takes, and is cut at its end: %s", cut[0])
+
+
+def _compute(config: folder.ModelConfig, texts: list[str], device: torch.device) -> list[Embedding]:
+    tokenizer, encoder = load_encoder(config, device)
+    unknown, cut = notes(tokenizer, encoder, texts)
+    tokens = encode(tokenizer, encoder, texts).cpu()
+    del encoder
+    gc.collect()
+    if device.type == "cuda":
+        torch.cuda.empty_cache()
+    return [Embedding(*parts) for parts in zip(tokens, unknown, cut)]
+
+
+def load_encoder(config: folder.ModelConfig, device: torch.device):
+    """The tokenizer and the text encoder that the model's `model_index.json` names. Raises UserError."""
+    place = folder.find(config, PARTS)
+    index = folder.read_json(place / "model_index.json")
+    names = {part: (index.get(part) or [None, None])[1] for part in PARTS}
+    if names["text_encoder"] not in ENCODERS or names["tokenizer"] not in TOKENIZERS:
+        raise UserError(f"{place / 'model_index.json'}: no text encoder of a known kind ({names['tokenizer']}, "
+                        f"{names['text_encoder']}); known: {', '.join(ENCODERS)}")
+    try:
+        tokenizer = getattr(transformers, names["tokenizer"]).from_pretrained(place / "tokenizer", local_files_only=True)
+    except ImportError:
+        raise UserError(f"{place / 'tokenizer'}: this tokenizer needs `pip install sentencepiece protobuf`") from None
+    except Exception as error:  # damaged files fail in as many ways as there are tokenizers
+        reason = " ".join(str(error).split())[:160]
+        raise UserError(f"{place / 'tokenizer'} cannot be loaded ({reason}); fetch the model again") from None
+    dtype = folder.dtype_on(device, config.precision)
+    kind = getattr(transformers, names["text_encoder"])
+    return tokenizer, folder.load(kind, place, "text_encoder", config.variant, dtype).to(device)
+
+
+def prepare(encoder, text: str) -> str:
+    """DeepFloyd IF's T5 was trained on lower case without surrounding blanks; CLIP's tokenizers do that themselves."""
+    return text.lower().strip() if encoder.config.model_type == "t5" else text
+
+
+def length(encoder) -> int:
+    return getattr(encoder.config, "max_position_embeddings", None) or T5_TOKENS
+
+
+@torch.no_grad()
+def encode(tokenizer, encoder, texts: list[str]) -> Float[Tensor, "N L D"]:
+    """The encoder's last hidden state, float32, cut or padded to its length; padding is masked for T5 only, as trained."""
+    batch = tokenizer([prepare(encoder, text) for text in texts], padding="max_length", truncation=True,
+                      max_length=length(encoder), return_tensors="pt").to(encoder.device)
+    mask = batch.attention_mask if encoder.config.model_type == "t5" else None
+    return encoder(input_ids=batch.input_ids, attention_mask=mask).last_hidden_state.float()
+
+
+def notes(tokenizer, encoder, texts: list[str]) -> tuple[list[tuple[str, ...]], list[bool]]:
+    """For each text: the words that the tokenizer does not know, and whether the text is too long."""
+    whole = [prepare(encoder, text) for text in texts]
+    batch = tokenizer(whole, return_offsets_mapping=True, verbose=False)
+    # An end-of-text token that doubles as the unknown one (CLIP) spans no letters.
+    unknown = [tuple(text[a:b] for token, (a, b) in zip(ids, spans) if token == tokenizer.unk_token_id and b > a)
+               for text, ids, spans in zip(whole, batch.input_ids, batch.offset_mapping)]
+    return unknown, [len(ids) > length(encoder) for ids in batch.input_ids]

@@ -1,0 +1,32 @@
+"""Installs the framework; `constraints.txt` pins what was tested."""
+
+from setuptools import find_packages, setup
+
+setup(
+    name="threestudio-like",
+    version="0.1.0",
+    description="An open framework for text-to-3D and image-to-3D by distilling diffusion priors",
+    python_requires=">=3.11",
+    packages=find_packages(include=["threestudio_like*", "systems*", "priors*"]),
+    install_requires=[
+        "torch>=2.6",
+        "diffusers>=0.35",
+        "transformers>=4.50",
+        "lightning-fabric>=2.5",
+        "omegaconf>=2.4",
+        "numba>=0.61",
+        "numpy>=2.0",
+        "safetensors>=0.5",
+        "jaxtyping>=0.3",
+        "imageio>=2.37",
+        "imageio-ffmpeg>=0.6",
+        "tensorboard>=2.19",
+        "trimesh>=4.6",
+        "scikit-image>=0.25",
+        "tqdm>=4.66",
+    ],
+    extras_require={
+        "test": ["pytest>=8"],
+        "paper": ["accelerate>=1.0", "sentencepiece>=0.2"],
+    },
+)

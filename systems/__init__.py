@@ -1,0 +1,6 @@
+"""The methods. Each file reads like the method section of its paper."""
+
+
+def register_all() -> None:
+    """Imports every system, so that recipes can name it."""
+    from systems import prior_training, scorer_training  # noqa: F401

@@ -1,0 +1,106 @@
+"""What a finished scene leaves: the turntable, the strip of views, the mesh, and the scorer's opinion."""
+
+import logging
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import imageio.v2 as imageio
+import torch
+from torch import Tensor
+
+from priors.scorer import Scorer
+from systems.scorer_training import CATEGORY_CAPTIONS, COLOR_CAPTIONS
+from threestudio_like.cameras import orbit
+from threestudio_like.checkpoint import write_atomically
+from threestudio_like.data.toybox.catalogue import CATEGORIES, COLORS
+from threestudio_like.export import check_formats, write_mesh
+from threestudio_like.monitor import to_bytes, write_png
+from threestudio_like.renderers.shading import Shading, headlight
+from threestudio_like.scenes.convert import NoSurface, extract
+
+if TYPE_CHECKING:
+    from systems.per_scene import PerScene
+
+log = logging.getLogger(__name__)
+
+
+@dataclass
+class Evaluation:
+    """How a finished scene is shown, measured and exported. Lengths are in scene units, sizes in pixels."""
+
+    distance: float = 2.7
+    fov_deg: float = 41.0
+    elevation_deg: float = 15.0
+    preview_size: int = 96
+    strip_size: int = 128
+    video_frames: int = 60
+    video_size: int = 160
+    scorer: str | None = None
+    """A scorer's folder; the prompt is scored where it names one of the Toybox's colours and categories."""
+    judged_size: int = 64
+    mesh_resolution: int = 128
+    mesh_threshold: float | None = None
+    smallest_part: float = 0.02
+    formats: tuple[str, ...] = ("glb",)
+
+    def __post_init__(self):
+        check_formats(self.formats)
+
+
+def evaluate_scene(system: "PerScene", show: Evaluation, folder: Path) -> dict[str, float]:
+    """Writes `turntable.png` (8 views: colour, and the bare shape below) and `turntable.mp4`; returns the scores."""
+    around = lambda views, size: orbit(views, show.elevation_deg, show.distance, show.fov_deg, size).to(system.device)
+    strip = around(8, show.strip_size)
+    rows = [torch.cat([view.rgb[0] for view in system.views(strip, shading)], dim=1)
+            for shading in (Shading(), Shading("textureless", headlight(strip), 0.4, 0.6))]
+    write_png(folder / "turntable.png", torch.cat(rows, dim=0))
+    write_atomically(folder / "turntable.mp4", lambda path: write_video(
+        path, [view.rgb[0] for view in system.views(around(show.video_frames, show.video_size), Shading())]))
+    return {} if show.scorer is None else scores(system, show)
+
+
+def write_video(path: Path, frames: list[Tensor]) -> None:
+    """An H.264 turntable of `[H, W, 3]` frames, once around in three seconds."""
+    with imageio.get_writer(path, fps=len(frames) / 3, codec="libx264", quality=8, macro_block_size=2) as video:
+        for frame in frames:
+            video.append_data(to_bytes(frame))
+
+
+def scores(system: "PerScene", show: Evaluation) -> dict[str, float]:
+    """R-Precision's verdict on this scene, from 4 views at 30 degrees elevation: is its own caption the nearest of all?
+
+    `color_correct` (0 or 1): among all colour x category captions, on colour renders. `geometry_correct`: among all
+    categories, on textureless renders. Empty where the prompt is not about the Toybox.
+    """
+    prompt = system.config.guides[next(iter(system.config.guides))].prompt.text.lower()
+    color, category = ([word for word in re.findall(r"\w+", prompt) if word in known] for known in (COLORS, CATEGORIES))
+    if len(color) != 1 or len(category) != 1:
+        return {}
+    scorer = Scorer.load(show.scorer, system.device)
+    cameras = orbit(4, 30.0, show.distance, show.fov_deg, show.judged_size).to(system.device)
+    look = lambda shading: torch.cat([v.rgb.permute(0, 3, 1, 2) for v in system.views(cameras, shading)])
+    place = lambda names, name: list(names).index(name)
+    right_pair = place(CATEGORIES, category[0]) * len(COLORS) + place(COLORS, color[0])
+    pair = (scorer.image(look(Shading())) @ scorer.text(COLOR_CAPTIONS).T).mean(0)
+    bare = Shading("textureless", headlight(cameras), 0.4, 0.6)
+    kind = (scorer.image(look(bare)) @ scorer.text(CATEGORY_CAPTIONS).T).mean(0)
+    log.info("the scorer sees %s (shape alone: %s)", COLOR_CAPTIONS[pair.argmax()], CATEGORY_CAPTIONS[kind.argmax()])
+    return {
+        "color_correct": float(pair.argmax() == right_pair), "color_similarity": pair[right_pair].item(),
+        "geometry_correct": float(kind.argmax() == place(CATEGORIES, category[0])),
+    }
+
+
+def export_scene(scene, show: Evaluation, folder: Path) -> dict[str, float]:
+    """Writes `mesh.<format>`; a scene without a surface is reported, not fatal."""
+    try:
+        device = next(scene.parameters()).device
+        mesh = extract(scene, show.mesh_resolution, show.mesh_threshold, show.smallest_part, device)
+    except NoSurface as error:
+        log.warning("no mesh was written: %s", error)
+        return {"mesh_vertices": 0, "mesh_faces": 0}
+    for suffix in show.formats:
+        write_mesh(mesh, folder / f"mesh.{suffix}")
+    return {"mesh_vertices": len(mesh.vertices), "mesh_faces": len(mesh.faces)}

@@ -1,0 +1,32 @@
+"""Model folders made once a session, and a text cache of each test's own."""
+
+import pytest
+
+from tests.priors import folders
+
+MAKERS = {
+    "toybox": folders.toybox,
+    "sd15": folders.stable_diffusion_15,
+    "sd21": folders.stable_diffusion_21,
+    "sd21_v": lambda place: folders.stable_diffusion_21(place, prediction="v_prediction"),
+    "if": folders.deepfloyd,
+}
+
+
+@pytest.fixture(autouse=True)
+def text_cache(tmp_path, monkeypatch):
+    monkeypatch.setenv("TSL_CACHE", str(tmp_path / "text-cache"))
+    return tmp_path / "text-cache"
+
+
+@pytest.fixture(scope="session")
+def models(tmp_path_factory):
+    """`models(name)`: a folder for reading only."""
+    root, made = tmp_path_factory.mktemp("models"), {}
+
+    def model(name: str):
+        if name not in made:
+            made[name] = MAKERS[name](root / name)
+        return made[name]
+
+    return model

@@ -1,0 +1,132 @@
+"""Models of every published layout go through the real loading code."""
+
+import diffusers
+import pytest
+import torch
+import torch.nn.functional as F
+
+from priors.backbone import Backbone
+from priors.latent import LatentBackbone
+from priors.pixel import PixelBackbone
+from tests.priors import folders
+from threestudio_like.config import CONFIGS, load, parse_component
+
+KINDS = {"toybox": PixelBackbone, "if": PixelBackbone, "sd15": LatentBackbone, "sd21": LatentBackbone,
+         "sd21_v": LatentBackbone}
+EXPECTED = {"toybox": (32, (48, 8, 8), "sample", 16), "if": (16, (3, 16, 16), "epsilon", 77),
+            "sd15": (64, (4, 8, 8), "epsilon", 77), "sd21": (64, (4, 8, 8), "epsilon", 77),
+            "sd21_v": (64, (4, 8, 8), "v_prediction", 77)}
+
+
+def build(models, name, **options):
+    kind = KINDS[name]
+    options = ({"variant": "fp16", "precision": "fp16"} if name == "if" else {}) | options
+    return kind(kind.Config(model=str(models(name)), **options), "cpu")
+
+
+@pytest.mark.parametrize("name", KINDS)
+def test_every_layout_loads_encodes_and_predicts(models, name):
+    size, shape, prediction, tokens = EXPECTED[name]
+    config = KINDS[name].Config(model=str(models(name)), variant="fp16" if name == "if" else None)
+    assert KINDS[name].missing(config) is None
+    backbone = build(models, name)
+    assert (backbone.image_size, backbone.prediction, backbone.schedule.steps) == (size, prediction, 1000)
+    assert not isinstance(backbone, torch.nn.Module) and not any(p.requires_grad for p in backbone.unet.parameters())
+    images = torch.rand(2, 3, 20, 20, requires_grad=True)
+    latents = backbone.encode(images)
+    assert latents.shape == (2, *shape)
+    latents.sum().backward()
+    assert images.grad.abs().sum() > 0
+    decoded = backbone.decode(latents.detach())
+    assert decoded.shape == (2, 3, size, size) and 0 <= decoded.min() and decoded.max() <= 1
+    text = backbone.embed(["a red dog", ""])
+    assert text.shape == (2, tokens, folders.WIDTH) and not torch.allclose(text[0], text[1])
+    eps = backbone.predict(latents.detach(), torch.tensor([20, 700]), text)
+    assert eps.shape == latents.shape and eps.dtype == torch.float32 and eps.isfinite().all()
+
+
+@pytest.mark.parametrize("name", ["toybox", "if"])
+def test_pixels_survive_encoding(models, name):
+    backbone = build(models, name)
+    images = torch.rand(2, 3, backbone.image_size, backbone.image_size)
+    latents = backbone.encode(images)
+    assert latents.min() < -0.9 and latents.max() > 0.9
+    torch.testing.assert_close(backbone.decode(latents), images, atol=1e-6, rtol=0)
+    torch.testing.assert_close(latents, F.pixel_unshuffle(2 * images - 1, backbone.patch))
+
+
+def test_latents_are_the_vaes_scaled(models):
+    backbone = build(models, "sd21")
+    vae = diffusers.AutoencoderKL.from_pretrained(models("sd21") / "vae")
+    images = torch.rand(2, 3, 64, 64)
+    mean = vae.encode(2 * images - 1).latent_dist.mean
+    torch.testing.assert_close(backbone.encode(images), vae.config.scaling_factor * mean)
+    torch.testing.assert_close(backbone.decode(vae.config.scaling_factor * mean),
+                               (vae.decode(mean).sample / 2 + 0.5).clamp(0, 1))
+
+
+def test_slicing_and_precision_are_the_vaes_own(models):
+    whole, sliced = build(models, "sd15"), build(models, "sd15", vae_slicing=True)
+    images = torch.rand(3, 3, 64, 64)
+    torch.testing.assert_close(sliced.encode(images), whole.encode(images))
+    low = build(models, "sd15", vae_precision="bf16")
+    assert low.vae.dtype == torch.bfloat16 and low.unet.dtype == torch.float32
+    assert low.encode(images).dtype == torch.float32
+
+
+def test_the_old_names_of_sd15_are_the_same_weights(models):
+    """The published VAE has `query` for `to_q`; every tensor must have found its place."""
+    old, new = build(models, "sd15"), build(models, "sd21")
+    for (name, a), b in zip(old.vae.state_dict().items(), new.vae.state_dict().values()):
+        assert torch.equal(a, b), name
+
+
+def test_v_and_epsilon_are_one_to_callers(models):
+    """The same weights: what they say as v is alpha v + sigma x_t as eps."""
+    eps_model, v_model = build(models, "sd21"), build(models, "sd21_v")
+    x_t, t, text = torch.randn(2, 4, 8, 8), torch.tensor([10, 900]), torch.randn(2, 77, folders.WIDTH)
+    v = eps_model.predict(x_t, t, text)
+    alpha, sigma = v_model.schedule.alpha(t), v_model.schedule.sigma(t)
+    torch.testing.assert_close(v_model.predict(x_t, t, text), alpha * v + sigma * x_t)
+
+
+def test_deepfloyds_mean_is_its_first_half(models):
+    backbone = build(models, "if")
+    x_t, t, text = torch.randn(1, 3, 16, 16), torch.tensor([500]), torch.randn(1, 77, folders.WIDTH)
+    whole = backbone.unet(x_t, t, encoder_hidden_states=text).sample
+    assert whole.shape[1] == 6
+    torch.testing.assert_close(backbone.predict(x_t, t, text), whole[:, :3])
+
+
+@pytest.mark.parametrize("name", KINDS)
+def test_the_schedule_is_the_schedulers(models, name):
+    backbone, place = build(models, name), models(name) / "scheduler"
+    kind = diffusers.PNDMScheduler if name == "sd15" else diffusers.DDPMScheduler
+    torch.testing.assert_close(backbone.schedule.alphas_cumprod, kind.from_pretrained(place).alphas_cumprod)
+
+
+def test_sentencepiece_tokenizers_as_published(tmp_path, models):
+    pytest.importorskip("sentencepiece")
+    folders.deepfloyd(tmp_path / "if", sentencepiece=True)
+    spiece = PixelBackbone(PixelBackbone.Config(model=str(tmp_path / "if"), variant="fp16"), "cpu")
+    torch.testing.assert_close(spiece.embed(["a red dog"]), build(models, "if").embed(["a red dog"]))
+
+
+def test_a_folder_may_be_relative_to_the_repository(models, monkeypatch):
+    from priors import folder
+    monkeypatch.setattr(folder, "REPOSITORY", models("toybox").parent)
+    assert PixelBackbone(PixelBackbone.Config(model="toybox"), "cpu").image_size == 32
+
+
+def test_a_variant_that_a_folder_lacks_gives_way_to_the_plain_file(models):
+    assert build(models, "toybox", variant="fp16").image_size == 32
+
+
+@pytest.mark.parametrize("name", sorted(path.stem for path in (CONFIGS / "backbones").glob("*.yaml")))
+def test_backbone_recipes_parse(name):
+    recipe = load(f"backbones/{name}")
+    parsed = parse_component("backbone", recipe["backbone"], "backbone")
+    assert issubclass(KINDS.get(name, Backbone), Backbone) and parsed.config.model
+    if parsed.type in ("pixel", "latent"):
+        from priors.text import ViewWords
+        assert ViewWords(**recipe["view_words"]).front == "front view"

@@ -1,0 +1,67 @@
+"""Cameras: the conventions, projection and its inverse, and the samplers' ranges."""
+
+import math
+
+import pytest
+import torch
+
+from threestudio_like.cameras import RandomCameras, orbit
+from threestudio_like.schedule import Schedule
+
+
+def test_azimuth_zero_sees_the_front():
+    cameras = orbit(4, 0.0, 2.0, 40.0, 5)
+    expected = torch.tensor([[2.0, 0, 0], [0, 2, 0], [-2, 0, 0], [0, -2, 0]])
+    assert torch.allclose(cameras.position, expected, atol=1e-6)
+    forward = -cameras.c2w[:, :3, 2]
+    assert torch.allclose(forward, -expected / 2, atol=1e-6)
+    assert torch.allclose(cameras.c2w[:, :3, 1], torch.tensor([0.0, 0, 1]).expand(4, 3), atol=1e-6)
+    assert torch.allclose(torch.linalg.det(cameras.c2w[:, :3, :3]), torch.ones(4), atol=1e-5)
+
+
+def test_the_picture_is_upright_and_not_mirrored():
+    """From the front (camera at +x), +z is up in the picture and the object's left (+y) is on the right."""
+    cameras = orbit(1, 0.0, 2.0, 40.0, 9)
+    pixels, depth = cameras.project(torch.tensor([[[0.0, 0, 0.5], [0.0, 0.5, 0]]]))
+    assert pixels[0, 0, 1] < 4.5 and pixels[0, 0, 0] == pytest.approx(4.5, abs=1e-4)
+    assert pixels[0, 1, 0] > 4.5 and depth[0, 0] == pytest.approx(2.0, abs=1e-5)
+
+
+def test_rays_and_projection_are_inverse():
+    cameras = RandomCameras(RandomCameras.Config(size=Schedule.constant(7), up_jitter=0.1, target_jitter=0.2, position_jitter=0.1))
+    view = cameras.sample(0, torch.Generator().manual_seed(0))
+    rays = view.rays()
+    points = (rays.origins + 1.7 * rays.directions).view(len(view), -1, 3)
+    pixels, _ = view.project(points)
+    x = torch.arange(7) + 0.5
+    expected = torch.stack(torch.meshgrid(x, x, indexing="ij")[::-1], dim=-1).reshape(1, -1, 2)
+    assert torch.allclose(pixels, expected.expand_as(pixels), atol=1e-3)
+    assert torch.allclose(rays.directions.norm(dim=-1), torch.ones(len(rays.directions)), atol=1e-6)
+
+
+def test_the_random_sampler_keeps_to_its_ranges():
+    config = RandomCameras.Config(views=2000, spread=False, size=Schedule.from_config({0: 8, 10: 16}, "size"))
+    sampler = RandomCameras(config)
+    view = sampler.sample(0, torch.Generator().manual_seed(1))
+    assert view.height == 8 and sampler.sample(10, torch.Generator().manual_seed(1)).height == 16
+    assert math.radians(-10) <= view.elevation.min() and view.elevation.max() <= math.radians(90)
+    assert 1.0 <= view.distance.min() and view.distance.max() <= 1.5
+    assert view.azimuth.min() < -3 and view.azimuth.max() > 3
+    by_angle = RandomCameras(RandomCameras.Config(views=2000, elevation_by_area=0.0)).sample(0, torch.Generator().manual_seed(1))
+    by_area = RandomCameras(RandomCameras.Config(views=2000, elevation_by_area=1.0)).sample(0, torch.Generator().manual_seed(1))
+    assert torch.rad2deg(by_angle.elevation).mean() == pytest.approx(40, abs=2)
+    assert torch.sin(by_area.elevation).mean() == pytest.approx((1 + math.sin(math.radians(-10))) / 2, abs=0.02)
+
+
+def test_spread_azimuths_cover_the_circle():
+    view = RandomCameras(RandomCameras.Config(views=4)).sample(0, torch.Generator().manual_seed(3))
+    gaps = torch.sort(view.azimuth).values.diff()
+    assert gaps.max() < math.pi and torch.unique(((view.azimuth + math.pi) / (math.pi / 2)).floor()).numel() >= 3
+    same = RandomCameras(RandomCameras.Config(views=4)).sample(0, torch.Generator().manual_seed(3))
+    assert torch.equal(view.c2w, same.c2w)
+
+
+@pytest.mark.parametrize("bad", [{"views": 0}, {"size": Schedule.constant(0)}])
+def test_impossible_samplers_are_refused(bad):
+    with pytest.raises(ValueError):
+        RandomCameras.Config(**bad)

@@ -1,0 +1,166 @@
+"""Cameras and rays, how they are sampled, and every geometric convention of the project.
+
+Right-handed world, z up, an object's front is +x. A camera looks along -z of its own frame, +y is up in the image
+(OpenGL). Azimuth 0 sees the front, azimuth +90 degrees (camera at +y) sees the object's left side. Angles are radians
+in code; configuration keys that end in `_deg` are degrees. The scene fills the cube [-1, 1]^3.
+"""
+
+import math
+from dataclasses import dataclass, replace
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from threestudio_like.config import register
+from threestudio_like.schedule import Schedule
+
+
+@dataclass(frozen=True)
+class Rays:
+    """N rays; directions are unit vectors."""
+
+    origins: Float[Tensor, "N 3"]
+    directions: Float[Tensor, "N 3"]
+
+
+@dataclass(frozen=True)
+class Cameras:
+    """B pinhole cameras that share an image size; B = objects x views, the views of one object side by side."""
+
+    c2w: Float[Tensor, "B 4 4"]
+    fov_y: Float[Tensor, "B"]
+    azimuth: Float[Tensor, "B"]
+    elevation: Float[Tensor, "B"]
+    distance: Float[Tensor, "B"]
+    height: int
+    width: int
+    views: int = 1
+
+    def __len__(self) -> int:
+        return len(self.c2w)
+
+    @property
+    def position(self) -> Float[Tensor, "B 3"]:
+        return self.c2w[:, :3, 3]
+
+    def to(self, device) -> "Cameras":
+        moved = {name: getattr(self, name).to(device) for name in ("c2w", "fov_y", "azimuth", "elevation", "distance")}
+        return replace(self, **moved)
+
+    def resized(self, height: int, width: int) -> "Cameras":
+        return replace(self, height=height, width=width)
+
+    def __getitem__(self, index: slice) -> "Cameras":
+        return replace(self, c2w=self.c2w[index], fov_y=self.fov_y[index], azimuth=self.azimuth[index],
+                       elevation=self.elevation[index], distance=self.distance[index])
+
+    def rays(self) -> Rays:
+        """One ray through every pixel centre, in row-major order: N = B x height x width."""
+        device = self.c2w.device
+        focal = 0.5 * self.height / torch.tan(0.5 * self.fov_y)
+        x = torch.arange(self.width, device=device) + 0.5 - 0.5 * self.width
+        y = 0.5 * self.height - (torch.arange(self.height, device=device) + 0.5)
+        y, x = torch.meshgrid(y, x, indexing="ij")
+        local = torch.stack([x.expand(len(self), -1, -1), y.expand(len(self), -1, -1),
+                             -focal[:, None, None].expand(-1, self.height, self.width)], dim=-1)
+        world = torch.einsum("bij,bhwj->bhwi", self.c2w[:, :3, :3], local)
+        directions = torch.nn.functional.normalize(world, dim=-1)
+        origins = self.position[:, None, None].expand_as(directions)
+        return Rays(origins.reshape(-1, 3), directions.reshape(-1, 3))
+
+    def project(self, points: Float[Tensor, "B P 3"]) -> tuple[Float[Tensor, "B P 2"], Float[Tensor, "B P"]]:
+        """Pixel coordinates (x right, y down; pixel centres at .5) and depth along the optical axis."""
+        local = torch.einsum("bji,bpj->bpi", self.c2w[:, :3, :3], points - self.position[:, None])
+        depth = -local[..., 2]
+        focal = (0.5 * self.height / torch.tan(0.5 * self.fov_y))[:, None]
+        x = 0.5 * self.width + focal * local[..., 0] / depth
+        y = 0.5 * self.height - focal * local[..., 1] / depth
+        return torch.stack([x, y], dim=-1), depth
+
+
+def look_at(position: Float[Tensor, "B 3"], target: Float[Tensor, "B 3"], up: Float[Tensor, "B 3"]) -> Float[Tensor, "B 4 4"]:
+    """Camera-to-world matrices of cameras at `position` that look at `target`."""
+    backward = torch.nn.functional.normalize(position - target, dim=-1)
+    right = torch.nn.functional.normalize(torch.linalg.cross(up, backward), dim=-1)
+    true_up = torch.linalg.cross(backward, right)
+    c2w = torch.eye(4, dtype=position.dtype, device=position.device).repeat(len(position), 1, 1)
+    c2w[:, :3, :3] = torch.stack([right, true_up, backward], dim=-1)
+    c2w[:, :3, 3] = position
+    return c2w
+
+
+def spherical(azimuth: Tensor, elevation: Tensor, distance: Tensor) -> Float[Tensor, "B 3"]:
+    """The point at these spherical coordinates around the origin."""
+    flat = distance * torch.cos(elevation)
+    return torch.stack([flat * torch.cos(azimuth), flat * torch.sin(azimuth), distance * torch.sin(elevation)], dim=-1)
+
+
+def orbit_cameras(azimuth: Tensor, elevation: Tensor, distance: Tensor, fov_y: Tensor, height: int, width: int,
+                  target: Tensor | None = None, up: Tensor | None = None, views: int = 1) -> Cameras:
+    """Cameras on a sphere around the origin; each of the four angles and lengths is [B]."""
+    position = spherical(azimuth, elevation, distance)
+    target = torch.zeros_like(position) if target is None else target
+    up = position.new_tensor([0.0, 0.0, 1.0]).expand_as(position) if up is None else up
+    return Cameras(look_at(position, target, up), fov_y, azimuth, elevation, distance, height, width, views)
+
+
+def orbit(views: int, elevation_deg: float, distance: float, fov_deg: float, size: int) -> Cameras:
+    """Evenly spaced views once around the object, starting at its front."""
+    full = torch.full((views,), 1.0)
+    azimuth = torch.arange(views) * (2 * math.pi / views)
+    return orbit_cameras(azimuth, full * math.radians(elevation_deg), full * distance, full * math.radians(fov_deg),
+                         size, size, views=views)
+
+
+@register("cameras", "random")
+class RandomCameras:
+    """DreamFusion's camera sampler (appendix A.2). Built as `RandomCameras(config)`; `sample` draws `views` cameras.
+
+    Half of the elevations are uniform in angle, half uniform in area, if `elevation_by_area` is 0.5. With `spread` the
+    azimuths of one step are evenly spaced from a random start (jittered), otherwise independent.
+    """
+
+    @dataclass
+    class Config:
+        size: Schedule = Schedule.constant(64)
+        views: int = 4
+        spread: bool = True
+        azimuth_deg: tuple[float, float] = (-180.0, 180.0)
+        elevation_deg: tuple[float, float] = (-10.0, 90.0)
+        elevation_by_area: float = 0.5
+        distance: tuple[float, float] = (1.0, 1.5)
+        fov_deg: tuple[float, float] = (40.6, 71.1)
+        position_jitter: float = 0.0
+        target_jitter: float = 0.0
+        up_jitter: float = 0.0
+
+        def __post_init__(self):
+            if self.views < 1:
+                raise ValueError(f"views must be at least 1, got {self.views}")
+            if min(self.size.values) < 1:
+                raise ValueError(f"size must be at least 1, got {min(self.size.values)}")
+
+    def __init__(self, config: Config):
+        self.config = config
+
+    def sample(self, step: int, generator: torch.Generator) -> Cameras:
+        """The cameras of one step, on the generator's device."""
+        config, count, device = self.config, self.config.views, generator.device
+        uniform = lambda low, high, *shape: low + (high - low) * torch.rand(*shape, generator=generator, device=device)
+        low, high = (math.radians(angle) for angle in config.azimuth_deg)
+        azimuth = uniform(low, high, count)
+        if config.spread:
+            stratum = (torch.arange(count, device=device) + uniform(0, 1, count)) / count
+            azimuth = low + ((stratum + uniform(0, 1, 1)) % 1) * (high - low)
+        low, high = (math.radians(angle) for angle in config.elevation_deg)
+        by_area = torch.asin(uniform(math.sin(low), math.sin(high), count))
+        elevation = torch.where(uniform(0, 1, count) < config.elevation_by_area, by_area, uniform(low, high, count))
+        distance = uniform(*config.distance, count)
+        fov = torch.deg2rad(uniform(*config.fov_deg, count))
+        normal = lambda: torch.randn(count, 3, generator=generator, device=device)
+        position = spherical(azimuth, elevation, distance) + config.position_jitter * uniform(-1, 1, count, 3)
+        up = position.new_tensor([0.0, 0.0, 1.0]) + config.up_jitter * normal()
+        c2w = look_at(position, config.target_jitter * normal(), up)
+        size = int(config.size(step))
+        return Cameras(c2w, fov, azimuth, elevation, distance, size, size, count)

@@ -1,0 +1,218 @@
+"""Recipes: YAML with `extends`, overridden from the command line, parsed into the typed Configs of registered classes.
+
+A class registers under a slot and a name; `{type: name, ...}` in a recipe selects it, and every other key is a field of
+its dataclass `Config`.
+"""
+
+import dataclasses
+import re
+import types
+import typing
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import yaml
+from omegaconf import OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from threestudio_like.errors import UserError, nearest
+
+CONFIGS = Path(__file__).resolve().parent.parent / "configs"
+TEXT_KEYS = ("prompt", "negative_prompt", "out")
+"""Top-level keys whose override is taken to the letter, not as YAML."""
+
+_registry: dict[str, dict[str, type]] = {}
+
+
+def register(slot: str, name: str):
+    """Class decorator: recipes select the class in `slot` by `type: name`. The class has a dataclass `Config`."""
+
+    def add(cls: type) -> type:
+        taken = _registry.setdefault(slot, {}).get(name)
+        if taken is not None and taken.__qualname__ != cls.__qualname__:
+            raise ValueError(f"{slot} '{name}' is registered twice: {taken} and {cls}")
+        _registry[slot][name] = cls
+        return cls
+
+    return add
+
+
+def registered(slot: str) -> dict[str, type]:
+    """The classes of a slot by name."""
+    return dict(_registry.get(slot, {}))
+
+
+@dataclass(frozen=True)
+class Component:
+    """A chosen class of a slot with its parsed Config. Annotate a Config field `Annotated[Component, "slot"]`."""
+
+    slot: str
+    type: str
+    config: Any
+
+    def build(self, *args, **named):
+        """The object itself: `cls(config, *args, **named)`."""
+        return _registry[self.slot][self.type](self.config, *args, **named)
+
+
+def parse_component(slot: str, node: Any, where: str) -> Component:
+    """Reads `{type: name, field: value, ...}`. Raises UserError with the path `where` and the nearest valid name."""
+    known = registered(slot)
+    if isinstance(node, str):
+        node = {"type": node}
+    if not isinstance(node, dict) or "type" not in node:
+        raise UserError(f"{where}: expected a block with `type:`; {slot} types: {', '.join(sorted(known))}")
+    name = node["type"]
+    if name not in known:
+        raise UserError(f"{where}.type: unknown {slot} '{name}'{nearest(name, known)}")
+    fields = {key: value for key, value in node.items() if key != "type"}
+    return Component(slot, name, parse(known[name].Config, fields, where))
+
+
+def parse(kind: Any, value: Any, where: str) -> Any:
+    """`value` (plain YAML data) as the annotated type `kind`. Raises UserError that names the path `where`."""
+    origin, arguments = typing.get_origin(kind), typing.get_args(kind)
+    if origin is Annotated and arguments[0] is Component:
+        return parse_component(arguments[1], value, where)
+    if kind is Any:
+        return value
+    if origin in (typing.Union, types.UnionType):
+        return _parse_optional(arguments, value, where)
+    if origin is Literal:
+        if value not in arguments:
+            raise UserError(f"{where}: '{value}' is not possible{nearest(value, arguments)}")
+        return value
+    if origin is dict:
+        if not isinstance(value, dict):
+            raise UserError(f"{where}: expected a map, got {value!r}")
+        return {key: parse(arguments[1], item, f"{where}.{key}") for key, item in value.items()}
+    if origin in (tuple, list):
+        return _parse_sequence(origin, arguments, value, where)
+    if hasattr(kind, "from_config"):
+        return kind.from_config(value, where)
+    if dataclasses.is_dataclass(kind):
+        return _parse_dataclass(kind, value, where)
+    return _parse_scalar(kind, value, where)
+
+
+def _parse_optional(arguments, value, where):
+    choices = [choice for choice in arguments if choice is not type(None)]
+    if value is None:
+        return None
+    return parse(choices[0], value, where)
+
+
+def _parse_sequence(origin, arguments, value, where):
+    if not isinstance(value, (list, tuple)):
+        raise UserError(f"{where}: expected a list, got {value!r}")
+    kinds = arguments
+    if origin is list or (len(arguments) == 2 and arguments[1] is Ellipsis):
+        kinds = (arguments[0],) * len(value)
+    if len(kinds) != len(value):
+        raise UserError(f"{where}: expected {len(kinds)} values, got {len(value)}")
+    return origin(parse(kind, item, f"{where}[{i}]") for i, (kind, item) in enumerate(zip(kinds, value)))
+
+
+def _parse_scalar(kind, value, where):
+    if kind is float and isinstance(value, int) and not isinstance(value, bool):
+        return float(value)
+    if not isinstance(value, kind) or (isinstance(value, bool) and kind is not bool):
+        raise UserError(f"{where}: expected {kind.__name__}, got {value!r}")
+    return value
+
+
+def _parse_dataclass(kind, value, where):
+    if value is None:
+        value = {}
+    if not isinstance(value, dict):
+        raise UserError(f"{where}: expected a block, got {value!r}")
+    hints = typing.get_type_hints(kind, include_extras=True)
+    fields = {field.name: field for field in dataclasses.fields(kind)}
+    for key in value:
+        if key not in fields:
+            raise UserError(f"{where or 'recipe'}: unknown key '{key}'{nearest(key, fields)}")
+    given = {key: parse(hints[key], item, f"{where}.{key}".lstrip(".")) for key, item in value.items()}
+    for name, field in fields.items():
+        required = field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING
+        if required and name not in given:
+            raise UserError(f"{where or 'recipe'}: the key '{name}' is missing")
+    try:
+        return kind(**given)
+    except ValueError as error:
+        raise UserError(f"{where or 'recipe'}: {error}") from None
+
+
+def overlay(base: dict, top: dict) -> dict:
+    """`top` laid over `base`, key by key; a block whose `type:` changes replaces the block below it."""
+    merged = dict(base)
+    for key, value in top.items():
+        below = merged.get(key)
+        both = isinstance(below, dict) and isinstance(value, dict)
+        if both and value.get("type", below.get("type")) == below.get("type"):
+            merged[key] = overlay(below, value)
+        else:
+            merged[key] = value
+    return merged
+
+
+def find_recipe(name: str, beside: Path | None = None) -> Path:
+    """The file of a recipe: a path, or a bare name (with or without .yaml) in `configs/`. Raises UserError."""
+    places = [Path(name)] + ([beside / name] if beside else []) + [CONFIGS / name]
+    for place in places:
+        for path in (place, place.with_name(place.name + ".yaml")):
+            if path.is_file():
+                return path
+    known = [str(p.relative_to(CONFIGS).with_suffix("")) for p in CONFIGS.rglob("*.yaml")]
+    raise UserError(f"no recipe '{name}'{nearest(str(name).removesuffix('.yaml'), known)}")
+
+
+def read_yaml(path: Path) -> dict:
+    """A YAML file's map, not interpolated. Raises UserError where it cannot be read as one."""
+    try:
+        node = OmegaConf.load(path)
+    except (yaml.YAMLError, OmegaConfBaseException, UnicodeDecodeError, OSError) as error:
+        reason = " ".join(str(error).split())
+        raise UserError(f"{path}: cannot be read as YAML: {reason[:200]}") from None
+    node = OmegaConf.to_container(node, resolve=False)
+    if not isinstance(node, dict):
+        raise UserError(f"{path}: a recipe is a map of keys, this file holds {type(node).__name__}")
+    return node
+
+
+def load(name: str, overrides: list[str] | tuple[str, ...] = (), beside: Path | None = None) -> dict:
+    """The recipe as plain data: what it extends below it, the overrides `key.path=value` on top, interpolated."""
+    recipe = _with_extends(find_recipe(name, beside), ())
+    for override in overrides:
+        recipe = overlay(recipe, _parse_override(override))
+    try:
+        return OmegaConf.to_container(OmegaConf.create(recipe), resolve=True)
+    except OmegaConfBaseException as error:
+        raise UserError(f"{name}: {' '.join(str(error).split())[:300]}") from None
+
+
+def _with_extends(path: Path, above: tuple[Path, ...]) -> dict:
+    if path in above:
+        raise UserError(f"{path}: extends itself")
+    recipe = read_yaml(path)
+    bases = recipe.pop("extends", [])
+    merged: dict = {}
+    for base in [bases] if isinstance(bases, str) else bases:
+        merged = overlay(merged, _with_extends(find_recipe(base, path.parent), (*above, path)))
+    return overlay(merged, recipe)
+
+
+def _parse_override(text: str) -> dict:
+    key, equals, value = text.partition("=")
+    if not equals or not re.fullmatch(r"[\w.-]+", key):
+        raise UserError(f"'{text}' is not an override of the form key.path=value")
+    if key in TEXT_KEYS:
+        node: Any = value.replace("${", r"\${")
+    else:
+        try:
+            node = OmegaConf.to_container(OmegaConf.from_dotlist([f"value={value}"]), resolve=False)["value"]
+        except (yaml.YAMLError, OmegaConfBaseException):
+            raise UserError(f"'{text}': the value cannot be read as YAML") from None
+    for part in reversed(key.split(".")):
+        node = {part: node}
+    return node

@@ -1,0 +1,146 @@
+"""Photographs of toys: who takes them, from where, in which light, and the cached set that priors are trained on.
+
+The photographer has the web's bias: fronts are commoner than backs, and the view is often not named in the caption.
+"""
+
+import hashlib
+import math
+import os
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from threestudio_like.cameras import Cameras, orbit_cameras
+from threestudio_like.data.toybox.assembly import COLUMNS, Toy
+from threestudio_like.data.toybox.catalogue import CATEGORIES, COLORS, caption, random_toy, view_words
+from threestudio_like.data.toybox.render import Light, shoot
+
+
+@dataclass(frozen=True)
+class Photographer:
+    """How photographs are taken. Angles in degrees, lengths in scene units, shares in 0..1."""
+
+    size: int = 64
+    samples: int = 2
+    distance: tuple[float, float] = (2.6, 2.8)
+    fov_deg: tuple[float, float] = (40.0, 42.0)
+    elevation_deg: tuple[float, float] = (-8.0, 45.0)
+    overhead_share: float = 0.1
+    front_share: float = 0.3
+    front_spread_deg: float = 35.0
+    ambient: tuple[float, float] = (0.45, 0.75)
+    textureless_share: float = 0.0
+
+    def cameras(self, count: int, rng: np.random.Generator) -> Cameras:
+        """Cameras with the web's bias: `front_share` of them crowd around azimuth 0, the rest are uniform."""
+        uniform = rng.uniform(-math.pi, math.pi, count)
+        front = rng.normal(0, math.radians(self.front_spread_deg), count)
+        azimuth = np.where(rng.random(count) < self.front_share, front, uniform)
+        azimuth = (azimuth + math.pi) % (2 * math.pi) - math.pi
+        elevation = rng.uniform(*self.elevation_deg, count)
+        overhead = rng.random(count) < self.overhead_share
+        elevation = np.radians(np.where(overhead, rng.uniform(61, 85, count), elevation))
+        distance, fov = rng.uniform(*self.distance, count), np.radians(rng.uniform(*self.fov_deg, count))
+        tensors = (torch.from_numpy(a.astype(np.float32)) for a in (azimuth, elevation, distance, fov))
+        return orbit_cameras(*tensors, self.size, self.size)
+
+    def light(self, cameras: Cameras, rng: np.random.Generator) -> Light:
+        """A sun somewhere behind and above the camera, and ambient light."""
+        toward = cameras.position / cameras.distance[:, None] + torch.tensor([0.0, 0.0, 0.6])
+        toward = toward + torch.from_numpy(rng.normal(0, 0.3, (len(cameras), 3)).astype(np.float32))
+        ambient = torch.from_numpy(rng.uniform(*self.ambient, len(cameras)).astype(np.float32))
+        textureless = torch.from_numpy(rng.random(len(cameras)) < self.textureless_share)
+        return Light(torch.nn.functional.normalize(toward, dim=-1), ambient, textureless)
+
+
+@dataclass(frozen=True)
+class Photographs:
+    """N photographs: `rgba [N, H, W, 4]` bytes, rgb premultiplied, and what each one shows."""
+
+    rgba: np.ndarray
+    category: np.ndarray
+    color: np.ndarray
+    feature: np.ndarray
+    azimuth: np.ndarray
+    elevation: np.ndarray
+    textureless: np.ndarray
+
+    def __len__(self) -> int:
+        return len(self.rgba)
+
+    def caption(self, index: int, with_color: bool = True, with_feature: bool = True, with_view: bool = True) -> str:
+        category = list(CATEGORIES)[self.category[index]]
+        color = list(COLORS)[self.color[index]] if with_color and not self.textureless[index] else None
+        feature = CATEGORIES[category].features[self.feature[index]] if with_feature and self.feature[index] >= 0 else None
+        view = view_words(self.azimuth[index], self.elevation[index]) if with_view else None
+        return caption(category, color, feature, view)
+
+    def target(self, indices: np.ndarray) -> Tensor:
+        """`[B]`: the place of colour x category among all pairs (category-major); after them, of bare categories for clay."""
+        pair = self.category[indices].astype(np.int64) * len(COLORS) + self.color[indices]
+        bare = len(CATEGORIES) * len(COLORS) + self.category[indices].astype(np.int64)
+        return torch.from_numpy(np.where(self.textureless[indices], bare, pair))
+
+    def images(self, indices: np.ndarray, background: Tensor) -> Tensor:
+        """`[B, 3, H, W]` in 0..1 over a background colour `[B, 3]`."""
+        rgba = torch.from_numpy(self.rgba[indices]).permute(0, 3, 1, 2).float() / 255
+        return rgba[:, :3] + (1 - rgba[:, 3:]) * background[:, :, None, None]
+
+
+def random_backgrounds(count: int, generator: torch.Generator) -> Tensor:
+    """Plain studio backgrounds `[B, 3]`: greys between 0.3 and 1 with a slight tint."""
+    grey = torch.empty(count, 1).uniform_(0.3, 1.0, generator=generator)
+    tint = torch.empty(count, 3).uniform_(-0.04, 0.04, generator=generator)
+    return (grey + tint).clamp(0, 1)
+
+
+def pack(toys: list[Toy]) -> np.ndarray:
+    """The toys' primitives in one array `[B, P, COLUMNS]`, padded with zero rows."""
+    packed = np.zeros((len(toys), max(len(toy.primitives) for toy in toys), COLUMNS), dtype=np.float32)
+    for row, toy in zip(packed, toys):
+        row[: len(toy.primitives)] = toy.primitives
+    return packed
+
+
+def take(photographer: Photographer, count: int, seed: int, held_out: bool | None = False) -> Photographs:
+    """`count` photographs of as many toys of the training pairs, the held-out ones (True), or all (None)."""
+    names, colors = list(CATEGORIES), list(COLORS)
+    rng = np.random.default_rng([seed, (False, True, None).index(held_out)])
+    rgba = np.empty((count, photographer.size, photographer.size, 4), dtype=np.uint8)
+    labels = np.empty((count, 3), dtype=np.int16)
+    where = np.empty((count, 2), dtype=np.float32)
+    textureless = np.empty(count, dtype=bool)
+    for start in range(0, count, 512):
+        stop = min(start + 512, count)
+        toys = [random_toy(rng, held_out) for _ in range(stop - start)]
+        cameras = photographer.cameras(len(toys), rng)
+        light = photographer.light(cameras, rng)
+        view = shoot(pack(toys), cameras, light, photographer.samples)
+        rgba[start:stop] = (torch.cat([view.rgb, view.opacity], -1) * 255).round().byte().numpy()
+        for i, toy in enumerate(toys):
+            feature = -1 if toy.feature is None else CATEGORIES[toy.category].features.index(toy.feature)
+            labels[start + i] = names.index(toy.category), colors.index(toy.color), feature
+        where[start:stop] = torch.stack([cameras.azimuth, cameras.elevation], -1).numpy()
+        textureless[start:stop] = light.textureless.numpy()
+    return Photographs(rgba, *labels.T, *where.T, textureless)
+
+
+def cached(photographer: Photographer, count: int, seed: int, held_out: bool | None = False) -> Photographs:
+    """As `take`, but taken once: kept under `$TSL_CACHE` (default `~/.cache/threestudio_like`) by content."""
+    here = Path(__file__).parent
+    sources = b"".join((here / name).read_bytes() for name in ("assembly.py", "animals.py", "things.py", "catalogue.py",
+                                                               "trace_cpu.py", "photographs.py"))
+    key = hashlib.sha256(repr((asdict(photographer), count, seed, held_out)).encode() + sources).hexdigest()[:16]
+    folder = Path(os.environ.get("TSL_CACHE", Path.home() / ".cache" / "threestudio_like"))
+    path = folder / f"toybox-{key}.npz"
+    if not path.exists():
+        folder.mkdir(parents=True, exist_ok=True)
+        photographs = take(photographer, count, seed, held_out)
+        unfinished = path.with_suffix(f".{os.getpid()}.npz")
+        np.savez(unfinished, **{name: getattr(photographs, name) for name in Photographs.__dataclass_fields__})
+        unfinished.replace(path)
+    with np.load(path) as stored:
+        return Photographs(**{name: stored[name] for name in Photographs.__dataclass_fields__})

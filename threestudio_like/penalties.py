@@ -1,0 +1,41 @@
+"""Penalties on a render: pure functions from a Render to a scalar."""
+
+import torch
+from torch import Tensor
+
+from threestudio_like.errors import UserError, nearest
+from threestudio_like.renderers.base import Render
+
+
+def orientation(view: Render) -> Tensor:
+    """`sum_i stopgrad(w_i) max(0, n_i . v)^2`, mean over rays (Ref-NeRF eq. 11; DreamFusion A.2): no inward normals."""
+    samples = view.samples
+    facing_away = (samples.normal * samples.directions).sum(-1).clamp(min=0).square()
+    return (samples.weights.detach() * facing_away).sum() / samples.rays
+
+
+def opacity(view: Render) -> Tensor:
+    """`sqrt(opacity^2 + 0.01)`, mean over rays (DreamFusion A.2): empty space where nothing is needed."""
+    return (view.opacity.square() + 0.01).sqrt().mean()
+
+
+def sparsity(view: Render) -> Tensor:
+    """The mean opacity."""
+    return view.opacity.mean()
+
+
+def entropy(view: Render) -> Tensor:
+    """The binary entropy of the opacity in nats, mean over rays: no fog, a pixel is object or background."""
+    p = view.opacity.clamp(1e-5, 1 - 1e-5)
+    return -(p * p.log() + (1 - p) * (1 - p).log()).mean()
+
+
+PENALTIES = {function.__name__: function for function in (orientation, opacity, sparsity, entropy)}
+NEED_NORMALS = {"orientation"}
+
+
+def check_names(names) -> None:
+    """Raises UserError for a penalty that does not exist."""
+    for name in names:
+        if name not in PENALTIES:
+            raise UserError(f"penalties: unknown penalty '{name}'{nearest(name, PENALTIES)}")

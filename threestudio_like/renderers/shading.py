@@ -1,0 +1,52 @@
+"""How a surface is lit: DreamFusion's albedo, Lambertian and textureless shadings and its light sampler."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float
+from torch import Tensor
+
+from threestudio_like.cameras import Cameras
+
+
+@dataclass(frozen=True)
+class Shading:
+    """One way of shading for all B images; `light [B, 3]` is a point light's position, None for albedo.
+
+    DreamFusion eq. 7: `c = rho * (l_rho max(0, n . l) + l_a)` with ambient `l_a` and diffuse `l_rho`.
+    """
+
+    kind: Literal["albedo", "lambertian", "textureless"] = "albedo"
+    light: Float[Tensor, "B 3"] | None = None
+    ambient: float = 0.1
+    diffuse: float = 0.9
+
+    @property
+    def needs_normals(self) -> bool:
+        return self.kind != "albedo"
+
+    def __call__(self, albedo: Float[Tensor, "M 3"], normal: Tensor | None, position: Float[Tensor, "M 3"],
+                 image: Tensor) -> Float[Tensor, "M 3"]:
+        """The colour of M points; `image [M]` says which of the B images each belongs to."""
+        if self.kind == "albedo":
+            return albedo
+        toward = F.normalize(self.light[image] - position, dim=-1)
+        lambert = (normal * toward).sum(-1, keepdim=True).clamp(min=0)
+        brightness = self.diffuse * lambert + self.ambient
+        return brightness * albedo if self.kind == "lambertian" else brightness.expand(-1, 3)
+
+
+def sample_light(cameras: Cameras, distance: tuple[float, float], spread: float, generator: torch.Generator) -> Tensor:
+    """Light positions `[B, 3]`: direction ~ N(camera position, spread^2 I), at a distance U(*distance) (DreamFusion A.2)."""
+    device = cameras.c2w.device
+    jitter = torch.randn(len(cameras), 3, generator=generator, device=device)
+    length = torch.empty(len(cameras), 1, device=device).uniform_(*distance, generator=generator)
+    return F.normalize(cameras.position + spread * jitter, dim=-1) * length
+
+
+def headlight(cameras: Cameras) -> Tensor:
+    """Lights `[B, 3]` beside the cameras, above and to the left, for showing shape."""
+    right, up = cameras.c2w[:, :3, 0], cameras.c2w[:, :3, 1]
+    return cameras.position + cameras.distance[:, None] * (0.6 * up - 0.3 * right)

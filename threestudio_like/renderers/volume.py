@@ -1,0 +1,103 @@
+"""Volume rendering of a field, with an occupancy grid that skips empty space (Instant-NGP, section 5.2 and appendix E)."""
+
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from threestudio_like.cameras import Cameras
+from threestudio_like.config import register
+from threestudio_like.kernels.composite import accumulate, composite
+from threestudio_like.kernels.march import Samples, march
+from threestudio_like.renderers.base import RaySamples, Render
+from threestudio_like.renderers.shading import Shading
+from threestudio_like.scenes.field import Field
+
+CHUNK = 1 << 19
+
+
+@register("renderer", "volume")
+class VolumeRenderer(nn.Module):
+    """Quadrature of the volume rendering integral: `C = sum_i T_i (1 - exp(-tau_i step)) c_i`. Built as `cls(config)`."""
+
+    @dataclass
+    class Config:
+        """`step` is the length of a sample; the rest is the occupancy grid's: cells a side, steps between refreshes,
+        decay of old densities, and the opacity of one sample below which a cell counts as empty."""
+
+        step: float = 0.03
+        resolution: int = 32
+        refresh_every: int = 16
+        decay: float = 0.9
+        empty_below: float = 0.01
+        stop_at: float = 1e-3
+        """Samples behind this much remaining transmittance are dropped."""
+
+    def __init__(self, config: Config):
+        super().__init__()
+        self.config = config
+        cells = (config.resolution,) * 3
+        self.register_buffer("density", torch.full(cells, torch.inf))
+
+    @property
+    def occupancy(self) -> Tensor:
+        """`[R, R, R]` bool: cells in which one sample may be visible, and their neighbours."""
+        opaque = (1 - torch.exp(-self.density * self.config.step) > self.config.empty_below).float()
+        return F.max_pool3d(opaque[None, None], 3, stride=1, padding=1)[0, 0] > 0
+
+    @torch.no_grad()
+    def refresh(self, scene: Field, step: int, generator: torch.Generator) -> None:
+        """Every `refresh_every` steps: the decayed grid, or the density at a random point of each cell, if larger."""
+        if step % self.config.refresh_every:
+            return
+        n = self.config.resolution
+        axis = torch.arange(n, device=self.density.device)
+        corner = torch.stack(torch.meshgrid(axis, axis, axis, indexing="ij"), dim=-1).reshape(-1, 3)
+        jitter = torch.rand(corner.shape, generator=generator, device=corner.device)
+        density = scene.density(2 * (corner + jitter) / n - 1).view_as(self.density)
+        old = torch.where(self.density.isinf(), 0.0, self.density)
+        self.density.copy_(torch.maximum(self.config.decay * old, density))
+
+    def forward(self, scene: Field, cameras: Cameras, shading: Shading, generator: torch.Generator | None = None,
+                normals: bool = False) -> Render:
+        """Renders; with a generator (training) the samples are jittered and the background may be random."""
+        rays = cameras.rays()
+        count, pixels = len(rays.origins), cameras.height * cameras.width
+        jitter = torch.full((count,), 0.5, device=rays.origins.device)
+        if generator is not None:
+            jitter = torch.rand(count, generator=generator, device=rays.origins.device)
+        samples = march(rays.origins, rays.directions, self.occupancy, self.config.step, jitter)
+        samples = self._visible(scene, rays, samples)
+        directions = rays.directions[samples.ray]
+        position = rays.origins[samples.ray] + samples.t[:, None] * directions
+        points = scene.at(position, normals=normals or shading.needs_normals)
+        weights = composite(points.density, self.config.step, samples.offsets)
+        color = shading(points.features, points.normal, position, samples.ray // pixels)
+        parts = [color, samples.t[:, None], 0.5 * position + 0.5] + ([] if points.normal is None else [points.normal])
+        summed = accumulate(weights, torch.cat(parts, dim=-1), samples.offsets)
+        opacity = accumulate(weights, None, samples.offsets)
+        behind = scene.background(rays.directions.view(len(cameras), pixels, 3), generator).reshape(count, 3)
+        image = lambda values: values.view(len(cameras), cameras.height, cameras.width, -1)
+        return Render(
+            rgb=image(summed[:, :3] + (1 - opacity) * behind), opacity=image(opacity), depth=image(summed[:, 3:4]),
+            xyz=image(summed[:, 4:7]), normal=None if points.normal is None else image(summed[:, 7:10]),
+            samples=RaySamples(weights, directions, points.normal, count))
+
+    @torch.no_grad()
+    def _visible(self, scene: Field, rays, samples: Samples) -> Samples:
+        """The samples that light still reaches: transmittance T_i = 1 - sum_{j<i} w_j above `stop_at`."""
+        position = rays.origins[samples.ray] + samples.t[:, None] * rays.directions[samples.ray]
+        density = torch.cat([scene.density(chunk) for chunk in position.split(CHUNK)])
+        before = composite(density, self.config.step, samples.offsets).double().cumsum(0)
+        before = torch.cat([before.new_zeros(1), before])
+        absorbed = before[:-1] - before[samples.offsets[samples.ray]]
+        return samples.keep(absorbed < 1 - self.config.stop_at)
+
+    @torch.no_grad()
+    def images(self, scene: Field, cameras: Cameras, shading: Shading, normals: bool = False, at_once: int = 1):
+        """Yields the renders of `at_once` cameras at a time, without gradients: for evaluation at any size."""
+        for start in range(0, len(cameras), at_once):
+            part = slice(start, start + at_once)
+            light = None if shading.light is None else shading.light[part]
+            yield self(scene, cameras[part], Shading(shading.kind, light, shading.ambient, shading.diffuse), normals=normals)

@@ -1,0 +1,222 @@
+"""One run of a recipe: its folder, its stages in order, its evaluation and export, its metrics."""
+
+import contextlib
+import json
+import logging
+import re
+import subprocess
+import time
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from omegaconf import OmegaConf
+
+from threestudio_like import checkpoint
+from threestudio_like.checkpoint import write_text
+from threestudio_like.config import CONFIGS, Component, overlay, parse, parse_component
+from threestudio_like.errors import UserError, nearest
+from threestudio_like.monitor import Monitor, peak_memory_mib
+from threestudio_like.system import Context, System
+from threestudio_like.train import Interrupted, Settings, make_fabric, train
+
+log = logging.getLogger(__name__)
+SAME_RUN = ("out",)
+"""Keys that may differ between a run and its resumption."""
+
+
+@dataclass
+class RunConfig:
+    """The keys of a recipe that belong to the run; all others belong to its stages."""
+
+    prompt: str = ""
+    negative_prompt: str = ""
+    seed: int = 0
+    out: str | None = None
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    devices: int = 1
+    precision: Literal["32-true", "16-mixed", "bf16-mixed"] = "32-true"
+    checkpoint_every: int = 250
+    checkpoint_seconds: float = 60.0
+    preview_every: int = 100
+    stages: dict[str, Any] | None = None
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """A parsed recipe: the run's keys, its stages in order, and the plain data they came from."""
+
+    name: str
+    run: RunConfig
+    stages: dict[str, Component]
+    plain: dict
+
+
+def parse_recipe(plain: dict, name: str) -> Recipe:
+    """Reads plain data. Keys that are not the run's are shared by all stages; without `stages:` there is one, `main`."""
+    own = {field.name for field in fields(RunConfig)}
+    run = parse(RunConfig, {key: value for key, value in plain.items() if key in own}, "")
+    shared = {key: value for key, value in plain.items() if key not in own}
+    if "system" not in shared:
+        raise UserError(f"{name}: the key 'system' is missing{nearest('system', shared) if shared else ''}")
+    stages = {}
+    for stage, keys in (run.stages or {"main": {}}).items():
+        if not isinstance(keys, dict | None):
+            raise UserError(f"stages.{stage}: expected a block, got {keys!r}")
+        block = overlay(shared, keys or {})
+        block["type"] = block.pop("system")
+        stages[stage] = parse_component("system", block, f"stages.{stage}" if run.stages else "")
+    return Recipe(name, run, stages, plain)
+
+
+def slug(text: str) -> str:
+    """A file name for any prompt of any length."""
+    return re.sub(r"[^a-z0-9]+", "-", text.lower()).strip("-")[:60].strip("-") or "run"
+
+
+def run_folder(recipe: Recipe) -> Path:
+    """`out`, or `outputs/<config>/<prompt-slug>-<seed>`."""
+    if recipe.run.out:
+        return Path(recipe.run.out)
+    return Path("outputs") / recipe.name / f"{slug(recipe.run.prompt)}-{recipe.run.seed}"
+
+
+class Run:
+    """A recipe in its folder."""
+
+    def __init__(self, recipe: Recipe):
+        self.recipe = recipe
+        self.folder = run_folder(recipe)
+        self.fabric = make_fabric(recipe.run.device, recipe.run.devices, recipe.run.precision)
+        self.context = Context(self.fabric.device, recipe.run.seed, recipe.run.prompt)
+        self.metrics: dict[str, Any] = {}
+
+    def checkpoint_path(self, stage: str) -> Path:
+        return self.folder / "checkpoints" / f"{stage}.pt"
+
+    def build(self, stage: str) -> System:
+        """The stage's system on the run's device, with every initial value drawn from the run's seed."""
+        torch.manual_seed(self.recipe.run.seed)  # torch's layers initialise from the global generator only
+        return self.recipe.stages[stage].build(self.context).to(self.fabric.device)
+
+    def finished(self, stage: str) -> System:
+        """The stage's system with its trained state. Raises UserError where it has none."""
+        path = self.checkpoint_path(stage)
+        if not path.exists():
+            raise UserError(f"{self.folder}: stage '{stage}' has no checkpoint; run it first")
+        system = self.build(stage)
+        system.load_state_dict(checkpoint.load(path, self.fabric.device).system)
+        return system
+
+    def start(self, resume: bool) -> None:
+        """Makes the folder ready. A folder that holds another run is refused (resume) or moved aside (fresh)."""
+        stored = self.folder / "config.yaml"
+        if resume:
+            self._check_same(stored)
+        elif stored.exists():
+            aside = next(p for n in range(1, 10**6) if not (p := self.folder.with_name(f"{self.folder.name}.{n}")).exists())
+            self.folder.rename(aside)
+        self.folder.mkdir(parents=True, exist_ok=True)
+        _log_to(self.folder / "log.txt")
+        if not resume:
+            if stored.exists() is False and "aside" in locals():
+                log.info("an earlier run was here; it is kept as %s", aside)
+            plain = self.recipe.plain | {"git_revision": git_revision()}
+            write_text(stored, OmegaConf.to_yaml(OmegaConf.create(_escaped(plain))))
+
+    def _check_same(self, stored: Path) -> None:
+        if not stored.exists():
+            raise UserError(f"--resume: there is no run in {self.folder}")
+        before = OmegaConf.to_container(OmegaConf.load(stored), resolve=True)
+        before.pop("git_revision", None)
+        now = self.recipe.plain
+        for key in {**before, **now}:
+            if key not in SAME_RUN and before.get(key) != now.get(key):
+                raise UserError(f"--resume: the recipe has changed since this run began, at '{key}'; "
+                                f"start anew without --resume, or give the keys it had ({stored})")
+
+    def train(self, only: str | None = None) -> None:
+        """Trains the stages in order, each from its checkpoint if it has one, then evaluates and exports the last."""
+        stages = self._chosen(only)
+        settings = Settings(self.recipe.run.seed, self.recipe.run.checkpoint_every, self.recipe.run.checkpoint_seconds,
+                            self.recipe.run.preview_every)
+        self.fabric.launch()
+        monitor = Monitor(self.folder if self.fabric.global_rank == 0 else None)
+        seconds, steps = 0.0, 0
+        with self._status():
+            for stage in stages:
+                system = self.build(stage)
+                init = system.config.init
+                if init is not None and not self.checkpoint_path(stage).exists():
+                    system.start_from(self.finished(init.stage), init.convert)
+                seconds += train(system, stage, self.checkpoint_path(stage), settings, self.fabric, monitor)
+                steps += system.config.steps
+                self.metrics |= {"steps": steps, "seconds_per_step": round(seconds / max(steps, 1), 4)}
+            if self.fabric.global_rank == 0:
+                self.metrics |= system.evaluate(self.folder)
+                self.metrics |= system.export(self.folder)
+
+    def test(self, only: str | None, export_only: bool) -> None:
+        """Evaluates, or exports, a finished run again."""
+        stored = self.folder / "metrics.json"
+        if stored.exists():
+            self.metrics = json.loads(stored.read_text())
+        _log_to(self.folder / "log.txt")
+        system = self.finished(self._chosen(only)[-1])
+        self.metrics |= system.export(self.folder) if export_only else system.evaluate(self.folder)
+        self.write_metrics()
+
+    def _chosen(self, only: str | None) -> list[str]:
+        if only is None:
+            return list(self.recipe.stages)
+        if only not in self.recipe.stages:
+            raise UserError(f"--stage: no stage '{only}'{nearest(only, self.recipe.stages)}")
+        return [only]
+
+    @contextlib.contextmanager
+    def _status(self):
+        """Keeps `metrics.json` true: running, done, interrupted, or failed and why."""
+        began = time.monotonic()
+        self.metrics |= {"status": "running", "device": str(self.fabric.device)}
+        self.write_metrics()
+        try:
+            yield
+            self.metrics["status"] = "done"
+        except BaseException as error:
+            stopped = isinstance(error, (Interrupted, KeyboardInterrupt))
+            self.metrics |= {"status": "interrupted"} if stopped else {"status": "failed", "reason": str(error)}
+            raise
+        finally:
+            self.metrics["wall_seconds"] = round(time.monotonic() - began, 2)
+            self.metrics["peak_memory_mib"] = round(peak_memory_mib(self.fabric.device))
+            with contextlib.suppress(OSError):  # a full disk must not hide the error that is on its way
+                self.write_metrics()
+
+    def write_metrics(self) -> None:
+        if self.fabric.global_rank == 0:
+            write_text(self.folder / "metrics.json", json.dumps(self.metrics, indent=2) + "\n")
+
+
+def _log_to(path: Path) -> None:
+    handler = logging.FileHandler(path, encoding="utf-8")
+    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
+    logging.getLogger().addHandler(handler)
+
+
+def _escaped(node):
+    """Plain data whose text is safe from interpolation when it is read back."""
+    if isinstance(node, dict):
+        return {key: _escaped(value) for key, value in node.items()}
+    if isinstance(node, list):
+        return [_escaped(value) for value in node]
+    return node.replace("${", r"\${") if isinstance(node, str) else node
+
+
+def git_revision() -> str | None:
+    """The checkout's commit, with `+` where the tree differs from it; None outside a git checkout."""
+    ask = ["git", "-C", str(CONFIGS.parent), "describe", "--always", "--abbrev=40", "--dirty=+"]
+    try:
+        return subprocess.run(ask, capture_output=True, text=True, check=True).stdout.strip()
+    except (OSError, subprocess.CalledProcessError):
+        return None

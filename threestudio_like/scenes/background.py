@@ -1,0 +1,78 @@
+"""What a ray sees where there is no object."""
+
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from threestudio_like.config import register
+
+
+class Background(nn.Module):
+    """Base of the slot `background`; built as `cls(config)`."""
+
+    def forward(self, directions: Float[Tensor, "B P 3"], generator: torch.Generator | None) -> Float[Tensor, "B P 3"]:
+        """Colours in 0..1 of P rays in each of B images; `generator` is None outside training."""
+        raise NotImplementedError
+
+
+@register("background", "solid")
+class Solid(Background):
+    """One colour."""
+
+    @dataclass
+    class Config:
+        color: tuple[float, float, float] = (1.0, 1.0, 1.0)
+
+    def __init__(self, config: Config):
+        super().__init__()
+        self.color = config.color
+
+    def forward(self, directions, generator):
+        return directions.new_tensor(self.color).expand_as(directions)
+
+
+@register("background", "random")
+class Random(Background):
+    """In training a plain colour drawn anew for every image, otherwise `color`: nothing can hide in the background.
+
+    Greys between `low` and `high`, each channel up to `tint` away.
+    """
+
+    @dataclass
+    class Config:
+        low: float = 0.0
+        high: float = 1.0
+        tint: float = 0.0
+        color: tuple[float, float, float] = (1.0, 1.0, 1.0)
+
+    def __init__(self, config: Config):
+        super().__init__()
+        self.config = config
+
+    def forward(self, directions, generator):
+        if generator is None:
+            return directions.new_tensor(self.config.color).expand_as(directions)
+        draw = lambda channels: torch.rand(len(directions), 1, channels, generator=generator, device=directions.device)
+        grey = self.config.low + (self.config.high - self.config.low) * draw(1)
+        return (grey + self.config.tint * (2 * draw(3) - 1)).clamp(0, 1).expand_as(directions)
+
+
+@register("background", "mlp")
+class DirectionMLP(Background):
+    """A small MLP on the ray's direction (DreamFusion, appendix A.2), with sines and cosines of `octaves` octaves."""
+
+    @dataclass
+    class Config:
+        hidden: int = 32
+        octaves: int = 3
+
+    def __init__(self, config: Config):
+        super().__init__()
+        self.register_buffer("frequencies", 2.0 ** torch.arange(config.octaves), persistent=False)
+        self.layers = nn.Sequential(nn.Linear(3 + 6 * config.octaves, config.hidden), nn.ReLU(), nn.Linear(config.hidden, 3))
+
+    def forward(self, directions, generator):
+        angles = (directions[..., None] * self.frequencies).flatten(-2)
+        return self.layers(torch.cat([directions, angles.sin(), angles.cos()], dim=-1)).sigmoid()

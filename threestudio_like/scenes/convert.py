@@ -1,0 +1,57 @@
+"""Turns one kind of scene into another: a field into the mesh of its surface."""
+
+import numpy as np
+import torch
+import trimesh
+from jaxtyping import Float
+from skimage.filters import threshold_otsu
+from skimage.measure import marching_cubes
+
+from threestudio_like.scenes.field import Field
+from threestudio_like.scenes.mesh import Mesh
+
+CHUNK = 1 << 18
+
+
+class NoSurface(RuntimeError):
+    """The scene has no surface: it is empty, or full, at the threshold."""
+
+
+@torch.no_grad()
+def sample_density(field: Field, resolution: int, device: torch.device) -> Float[torch.Tensor, "R R R"]:
+    """The density at the points of a regular grid over the scene cube, corners included."""
+    axis = torch.linspace(-1, 1, resolution, device=device)
+    grid = torch.stack(torch.meshgrid(axis, axis, axis, indexing="ij"), dim=-1).reshape(-1, 3)
+    return torch.cat([field.density(chunk) for chunk in grid.split(CHUNK)]).view((resolution,) * 3)
+
+
+def automatic_threshold(density: np.ndarray) -> float:
+    """The density that parts object from air: Otsu's threshold of log density, over all but the emptiest places."""
+    logarithm = np.log(density[density > 1e-2 * density.max()])
+    if len(logarithm) < 2 or logarithm.min() == logarithm.max():
+        raise NoSurface("the field is empty: no density to take a surface from")
+    return float(np.exp(threshold_otsu(logarithm)))
+
+
+@torch.no_grad()
+def extract(field: Field, resolution: int, threshold: float | None, smallest_part: float, device: torch.device) -> Mesh:
+    """The surface of constant density by marching cubes, coloured by the field.
+
+    `threshold` None chooses it; connected parts with less than `smallest_part` (0..1) of the faces are dropped. Raises
+    NoSurface where nothing is left.
+    """
+    density = sample_density(field, resolution, device).cpu().numpy()
+    density = np.pad(density, 1)  # closes the surface where it meets the cube
+    level = automatic_threshold(density) if threshold is None else threshold
+    if not density.min() < level < density.max():
+        raise NoSurface(f"no surface at density {level:.3g}: the field's densities are {density.min():.3g} to {density.max():.3g}")
+    vertices, faces, _, _ = marching_cubes(density, level, gradient_direction="ascent")
+    vertices = ((vertices - 1) / (resolution - 1) * 2 - 1).clip(-1, 1)
+    body = trimesh.Trimesh(vertices, faces, process=True)
+    parts = trimesh.graph.connected_component_labels(body.face_adjacency, node_count=len(body.faces))
+    sizes = np.bincount(parts)
+    body.update_faces((sizes >= smallest_part * len(parts))[parts])
+    body.remove_unreferenced_vertices()
+    points = torch.as_tensor(np.asarray(body.vertices), dtype=torch.float32, device=device)
+    colors = torch.cat([field.at(chunk).features for chunk in points.split(CHUNK)]).cpu().numpy()
+    return Mesh(np.asarray(body.vertices, dtype=np.float32), np.asarray(body.faces), colors)

@@ -1,0 +1,146 @@
+"""The only training loop, and the only importer of Fabric (devices, precision, several processes)."""
+
+import logging
+import signal
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from lightning_fabric import Fabric
+from torch import Tensor
+
+from threestudio_like import checkpoint
+from threestudio_like.checkpoint import Checkpoint
+from threestudio_like.errors import UserError
+from threestudio_like.monitor import Monitor
+from threestudio_like.randomness import generator
+from threestudio_like.system import StepResult, System
+
+log = logging.getLogger(__name__)
+
+
+class NonFinite(RuntimeError):
+    """A loss or a gradient became infinite or not a number; the message names it and the step."""
+
+
+class Interrupted(Exception):
+    """The run was asked to stop (Ctrl-C, SIGTERM) and has saved its state."""
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How a run is carried out."""
+
+    seed: int
+    checkpoint_every: int
+    checkpoint_seconds: float
+    preview_every: int
+
+
+def make_fabric(device: str, devices: int, precision: str) -> Fabric:
+    """Fabric for `auto`, `cpu` or `cuda`. Raises UserError where the device is not there."""
+    if device == "cuda" and not torch.cuda.is_available():
+        raise UserError("device: cuda was asked for, but torch finds no CUDA device; use device=cpu or device=auto")
+    accelerator = {"auto": "cuda" if torch.cuda.is_available() else "cpu", "cuda": "cuda", "cpu": "cpu"}[device]
+    return Fabric(accelerator=accelerator, devices=devices, precision=precision)
+
+
+def train(system: System, name: str, path: Path, settings: Settings, fabric: Fabric, monitor: Monitor) -> float:
+    """Runs the stage `name` from its checkpoint at `path` (or from step 0) to its end; returns its seconds so far.
+
+    Raises NonFinite, and Interrupted after saving.
+    """
+    steps = system.config.steps
+    groups = list(system.parameter_groups())
+    optimizer = make_optimizer(system, groups)
+    start, seconds_before = 0, 0.0
+    if path.exists():
+        saved = checkpoint.load(path, fabric.device)
+        restore(system, optimizer, saved, path)
+        start, seconds_before = saved.step, saved.seconds
+    if start >= steps:
+        return seconds_before
+    model, optimizer = fabric.setup(system, optimizer)
+    began = last_saved = time.monotonic()
+
+    def save(step: int) -> None:
+        if fabric.global_rank == 0:
+            seconds = seconds_before + time.monotonic() - began
+            checkpoint.save(path, Checkpoint(step, seconds, system.state_dict(), optimizer.state_dict()))
+
+    with StopFlag() as stop, monitor.stage(name, start, steps):
+        for step in range(start, steps):
+            for group, described in zip(optimizer.param_groups, groups):
+                group["lr"] = described.lr(step)
+            result = model(step, generator(fabric.device, settings.seed, name, step, fabric.global_rank))
+            loss = total(result, name, step)
+            fabric.backward(loss)
+            gradient_norm = check_gradients(system, name, step, system.config.optimizer.clip_norm)
+            optimizer.step()
+            optimizer.zero_grad(set_to_none=True)
+            system.after_step(step)
+            done = step + 1
+            monitor.step(done, loss, result, gradient_norm)
+            if settings.preview_every and (done % settings.preview_every == 0 or done == steps):
+                monitor.picture(done, system.preview())
+            overdue = time.monotonic() - last_saved > settings.checkpoint_seconds
+            if done == steps or done % settings.checkpoint_every == 0 or overdue or stop.requested:
+                save(done)
+                last_saved = time.monotonic()
+            if stop.requested and done < steps:
+                raise Interrupted(f"stage '{name}' stopped after step {done} of {steps}")
+    return seconds_before + time.monotonic() - began
+
+
+def make_optimizer(system: System, groups) -> torch.optim.Optimizer:
+    config = system.config.optimizer
+    described = [dict(params=group.parameters, lr=group.lr(0), weight_decay=group.weight_decay) for group in groups]
+    return torch.optim.AdamW(described, betas=config.betas, eps=config.eps, fused=True)
+
+
+def restore(system: System, optimizer: torch.optim.Optimizer, saved: Checkpoint, path: Path) -> None:
+    try:
+        system.load_state_dict(saved.system)
+        optimizer.load_state_dict(saved.optimizer)
+    except (RuntimeError, ValueError, KeyError) as error:
+        raise UserError(f"{path}: does not fit this recipe ({str(error).splitlines()[-1].strip()[:160]})") from None
+
+
+def total(result: StepResult, stage: str, step: int) -> Tensor:
+    """The sum of the step's losses. Raises NonFinite that names the loss."""
+    for name, loss in result.losses.items():
+        if not torch.isfinite(loss):
+            raise NonFinite(f"stage '{stage}', step {step}: the loss '{name}' is {loss.item()}")
+    return torch.stack(list(result.losses.values())).sum()
+
+
+def check_gradients(system: System, stage: str, step: int, clip_norm: float | None) -> Tensor:
+    """The gradient's global norm, after which it is clipped. Raises NonFinite that names the parameter."""
+    trained = [(name, p) for name, p in system.named_parameters() if p.grad is not None]
+    norm = torch.nn.utils.get_total_norm([p.grad for _, p in trained])
+    if not torch.isfinite(norm):
+        bad = next((name for name, p in trained if not torch.isfinite(p.grad).all()), "all together")
+        raise NonFinite(f"stage '{stage}', step {step}: the gradient of '{bad}' is not finite")
+    if clip_norm is not None:
+        torch.nn.utils.clip_grads_with_norm_([p for _, p in trained], clip_norm, norm)
+    return norm
+
+
+class StopFlag:
+    """While active, the first Ctrl-C or SIGTERM is only noted, so that the step ends and the state is saved."""
+
+    def __enter__(self) -> "StopFlag":
+        self.requested = False
+        self.before = {number: signal.signal(number, self._note) for number in (signal.SIGINT, signal.SIGTERM)}
+        return self
+
+    def _note(self, number, frame) -> None:
+        if self.requested:
+            raise KeyboardInterrupt
+        self.requested = True
+        log.warning("stopping after this step (again to stop at once) ...")
+
+    def __exit__(self, *error) -> None:
+        for number, handler in self.before.items():
+            signal.signal(number, handler)
