@@ -53,11 +53,12 @@ def main(argv: list[str] | None = None) -> int:
 def carry_out(given: argparse.Namespace) -> int:
     import priors
     import systems
+    import threestudio_like
     from threestudio_like.config import find_recipe, load
     from threestudio_like.run import Run, parse_recipe
 
-    priors.register_all()
-    systems.register_all()
+    for room in (threestudio_like, priors, systems):
+        room.register_all()
     recipe = parse_recipe(load(given.config, given.overrides), find_recipe(given.config).stem)
     run = Run(recipe)
     if given.check:

@@ -3,4 +3,4 @@
 
 def register_all() -> None:
     """Imports every backbone and guidance, so that recipes can name it."""
-    pass  # from priors import latent, pixel, sds  # noqa: F401
+    from priors import latent, pixel, sds  # noqa: F401

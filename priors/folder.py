@@ -89,7 +89,7 @@ def find(config: ModelConfig, parts: tuple[str, ...]) -> Path:
     folder = _download(config, parts)
     problem = _wrong(folder, parts, config.variant)
     if problem is not None:
-        raise UserError(problem)
+        raise UserError(f"the model '{config.model}' is not whole, and could not be made so from the hub: {problem}")
     return folder
 
 

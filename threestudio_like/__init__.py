@@ -1,0 +1,8 @@
+"""The shared core: recipes, cameras, scenes, renderers, kernels, the training loop, export and evaluation."""
+
+
+def register_all() -> None:
+    """Imports every part of the core that recipes can name."""
+    from threestudio_like import cameras  # noqa: F401
+    from threestudio_like.renderers import volume  # noqa: F401
+    from threestudio_like.scenes import background, field  # noqa: F401

@@ -1,6 +1,7 @@
 """One run of a recipe: its folder, its stages in order, its evaluation and export, its metrics."""
 
 import contextlib
+import itertools
 import json
 import logging
 import re
@@ -41,6 +42,8 @@ class RunConfig:
     checkpoint_seconds: float = 60.0
     preview_every: int = 100
     stages: dict[str, Any] | None = None
+    let: dict[str, Any] | None = None
+    """Values for use elsewhere in the recipe as `${let.name}`."""
 
 
 @dataclass(frozen=True)
@@ -111,17 +114,17 @@ class Run:
 
     def start(self, resume: bool) -> None:
         """Makes the folder ready. A folder that holds another run is refused (resume) or moved aside (fresh)."""
-        stored = self.folder / "config.yaml"
+        stored, aside = self.folder / "config.yaml", None
         if resume:
             self._check_same(stored)
         elif stored.exists():
-            aside = next(p for n in range(1, 10**6) if not (p := self.folder.with_name(f"{self.folder.name}.{n}")).exists())
-            self.folder.rename(aside)
+            numbered = (self.folder.with_name(f"{self.folder.name}.{n}") for n in itertools.count(1))
+            aside = self.folder.rename(next(path for path in numbered if not path.exists()))
         self.folder.mkdir(parents=True, exist_ok=True)
         _log_to(self.folder / "log.txt")
+        if aside is not None:
+            log.info("an earlier run was here; it is kept as %s", aside)
         if not resume:
-            if stored.exists() is False and "aside" in locals():
-                log.info("an earlier run was here; it is kept as %s", aside)
             plain = self.recipe.plain | {"git_revision": git_revision()}
             write_text(stored, OmegaConf.to_yaml(OmegaConf.create(_escaped(plain))))
 
@@ -198,10 +201,20 @@ class Run:
             write_text(self.folder / "metrics.json", json.dumps(self.metrics, indent=2) + "\n")
 
 
+class RunLog(logging.FileHandler):
+    """A run's `log.txt`."""
+
+
 def _log_to(path: Path) -> None:
-    handler = logging.FileHandler(path, encoding="utf-8")
+    """Copies what is logged from now on into the file, and no longer into an earlier run's."""
+    root = logging.getLogger()
+    for earlier in [handler for handler in root.handlers if isinstance(handler, RunLog)]:
+        root.removeHandler(earlier)
+        earlier.close()
+    handler = RunLog(path, encoding="utf-8")
     handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
-    logging.getLogger().addHandler(handler)
+    root.addHandler(handler)
+    root.setLevel(logging.INFO)
 
 
 def _escaped(node):

@@ -1,6 +1,7 @@
 """Model folders made once a session, and a text cache of each test's own."""
 
 import pytest
+import torch
 
 from tests.priors import folders
 
@@ -11,6 +12,15 @@ MAKERS = {
     "sd21_v": lambda place: folders.stable_diffusion_21(place, prediction="v_prediction"),
     "if": folders.deepfloyd,
 }
+
+
+@pytest.fixture(scope="package", autouse=True)
+def one_thread():
+    """Models this tiny lose more by waiting for a second thread than it does for them."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
 
 
 @pytest.fixture(autouse=True)

@@ -1,9 +1,10 @@
 """Volume rendering of a field, with an occupancy grid that skips empty space (Instant-NGP, section 5.2 and appendix E)."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 import torch.nn.functional as F
+from jaxtyping import Bool
 from torch import Tensor, nn
 
 from threestudio_like.cameras import Cameras
@@ -64,7 +65,7 @@ class VolumeRenderer(nn.Module):
         """Renders; with a generator (training) the samples are jittered and the background may be random."""
         rays = cameras.rays()
         count, pixels = len(rays.origins), cameras.height * cameras.width
-        jitter = torch.full((count,), 0.5, device=rays.origins.device)
+        jitter = torch.zeros(count, device=rays.origins.device)
         if generator is not None:
             jitter = torch.rand(count, generator=generator, device=rays.origins.device)
         samples = march(rays.origins, rays.directions, self.occupancy, self.config.step, jitter)
@@ -92,7 +93,7 @@ class VolumeRenderer(nn.Module):
         before = composite(density, self.config.step, samples.offsets).double().cumsum(0)
         before = torch.cat([before.new_zeros(1), before])
         absorbed = before[:-1] - before[samples.offsets[samples.ray]]
-        return samples.keep(absorbed < 1 - self.config.stop_at)
+        return keep(samples, absorbed < 1 - self.config.stop_at)
 
     @torch.no_grad()
     def images(self, scene: Field, cameras: Cameras, shading: Shading, normals: bool = False, at_once: int = 1):
@@ -101,3 +102,9 @@ class VolumeRenderer(nn.Module):
             part = slice(start, start + at_once)
             light = None if shading.light is None else shading.light[part]
             yield self(scene, cameras[part], Shading(shading.kind, light, shading.ambient, shading.diffuse), normals=normals)
+
+
+def keep(samples: Samples, chosen: Bool[Tensor, "M"]) -> Samples:
+    """The chosen samples of each ray."""
+    before = F.pad(chosen.long().cumsum(0), (1, 0))
+    return replace(samples, ray=samples.ray[chosen], t=samples.t[chosen], offsets=before[samples.offsets])

@@ -4,7 +4,6 @@ import numpy as np
 import torch
 import trimesh
 from jaxtyping import Float
-from skimage.filters import threshold_otsu
 from skimage.measure import marching_cubes
 
 from threestudio_like.scenes.field import Field
@@ -25,12 +24,27 @@ def sample_density(field: Field, resolution: int, device: torch.device) -> Float
     return torch.cat([field.density(chunk) for chunk in grid.split(CHUNK)]).view((resolution,) * 3)
 
 
-def automatic_threshold(density: np.ndarray) -> float:
-    """The density that parts object from air: Otsu's threshold of log density, over all but the emptiest places."""
-    logarithm = np.log(density[density > 1e-2 * density.max()])
-    if len(logarithm) < 2 or logarithm.min() == logarithm.max():
-        raise NoSurface("the field is empty: no density to take a surface from")
-    return float(np.exp(threshold_otsu(logarithm)))
+def automatic_threshold(density: Float[np.ndarray, "R R R"], spacing: float) -> float:
+    """The density whose surface has the silhouettes of the volume rendering, seen along the three axes.
+
+    A ray along an axis sees the object where its opacity, `1 - exp(-sum density * spacing)`, is above one half; a level's
+    silhouette is where any density is above it. Of the levels whose mean intersection over union is within 1 % of the
+    best, the middle one. Raises NoSurface for a field that is nowhere opaque.
+    """
+    seen = [1 - np.exp(-density.sum(axis) * spacing) > 0.5 for axis in range(3)]
+    if not any(mask.any() for mask in seen):
+        raise NoSurface(f"the field is nowhere opaque: its densities are {density.min():.3g} to {density.max():.3g}")
+    highest = [density.max(axis) for axis in range(3)]
+    levels = np.geomspace(1e-3 * density.max(), 0.999 * density.max(), 64)
+    overlap = [np.mean([intersection_over_union(top > level, mask) for top, mask in zip(highest, seen)]) for level in levels]
+    good = np.flatnonzero(np.array(overlap) >= max(overlap) - 0.01)
+    return float(levels[good[len(good) // 2]])
+
+
+def intersection_over_union(a: np.ndarray, b: np.ndarray) -> float:
+    """Of two masks; 1 where both are empty."""
+    union = (a | b).sum()
+    return float((a & b).sum() / union) if union else 1.0
 
 
 @torch.no_grad()
@@ -42,7 +56,7 @@ def extract(field: Field, resolution: int, threshold: float | None, smallest_par
     """
     density = sample_density(field, resolution, device).cpu().numpy()
     density = np.pad(density, 1)  # closes the surface where it meets the cube
-    level = automatic_threshold(density) if threshold is None else threshold
+    level = automatic_threshold(density, 2 / (resolution - 1)) if threshold is None else threshold
     if not density.min() < level < density.max():
         raise NoSurface(f"no surface at density {level:.3g}: the field's densities are {density.min():.3g} to {density.max():.3g}")
     vertices, faces, _, _ = marching_cubes(density, level, gradient_direction="ascent")

@@ -44,7 +44,7 @@ class Field(nn.Module):
         hidden: int = 32
         blob: Blob = field(default_factory=Blob)
         density_shift: float = -1.0
-        background: Annotated[Component, "background"] = None
+        background: Annotated[Component, "background"] = field(kw_only=True)
 
     def __init__(self, config: Config):
         super().__init__()

@@ -1,0 +1,105 @@
+"""R-Precision of a recipe on Toybox prompts: `python benchmarks/r_precision.py --config dreamfusion.yaml --seeds 2`.
+
+20 prompts, half of them pairs that the prior never saw. A prompt counts as found in colour when the scorer picks it among
+all colour x category captions (4 colour renders at 30 degrees elevation), and in geometry when the scorer picks its
+category on textureless renders. Runs that exist in the output folder are not run again. Prints a markdown table with 95 %
+bootstrap intervals; also measures the true toys' renders, the ceiling.
+"""
+
+import argparse
+import contextlib
+import json
+import sys
+from pathlib import Path
+
+import numpy as np
+import torch
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+
+import launch  # noqa: E402
+from priors.scorer import Scorer  # noqa: E402
+from systems.scorer_training import CATEGORY_CAPTIONS, COLOR_CAPTIONS  # noqa: E402
+from threestudio_like.cameras import orbit  # noqa: E402
+from threestudio_like.data.toybox.catalogue import CATEGORIES, COLORS, caption, is_held_out, make_toy  # noqa: E402
+from threestudio_like.data.toybox.photographs import pack  # noqa: E402
+from threestudio_like.data.toybox.render import Light, shoot  # noqa: E402
+
+SEEN = [("yellow", "duck"), ("red", "chair"), ("blue", "car"), ("green", "turtle"), ("wooden", "house"), ("red", "mushroom"),
+        ("white", "snowman"), ("purple", "mug"), ("orange", "fish"), ("pink", "elephant")]
+NEW = [("yellow", "truck"), ("blue", "dog"), ("green", "sofa"), ("orange", "penguin"), ("purple", "rabbit"), ("red", "teapot"),
+       ("brown", "aeroplane"), ("pink", "train"), ("wooden", "robot"), ("white", "boat")]
+
+
+def prompts() -> list[tuple[str, str, bool]]:
+    """(colour, category, held out): each list is moved on to the nearest colour of its split."""
+    chosen = []
+    for pairs, held_out in ((SEEN, False), (NEW, True)):
+        for color, category in pairs:
+            start = list(COLORS).index(color)
+            turned = [*COLORS][start:] + [*COLORS][:start]
+            chosen.append((next(c for c in turned if is_held_out(c, category) == held_out), category, held_out))
+    return chosen
+
+
+def interval(values: list[float]) -> str:
+    """`mean [low, high]` in percent, by 10,000 bootstrap samples."""
+    draws = np.random.default_rng(0).choice(values, (10000, len(values))).mean(1)
+    low, high = np.percentile(draws, [2.5, 97.5])
+    return f"{100 * np.mean(values):.0f} % [{100 * low:.0f}, {100 * high:.0f}]"
+
+
+def ceiling(scorer: Scorer, chosen, seeds: int) -> tuple[list[float], list[float]]:
+    """The same two scores for true toys, as they are and in clay."""
+    color_right, shape_right = [], []
+    for color, category, _ in chosen:
+        for seed in range(seeds):
+            toys = pack([make_toy(category, color, np.random.default_rng([seed, 77]))] * 4)
+            cameras = orbit(4, 30.0, 2.7, 41.0, 64)
+            over = lambda view: (view.rgb + (1 - view.opacity) * 0.85).permute(0, 3, 1, 2)
+            light = Light.flat(4)
+            clay = Light(torch.nn.functional.normalize(cameras.position + torch.tensor([0.0, 0.0, 1.6]), dim=-1),
+                         torch.full((4,), 0.4), torch.ones(4, dtype=torch.bool))
+            pair = (scorer.image(over(shoot(toys, cameras, light, 2))) @ scorer.text(COLOR_CAPTIONS).T).mean(0)
+            kind = (scorer.image(over(shoot(toys, cameras, clay, 2))) @ scorer.text(CATEGORY_CAPTIONS).T).mean(0)
+            color_right.append(float(COLOR_CAPTIONS[pair.argmax()] == caption(category, color)))
+            shape_right.append(float(CATEGORY_CAPTIONS[kind.argmax()] == caption(category)))
+    return color_right, shape_right
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--config", default="dreamfusion.yaml")
+    parser.add_argument("--out", type=Path, default=Path("outputs/r-precision"))
+    parser.add_argument("--seeds", type=int, default=2)
+    parser.add_argument("--prompts", type=int, default=20, help="only so many, half of them held out")
+    parser.add_argument("overrides", nargs="*")
+    given = parser.parse_args()
+    half = given.prompts // 2
+    chosen = prompts()[:half] + prompts()[10:10 + half]
+    rows = []
+    for color, category, held_out in chosen:
+        for seed in range(given.seeds):
+            folder = given.out / f"{color}-{category}-{seed}"
+            stored = folder / "metrics.json"
+            if not (stored.exists() and json.loads(stored.read_text()).get("status") == "done"):
+                with contextlib.redirect_stdout(sys.stderr):
+                    code = launch.main(["--config", given.config, f"prompt={caption(category, color)}", f"seed={seed}",
+                                        f"out={folder}", *given.overrides])
+                assert code == 0, f"{folder}: exit code {code}"
+            rows.append((color, category, held_out, seed, json.loads(stored.read_text())))
+            found = rows[-1][-1]
+            print(f"{color} {category} {seed}: colour {found['color_correct']:.0f} shape {found['geometry_correct']:.0f} "
+                  f"{found['wall_seconds']:.0f} s", file=sys.stderr)
+    print(f"\n| prompts | runs | colour | geometry | seconds |\n|---|---|---|---|---|")
+    for name, wanted in (("seen pairs", {False}), ("held-out pairs", {True}), ("all", {False, True})):
+        part = [metrics for _, _, held_out, _, metrics in rows if held_out in wanted]
+        seconds = np.mean([metrics["wall_seconds"] for metrics in part])
+        print(f"| {name} | {len(part)} | {interval([m['color_correct'] for m in part])} | "
+              f"{interval([m['geometry_correct'] for m in part])} | {seconds:.0f} |")
+    color_right, shape_right = ceiling(Scorer.load("priors/weights/scorer"), chosen, given.seeds)
+    print(f"| true toys | {len(color_right)} | {interval(color_right)} | {interval(shape_right)} | |")
+
+
+if __name__ == "__main__":
+    main()

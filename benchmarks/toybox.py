@@ -1,0 +1,43 @@
+"""How fast toys are photographed: `python benchmarks/toybox.py`. Prints a markdown table of images a second."""
+
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import torch
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+
+from threestudio_like.data.toybox.catalogue import random_toy  # noqa: E402
+from threestudio_like.data.toybox.photographs import Photographer, pack  # noqa: E402
+from threestudio_like.data.toybox.render import shoot  # noqa: E402
+
+
+def rate(device: str, size: int, samples: int, count: int = 256) -> float:
+    """Images a second, after a warm-up; the median of three."""
+    rng = np.random.default_rng(0)
+    photographer = Photographer(size=size)
+    toys = pack([random_toy(rng) for _ in range(count)])
+    cameras = photographer.cameras(count, rng)
+    light = photographer.light(cameras, rng)
+    cameras = cameras.to(device)
+    seconds = []
+    for _ in range(4):
+        begin = time.perf_counter()
+        shoot(toys, cameras, light, samples).rgb.sum().item()
+        seconds.append(time.perf_counter() - begin)
+    return count / float(np.median(seconds[1:]))
+
+
+def main() -> None:
+    devices = ["cpu"] + (["cuda"] if torch.cuda.is_available() else [])
+    print(f"{torch.get_num_threads()} threads\n\n| pixels | rays a pixel | " + " | ".join(f"{d}, images/s" for d in devices) + " |")
+    print("|---|---|" + "---|" * len(devices))
+    for size in (32, 64, 128):
+        for samples in (1, 2):
+            print(f"| {size} x {size} | {samples**2} | " + " | ".join(f"{rate(d, size, samples):.0f}" for d in devices) + " |")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,119 @@
+"""Prompts by view: bins, blends, overhead, Perp-Neg's weights."""
+
+import math
+
+import pytest
+import torch
+
+from priors.text import Prompt, ViewWords, negative_weights, PerpNeg
+from threestudio_like.cameras import orbit_cameras
+from threestudio_like.config import parse
+from threestudio_like.errors import UserError
+
+WORDS = ViewWords(left="left side view", right="right side view")
+FRONT, LEFT, BACK, RIGHT, OVERHEAD, NULL = range(6)
+
+
+class OneHot:
+    """A backbone whose embedding of the n-th text is the n-th unit vector."""
+
+    def embed(self, texts):
+        self.texts = texts
+        return torch.eye(len(texts))[:, None]
+
+
+def cameras(azimuth_deg, elevation_deg=0.0):
+    azimuth = torch.tensor(azimuth_deg, dtype=torch.float32) * (math.pi / 180)
+    full = torch.ones_like(azimuth)
+    return orbit_cameras(azimuth, full * math.radians(elevation_deg), 2 * full, full, 8, 8)
+
+
+def at(views, azimuth_deg, elevation_deg=0.0, **options):
+    prompt = Prompt(Prompt.Config("a dog", views=views, words=WORDS, **options), OneHot())
+    return prompt.at(cameras(azimuth_deg, elevation_deg))
+
+
+def test_texts_of_the_views():
+    backbone = OneHot()
+    Prompt(Prompt.Config(" a dog ", negative="ugly", words=WORDS), backbone)
+    assert backbone.texts == ["a dog, front view", "a dog, left side view", "a dog, back view", "a dog, right side view",
+                              "a dog, overhead view", "ugly"]
+    Prompt(Prompt.Config("a dog", views="none"), backbone)
+    assert backbone.texts == ["a dog", ""]
+
+
+@pytest.mark.parametrize("text", ["", "  "])
+def test_an_empty_prompt(text):
+    with pytest.raises(UserError, match="prompt is empty"):
+        Prompt(Prompt.Config(text), OneHot())
+
+
+def test_nearest_bins():
+    azimuth = [0, 44, 46, 90, 134, 136, 180, 224, 226, 270, 314, 316, 360, -44, -46, -90, -134, -136, 450, -630]
+    expected = [FRONT, FRONT, LEFT, LEFT, LEFT, BACK, BACK, BACK, RIGHT, RIGHT, RIGHT, FRONT, FRONT,
+                FRONT, RIGHT, RIGHT, RIGHT, BACK, LEFT, LEFT]
+    condition = at("nearest", azimuth)
+    assert condition.text.argmax(dim=-1).flatten().tolist() == expected
+    assert condition.null.argmax(dim=-1).flatten().tolist() == [NULL] * len(azimuth)
+    assert condition.negatives is None and condition.image is None
+
+
+def test_nearest_agrees_with_the_toybox_captions():
+    from threestudio_like.data.toybox.catalogue import view_words
+    names = {FRONT: "front view", LEFT: "left side view", BACK: "back view", RIGHT: "right side view", OVERHEAD: "overhead view"}
+    for elevation in (0.0, 70.0):
+        azimuth = list(range(-179, 180, 7))
+        seen = at("nearest", azimuth, elevation).text.argmax(dim=-1).flatten().tolist()
+        assert [names[i] for i in seen] == [view_words(math.radians(a), math.radians(elevation)) for a in azimuth]
+
+
+def test_interpolation():
+    condition = at("interpolated", [45.0, 90.0, -45.0, 157.5])
+    expected = torch.zeros(4, 6)
+    expected[0, [FRONT, LEFT]] = 0.5
+    expected[1, LEFT] = 1
+    expected[2, [FRONT, RIGHT]] = 0.5
+    expected[3, LEFT], expected[3, BACK] = 0.25, 0.75
+    torch.testing.assert_close(condition.text[:, 0], expected, atol=1e-6, rtol=0)
+
+
+@pytest.mark.parametrize("views", ["nearest", "interpolated", "perp_neg"])
+def test_overhead(views):
+    assert (at(views, [0.0, 90.0], 61.0).text.argmax(dim=-1) == OVERHEAD).all()
+    assert not (at(views, [0.0, 90.0], 59.0).text.argmax(dim=-1) == OVERHEAD).any()
+    assert (at(views, [0.0], 50.0, overhead_from_deg=45.0).text.argmax(dim=-1) == OVERHEAD).all()
+
+
+def test_none_says_the_same_from_everywhere():
+    assert at("none", [0.0, 180.0], 80.0).text.argmax(dim=-1).flatten().tolist() == [0, 0]
+
+
+def test_the_camera_travels_along():
+    seen = cameras([30.0, 60.0])
+    condition = Prompt(Prompt.Config("a dog"), OneHot()).at(seen)
+    assert torch.equal(condition.camera.reshape(2, 4, 4), seen.c2w)
+
+
+def test_perp_neg_negatives():
+    condition = at("perp_neg", [45.0, -45.0, 135.0])
+    torch.testing.assert_close(condition.text, at("interpolated", [45.0, -45.0, 135.0]).text)
+    assert condition.negatives.argmax(dim=-1)[..., 0].tolist() == [[FRONT, LEFT], [FRONT, RIGHT], [FRONT, LEFT]]
+    assert condition.negative_weights.shape == (3, 2)
+    assert (at("perp_neg", [0.0, 180.0], 70.0).negative_weights == 0).all()
+
+
+def test_perp_neg_weights_by_hand():
+    """At a view itself its own name is no negative; in front of the side view nothing jumps."""
+    turns = torch.tensor([0.0, 0.5, 0.999999, 1.000001, 2.0, -2.0, -0.5])
+    front, side = negative_weights(turns, PerpNeg()).T
+    fall = 4 * math.exp(-0.25) - 2.426
+    torch.testing.assert_close(front, torch.tensor([0.0, fall, 1.574, 1.5735, 1.967, 1.967, fall]), atol=1e-3, rtol=0)
+    torch.testing.assert_close(side, torch.tensor([1.574, fall, 0.0, 0.0, 0.394, 0.394, fall]), atol=1e-3, rtol=0)
+
+
+def test_the_recipe_form():
+    node = {"text": "a dog", "views": "perp_neg", "words": {"left": "left side view"}, "perp_neg": {"side_back": [1, 2, 3]}}
+    config = parse(Prompt.Config, node, "prompt")
+    assert config.words.left == "left side view" and config.perp_neg.side_back == (1.0, 2.0, 3.0)
+    with pytest.raises(UserError, match="prompt.views"):
+        parse(Prompt.Config, {"text": "a dog", "views": "nearst"}, "prompt")

@@ -1,0 +1,193 @@
+"""Fields, volume rendering, backgrounds, shading and penalties, on fields whose pictures are known."""
+
+import math
+from dataclasses import replace
+
+import pytest
+import torch
+from torch import nn
+
+from threestudio_like import penalties
+from threestudio_like.cameras import orbit
+from threestudio_like.config import Component, registered
+from threestudio_like.errors import UserError
+from threestudio_like.kernels.hashgrid import HashGrid
+from threestudio_like.renderers.shading import Shading, headlight, sample_light
+from threestudio_like.renderers.volume import VolumeRenderer
+from threestudio_like.scenes.background import DirectionMLP, Random, Solid
+from threestudio_like.scenes.convert import NoSurface, automatic_threshold, extract
+from threestudio_like.scenes.field import Blob, Field, Points
+
+GREY = Component("background", "solid", Solid.Config((0.5, 0.5, 0.5)))
+
+
+def small_field(**keys) -> Field:
+    torch.manual_seed(0)
+    grid = HashGrid(levels=3, features=2, log2_entries=10, base=4, finest=16)
+    return Field(Field.Config(encoding=grid, hidden=8, background=GREY, **keys))
+
+
+class Ball(nn.Module):
+    """A ball of constant density, coloured by position; normals point outwards."""
+
+    def __init__(self, radius=0.5, density=200.0):
+        super().__init__()
+        self.radius, self.tau, self.background = radius, density, GREY.build()
+        self.anchor = nn.Parameter(torch.zeros(1))
+
+    def density(self, x):
+        return self.tau * (x.norm(dim=-1) < self.radius).float() + 0 * self.anchor
+
+    def at(self, x, normals=False):
+        normal = torch.nn.functional.normalize(x, dim=-1) if normals else None
+        return Points(self.density(x), 0.5 * x + 0.5, normal)
+
+
+def rendered(scene, cameras, shading=Shading(), normals=False, **keys):
+    renderer = VolumeRenderer(VolumeRenderer.Config(**({"step": 0.01} | keys)))
+    renderer.refresh(scene, 0, torch.Generator().manual_seed(0))
+    return renderer(scene, cameras, shading, normals=normals)
+
+
+def test_an_opaque_ball_is_where_it_is():
+    cameras = orbit(4, 20.0, 2.5, 40.0, 33)
+    view = rendered(Ball(), cameras, normals=True)
+    toward = cameras.position / 2.5
+    assert torch.allclose(view.depth[:, 16, 16, 0], torch.full((4,), 2.0), atol=0.02)
+    assert torch.allclose(view.normal[:, 16, 16], toward, atol=0.02)
+    assert torch.allclose(view.xyz[:, 16, 16] * 2 - 1, 0.5 * toward, atol=0.02)
+    assert torch.allclose(view.rgb[:, 16, 16], 0.25 * toward + 0.5, atol=0.02)
+    assert torch.equal(view.rgb[:, 0, 0], torch.full((4, 3), 0.5)) and view.opacity[:, 0, 0].max() == 0
+    radius = math.tan(math.asin(0.5 / 2.5)) / math.tan(math.radians(20))
+    assert view.opacity.mean().item() == pytest.approx(math.pi * radius**2 / 4, rel=0.03)
+
+
+def test_a_thin_fog_is_as_opaque_as_beer_and_lambert_say():
+    cameras = orbit(1, 0.0, 2.5, 10.0, 5)
+    view = rendered(Ball(density=1.5), cameras, empty_below=0.0)
+    assert view.opacity[0, 2, 2, 0].item() == pytest.approx(1 - math.exp(-1.5 * 1.0), abs=0.02)
+
+
+def test_occupancy_skips_empty_space_without_changing_the_picture():
+    cameras = orbit(2, 20.0, 2.5, 40.0, 16)
+    everywhere = VolumeRenderer(VolumeRenderer.Config(step=0.01, stop_at=0.0))
+    skipping = VolumeRenderer(VolumeRenderer.Config(step=0.01))
+    skipping.refresh(Ball(), 0, torch.Generator().manual_seed(0))
+    assert everywhere.occupancy.all() and skipping.occupancy.float().mean() < 0.35
+    full, fast = (renderer(Ball(), cameras, Shading()) for renderer in (everywhere, skipping))
+    assert len(fast.samples.weights) < 0.3 * len(full.samples.weights)
+    assert torch.allclose(full.rgb, fast.rgb, atol=5e-3) and torch.allclose(full.opacity, fast.opacity, atol=5e-3)
+
+
+def test_the_grid_remembers_and_forgets():
+    renderer = VolumeRenderer(VolumeRenderer.Config(refresh_every=2, decay=0.5))
+    renderer.refresh(Ball(), 0, torch.Generator().manual_seed(0))
+    before = renderer.density.clone()
+    renderer.refresh(Ball(density=0.0), 1, torch.Generator().manual_seed(0))
+    assert torch.equal(renderer.density, before)
+    renderer.refresh(Ball(density=0.0), 2, torch.Generator().manual_seed(0))
+    assert torch.equal(renderer.density, 0.5 * before)
+
+
+def test_normals_are_the_negative_density_gradient():
+    field = small_field(blob=Blob("gaussian", 3.0, 0.4))
+    with torch.no_grad():
+        field.table.uniform_(-1, 1, generator=torch.Generator().manual_seed(0))
+    x = (torch.rand(200, 3, generator=torch.Generator().manual_seed(1)) - 0.5).requires_grad_()
+    gradient = torch.autograd.grad(field.density(x).sum(), x)[0]
+    expected = -torch.nn.functional.normalize(gradient, dim=-1)
+    assert torch.allclose(field.at(x.detach(), normals=True).normal, expected, atol=1e-3)
+
+
+@pytest.mark.parametrize("shape", ["gaussian", "cone"])
+def test_the_blob_starts_dense_in_the_middle(shape):
+    field = small_field(blob=Blob(shape, 5.0, 0.4))
+    density = field.density(torch.tensor([[0.0, 0, 0], [0.4, 0, 0], [0.9, 0, 0]]))
+    assert density[0] > density[1] > density[2]
+
+
+def test_light_reaches_the_geometry():
+    """A lit render's gradient moves the table through the normals; an albedo render's density gradient does not need it."""
+    field = small_field(blob=Blob("gaussian", 8.0, 0.4))
+    cameras = orbit(2, 20.0, 2.5, 40.0, 8)
+    shading = Shading("textureless", headlight(cameras), 0.1, 0.9)
+    view = rendered(field, cameras, shading, step=0.05)
+    normal_only = (view.samples.weights.detach()[:, None] * view.samples.normal).sum()
+    gradient = torch.autograd.grad(normal_only, field.table)[0]
+    assert torch.isfinite(gradient).all() and gradient.abs().sum() > 0
+
+
+def test_shading_is_dreamfusions_formula():
+    albedo, normal = torch.tensor([[0.2, 0.4, 0.6]]), torch.tensor([[0.0, 0.0, 1.0]])
+    position, image = torch.zeros(1, 3), torch.tensor([0])
+    above, below = torch.tensor([[0.0, 0.0, 2.0]]), torch.tensor([[0.0, 0.0, -2.0]])
+    assert torch.allclose(Shading("lambertian", above, 0.1, 0.9)(albedo, normal, position, image), albedo)
+    assert torch.allclose(Shading("lambertian", below, 0.1, 0.9)(albedo, normal, position, image), 0.1 * albedo)
+    assert torch.allclose(Shading("textureless", above, 0.2, 0.7)(albedo, normal, position, image), torch.full((1, 3), 0.9))
+    assert Shading()(albedo, None, position, image) is albedo
+
+
+def test_lights_are_near_the_camera():
+    cameras = orbit(500, 20.0, 1.5, 40.0, 4)
+    light = sample_light(cameras, (0.8, 1.5), 1.0, torch.Generator().manual_seed(0))
+    length = light.norm(dim=-1)
+    assert 0.8 <= length.min() and length.max() <= 1.5
+    assert ((light / length[:, None]) * cameras.position / 1.5).sum(-1).mean() > 0.4
+
+
+def test_backgrounds():
+    directions = torch.nn.functional.normalize(torch.randn(3, 5, 3, generator=torch.Generator().manual_seed(0)), dim=-1)
+    random = Random(Random.Config(low=0.2, high=0.4, tint=0.05, color=(1.0, 0.0, 0.0)))
+    drawn = random(directions, torch.Generator().manual_seed(0))
+    assert torch.equal(drawn[:, 0], drawn[:, 4]) and not torch.equal(drawn[0], drawn[1])
+    assert 0.15 <= drawn.min() and drawn.max() <= 0.45
+    assert torch.equal(random(directions, None)[0, 0], torch.tensor([1.0, 0.0, 0.0]))
+    mlp = DirectionMLP(DirectionMLP.Config())(directions, None)
+    assert mlp.shape == (3, 5, 3) and 0 < mlp.min() and mlp.max() < 1
+    assert {"solid", "random", "mlp"} <= registered("background").keys()
+
+
+def test_penalties_on_known_renders():
+    view = rendered(Ball(), orbit(1, 0.0, 2.5, 40.0, 16), normals=True)
+    assert penalties.orientation(view) < 0.01
+    inward = replace(view, samples=replace(view.samples, normal=-view.samples.normal))
+    assert penalties.orientation(inward) > 0.02
+    assert penalties.entropy(view) < 0.1
+    assert penalties.sparsity(view) == view.opacity.mean()
+    assert penalties.opacity(replace(view, opacity=torch.zeros(1, 4, 4, 1))).item() == pytest.approx(0.1)
+    foggy = replace(view, opacity=torch.full((1, 4, 4, 1), 0.5))
+    assert penalties.entropy(foggy).item() == pytest.approx(math.log(2), rel=1e-4)
+    with pytest.raises(UserError, match="did you mean 'sparsity'"):
+        penalties.check_names(["sparsty"])
+
+
+def test_the_mesh_of_a_ball_is_a_ball():
+    mesh = extract(Ball(), 48, None, 0.02, torch.device("cpu"))
+    radius = torch.tensor(mesh.vertices).norm(dim=-1)
+    assert radius.mean().item() == pytest.approx(0.5, abs=0.02) and radius.std() < 0.02
+    assert mesh.colors.shape == mesh.vertices.shape and 0 <= mesh.colors.min() and mesh.colors.max() <= 1
+
+
+def test_floaters_are_dropped():
+    class Two(Ball):
+        def density(self, x):
+            far = (x - torch.tensor([0.8, 0.8, 0.8])).norm(dim=-1) < 0.08
+            return super().density(x) + 200.0 * far
+
+    mesh = extract(Two(), 48, None, 0.05, torch.device("cpu"))
+    assert mesh.vertices.max() < 0.6
+
+
+def test_an_empty_field_has_no_surface():
+    with pytest.raises(NoSurface):
+        extract(Ball(density=0.0), 16, None, 0.02, torch.device("cpu"))
+    with pytest.raises(NoSurface, match="no surface at density"):
+        extract(Ball(), 16, 1e6, 0.02, torch.device("cpu"))
+
+
+def test_the_threshold_gives_the_renderings_silhouette():
+    """A solid ball (density 90) in a thin ball of fog (0.4, twice as wide): the level lies between, and the fog is left out."""
+    axis = torch.linspace(-1, 1, 40)
+    r = torch.stack(torch.meshgrid(axis, axis, axis, indexing="ij")).norm(dim=0)
+    density = torch.where(r < 0.4, 90.0, torch.where(r < 0.8, 0.4, 0.0)).numpy()
+    assert 0.4 < automatic_threshold(density, 2 / 39) < 90.0

@@ -1,0 +1,55 @@
+"""Every recipe in configs/ parses, builds and runs two steps through the launcher, at tiny sizes, without exception."""
+
+import json
+
+import pytest
+
+import launch
+from priors.scorer import Scorer, ScorerSize
+from systems.prior_training import vocabulary
+from threestudio_like.config import CONFIGS
+
+RECIPES = sorted(str(p.relative_to(CONFIGS)) for p in CONFIGS.rglob("*.yaml") if p.parent.name != "backbones")
+
+TINY_SCENE = ["steps=2", "cameras.size=8", "cameras.views=2", "renderer.resolution=8", "renderer.step=0.2", "precision=32-true",
+              "scene.encoding={levels: 2, features: 2, log2_entries: 8, base: 4, finest: 8}", "scene.hidden=8",
+              "evaluation.strip_size=8", "evaluation.video_frames=3", "evaluation.video_size=16",
+              "evaluation.mesh_resolution=12", "evaluation.preview_size=8", "evaluation.formats=[glb,obj,ply]"]
+TINY_PRIOR = ["steps=2", "batch=2", "data.count=12", "data.photographer.samples=1"]
+TINY = {
+    "dreamfusion.yaml": TINY_SCENE,
+    "dreamfusion-sd.yaml": TINY_SCENE,
+    "dreamfusion-if.yaml": TINY_SCENE,
+    "priors/toybox.yaml": [*TINY_PRIOR, "size={image: 16, patch: 4, channels: [16, 16], text_width: 16, text_layers: 1}",
+                           "data.photographer.size=16"],
+    "priors/scorer.yaml": [*TINY_PRIOR, "size={image: 16, channels: [8, 8], width: 8}", "held_out_count=60",
+                           "data.photographer.size=16"],
+}
+
+
+@pytest.fixture
+def backbones(models, tmp_path):
+    """What each recipe that asks a diffusion model is given instead: a tiny one of the same published layout."""
+    Scorer(ScorerSize(), vocabulary()).save(tmp_path / "scorer")
+    scorer = f"evaluation.scorer={tmp_path / 'scorer'}"
+    return {"dreamfusion.yaml": [f"backbone.model={models('toybox')}", scorer],
+            "dreamfusion-sd.yaml": [f"backbone.model={models('sd21')}"],
+            "dreamfusion-if.yaml": [f"backbone.model={models('if')}"]}
+
+
+@pytest.mark.parametrize("recipe", RECIPES)
+def test_recipe_runs_two_steps(recipe, backbones, tmp_path, monkeypatch):
+    monkeypatch.setenv("TSL_CACHE", str(tmp_path / "cache"))
+    keys = [*TINY[recipe], *backbones.get(recipe, []), f"out={tmp_path / 'run'}", "device=cpu"]
+    assert launch.main(["--config", recipe, "--check", *keys]) == 0
+    assert launch.main(["--config", recipe, *keys]) == 0
+    metrics = json.loads((tmp_path / "run/metrics.json").read_text())
+    assert metrics["status"] == "done" and metrics["steps"] == 2
+    if recipe.startswith("dreamfusion"):
+        left = {path.name for path in (tmp_path / "run").iterdir()}
+        assert {"turntable.png", "turntable.mp4", "config.yaml", "log.txt"} <= left
+        assert metrics["mesh_faces"] == 0 or {"mesh.glb", "mesh.obj", "mesh.ply"} <= left
+        assert launch.main(["--config", recipe, "--test", *keys]) == 0
+        assert launch.main(["--config", recipe, "--export", *keys]) == 0
+    else:
+        assert (tmp_path / "run/model").is_dir()

@@ -1,0 +1,40 @@
+"""Exported meshes open in another library, the right way up, in the right colours, and closed where they were."""
+
+import numpy as np
+import pytest
+import trimesh
+
+from threestudio_like.errors import UserError
+from threestudio_like.export import check_formats, linear_from_srgb, write_mesh
+from threestudio_like.scenes.mesh import Mesh
+
+
+@pytest.fixture
+def tower() -> Mesh:
+    """A box that is tall (z), its top red, its bottom blue, shifted to the front (+x)."""
+    body = trimesh.creation.box((0.2, 0.4, 1.0))
+    vertices = np.asarray(body.vertices) + [0.3, 0, 0]
+    colors = np.where(vertices[:, 2:] > 0, [[0.8, 0.1, 0.1]], [[0.1, 0.1, 0.8]])
+    return Mesh(vertices.astype(np.float32), np.asarray(body.faces), colors.astype(np.float32))
+
+
+@pytest.mark.parametrize("suffix", ["glb", "obj", "ply"])
+def test_other_tools_read_it_back(tower, tmp_path, suffix):
+    write_mesh(tower, tmp_path / f"mesh.{suffix}")
+    assert [path.name for path in tmp_path.iterdir()] == [f"mesh.{suffix}"]
+    back = trimesh.load(tmp_path / f"mesh.{suffix}", force="mesh", process=False)
+    assert back.is_watertight and back.volume == pytest.approx(0.2 * 0.4 * 1.0, rel=1e-4)
+    assert np.allclose(back.extents, [0.4, 1.0, 0.2], atol=1e-5)  # y up
+    assert back.bounds.mean(0)[2] == pytest.approx(0.3, abs=1e-5)  # front is +z
+    top = back.visual.vertex_colors[back.vertices[:, 1] > 0, :3] / 255
+    expected = np.array([0.8, 0.1, 0.1])
+    assert np.allclose(top, linear_from_srgb(expected) if suffix == "glb" else expected, atol=0.01)
+
+
+def test_srgb_is_undone():
+    assert np.allclose(linear_from_srgb(np.array([0.0, 1.0, 0.5, 0.04])), [0, 1, 0.21404, 0.0030960], atol=1e-5)
+
+
+def test_unknown_formats_are_named():
+    with pytest.raises(UserError, match="cannot write 'stl'"):
+        check_formats(["glb", "stl"])

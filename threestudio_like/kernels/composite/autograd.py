@@ -1,0 +1,32 @@
+"""Compositing's gradients in terms of the compiled kernels of `cpu.py` or `cuda.py`."""
+
+from torch.autograd import Function
+from torch.autograd.function import once_differentiable
+
+
+class Composite(Function):
+    @staticmethod
+    def forward(ctx, density, step, offsets, kernels):
+        weights, behind = kernels.composite(density.contiguous(), step, offsets)
+        ctx.save_for_backward(weights, behind, offsets)
+        ctx.step, ctx.kernels = step, kernels
+        return weights
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx, gradient):
+        return ctx.kernels.composite_gradient(gradient.contiguous(), *ctx.saved_tensors, ctx.step), None, None, None
+
+
+class Accumulate(Function):
+    @staticmethod
+    def forward(ctx, weights, values, offsets, kernels):
+        weights, values = weights.contiguous(), values.contiguous()
+        ctx.save_for_backward(weights, values, offsets)
+        ctx.kernels = kernels
+        return kernels.accumulate(weights, values, offsets)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx, gradient):
+        return *ctx.kernels.accumulate_gradient(gradient.contiguous(), *ctx.saved_tensors), None, None

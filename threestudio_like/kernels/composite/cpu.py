@@ -1,0 +1,93 @@
+"""Compositing and accumulation in numba: parallel over rays, one sweep along each."""
+
+import math
+
+import numba
+import numpy as np
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from threestudio_like.kernels.backend import use_torch_threads
+
+ZERO, ONE = np.float32(0), np.float32(1)
+
+parallel = numba.njit(cache=True, parallel=True, error_model="numpy")
+
+
+def composite(density: Float[Tensor, "M"], step: float,
+              offsets: Int[Tensor, "N+1"]) -> tuple[Float[Tensor, "M"], Float[Tensor, "M"]]:
+    """Weights, and the transmittance behind each sample, which the gradient needs."""
+    use_torch_threads()
+    weights, behind = torch.empty_like(density), torch.empty_like(density)
+    composite_rays(density.detach().numpy(), np.float32(step), offsets.numpy(), weights.numpy(), behind.numpy())
+    return weights, behind
+
+
+def composite_gradient(to_weights: Float[Tensor, "M"], weights: Float[Tensor, "M"], behind: Float[Tensor, "M"],
+                       offsets: Int[Tensor, "N+1"], step: float) -> Float[Tensor, "M"]:
+    """The loss' gradient by the densities."""
+    use_torch_threads()
+    to_density = torch.empty_like(weights)
+    composite_rays_gradient(to_weights.numpy(), weights.detach().numpy(), behind.numpy(), offsets.numpy(),
+                            np.float32(step), to_density.numpy())
+    return to_density
+
+
+def accumulate(weights: Float[Tensor, "M"], values: Float[Tensor, "M C"],
+               offsets: Int[Tensor, "N+1"]) -> Float[Tensor, "N C"]:
+    """The sum of weight times value along each ray."""
+    use_torch_threads()
+    sums = torch.zeros(len(offsets) - 1, values.shape[1])
+    accumulate_rays(weights.detach().numpy(), values.detach().numpy(), offsets.numpy(), sums.numpy())
+    return sums
+
+
+def accumulate_gradient(to_sums: Float[Tensor, "N C"], weights: Float[Tensor, "M"], values: Float[Tensor, "M C"],
+                        offsets: Int[Tensor, "N+1"]) -> tuple[Float[Tensor, "M"], Float[Tensor, "M C"]]:
+    """The loss' gradients by the weights and by the values."""
+    use_torch_threads()
+    to_weights, to_values = torch.empty_like(weights), torch.empty_like(values)
+    accumulate_rays_gradient(to_sums.numpy(), weights.detach().numpy(), values.detach().numpy(), offsets.numpy(),
+                             to_weights.numpy(), to_values.numpy())
+    return to_weights, to_values
+
+
+@parallel
+def composite_rays(density, step, offsets, weights, behind):
+    for ray in numba.prange(len(offsets) - 1):
+        transmittance = ONE
+        for i in range(offsets[ray], offsets[ray + 1]):
+            alpha = -math.expm1(-density[i] * step)
+            weights[i] = transmittance * alpha
+            transmittance *= ONE - alpha
+            behind[i] = transmittance
+
+
+@parallel
+def composite_rays_gradient(to_weights, weights, behind, offsets, step, to_density):
+    """d w_i / d density_i = step T_{i+1}, and d w_j / d density_i = -step w_j for the samples j behind i."""
+    for ray in numba.prange(len(offsets) - 1):
+        shaded = ZERO
+        for i in range(offsets[ray + 1] - 1, offsets[ray] - 1, -1):
+            to_density[i] = step * (to_weights[i] * behind[i] - shaded)
+            shaded += to_weights[i] * weights[i]
+
+
+@parallel
+def accumulate_rays(weights, values, offsets, sums):
+    for ray in numba.prange(len(sums)):
+        for i in range(offsets[ray], offsets[ray + 1]):
+            for channel in range(values.shape[1]):
+                sums[ray, channel] += weights[i] * values[i, channel]
+
+
+@parallel
+def accumulate_rays_gradient(to_sums, weights, values, offsets, to_weights, to_values):
+    for ray in numba.prange(len(to_sums)):
+        for i in range(offsets[ray], offsets[ray + 1]):
+            to_weight = ZERO
+            for channel in range(values.shape[1]):
+                to_weight += to_sums[ray, channel] * values[i, channel]
+                to_values[i, channel] = to_sums[ray, channel] * weights[i]
+            to_weights[i] = to_weight

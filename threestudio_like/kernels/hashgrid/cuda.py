@@ -1,0 +1,149 @@
+"""The hash grid encoding in Triton: one program for a block of points at one level; the gradient sums by atomics."""
+
+from functools import lru_cache
+
+import torch
+import triton
+import triton.language as tl
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from threestudio_like.kernels.hashgrid.grid import PRIMES, HashGrid
+
+BLOCK = 256  # points a program
+
+PRIME_Y, PRIME_Z = tl.constexpr(PRIMES[1]), tl.constexpr(PRIMES[2])
+
+
+def interpolate(x: Float[Tensor, "N 3"], table: Float[Tensor, "T F"], grid: HashGrid, active: int,
+                with_jacobian: bool) -> tuple[Float[Tensor, "N W"], Float[Tensor, "N W 3"]]:
+    """Features, and their derivative by x; the latter is empty unless it is asked for."""
+    features = table.new_zeros(len(x), grid.width)
+    jacobian = table.new_zeros(len(x) if with_jacobian else 0, grid.width, 3)
+    if len(x) > 0 and active > 0:
+        interpolate_points[triton.cdiv(len(x), BLOCK), active](
+            x, table, level_table(grid, x.device), features, jacobian, len(x), grid.levels, grid.features,
+            with_jacobian, BLOCK, enable_fp_fusion=True)
+    return features, jacobian
+
+
+def table_gradient(x: Float[Tensor, "N 3"], grid: HashGrid, active: int, to_features: Float[Tensor, "N W"],
+                   to_jacobian: Float[Tensor, "N W 3"] | None) -> Float[Tensor, "T F"]:
+    """The loss' gradient by the table, given those by the features and, if any, by the jacobian."""
+    gradient = to_features.new_zeros(grid.total_entries, grid.features)
+    with_jacobian = to_jacobian is not None
+    if len(x) > 0 and active > 0:
+        spread_points[triton.cdiv(len(x), BLOCK), active](
+            x, gradient, level_table(grid, x.device), to_features, to_jacobian if with_jacobian else to_features,
+            len(x), grid.levels, grid.features, with_jacobian, BLOCK, enable_fp_fusion=True)
+    return gradient
+
+
+@lru_cache
+def level_table(grid: HashGrid, device: torch.device) -> Int[Tensor, "L 4"]:
+    """One row a level: resolution, first row, rows, whether they lie densely."""
+    columns = torch.tensor([grid.resolutions, grid.offsets, grid.entries, grid.dense], dtype=torch.int32)
+    return columns.T.contiguous().to(device)
+
+
+@triton.jit
+def interpolate_points(x_at, table_at, levels_at, features_at, jacobian_at, count, levels, FEATURES: tl.constexpr,
+                       JACOBIAN: tl.constexpr, BLOCK: tl.constexpr):
+    n = tl.program_id(0).to(tl.int64) * BLOCK + tl.arange(0, BLOCK)
+    level = tl.program_id(1)
+    inside = n < count
+    resolution = tl.load(levels_at + level * 4)
+    offset = tl.load(levels_at + level * 4 + 1).to(tl.int64)
+    rows = tl.load(levels_at + level * 4 + 2)
+    dense = tl.load(levels_at + level * 4 + 3)
+    i, u, du = locate(tl.load(x_at + n * 3, mask=inside, other=0.0), resolution)
+    j, v, dv = locate(tl.load(x_at + n * 3 + 1, mask=inside, other=0.0), resolution)
+    k, w, dw = locate(tl.load(x_at + n * 3 + 2, mask=inside, other=0.0), resolution)
+    for f in tl.static_range(FEATURES):
+        feature = tl.zeros([BLOCK], tl.float32)
+        slope_x = tl.zeros([BLOCK], tl.float32)
+        slope_y = tl.zeros([BLOCK], tl.float32)
+        slope_z = tl.zeros([BLOCK], tl.float32)
+        for corner in tl.static_range(8):
+            a, b, c = side(corner & 1, u), side(corner & 2, v), side(corner & 4, w)
+            entry = (offset + row(corner, i, j, k, resolution, rows, dense)) * FEATURES + f
+            value = tl.load(table_at + entry, mask=inside, other=0.0)
+            feature += a * b * c * value
+            if JACOBIAN:
+                slope_x += sign(corner & 1) * b * c * value
+                slope_y += sign(corner & 2) * a * c * value
+                slope_z += sign(corner & 4) * a * b * value
+        column = (n * levels + level) * FEATURES + f
+        tl.store(features_at + column, feature, mask=inside)
+        if JACOBIAN:
+            tl.store(jacobian_at + column * 3, slope_x * du, mask=inside)
+            tl.store(jacobian_at + column * 3 + 1, slope_y * dv, mask=inside)
+            tl.store(jacobian_at + column * 3 + 2, slope_z * dw, mask=inside)
+
+
+@triton.jit
+def spread_points(x_at, gradient_at, levels_at, to_features_at, to_jacobian_at, count, levels, FEATURES: tl.constexpr,
+                  JACOBIAN: tl.constexpr, BLOCK: tl.constexpr):
+    n = tl.program_id(0).to(tl.int64) * BLOCK + tl.arange(0, BLOCK)
+    level = tl.program_id(1)
+    inside = n < count
+    resolution = tl.load(levels_at + level * 4)
+    offset = tl.load(levels_at + level * 4 + 1).to(tl.int64)
+    rows = tl.load(levels_at + level * 4 + 2)
+    dense = tl.load(levels_at + level * 4 + 3)
+    i, u, du = locate(tl.load(x_at + n * 3, mask=inside, other=0.0), resolution)
+    j, v, dv = locate(tl.load(x_at + n * 3 + 1, mask=inside, other=0.0), resolution)
+    k, w, dw = locate(tl.load(x_at + n * 3 + 2, mask=inside, other=0.0), resolution)
+    for f in tl.static_range(FEATURES):
+        column = (n * levels + level) * FEATURES + f
+        to_feature = tl.load(to_features_at + column, mask=inside, other=0.0)
+        if JACOBIAN:
+            to_x = tl.load(to_jacobian_at + column * 3, mask=inside, other=0.0) * du
+            to_y = tl.load(to_jacobian_at + column * 3 + 1, mask=inside, other=0.0) * dv
+            to_z = tl.load(to_jacobian_at + column * 3 + 2, mask=inside, other=0.0) * dw
+        for corner in tl.static_range(8):
+            a, b, c = side(corner & 1, u), side(corner & 2, v), side(corner & 4, w)
+            share = a * b * c * to_feature
+            if JACOBIAN:
+                share += sign(corner & 1) * b * c * to_x
+                share += sign(corner & 2) * a * c * to_y
+                share += sign(corner & 4) * a * b * to_z
+            entry = (offset + row(corner, i, j, k, resolution, rows, dense)) * FEATURES + f
+            tl.atomic_add(gradient_at + entry, share, mask=inside, sem="relaxed")
+
+
+@triton.jit
+def locate(x, resolution):
+    """The cell that holds x along one axis, where in the cell x lies (0..1), and that place's derivative by x."""
+    size = resolution.to(tl.float32)
+    clamped = tl.where(x < 0.0, 0.0, tl.where(x > 1.0, 1.0, x))
+    scaled = clamped * size
+    cell = tl.where(scaled < size - 1.0, tl.floor(scaled), size - 1.0)  # a NaN takes the last cell
+    return cell.to(tl.int32).to(tl.uint32), scaled - cell, tl.where(clamped == x, size, 0.0)
+
+
+@triton.jit
+def side(upper: tl.constexpr, fraction):
+    """The linear weight of the upper or lower vertex along one axis."""
+    if upper:
+        return fraction
+    else:
+        return 1.0 - fraction
+
+
+@triton.jit
+def sign(upper: tl.constexpr):
+    """The derivative of `side` by the fraction."""
+    if upper:
+        return 1.0
+    else:
+        return -1.0
+
+
+@triton.jit
+def row(corner: tl.constexpr, i, j, k, resolution, rows, dense):
+    """The row, within its level, of one corner of cell (i, j, k); bit d of the corner is its side along axis d."""
+    x, y, z = i + (corner & 1), j + (corner >> 1 & 1), k + (corner >> 2 & 1)
+    stride = (resolution + 1).to(tl.uint32)
+    hashed = (x ^ (y * PRIME_Y) ^ (z * PRIME_Z)) & (rows - 1).to(tl.uint32)
+    return tl.where(dense != 0, x + stride * (y + stride * z), hashed).to(tl.int64)
