@@ -62,10 +62,7 @@ def carry_out(given: argparse.Namespace) -> int:
     recipe = parse_recipe(load(given.config, given.overrides), find_recipe(given.config).stem)
     run = Run(recipe)
     if given.check:
-        for stage, component in recipe.stages.items():
-            run.build(stage)
-            print(f"{stage}: {component.type}, {component.config.steps} steps, on {run.fabric.device}")
-        print(f"would run in {run.folder}")
+        print("\n".join(run.check()))
         return 0
     if given.test or given.export:
         run.test(given.stage, export_only=given.export)

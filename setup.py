@@ -27,6 +27,6 @@ setup(
     ],
     extras_require={
         "test": ["pytest>=8"],
-        "paper": ["accelerate>=1.0", "sentencepiece>=0.2"],
+        "paper": ["accelerate>=1.0", "protobuf>=5", "sentencepiece>=0.2"],
     },
 )

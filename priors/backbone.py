@@ -1,6 +1,6 @@
-"""What a diffusion prior is to the rest of the project: a noise schedule, an encoder of images and a predictor of noise.
+"""What a diffusion prior is to the rest of the project: a noise schedule, an encoder of images, a predictor of noise.
 
-`x_t = alpha_t x + sigma_t eps` with `alpha_t^2 + sigma_t^2 = 1`. Whatever a model was trained to output, callers see eps.
+`x_t = alpha_t x + sigma_t eps`, `alpha_t^2 + sigma_t^2 = 1`. Whatever a model was trained to output, callers see eps.
 """
 
 from dataclasses import dataclass
@@ -82,7 +82,7 @@ def target(x0: Tensor, noise: Tensor, t: Tensor, schedule: NoiseSchedule, predic
 
 
 def cfg(eps_text: Tensor, eps_null: Tensor, scale: float) -> Tensor:
-    """Classifier-free guidance (Ho & Salimans 2022): scale 0 ignores the text, 1 is the model as it is, above 1 exaggerates."""
+    """Classifier-free guidance (Ho & Salimans 2022): 0 ignores the text, 1 is the model as it is, more exaggerates."""
     return eps_null + scale * (eps_text - eps_null)
 
 
@@ -138,7 +138,7 @@ class Backbone:
 
     @classmethod
     def missing(cls, config: folder.ModelConfig) -> str | None:
-        """One sentence on what keeps this model from loading, its text encoder included, or None; touches no network."""
+        """What keeps this model from loading, its text encoder included, in a sentence, or None; touches no network."""
         return folder.missing(config, (*cls.parts, *embedding.PARTS))
 
     def encode(self, images: Float[Tensor, "B 3 H W"]) -> Float[Tensor, "B C h w"]:

@@ -1,4 +1,4 @@
-"""Text embeddings, computed once and kept on disk by content; the encoder is loaded only for texts not kept, then freed.
+"""Text embeddings, computed once and kept on disk by content; the encoder is loaded only for new texts, then freed.
 
 A kept embedding is one safetensors file whose name is a hash of the encoder's identity and the text, under `$TSL_CACHE`
 or `~/.cache/threestudio_like/text/`.
@@ -41,7 +41,7 @@ class Embedding:
 
 
 def embed(config: folder.ModelConfig, texts: list[str], device: torch.device) -> Float[Tensor, "N L D"]:
-    """The texts' embeddings by the model's text encoder, float32. Raises UserError where it is needed and cannot load."""
+    """The texts' embeddings by the model's text encoder, float32. Raises UserError where it must load and cannot."""
     cache = cache_folder()
     identity = _identity(config)
     paths = {text: cache / f"{_digest(identity, text)}.safetensors" for text in texts}
@@ -126,7 +126,8 @@ def load_encoder(config: folder.ModelConfig, device: torch.device):
         raise UserError(f"{place / 'model_index.json'}: no text encoder of a known kind ({names['tokenizer']}, "
                         f"{names['text_encoder']}); known: {', '.join(ENCODERS)}")
     try:
-        tokenizer = getattr(transformers, names["tokenizer"]).from_pretrained(place / "tokenizer", local_files_only=True)
+        kind = getattr(transformers, names["tokenizer"])
+        tokenizer = kind.from_pretrained(place / "tokenizer", local_files_only=True)
     except ImportError:
         raise UserError(f"{place / 'tokenizer'}: this tokenizer needs `pip install sentencepiece protobuf`") from None
     except Exception as error:  # damaged files fail in as many ways as there are tokenizers
@@ -148,7 +149,7 @@ def length(encoder) -> int:
 
 @torch.no_grad()
 def encode(tokenizer, encoder, texts: list[str]) -> Float[Tensor, "N L D"]:
-    """The encoder's last hidden state, float32, cut or padded to its length; padding is masked for T5 only, as trained."""
+    """The last hidden state, float32, of texts cut or padded to `length`; padding is masked for T5 only, as trained."""
     batch = tokenizer([prepare(encoder, text) for text in texts], padding="max_length", truncation=True,
                       max_length=length(encoder), return_tensors="pt").to(encoder.device)
     mask = batch.attention_mask if encoder.config.model_type == "t5" else None

@@ -1,4 +1,4 @@
-"""Finds pretrained models in diffusers' folder layout, says in one sentence what is wrong with one, and loads its parts.
+"""Finds pretrained models in diffusers' folder layout, says in a sentence what is wrong with one, loads its parts.
 
 A model is a local folder, or a name on the Hugging Face hub, which becomes a folder of the local hub cache. Weights are
 safetensors only: nothing is ever unpickled.
@@ -14,7 +14,7 @@ from typing import Literal
 import diffusers
 import torch
 import transformers
-from huggingface_hub import snapshot_download
+from huggingface_hub import model_info, snapshot_download
 from huggingface_hub.errors import GatedRepoError, HFValidationError, LocalEntryNotFoundError, RepositoryNotFoundError
 from safetensors import SafetensorError, safe_open
 
@@ -33,7 +33,7 @@ class ModelConfig:
     """Which pretrained model, in which precision.
 
     `model`: a folder (as given, or relative to the repository), or a hub id. `variant`: which of several weight files,
-    such as `fp16`; where a local folder has the plain file only, that one. `revision`: branch, tag or commit on the hub.
+    such as `fp16`; where a local folder has the plain file only, that one. `revision`: the hub's branch, tag or commit.
     """
 
     model: str
@@ -96,10 +96,12 @@ def find(config: ModelConfig, parts: tuple[str, ...]) -> Path:
 def _download(config: ModelConfig, parts: tuple[str, ...]) -> Path:
     name = f"the model '{config.model}'"
     try:
+        # Asked first because it takes a time limit: a hub that does not answer would hold the download for ever.
+        model_info(config.model, revision=config.revision, timeout=CONNECT_SECONDS)
         return Path(snapshot_download(config.model, revision=config.revision, etag_timeout=CONNECT_SECONDS,
                                       allow_patterns=_patterns(parts, config.variant)))
     except GatedRepoError:
-        raise UserError(f"{name} is gated: accept its licence on its hub page and log in with `hf auth login`") from None
+        raise UserError(f"{name} is gated: accept its licence on its hub page, then log in: `hf auth login`") from None
     except RepositoryNotFoundError:
         raise UserError(f"{name} is neither a local folder nor a model on the hub; check its spelling") from None
     except Exception as error:  # every other failure of a network, a proxy or a disk ends here
@@ -142,7 +144,7 @@ def _check_tokenizer(place: Path) -> None:
 def _check_weights(place: Path, stem: str, variant: str | None) -> None:
     found = next((files for name in dict.fromkeys((variant, None)) if (files := _files(place, stem, name))), None)
     if found is None and any(place.glob("*.bin")):
-        raise UserError(f"{place} holds pickled weights (.bin) only, which are never loaded; convert them to safetensors")
+        raise UserError(f"{place} holds pickled weights (.bin) only, which are never loaded; convert to safetensors")
     if found is None:
         raise UserError(f"{place / stem}.safetensors is missing; fetch the model again or give `model` another")
     for path in found:

@@ -21,8 +21,8 @@ WEIGHTINGS = {
     "alpha_sigma2": lambda alpha, sigma: alpha * sigma**2,
     "x0": lambda alpha, sigma: sigma / alpha,
 }
-"""w(t). `sigma2`: DreamFusion; `alpha_sigma2`: Fantasia3D (Chen et al. 2023); `x0`: the residual in eps becomes one in x0,
-`x - x0_cfg`, as in MVDream (Shi et al. 2023) and LucidDreamer (Liang et al. 2023)."""
+"""w(t). `sigma2`: DreamFusion; `alpha_sigma2`: Fantasia3D (Chen et al. 2023); `x0`: the residual in eps becomes one in
+x0, `x - x0_cfg`, as in MVDream (Shi et al. 2023) and LucidDreamer (Liang et al. 2023)."""
 
 
 @dataclass(frozen=True)
@@ -133,7 +133,7 @@ class Guidance(nn.Module):
 
 
 def guided_eps(backbone: Backbone, noised: Noised, scale: float, rescale: float = 0.0) -> Float[Tensor, "B C h w"]:
-    """Text, null and negatives in one call of the U-Net; `rescale` acts on the images x0 they stand for, as in MVDream."""
+    """Text, null and negatives in one call of the U-Net; `rescale` acts on the x0 they stand for, as in MVDream."""
     condition, x_t, t = noised.condition, noised.x_t, noised.t
     texts = [condition.text, condition.null]
     if condition.negatives is not None:

@@ -1,4 +1,4 @@
-"""Backbones without a VAE: the U-Net sees pixels, folded p x p into channels where it is built so (the Toybox prior)."""
+"""Backbones without a VAE: the U-Net sees pixels, folded p x p into channels where it is so built (the Toybox's)."""
 
 import math
 

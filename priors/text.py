@@ -34,7 +34,7 @@ class ViewWords:
 
 @dataclass(frozen=True)
 class PerpNeg:
-    """Weights of the negative view prompts, each a function `f(r) = a exp(-b r) + c` of the blend r (Armandpour et al. 2023).
+    """Weights of the negative view prompts, each `f(r) = a exp(-b r) + c` of the blend r (Armandpour et al. 2023).
 
     Between front (r = 1) and side (r = 0), `front_side` weighs the front as f(r) and `side_front` the side as f(1 - r);
     between side (r = 1) and back (r = 0), `side_back` weighs the side and `front_side_back` the front, both as f(r).

@@ -10,6 +10,7 @@ from typing import Annotated, Literal
 import torch
 from torch import Tensor, nn
 
+from priors.scorer import Scorer
 from priors.text import Prompt
 from systems.results import Evaluation, evaluate_scene, export_scene
 from threestudio_like import penalties
@@ -79,6 +80,8 @@ class PerScene(System):
         self.scene = config.scene.build()
         self.renderer = config.renderer.build()
         self.cameras = config.cameras.build()
+        if config.evaluation.scorer is not None:
+            Scorer.load(config.evaluation.scorer)  # a missing judge is told before the work, not after
         backbones = {}  # guides that name the same prior share it
         self.guides = nn.ModuleDict()
         for name, guide in config.guides.items():

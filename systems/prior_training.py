@@ -60,6 +60,7 @@ class TextToImageConfig(SystemConfig):
     size: build.Size = field(default_factory=build.Size)
     data: Data = field(default_factory=Data)
     captions: Captions = field(default_factory=Captions)
+    sample_steps: int = 30
     weights: str | None = None
     """A model folder to go on from, instead of from nothing."""
 
@@ -138,12 +139,12 @@ class TextToImage(System):
         return encoded.input_ids.to(self.device)
 
     @torch.no_grad()
-    def sample(self, texts: list[str], scale: float = 3.0, steps: int = 30, seed: int = 0) -> Tensor:
+    def sample(self, texts: list[str], scale: float = 3.0, seed: int = 0) -> Tensor:
         """Images `[N, 3, H, W]` in 0..1 by the averaged weights."""
         size, random = self.config.size, make_generator(self.device, "samples", seed)
         text, null = (self.averaged.embed(self.tokens(t)) for t in (texts, [""] * len(texts)))
         shape = (3 * size.patch**2, size.image // size.patch, size.image // size.patch)
-        x = ddim(self.averaged, self.scheduler, text, null, shape, scale, steps, random)
+        x = ddim(self.averaged, self.scheduler, text, null, shape, scale, self.config.sample_steps, random)
         return (F.pixel_shuffle(x, size.patch) / 2 + 0.5).clamp(0, 1)
 
     def preview(self) -> Tensor:

@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 import pytest
 
 from threestudio_like import config
-from threestudio_like.config import Component, load, overlay, parse, parse_component, register
+from threestudio_like.config import Component, components, load, overlay, parse, parse_component, register
 from threestudio_like.errors import UserError
 from threestudio_like.schedule import Schedule
 
@@ -145,3 +145,9 @@ def test_schedules():
 
 def test_a_component_may_be_named_alone():
     assert parse_component("shape_for_tests", "ball", "x").build().radius == 1.0
+
+
+def test_components_are_found_however_deep():
+    made = parse_component("shape_for_tests", "ball", "x")
+    outer = parse(Outer, {"name": "x", "part": {"type": "ball", "radius": 2}}, "")
+    assert [part.config.radius for part in components({"a": [made, outer]})] == [1.0, 2.0]

@@ -8,6 +8,7 @@ import dataclasses
 import re
 import types
 import typing
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -51,9 +52,27 @@ class Component:
     type: str
     config: Any
 
-    def build(self, *args, **named):
-        """The object itself: `cls(config, *args, **named)`."""
-        return _registry[self.slot][self.type](self.config, *args, **named)
+    @property
+    def cls(self) -> type:
+        """The registered class."""
+        return _registry[self.slot][self.type]
+
+    def build(self, *args):
+        """The object itself: `cls(config, *args)`."""
+        return self.cls(self.config, *args)
+
+
+def components(value: Any) -> Iterator[Component]:
+    """Every component inside a Config, however deep."""
+    if isinstance(value, Component):
+        yield value
+        yield from components(value.config)
+    elif isinstance(value, (dict, list, tuple)):
+        for item in value.values() if isinstance(value, dict) else value:
+            yield from components(item)
+    elif dataclasses.is_dataclass(value):
+        for field in dataclasses.fields(value):
+            yield from components(getattr(value, field.name))
 
 
 def parse_component(slot: str, node: Any, where: str) -> Component:

@@ -16,7 +16,7 @@ from omegaconf import OmegaConf
 
 from threestudio_like import checkpoint
 from threestudio_like.checkpoint import write_text
-from threestudio_like.config import CONFIGS, Component, overlay, parse, parse_component
+from threestudio_like.config import CONFIGS, Component, components, overlay, parse, parse_component
 from threestudio_like.errors import UserError, nearest
 from threestudio_like.monitor import Monitor, peak_memory_mib
 from threestudio_like.system import Context, System
@@ -112,21 +112,41 @@ class Run:
         system.load_state_dict(checkpoint.load(path, self.fabric.device).system)
         return system
 
+    def check(self) -> list[str]:
+        """Builds every stage, and says what would run. Raises UserError that names what is missing; fetches nothing."""
+        for part in components(self.recipe.stages):
+            problem = part.cls.missing(part.config) if hasattr(part.cls, "missing") else None
+            if problem is not None:
+                raise UserError(problem)
+        said = []
+        for stage, component in self.recipe.stages.items():
+            self.build(stage)
+            said.append(f"{stage}: {component.type}, {component.config.steps} steps, on {self.fabric.device}")
+        return [*said, f"would run in {self.folder}"]
+
     def start(self, resume: bool) -> None:
         """Makes the folder ready. A folder that holds another run is refused (resume) or moved aside (fresh)."""
-        stored, aside = self.folder / "config.yaml", None
+        stored = self.folder / "config.yaml"
         if resume:
             self._check_same(stored)
-        elif stored.exists():
+            _log_to(self.folder / "log.txt")
+            return
+        try:
+            self._make_room(stored)
+        except OSError as error:
+            raise UserError(f"{self.folder}: the run cannot be written there ({error.strerror})") from None
+
+    def _make_room(self, stored: Path) -> None:
+        aside = None
+        if stored.exists():
             numbered = (self.folder.with_name(f"{self.folder.name}.{n}") for n in itertools.count(1))
             aside = self.folder.rename(next(path for path in numbered if not path.exists()))
         self.folder.mkdir(parents=True, exist_ok=True)
         _log_to(self.folder / "log.txt")
         if aside is not None:
             log.info("an earlier run was here; it is kept as %s", aside)
-        if not resume:
-            plain = self.recipe.plain | {"git_revision": git_revision()}
-            write_text(stored, OmegaConf.to_yaml(OmegaConf.create(_escaped(plain))))
+        plain = self.recipe.plain | {"git_revision": git_revision()}
+        write_text(stored, OmegaConf.to_yaml(OmegaConf.create(_escaped(plain))))
 
     def _check_same(self, stored: Path) -> None:
         if not stored.exists():

@@ -1,4 +1,4 @@
-"""Writes model folders of the layouts that are published, with tiny random weights, for tests to load through the real code."""
+"""Writes model folders of the published layouts, with tiny random weights, for tests to load through the real code."""
 
 import json
 from pathlib import Path
@@ -62,7 +62,8 @@ def deepfloyd(folder: Path, size: int = 16, sentencepiece: bool = False, variant
         cross_attention_norm="group_norm")
     unet.half().save_pretrained(folder / "unet", variant=variant)
     pieces = [("<pad>", 0.0), ("</s>", 0.0), ("<unk>", 0.0), ("▁", -2.0)]
-    pieces += [(f"▁{word}", -1.0) for word in TOYBOX_WORDS] + [(letter, -5.0) for letter in "abcdefghijklmnopqrstuvwxyz,"]
+    pieces += [(f"▁{word}", -1.0) for word in TOYBOX_WORDS]
+    pieces += [(letter, -5.0) for letter in "abcdefghijklmnopqrstuvwxyz,"]
     encoder = T5EncoderModel(T5Config(vocab_size=len(pieces) + 100, d_model=WIDTH, d_ff=32, d_kv=8, num_heads=2,
                                       num_layers=1, feed_forward_proj="gated-gelu"))
     encoder.half().save_pretrained(folder / "text_encoder", max_shard_size="3KB", variant=variant)
@@ -94,7 +95,8 @@ def _stable_diffusion(folder: Path, size: int, pad_token: str) -> None:
     vocabulary = _clip_tokenizer(folder / "tokenizer", pad_token)
     CLIPTextModel(CLIPTextConfig(
         vocab_size=vocabulary, hidden_size=WIDTH, intermediate_size=32, num_hidden_layers=1, num_attention_heads=2,
-        bos_token_id=vocabulary - 2, eos_token_id=vocabulary - 1, pad_token_id=1)).save_pretrained(folder / "text_encoder")
+        bos_token_id=vocabulary - 2, eos_token_id=vocabulary - 1, pad_token_id=1,
+        )).save_pretrained(folder / "text_encoder")
     rename(folder / "text_encoder" / "model.safetensors", lambda key: "text_model." + key.removeprefix("text_model."))
     _index(folder, "StableDiffusionPipeline", "PNDMScheduler", "CLIPTextModel", "CLIPTokenizer",
            vae=["diffusers", "AutoencoderKL"])
@@ -115,8 +117,8 @@ def _clip_tokenizer(folder: Path, pad_token: str) -> int:
     special = {"bos_token": "<|startoftext|>", "eos_token": "<|endoftext|>", "unk_token": "<|endoftext|>",
                "pad_token": pad_token}
     _write(folder / "special_tokens_map.json", special)
-    _write(folder / "tokenizer_config.json", {"tokenizer_class": "CLIPTokenizer", "model_max_length": 77,
-                                              "do_lower_case": True, "add_prefix_space": False, "errors": "replace", **special})
+    _write(folder / "tokenizer_config.json", {"tokenizer_class": "CLIPTokenizer", "model_max_length": 77, "errors":
+                                              "replace", "do_lower_case": True, "add_prefix_space": False, **special})
     return len(words)
 
 
@@ -135,8 +137,8 @@ def _sentencepiece(folder: Path, pieces: list[tuple[str, float]]) -> None:
     (folder / "spiece.model").write_bytes(model.SerializeToString())
     special = {"eos_token": "</s>", "unk_token": "<unk>", "pad_token": "<pad>"}
     _write(folder / "special_tokens_map.json", special)
-    _write(folder / "tokenizer_config.json", {"tokenizer_class": "T5Tokenizer", "extra_ids": 100, "model_max_length": 512,
-                                              **special})
+    _write(folder / "tokenizer_config.json", {"tokenizer_class": "T5Tokenizer", "extra_ids": 100,
+                                              "model_max_length": 512, **special})
 
 
 def _index(folder: Path, pipeline: str, scheduler: str, encoder: str, tokenizer: str, **more: list[str]) -> None:

@@ -1,6 +1,7 @@
-"""A backbone whose score is known in closed form, for tests: images of a text are N(m, s^2 I), m being the text's embedding.
+"""A backbone whose score is known in closed form: images of a text are N(m, s^2 I), m being the text's embedding.
 
-`p(x_t) = N(alpha m, (alpha^2 s^2 + sigma^2) I)`, so `eps = -sigma grad log p = sigma (x_t - alpha m) / (alpha^2 s^2 + sigma^2)`.
+`p(x_t) = N(alpha m, (alpha^2 s^2 + sigma^2) I)`, so
+`eps = -sigma grad log p = sigma (x_t - alpha m) / (alpha^2 s^2 + sigma^2)`.
 """
 
 import torch
@@ -27,7 +28,8 @@ class GaussianBackbone(Backbone):
         return sigma * (x_t - alpha * text[:, :, :, None]) / (alpha**2 * self.spread**2 + sigma**2)
 
 
-def condition(batch: int, mean: float, null: float = 0.0, negatives: list[float] = (), weights: list[float] = ()) -> Condition:
+def condition(batch: int, mean: float, null: float = 0.0, negatives: list[float] = (),
+              weights: list[float] = ()) -> Condition:
     """Embeddings [B,1,1] that are the means."""
     full = torch.ones(batch, 1, 1)
     if not negatives:

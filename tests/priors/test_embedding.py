@@ -104,7 +104,8 @@ def test_clip_knows_every_word(models, caplog):
 
 def test_clip_embeddings_are_the_encoders_own(models):
     place = models("sd21")
-    tokenizer, encoder = CLIPTokenizer.from_pretrained(place / "tokenizer"), CLIPTextModel.from_pretrained(place / "text_encoder")
+    tokenizer = CLIPTokenizer.from_pretrained(place / "tokenizer")
+    encoder = CLIPTextModel.from_pretrained(place / "text_encoder")
     ids = tokenizer("a dog", padding="max_length", max_length=77, truncation=True, return_tensors="pt").input_ids
     expected = encoder(ids).last_hidden_state
     torch.testing.assert_close(embedding.embed(config(models, "sd21"), ["a dog"], CPU), expected)

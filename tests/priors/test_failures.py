@@ -2,9 +2,11 @@
 
 import json
 import shutil
+import socket
 import time
 
-import huggingface_hub
+import huggingface_hub.constants
+import huggingface_hub.errors
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
@@ -77,7 +79,8 @@ def test_a_missing_text_file_is_told_when_text_is_needed(broken, file):
 def test_corrupt_weights(broken, file, damage):
     path = broken / file
     whole = path.read_bytes()
-    path.write_bytes({"truncated": whole[:len(whole) // 2], "overwritten": b"version https://git-lfs" * 9, "empty": b""}[damage])
+    damaged = {"truncated": whole[:len(whole) // 2], "overwritten": b"version https://git-lfs" * 9, "empty": b""}
+    path.write_bytes(damaged[damage])
     message = failure(broken, embed=True)
     assert file in message and "truncated or corrupt; delete it" in message
     assert PixelBackbone.missing(PixelBackbone.Config(str(broken))) == message
@@ -89,8 +92,10 @@ def test_corrupt_weights(broken, file, damage):
 def test_weights_that_do_not_fit_their_config(broken, file, tensor, missing):
     weights = load_file(broken / file)
     tensor = next(key for key in weights if key.endswith(tensor))
-    wrong = {} if missing else {tensor: torch.zeros(5)}
-    save_file({key: value for key, value in weights.items() if key != tensor} | wrong, broken / file, metadata={"format": "pt"})
+    del weights[tensor]
+    if not missing:
+        weights[tensor] = torch.zeros(5)
+    save_file(weights, broken / file, metadata={"format": "pt"})
     message = failure(broken, embed=True)
     assert file.split("/")[0] in message and "do not fit config.json" in message and tensor.split(".")[-2] in message
 
@@ -162,6 +167,15 @@ def test_a_hub_id_without_network_fails_soon(hub):
     assert "owner/model" in PixelBackbone.missing(PixelBackbone.Config("owner/model"))
 
 
+def test_a_hub_that_does_not_answer_is_given_up(hub, monkeypatch):
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        monkeypatch.setattr(huggingface_hub.constants, "ENDPOINT", f"http://127.0.0.1:{silent.getsockname()[1]}")
+        monkeypatch.setattr(folder, "CONNECT_SECONDS", 0.2)
+        start = time.perf_counter()
+        assert "cannot be downloaded" in failure("owner/model")
+        assert time.perf_counter() - start < 10
+
+
 def test_a_hub_id_in_the_local_cache_needs_no_network(hub, models):
     in_hub_cache(hub, models("toybox"))
     assert PixelBackbone.missing(PixelBackbone.Config("owner/model")) is None
@@ -180,16 +194,16 @@ def test_a_text_of_a_hub_model_needs_no_encoder_once_it_is_kept(hub, models):
         backbone.embed(["a blue dog"])
 
 
-def test_a_gated_model_and_an_unknown_one(monkeypatch, hub):
-    def refuse(error):
-        def download(*args, local_files_only=False, **named):
-            raise huggingface_hub.errors.LocalEntryNotFoundError("") if local_files_only else error.__new__(error)
-        return download
+@pytest.mark.parametrize("error, remedy", [("GatedRepoError", "accept its licence"),
+                                           ("RepositoryNotFoundError", "check its spelling")])
+def test_a_gated_model_and_an_unknown_one(monkeypatch, hub, error, remedy):
+    kind = getattr(huggingface_hub.errors, error)
 
-    monkeypatch.setattr(folder, "snapshot_download", refuse(huggingface_hub.errors.GatedRepoError))
-    assert "accept its licence" in failure("owner/model")
-    monkeypatch.setattr(folder, "snapshot_download", refuse(huggingface_hub.errors.RepositoryNotFoundError))
-    assert "check its spelling" in failure("owner/model")
+    def refuse(*args, **named):
+        raise kind.__new__(kind)
+
+    monkeypatch.setattr(folder, "model_info", refuse)
+    assert remedy in failure("owner/model")
 
 
 def test_a_download_fetches_only_what_is_needed():
@@ -199,8 +213,9 @@ def test_a_download_fetches_only_what_is_needed():
         "text_encoder/model.fp16-00001-of-00002.safetensors", "text_encoder/model.safetensors.index.fp16.json"],
         allow_patterns=patterns)
     assert len(list(wanted)) == 5
-    refused = ["unet/diffusion_pytorch_model.bin", "unet/diffusion_pytorch_model.safetensors", "vae/config.json",
-               "unet/diffusion_pytorch_model.non_ema.safetensors", "v1-5-pruned.ckpt", "unet/diffusion_pytorch_model.fp16.bin"]
+    stem = "unet/diffusion_pytorch_model"
+    refused = [f"{stem}.bin", f"{stem}.safetensors", f"{stem}.non_ema.safetensors", f"{stem}.fp16.bin",
+               "vae/config.json", "v1-5-pruned.ckpt"]
     assert not list(huggingface_hub.utils.filter_repo_objects(refused, allow_patterns=patterns))
     plain = folder._patterns(("unet",), None)
-    assert not list(huggingface_hub.utils.filter_repo_objects(["unet/diffusion_pytorch_model.fp16.safetensors"], allow_patterns=plain))
+    assert not list(huggingface_hub.utils.filter_repo_objects([f"{stem}.fp16.safetensors"], allow_patterns=plain))

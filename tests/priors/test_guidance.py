@@ -3,7 +3,8 @@
 import pytest
 import torch
 
-from priors.guidance import Clip, Guidance, GuidanceConfig, Noised, WEIGHTINGS, gradient_as_loss, guided_eps, sample_t
+from priors.backbone import Condition, to_x0
+from priors.guidance import WEIGHTINGS, Clip, Guidance, GuidanceConfig, Noised, gradient_as_loss, guided_eps, sample_t
 from priors.pixel import PixelBackbone
 from priors.sds import SDS
 from tests.priors.gaussian import GaussianBackbone, condition
@@ -59,7 +60,6 @@ def test_the_gradient_passes_through_the_encoder(models):
 
 def condition_of(backbone, batch):
     text, null = backbone.embed(["a red dog", ""])
-    from priors.backbone import Condition
     return Condition(text.expand(batch, -1, -1), null.expand(batch, -1, -1))
 
 
@@ -71,7 +71,8 @@ def test_sds_on_a_gaussian_is_its_closed_form(t):
     step = torch.tensor([int(t * 1000)])
     alpha, sigma = backbone.schedule.alpha(step).item(), backbone.schedule.sigma(step).item()
     expected = sigma * alpha * (0.9 - 0.3) / (alpha**2 * 0.25 + sigma**2)
-    torch.testing.assert_close(gradient(guidance, 0.9, condition(B, 0.3)), torch.full((3,), expected), atol=0.02, rtol=0)
+    found = gradient(guidance, 0.9, condition(B, 0.3))
+    torch.testing.assert_close(found, torch.full((3,), expected), atol=0.02, rtol=0)
 
 
 @pytest.mark.parametrize("weighting", WEIGHTINGS)
@@ -118,7 +119,6 @@ def test_rescale_restores_the_contrast_of_x0():
     backbone.predict = lambda x_t, t, text: x_t * text[:, :, :, None]
     x_t, t = torch.randn(2, 3, 4, 4), torch.tensor([100, 500])
     noised = Noised(x_t, x_t, x_t, t, condition(2, 0.4, null=0.1), 0)
-    from priors.backbone import to_x0
     contrast = [to_x0(eps, x_t, t, backbone.schedule, "epsilon").std(dim=(1, 2, 3)) for eps in
                 (guided_eps(backbone, noised, 6.0, rescale=1.0), guided_eps(backbone, noised, 1.0))]
     torch.testing.assert_close(*contrast)
@@ -199,6 +199,7 @@ def test_the_recipe_form():
     node = {"type": "sds", "scale": 10.0, "weighting": "x0", "clip": {"kind": "pixel", "at": {0: 1.0, 100: 0.1}}}
     guidance = parse_component("guidance", node, "guidance").build(GaussianBackbone())
     assert isinstance(guidance, SDS) and guidance.config.clip.at(100) == 0.1 and guidance.config.scale(5) == 10
-    for wrong in ({"t_min": 0.9, "t_max": {0: 0.98, 10: 0.5}}, {"rescale": 2.0}, {"clip": {"at": 0.0}}, {"weighting": "sigma"}):
+    for wrong in ({"t_min": 0.9, "t_max": {0: 0.98, 10: 0.5}}, {"rescale": 2.0}, {"clip": {"at": 0.0}},
+                  {"weighting": "sigma"}):
         with pytest.raises(UserError):
             parse_component("guidance", {"type": "sds"} | wrong, "guidance")

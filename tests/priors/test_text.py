@@ -5,9 +5,10 @@ import math
 import pytest
 import torch
 
-from priors.text import Prompt, ViewWords, negative_weights, PerpNeg
+from priors.text import PerpNeg, Prompt, ViewWords, negative_weights
 from threestudio_like.cameras import orbit_cameras
 from threestudio_like.config import parse
+from threestudio_like.data.toybox.catalogue import view_words
 from threestudio_like.errors import UserError
 
 WORDS = ViewWords(left="left side view", right="right side view")
@@ -36,8 +37,8 @@ def at(views, azimuth_deg, elevation_deg=0.0, **options):
 def test_texts_of_the_views():
     backbone = OneHot()
     Prompt(Prompt.Config(" a dog ", negative="ugly", words=WORDS), backbone)
-    assert backbone.texts == ["a dog, front view", "a dog, left side view", "a dog, back view", "a dog, right side view",
-                              "a dog, overhead view", "ugly"]
+    assert backbone.texts == ["a dog, front view", "a dog, left side view", "a dog, back view",
+                              "a dog, right side view", "a dog, overhead view", "ugly"]
     Prompt(Prompt.Config("a dog", views="none"), backbone)
     assert backbone.texts == ["a dog", ""]
 
@@ -59,8 +60,7 @@ def test_nearest_bins():
 
 
 def test_nearest_agrees_with_the_toybox_captions():
-    from threestudio_like.data.toybox.catalogue import view_words
-    names = {FRONT: "front view", LEFT: "left side view", BACK: "back view", RIGHT: "right side view", OVERHEAD: "overhead view"}
+    names = WORDS.in_order()
     for elevation in (0.0, 70.0):
         azimuth = list(range(-179, 180, 7))
         seen = at("nearest", azimuth, elevation).text.argmax(dim=-1).flatten().tolist()
@@ -112,7 +112,8 @@ def test_perp_neg_weights_by_hand():
 
 
 def test_the_recipe_form():
-    node = {"text": "a dog", "views": "perp_neg", "words": {"left": "left side view"}, "perp_neg": {"side_back": [1, 2, 3]}}
+    node = {"text": "a dog", "views": "perp_neg", "words": {"left": "left side view"},
+            "perp_neg": {"side_back": [1, 2, 3]}}
     config = parse(Prompt.Config, node, "prompt")
     assert config.words.left == "left side view" and config.perp_neg.side_back == (1.0, 2.0, 3.0)
     with pytest.raises(UserError, match="prompt.views"):

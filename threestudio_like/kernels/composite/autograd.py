@@ -15,7 +15,8 @@ class Composite(Function):
     @staticmethod
     @once_differentiable
     def backward(ctx, gradient):
-        return ctx.kernels.composite_gradient(gradient.contiguous(), *ctx.saved_tensors, ctx.step), None, None, None
+        gradient = gradient.detach().contiguous()
+        return ctx.kernels.composite_gradient(gradient, *ctx.saved_tensors, ctx.step), None, None, None
 
 
 class Accumulate(Function):
@@ -29,4 +30,4 @@ class Accumulate(Function):
     @staticmethod
     @once_differentiable
     def backward(ctx, gradient):
-        return *ctx.kernels.accumulate_gradient(gradient.contiguous(), *ctx.saved_tensors), None, None
+        return *ctx.kernels.accumulate_gradient(gradient.detach().contiguous(), *ctx.saved_tensors), None, None

@@ -22,7 +22,7 @@ class Encode(Function):
             _, jacobian = ctx.kernels.interpolate(x, table, ctx.grid, ctx.active, with_jacobian=True)
             to_x = torch.einsum("nw,nwd->nd", gradient, jacobian)
         if ctx.needs_input_grad[1]:
-            to_table = ctx.kernels.table_gradient(x, ctx.grid, ctx.active, gradient.contiguous(), None)
+            to_table = ctx.kernels.table_gradient(x, ctx.grid, ctx.active, gradient.detach().contiguous(), None)
         return to_x, to_table, None, None, None
 
 
@@ -44,6 +44,6 @@ class EncodeWithJacobian(Function):
         if to_features is None:
             to_features = to_jacobian.new_zeros(to_jacobian.shape[:2])
         if to_jacobian is not None:
-            to_jacobian = to_jacobian.contiguous()
-        to_table = ctx.kernels.table_gradient(x, ctx.grid, ctx.active, to_features.contiguous(), to_jacobian)
+            to_jacobian = to_jacobian.detach().contiguous()
+        to_table = ctx.kernels.table_gradient(x, ctx.grid, ctx.active, to_features.detach().contiguous(), to_jacobian)
         return None, to_table, None, None, None

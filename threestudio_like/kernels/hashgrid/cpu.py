@@ -15,7 +15,6 @@ from torch import Tensor
 from threestudio_like.kernels.backend import use_torch_threads
 from threestudio_like.kernels.hashgrid.grid import PRIMES, HashGrid
 
-BLOCK = 1024  # points whose features stay in the cache while the levels go by
 PRIME_Y, PRIME_Z = np.uint32(PRIMES[1]), np.uint32(PRIMES[2])
 ZERO, ONE = np.float32(0), np.float32(1)
 
@@ -27,12 +26,12 @@ parallel = numba.njit(cache=True, parallel=True)
 def interpolate(x: Float[Tensor, "N 3"], table: Float[Tensor, "T F"], grid: HashGrid, active: int,
                 with_jacobian: bool) -> tuple[Float[Tensor, "N W"], Float[Tensor, "N W 3"]]:
     """Features, and their derivative by x; the latter is empty unless it is asked for."""
-    use_torch_threads()
+    threads = use_torch_threads()
     filled = torch.empty if active == grid.levels else torch.zeros
     features = filled(len(x), grid.width)
     jacobian = filled(len(x) if with_jacobian else 0, grid.width, 3)
     interpolate_levels(x.detach().numpy(), table.detach().numpy().reshape(-1), level_table(grid)[:active],
-                       grid.features, features.numpy(), jacobian.numpy())
+                       grid.features, features.numpy(), jacobian.numpy(), threads)
     return features, jacobian
 
 
@@ -54,10 +53,10 @@ def level_table(grid: HashGrid) -> np.ndarray:
 
 
 @parallel
-def interpolate_levels(x, table, levels, features, out, jacobian):
-    for block in numba.prange((len(x) + BLOCK - 1) // BLOCK):
-        first, last = block * BLOCK, min((block + 1) * BLOCK, len(x))
-        for level in range(len(levels)):
+def interpolate_levels(x, table, levels, features, out, jacobian, threads):
+    for thread in numba.prange(threads):
+        first, last = len(x) * thread // threads, len(x) * (thread + 1) // threads
+        for level in range(len(levels)):  # outermost, because one level's entries fit into a core's cache
             interpolate_level(x, table, levels, level, features, out, jacobian, first, last)
 
 

@@ -1,6 +1,6 @@
 """The hash grid encoding in plain PyTorch: the truth the other implementations are tested against, in any float type.
 
-Müller et al. 2022, section 3. i, j, k number a level's vertices along x, y, z, and u, v, w are the linear weights there.
+Müller et al. 2022, section 3. i, j, k number a level's vertices along x, y, z; u, v, w are their linear weights.
 """
 
 import itertools

@@ -39,7 +39,7 @@ def launch(origins, directions, first, leave, occupancy, step, integers, distanc
 @triton.jit
 def march_rays(origins_at, directions_at, first_at, leave_at, occupancy_at, integers_at, distances_at, step, count,
                resolution, PLACE: tl.constexpr, BLOCK: tl.constexpr):
-    """Writes each ray's number of samples to `integers`, or (PLACE) their distances from `integers`, the offsets, on."""
+    """Writes each ray's number of samples to `integers`, or (PLACE) from the offsets there on its distances."""
     n = tl.program_id(0) * BLOCK + tl.arange(0, BLOCK)
     inside = n < count
     ox, oy, oz = load_vector(origins_at, n, inside)

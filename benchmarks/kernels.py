@@ -1,0 +1,102 @@
+"""How much faster the compiled kernels are than their PyTorch references: one markdown table a device.
+
+    python benchmarks/kernels.py [--points 131072] [--rays 16384] [--repetitions 7] [--threads 2]
+
+Times are medians; both sides of a ratio take turns in one run, after a warm-up that is not counted.
+"""
+
+import argparse
+import platform
+import statistics
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+import torch.nn.functional as F
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+
+from threestudio_like.kernels import backend
+from threestudio_like.kernels.composite import accumulate, composite
+from threestudio_like.kernels.hashgrid import HashGrid, encode, encode_with_jacobian
+from threestudio_like.kernels.march import march
+
+
+def hashgrid_cases(points: int, device: str) -> dict[str, Callable]:
+    grid = HashGrid(levels=16, features=2, log2_entries=17)
+    x = torch.rand(points, 3, device=device)
+    table = torch.rand(grid.total_entries, grid.features, device=device, requires_grad=True)
+    to_features = torch.randn(points, grid.width, device=device)
+    to_jacobian = torch.randn(points, grid.width, 3, device=device)
+    return {
+        "hash grid, forward": lambda: encode(x, table, grid),
+        "hash grid, forward + backward": lambda: torch.autograd.grad(encode(x, table, grid), table, to_features),
+        "hash grid with jacobian, forward": lambda: encode_with_jacobian(x, table, grid),
+        "hash grid with jacobian, forward + backward": lambda: torch.autograd.grad(
+            encode_with_jacobian(x, table, grid), table, [to_features, to_jacobian]),
+    }
+
+
+def ray_cases(rays: int, device: str) -> dict[str, Callable]:
+    """Rays at a ball of half the cube's size, in a 64^3 grid."""
+    axis = (torch.arange(64, device=device) + 0.5) / 32 - 1
+    occupancy = sum(square**2 for square in torch.meshgrid(axis, axis, axis, indexing="ij")) < 0.25
+    origins = 2.5 * F.normalize(torch.randn(rays, 3, device=device), dim=-1)
+    directions = F.normalize(1.6 * torch.rand(rays, 3, device=device) - 0.8 - origins, dim=-1)
+    jitter, step = torch.rand(rays, device=device), 0.02
+    samples = march(origins, directions, occupancy, step, jitter)
+    density = (20 * torch.rand(len(samples.t), device=device)).requires_grad_()
+    values = torch.rand(len(samples.t), 8, device=device, requires_grad=True)
+    to_sums = torch.randn(rays, 8, device=device)
+
+    def render():
+        sums = accumulate(composite(density, step, samples.offsets), values, samples.offsets)
+        torch.autograd.grad(sums, [density, values], to_sums)
+
+    return {
+        f"march, {len(samples.t):,} samples": lambda: march(origins, directions, occupancy, step, jitter),
+        "composite + accumulate, forward + backward": render,
+    }
+
+
+def milliseconds(case: Callable, side: str, device: str) -> float:
+    start = time.perf_counter()
+    with backend.forced(side):
+        case()
+    if device == "cuda":
+        torch.cuda.synchronize()
+    return 1000 * (time.perf_counter() - start)
+
+
+def compare(case: Callable, device: str, repetitions: int) -> tuple[float, float]:
+    """Median milliseconds of the reference and of the device's kernels."""
+    sides = ("reference", device)
+    times = [[milliseconds(case, side, device) for side in sides] for _ in range(repetitions + 2)]
+    return tuple(statistics.median(column) for column in zip(*times[2:]))
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--points", type=int, default=131072)
+    parser.add_argument("--rays", type=int, default=16384)
+    parser.add_argument("--repetitions", type=int, default=7)
+    parser.add_argument("--threads", type=int, default=torch.get_num_threads())
+    arguments = parser.parse_args()
+    torch.set_num_threads(arguments.threads)
+    torch.manual_seed(0)
+    for device in ["cpu", "cuda"] if torch.cuda.is_available() else ["cpu"]:
+        machine = f"{platform.machine()}, {arguments.threads} threads"
+        machine = torch.cuda.get_device_name() if device == "cuda" else machine
+        print(f"\n{device} ({machine}), torch {torch.__version__}, {arguments.points:,} points, 16 levels x 2 of 2^17 "
+              f"entries, {arguments.rays:,} rays, median of {arguments.repetitions}\n")
+        print(f"| operation | reference, ms | {device}, ms | reference : {device} |\n|---|---:|---:|---:|")
+        cases = hashgrid_cases(arguments.points, device) | ray_cases(arguments.rays, device)
+        for name, case in cases.items():
+            reference, compiled = compare(case, device, arguments.repetitions)
+            print(f"| {name} | {reference:.1f} | {compiled:.1f} | {reference / compiled:.1f} |", flush=True)
+
+
+if __name__ == "__main__":
+    main()
