@@ -14,7 +14,8 @@ USER_ERRNOS = {errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EPERM, errno.EROF
 
 
 def arguments(argv: list[str] | None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(prog="launch.py", description="Runs a recipe: every stage, then evaluation and export.")
+    about = "Runs a recipe: every stage, then evaluation and export."
+    parser = argparse.ArgumentParser(prog="launch.py", description=about)
     parser.add_argument("--config", required=True, metavar="NAME", help="a recipe: a bare name in configs/, or a path")
     what = parser.add_mutually_exclusive_group()
     what.add_argument("--check", action="store_true", help="parse and build, say what would run, and stop")

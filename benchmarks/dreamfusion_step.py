@@ -1,6 +1,6 @@
 """Where the time of a DreamFusion step goes: `python benchmarks/dreamfusion_step.py [key=value ...]`.
 
-Trains the recipe for a while first (an empty scene is not the one that runs), then times the parts of each further step.
+Trains the recipe for a while first (an empty scene is not the one that runs), then times the parts of further steps.
 """
 
 import argparse

@@ -6,12 +6,15 @@ Times are medians; both sides of a ratio take turns in one run, after a warm-up 
 """
 
 import argparse
+import os
 import platform
 import statistics
 import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
+
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # idle threads that spin would spoil the times on a busy machine
 
 import torch
 import torch.nn.functional as F

@@ -1,9 +1,9 @@
 """R-Precision of a recipe on Toybox prompts: `python benchmarks/r_precision.py --config dreamfusion.yaml --seeds 2`.
 
-20 prompts, half of them pairs that the prior never saw. A prompt counts as found in colour when the scorer picks it among
-all colour x category captions (4 colour renders at 30 degrees elevation), and in geometry when the scorer picks its
-category on textureless renders. Runs that exist in the output folder are not run again. Prints a markdown table with 95 %
-bootstrap intervals; also measures the true toys' renders, the ceiling.
+20 prompts, half of them pairs that the prior never saw. A prompt counts as found in colour when the scorer picks it
+among all colour x category captions (4 colour renders at 30 degrees elevation), and in geometry when the scorer picks
+its category on textureless renders. Runs that exist in the output folder are not run again. Prints a markdown table
+with 95 % bootstrap intervals; also measures the true toys' renders, the ceiling.
 """
 
 import argparse
@@ -19,16 +19,16 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 import launch  # noqa: E402
 from priors.scorer import Scorer  # noqa: E402
-from systems.scorer_training import CATEGORY_CAPTIONS, COLOR_CAPTIONS  # noqa: E402
+from systems.judging import CATEGORY_CAPTIONS, COLOR_CAPTIONS  # noqa: E402
 from threestudio_like.cameras import orbit  # noqa: E402
 from threestudio_like.data.toybox.catalogue import CATEGORIES, COLORS, caption, is_held_out, make_toy  # noqa: E402
 from threestudio_like.data.toybox.photographs import pack  # noqa: E402
 from threestudio_like.data.toybox.render import Light, shoot  # noqa: E402
 
-SEEN = [("yellow", "duck"), ("red", "chair"), ("blue", "car"), ("green", "turtle"), ("wooden", "house"), ("red", "mushroom"),
-        ("white", "snowman"), ("purple", "mug"), ("orange", "fish"), ("pink", "elephant")]
-NEW = [("yellow", "truck"), ("blue", "dog"), ("green", "sofa"), ("orange", "penguin"), ("purple", "rabbit"), ("red", "teapot"),
-       ("brown", "aeroplane"), ("pink", "train"), ("wooden", "robot"), ("white", "boat")]
+SEEN = (("yellow", "duck"), ("red", "chair"), ("blue", "car"), ("green", "turtle"), ("wooden", "house"),
+        ("red", "mushroom"), ("white", "snowman"), ("purple", "mug"), ("orange", "fish"), ("pink", "elephant"))
+NEW = (("yellow", "truck"), ("blue", "dog"), ("green", "sofa"), ("orange", "penguin"), ("purple", "rabbit"),
+       ("red", "teapot"), ("brown", "aeroplane"), ("pink", "train"), ("wooden", "robot"), ("white", "boat"))
 
 
 def prompts() -> list[tuple[str, str, bool]]:
@@ -58,8 +58,8 @@ def ceiling(scorer: Scorer, chosen, seeds: int) -> tuple[list[float], list[float
             cameras = orbit(4, 30.0, 2.7, 41.0, 64)
             over = lambda view: (view.rgb + (1 - view.opacity) * 0.85).permute(0, 3, 1, 2)
             light = Light.flat(4)
-            clay = Light(torch.nn.functional.normalize(cameras.position + torch.tensor([0.0, 0.0, 1.6]), dim=-1),
-                         torch.full((4,), 0.4), torch.ones(4, dtype=torch.bool))
+            above = torch.nn.functional.normalize(cameras.position + torch.tensor([0.0, 0.0, 1.6]), dim=-1)
+            clay = Light(above, torch.full((4,), 0.4), torch.ones(4, dtype=torch.bool))
             pair = (scorer.image(over(shoot(toys, cameras, light, 2))) @ scorer.text(COLOR_CAPTIONS).T).mean(0)
             kind = (scorer.image(over(shoot(toys, cameras, clay, 2))) @ scorer.text(CATEGORY_CAPTIONS).T).mean(0)
             color_right.append(float(COLOR_CAPTIONS[pair.argmax()] == caption(category, color)))
@@ -89,9 +89,9 @@ def main() -> None:
                 assert code == 0, f"{folder}: exit code {code}"
             rows.append((color, category, held_out, seed, json.loads(stored.read_text())))
             found = rows[-1][-1]
-            print(f"{color} {category} {seed}: colour {found['color_correct']:.0f} shape {found['geometry_correct']:.0f} "
-                  f"{found['wall_seconds']:.0f} s", file=sys.stderr)
-    print(f"\n| prompts | runs | colour | geometry | seconds |\n|---|---|---|---|---|")
+            verdict = f"colour {found['color_correct']:.0f} shape {found['geometry_correct']:.0f}"
+            print(f"{color} {category} {seed}: {verdict} {found['wall_seconds']:.0f} s", file=sys.stderr)
+    print("\n| prompts | runs | colour | geometry | seconds |\n|---|---|---|---|---|")
     for name, wanted in (("seen pairs", {False}), ("held-out pairs", {True}), ("all", {False, True})):
         part = [metrics for _, _, held_out, _, metrics in rows if held_out in wanted]
         seconds = np.mean([metrics["wall_seconds"] for metrics in part])

@@ -32,11 +32,13 @@ def rate(device: str, size: int, samples: int, count: int = 256) -> float:
 
 def main() -> None:
     devices = ["cpu"] + (["cuda"] if torch.cuda.is_available() else [])
-    print(f"{torch.get_num_threads()} threads\n\n| pixels | rays a pixel | " + " | ".join(f"{d}, images/s" for d in devices) + " |")
+    print(f"{torch.get_num_threads()} threads\n")
+    print("| pixels | rays a pixel | " + " | ".join(f"{device}, images/s" for device in devices) + " |")
     print("|---|---|" + "---|" * len(devices))
     for size in (32, 64, 128):
         for samples in (1, 2):
-            print(f"| {size} x {size} | {samples**2} | " + " | ".join(f"{rate(d, size, samples):.0f}" for d in devices) + " |")
+            rates = " | ".join(f"{rate(device, size, samples):.0f}" for device in devices)
+            print(f"| {size} x {size} | {samples**2} | {rates} |")
 
 
 if __name__ == "__main__":

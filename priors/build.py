@@ -1,7 +1,7 @@
-"""Makes small text-to-image diffusion models from nothing, from the same diffusers and transformers parts as large ones.
+"""Makes small text-to-image diffusion models from nothing, of the same diffusers and transformers parts as large ones.
 
-The U-Net works on images folded by pixel unshuffling (a patch of p x p pixels becomes 3 p^2 channels), so its
-`in_channels` tells the patch. Its text is pooled by the U-Net itself (`addition_embed_type="text"`, as in DeepFloyd IF).
+The U-Net works on images folded by pixel unshuffling (a patch of p x p pixels becomes 3 p^2 channels), so that its
+`in_channels` tell the patch. Its text is pooled by the U-Net itself (`addition_embed_type="text"`, as in DeepFloyd IF).
 """
 
 import json
@@ -33,7 +33,8 @@ def word_tokenizer(words: list[str], tokens: int) -> PreTrainedTokenizerFast:
     tokenizer = Tokenizer(models.WordLevel(vocabulary, unk_token="[UNK]"))
     tokenizer.normalizer = normalizers.Lowercase()
     tokenizer.pre_tokenizer = pre_tokenizers.Split(Regex(r"\w+|[^\w\s]"), behavior="removed", invert=True)
-    return PreTrainedTokenizerFast(tokenizer_object=tokenizer, pad_token="[PAD]", unk_token="[UNK]", model_max_length=tokens)
+    return PreTrainedTokenizerFast(tokenizer_object=tokenizer, pad_token="[PAD]", unk_token="[UNK]",
+                                   model_max_length=tokens)
 
 
 def text_encoder(size: Size, vocabulary: int) -> CLIPTextModel:

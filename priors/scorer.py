@@ -60,7 +60,8 @@ class Scorer(nn.Module):
 
     def text(self, captions: list[str]) -> Float[Tensor, "N D"]:
         """Unit vectors of captions. Words that the world does not have count for nothing."""
-        indices = [[self.index[word] for word in re.findall(r"\w+", c.lower()) if word in self.index] for c in captions]
+        words = [re.findall(r"\w+", caption.lower()) for caption in captions]
+        indices = [[self.index[word] for word in row if word in self.index] for row in words]
         longest = max(1, *(len(row) for row in indices))
         padded = torch.tensor([row + [len(self.words)] * (longest - len(row)) for row in indices])
         return F.normalize(self.text_head(self.embedding(padded.to(self.log_scale.device)).sum(1)), dim=-1)

@@ -17,23 +17,18 @@ from torch import Tensor, nn
 
 from priors import build
 from priors.sampling import ddim
+from priors.scorer import Scorer
+from systems.judging import judge_samples
 from threestudio_like.config import register
 from threestudio_like.data.toybox.catalogue import CATEGORIES, COLORS, VIEWS, caption, is_held_out
-from threestudio_like.data.toybox.photographs import Photographer, cached, random_backgrounds
+from threestudio_like.data.toybox.photographs import random_backgrounds
+from threestudio_like.data.toybox.training_set import TrainingSet
 from threestudio_like.errors import UserError
 from threestudio_like.monitor import write_png
 from threestudio_like.randomness import generator as make_generator
+from threestudio_like.randomness import on_the_cpu
 from threestudio_like.schedule import Schedule
 from threestudio_like.system import Context, ParameterGroup, StepResult, System, SystemConfig
-
-
-@dataclass
-class Data:
-    """The photographs a prior is trained on."""
-
-    count: int = 60000
-    seed: int = 1
-    photographer: Photographer = field(default_factory=Photographer)
 
 
 @dataclass
@@ -45,7 +40,7 @@ class Captions:
 
     color: float = 0.9
     feature: float = 0.7
-    view: float = 0.6
+    view: float = 0.8
     side_share: float = 0.15
     empty: float = 0.1
 
@@ -56,11 +51,15 @@ class TextToImageConfig(SystemConfig):
     weight_decay: float = 0.01
     batch: int = 64
     ema: float = 0.999
-    weight_cap: float = 8.0
+    weight_cap: float = 5.0
+    t_power: float = 0.6
+    """Timesteps are drawn as `T u^t_power`, u uniform: below 1, high noise, where shape and view are decided, is commoner."""
     size: build.Size = field(default_factory=build.Size)
-    data: Data = field(default_factory=Data)
+    data: TrainingSet = field(default_factory=TrainingSet)
     captions: Captions = field(default_factory=Captions)
     sample_steps: int = 30
+    scorer: str | None = None
+    """A scorer's folder: the finished model's samples are judged by it."""
     weights: str | None = None
     """A model folder to go on from, instead of from nothing."""
 
@@ -96,23 +95,16 @@ class TextToImage(System):
         if config.weights is not None:
             load_weights(self.model, Path(config.weights))
         self.averaged = copy.deepcopy(self.model).requires_grad_(False)
-        self._photographs = None
-
-    @property
-    def photographs(self):
-        if self._photographs is None:
-            data = self.config.data
-            self._photographs = cached(data.photographer, data.count, data.seed)
-        return self._photographs
 
     def forward(self, step: int, generator: torch.Generator) -> StepResult:
-        seed = torch.randint(2**62, (1,), generator=generator, device=generator.device).item()
-        on_cpu, rng = torch.Generator().manual_seed(seed), np.random.default_rng(seed)
-        chosen = rng.integers(len(self.photographs), size=self.config.batch)
-        images = self.photographs.images(chosen, random_backgrounds(len(chosen), on_cpu)).to(self.device)
+        on_cpu, rng = on_the_cpu(generator)
+        photographs = self.config.data.photographs()
+        chosen = rng.integers(len(photographs), size=self.config.batch)
+        images = photographs.images(chosen, random_backgrounds(len(chosen), on_cpu)).to(self.device)
         text = self.model.embed(self.tokens([self.caption(i, rng) for i in chosen]))
         x = F.pixel_unshuffle(2 * images - 1, self.config.size.patch)
-        t = torch.randint(len(self.alphas_cumprod), (len(x),), generator=generator, device=self.device)
+        uniform = torch.rand(len(x), generator=generator, device=self.device)
+        t = (uniform**self.config.t_power * len(self.alphas_cumprod)).long().clamp(max=len(self.alphas_cumprod) - 1)
         alpha_squared = self.alphas_cumprod[t][:, None, None, None]
         noise = torch.randn(x.shape, generator=generator, device=self.device)
         x_t = alpha_squared.sqrt() * x + (1 - alpha_squared).sqrt() * noise
@@ -129,7 +121,8 @@ class TextToImage(System):
 
     def caption(self, index: int, rng: np.random.Generator) -> str:
         told = self.config.captions
-        text = self.photographs.caption(index, rng.random() < told.color, rng.random() < told.feature, rng.random() < told.view)
+        named = (rng.random() < share for share in (told.color, told.feature, told.view))
+        text = self.config.data.photographs().caption(index, *named)
         if rng.random() < told.side_share:
             text = re.sub("(left|right) side view", "side view", text)
         return "" if rng.random() < told.empty else text
@@ -166,7 +159,9 @@ class TextToImage(System):
     def evaluate(self, folder: Path) -> dict[str, float]:
         for name, held_out in (("seen", False), ("held-out", True)):
             write_png(folder / f"samples-{name}.png", self.grid(held_out, list(CATEGORIES)))
-        return {}
+        if self.config.scorer is None:
+            return {}
+        return judge_samples(lambda texts, seed: self.sample(texts, seed=seed), Scorer.load(self.config.scorer, self.device))
 
     def export(self, folder: Path) -> dict[str, float]:
         """Writes the averaged weights, half precision, as a diffusers folder `model/`."""
@@ -192,4 +187,5 @@ def load_weights(model: Denoiser, folder: Path) -> None:
         try:
             part.load_state_dict({name: tensor.float() for name, tensor in load_file(path).items()})
         except RuntimeError as error:
-            raise UserError(f"weights: {path} does not fit the recipe's size ({str(error).splitlines()[-1].strip()[:120]})") from None
+            reason = str(error).splitlines()[-1].strip()[:120]
+            raise UserError(f"weights: {path} does not fit the recipe's size ({reason})") from None

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from priors.scorer import Scorer
-from systems.scorer_training import CATEGORY_CAPTIONS, COLOR_CAPTIONS
+from systems.judging import CATEGORY_CAPTIONS, COLOR_CAPTIONS, pair_index
 from threestudio_like.cameras import orbit
 from threestudio_like.checkpoint import write_atomically
 from threestudio_like.data.toybox.catalogue import CATEGORIES, COLORS
@@ -81,15 +81,14 @@ def scores(system: "PerScene", show: Evaluation) -> dict[str, float]:
     scorer = Scorer.load(show.scorer, system.device)
     cameras = orbit(4, 30.0, show.distance, show.fov_deg, show.judged_size).to(system.device)
     look = lambda shading: torch.cat([v.rgb.permute(0, 3, 1, 2) for v in system.views(cameras, shading)])
-    place = lambda names, name: list(names).index(name)
-    right_pair = place(CATEGORIES, category[0]) * len(COLORS) + place(COLORS, color[0])
+    right_pair = pair_index(category[0], color[0])
     pair = (scorer.image(look(Shading())) @ scorer.text(COLOR_CAPTIONS).T).mean(0)
     bare = Shading("textureless", headlight(cameras), 0.4, 0.6)
     kind = (scorer.image(look(bare)) @ scorer.text(CATEGORY_CAPTIONS).T).mean(0)
     log.info("the scorer sees %s (shape alone: %s)", COLOR_CAPTIONS[pair.argmax()], CATEGORY_CAPTIONS[kind.argmax()])
     return {
         "color_correct": float(pair.argmax() == right_pair), "color_similarity": pair[right_pair].item(),
-        "geometry_correct": float(kind.argmax() == place(CATEGORIES, category[0])),
+        "geometry_correct": float(kind.argmax() == right_pair // len(COLORS)),
     }
 
 

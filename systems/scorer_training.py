@@ -1,6 +1,6 @@
-"""Trains the Toybox scorer on photographs of all pairs: the caption among all captions, and the azimuth among its bins."""
+"""Trains the Toybox scorer on photographs of all pairs: the right caption of all, and the azimuth among its bins."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -9,16 +9,17 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from priors.scorer import Scorer, ScorerSize
-from systems.prior_training import Data, vocabulary
+from systems.judging import CATEGORY_CAPTIONS, COLOR_CAPTIONS
+from systems.prior_training import vocabulary
 from threestudio_like.config import register
-from threestudio_like.data.toybox.catalogue import CATEGORIES, COLORS, caption, is_held_out
-from threestudio_like.data.toybox.photographs import Photographs, cached, random_backgrounds
+from threestudio_like.data.toybox.catalogue import CATEGORIES, COLORS, is_held_out
+from threestudio_like.data.toybox.photographs import Photographs, random_backgrounds
+from threestudio_like.data.toybox.training_set import TrainingSet
+from threestudio_like.randomness import on_the_cpu
 from threestudio_like.schedule import Schedule
 from threestudio_like.system import Context, ParameterGroup, StepResult, System, SystemConfig
 
 WITH_FRONT = torch.tensor([kind.has_front for kind in CATEGORIES.values()])
-COLOR_CAPTIONS = [caption(category, color) for category in CATEGORIES for color in COLORS]
-CATEGORY_CAPTIONS = [caption(category) for category in CATEGORIES]
 
 
 @dataclass
@@ -31,7 +32,7 @@ class ScorerTrainingConfig(SystemConfig):
     """Standard deviation, in bins, of the soft azimuth target."""
     held_out_count: int = 3000
     size: ScorerSize = field(default_factory=ScorerSize)
-    data: Data = field(default_factory=Data)
+    data: TrainingSet = field(default_factory=TrainingSet)
 
 
 @register("system", "scorer_training")
@@ -44,37 +45,29 @@ class ScorerTraining(System):
         super().__init__()
         self.config, self.device = config, context.device
         self.scorer = Scorer(config.size, [word for word in vocabulary() if word.isalpha()])
-        self._photographs = None
-
-    @property
-    def photographs(self) -> Photographs:
-        if self._photographs is None:
-            data = self.config.data
-            self._photographs = cached(data.photographer, data.count, data.seed, held_out=None)
-        return self._photographs
 
     def forward(self, step: int, generator: torch.Generator) -> StepResult:
-        seed = torch.randint(2**62, (1,), generator=generator, device=generator.device).item()
-        on_cpu, rng = torch.Generator().manual_seed(seed), np.random.default_rng(seed)
-        chosen = rng.integers(len(self.photographs), size=self.config.batch)
-        images = roughen(self.photographs.images(chosen, backgrounds(len(chosen), on_cpu)), on_cpu).to(self.device)
+        on_cpu, rng = on_the_cpu(generator)
+        photographs = self.config.data.photographs(held_out=None)
+        chosen = rng.integers(len(photographs), size=self.config.batch)
+        images = roughen(photographs.images(chosen, backgrounds(len(chosen), on_cpu)), on_cpu).to(self.device)
         seen = self.scorer.features(images)
         logits = self.similarities(F.normalize(self.scorer.image_head(seen), dim=-1))
-        target = self.photographs.target(chosen)
-        azimuth = self.azimuth_loss(self.scorer.azimuth_head(seen), chosen)
-        losses = {"caption": F.cross_entropy(logits, target.to(self.device)), "azimuth": self.config.azimuth_weight * azimuth}
-        return StepResult(losses)
+        target = photographs.target(chosen)
+        azimuth = self.azimuth_loss(self.scorer.azimuth_head(seen), photographs, chosen)
+        caption_loss = F.cross_entropy(logits, target.to(self.device))
+        return StepResult({"caption": caption_loss, "azimuth": self.config.azimuth_weight * azimuth})
 
     def similarities(self, image: Tensor) -> Tensor:
         """Scaled similarities to every colour x category caption, then to every bare category."""
         return self.scorer.log_scale.exp() * image @ self.scorer.text(COLOR_CAPTIONS + CATEGORY_CAPTIONS).T
 
-    def azimuth_loss(self, logits: Tensor, chosen: np.ndarray) -> Tensor:
+    def azimuth_loss(self, logits: Tensor, photographs: Photographs, chosen: np.ndarray) -> Tensor:
         bins = self.config.size.bins
-        place = torch.from_numpy(self.photographs.azimuth[chosen]) * bins / (2 * np.pi)
+        place = torch.from_numpy(photographs.azimuth[chosen]) * bins / (2 * np.pi)
         distance = (torch.arange(bins) - place[:, None] + bins / 2) % bins - bins / 2
         target = F.softmax(-0.5 * (distance / self.config.azimuth_spread).square(), dim=-1).to(self.device)
-        counts = WITH_FRONT[torch.from_numpy(self.photographs.category[chosen]).long()].to(self.device)
+        counts = WITH_FRONT[torch.from_numpy(photographs.category[chosen]).long()].to(self.device)
         return (F.cross_entropy(logits, target, reduction="none") * counts).sum() / counts.sum()
 
     def parameter_groups(self):
@@ -84,7 +77,8 @@ class ScorerTraining(System):
     def evaluate(self, folder: Path) -> dict[str, float]:
         """Accuracy on photographs of new individuals: caption among all pairs, category of clay ones, azimuth error."""
         config = self.config
-        new = cached(config.data.photographer, config.held_out_count, config.data.seed + 10**6, held_out=None)
+        another = replace(config.data, count=config.held_out_count, seed=config.data.seed + 10**6)
+        new = another.photographs(held_out=None)
         images = new.images(np.arange(len(new)), torch.full((len(new), 3), 0.8)).to(self.device)
         logits = torch.cat([self.similarities(self.scorer.image(part)) for part in images.split(256)]).cpu()
         target, clay = new.target(np.arange(len(new))), torch.from_numpy(new.textureless)
@@ -116,7 +110,7 @@ def backgrounds(count: int, generator: torch.Generator) -> Tensor:
 
 
 def roughen(images: Tensor, generator: torch.Generator) -> Tensor:
-    """Blurs, noise, brightness and small zooms and shifts, so that the judge looks at the object and not at the render."""
+    """Blurs, noise, brightness, small zooms and shifts: the judge is to look at the object and not at the render."""
     count, size = len(images), images.shape[-1]
     draw = lambda low, high, *shape: torch.empty(count, *shape).uniform_(low, high, generator=generator)
     theta = torch.zeros(count, 2, 3)

@@ -2,6 +2,7 @@
 
 import hashlib
 
+import numpy as np
 import torch
 
 
@@ -14,3 +15,9 @@ def seed_for(*keys: object) -> int:
 def generator(device: torch.device | str, *keys: object) -> torch.Generator:
     """A generator on `device`, seeded by the keys."""
     return torch.Generator(device).manual_seed(seed_for(*keys))
+
+
+def on_the_cpu(generator: torch.Generator) -> tuple[torch.Generator, np.random.Generator]:
+    """A torch and a numpy generator on the CPU, seeded by the next number of this one, wherever it lives."""
+    seed = torch.randint(2**62, (1,), generator=generator, device=generator.device).item()
+    return torch.Generator().manual_seed(seed), np.random.default_rng(seed)

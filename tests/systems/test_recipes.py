@@ -32,7 +32,8 @@ def backbones(models, tmp_path):
     """What each recipe that asks a diffusion model is given instead: a tiny one of the same published layout."""
     Scorer(ScorerSize(), vocabulary()).save(tmp_path / "scorer")
     scorer = f"evaluation.scorer={tmp_path / 'scorer'}"
-    return {"dreamfusion.yaml": [f"backbone.model={models('toybox')}", scorer],
+    return {"priors/toybox.yaml": [scorer.removeprefix("evaluation.")],
+            "dreamfusion.yaml": [f"backbone.model={models('toybox')}", scorer],
             "dreamfusion-sd.yaml": [f"backbone.model={models('sd21')}"],
             "dreamfusion-if.yaml": [f"backbone.model={models('if')}"]}
 

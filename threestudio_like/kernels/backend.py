@@ -67,8 +67,6 @@ def use_torch_threads() -> int:
     """Let numba use as many threads as PyTorch does; returns how many those are."""
     import numba
 
-    # read when numba starts its threads: else those that are done spin, and hold up all others on a busy machine
-    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     threads = min(torch.get_num_threads(), numba.config.NUMBA_NUM_THREADS)
     numba.set_num_threads(threads)
     return threads

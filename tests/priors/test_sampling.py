@@ -1,0 +1,30 @@
+"""DDIM on a distribution whose denoiser is known in closed form, for every kind of prediction."""
+
+import pytest
+import torch
+from diffusers import DDPMScheduler
+
+from priors.sampling import ddim
+
+MEAN, SPREAD = 0.4, 0.1
+
+
+@pytest.mark.parametrize("kind", ["epsilon", "v_prediction", "sample"])
+def test_samples_have_the_distributions_mean_and_spread(kind):
+    scheduler = DDPMScheduler(beta_schedule="squaredcos_cap_v2", prediction_type=kind, clip_sample=False)
+
+    def predict(x_t, t, text):
+        """The posterior mean of x ~ N(MEAN * text, SPREAD^2), in the form asked for."""
+        a2 = scheduler.alphas_cumprod[t][:, None, None, None]
+        alpha, sigma = a2.sqrt(), (1 - a2).sqrt()
+        mean = MEAN * text.mean(dim=(1, 2))[:, None, None, None]
+        x0 = mean + alpha * SPREAD**2 / (alpha**2 * SPREAD**2 + sigma**2) * (x_t - alpha * mean)
+        eps = (x_t - alpha * x0) / sigma
+        return {"epsilon": eps, "v_prediction": alpha * eps - sigma * x0, "sample": x0}[kind]
+
+    text = torch.ones(64, 2, 3)
+    drawn = ddim(predict, scheduler, text, torch.zeros_like(text), (3, 8, 8), 1.0, 60, torch.Generator().manual_seed(0))
+    assert drawn.mean().item() == pytest.approx(MEAN, abs=0.02)
+    assert drawn.std().item() == pytest.approx(SPREAD, rel=0.2)
+    null = ddim(predict, scheduler, text, torch.zeros_like(text), (3, 8, 8), 0.0, 60, torch.Generator().manual_seed(0))
+    assert null.mean().item() == pytest.approx(0, abs=0.02)

@@ -1,0 +1,37 @@
+"""DreamFusion's light by step, the channels that guides see, and that a scene follows its guide."""
+
+from collections import Counter
+from types import SimpleNamespace
+
+import pytest
+import torch
+
+from systems.dreamfusion import DreamFusion, ShadingConfig
+from systems.per_scene import CHANNELS
+from threestudio_like.cameras import orbit
+from threestudio_like.renderers.base import Render
+
+
+def kinds(step: int, config: ShadingConfig, count: int = 600) -> Counter:
+    system = SimpleNamespace(config=SimpleNamespace(shading=config))
+    generator, cameras = torch.Generator().manual_seed(0), orbit(2, 10.0, 1.3, 40.0, 4)
+    return Counter(DreamFusion.shading(system, step, cameras, generator).kind for _ in range(count))
+
+
+def test_albedo_first_then_lit_then_textureless():
+    config = ShadingConfig(albedo_steps=10, lit=0.75, textureless=0.5)
+    assert kinds(9, config) == {"albedo": 600}
+    later = kinds(10, config)
+    assert later["albedo"] / 600 == pytest.approx(0.25, abs=0.06)
+    assert later["lambertian"] / 600 == pytest.approx(0.375, abs=0.06)
+    assert later["textureless"] / 600 == pytest.approx(0.375, abs=0.06)
+
+
+def test_channels_are_images():
+    """Encoding a normal as an image: n / 2 + 1 / 2 on the object, black off it."""
+    opacity = torch.tensor([1.0, 0.0]).view(1, 1, 2, 1)
+    normal = torch.tensor([[0.0, 0, 1], [0, 0, 0]]).view(1, 1, 2, 3)
+    view = Render(torch.rand(1, 1, 2, 3), opacity, opacity, normal, normal)
+    assert CHANNELS["rgb"](view) is view.rgb
+    assert torch.equal(CHANNELS["normal"](view)[0, 0], torch.tensor([[0.5, 0.5, 1.0], [0, 0, 0]]))
+    assert CHANNELS["opacity"](view).shape == (1, 1, 2, 3)
