@@ -4,13 +4,16 @@ Trains the recipe for a while first (an empty scene is not the one that runs), t
 """
 
 import argparse
+import os
 import sys
 import time
 from collections import defaultdict
 from pathlib import Path
 
-import numpy as np
-import torch
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # see launch.py
+
+import numpy as np  # noqa: E402
+import torch  # noqa: E402
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 

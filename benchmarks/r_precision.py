@@ -9,11 +9,14 @@ with 95 % bootstrap intervals; also measures the true toys' renders, the ceiling
 import argparse
 import contextlib
 import json
+import os
 import sys
 from pathlib import Path
 
-import numpy as np
-import torch
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # see launch.py
+
+import numpy as np  # noqa: E402
+import torch  # noqa: E402
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 

@@ -1,11 +1,14 @@
 """How fast toys are photographed: `python benchmarks/toybox.py`. Prints a markdown table of images a second."""
 
+import os
 import sys
 import time
 from pathlib import Path
 
-import numpy as np
-import torch
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # see launch.py
+
+import numpy as np  # noqa: E402
+import torch  # noqa: E402
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 

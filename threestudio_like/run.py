@@ -18,6 +18,7 @@ from threestudio_like import checkpoint
 from threestudio_like.checkpoint import write_text
 from threestudio_like.config import CONFIGS, Component, components, overlay, parse, parse_component
 from threestudio_like.errors import UserError, nearest
+from threestudio_like.kernels import backend
 from threestudio_like.monitor import Monitor, peak_memory_mib
 from threestudio_like.system import Context, System
 from threestudio_like.train import Interrupted, Settings, make_fabric, train
@@ -38,6 +39,8 @@ class RunConfig:
     device: Literal["auto", "cpu", "cuda"] = "auto"
     devices: int = 1
     precision: Literal["32-true", "16-mixed", "bf16-mixed"] = "32-true"
+    kernels: Literal["auto", "reference", "cpu", "cuda"] | None = None
+    """Forces one side of all kernels; by default TSL_KERNELS, or the device, chooses."""
     checkpoint_every: int = 250
     checkpoint_seconds: float = 60.0
     preview_every: int = 100
@@ -91,6 +94,7 @@ class Run:
     def __init__(self, recipe: Recipe):
         self.recipe = recipe
         self.folder = run_folder(recipe)
+        backend.force(recipe.run.kernels)
         self.fabric = make_fabric(recipe.run.device, recipe.run.devices, recipe.run.precision)
         self.context = Context(self.fabric.device, recipe.run.seed, recipe.run.prompt)
         self.metrics: dict[str, Any] = {}

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from threestudio_like.errors import UserError
 from threestudio_like.kernels import backend, composite
 
 PACKAGE = composite.__name__
@@ -47,24 +48,24 @@ def test_auto_logs_its_choice_once(monkeypatch, caplog):
 
 def test_a_forced_one_that_cannot_run_is_an_error(monkeypatch):
     monkeypatch.delenv("TRITON_INTERPRET", raising=False)
-    with backend.forced("cuda"), pytest.raises(RuntimeError, match="'cuda' kernels are forced but"):
+    with backend.forced("cuda"), pytest.raises(UserError, match="'cuda' kernels are forced but"):
         chosen(torch.ones(3))
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
-    with backend.forced("cuda"), pytest.raises(RuntimeError, match="Triton is not installed"):
+    with backend.forced("cuda"), pytest.raises(UserError, match="Triton is not installed"):
         chosen(torch.ones(3))
-    with backend.forced("cpu"), pytest.raises(RuntimeError, match="not torch.float64"):
+    with backend.forced("cpu"), pytest.raises(UserError, match="not torch.float64"):
         chosen(torch.ones(3).double())
-    with backend.forced("cpu"), pytest.raises(RuntimeError, match="tensors are on meta"):
+    with backend.forced("cpu"), pytest.raises(UserError, match="tensors are on meta"):
         chosen(torch.ones(3, device="meta"))
     with pytest.raises(ValueError, match="share a device"):
         chosen(torch.ones(3), torch.ones(3, device="meta"))
 
 
 def test_unknown_names(monkeypatch):
-    with pytest.raises(RuntimeError, match="no 'gpu' kernels"):
+    with pytest.raises(UserError, match="no 'gpu' kernels"):
         backend.force("gpu")
     monkeypatch.setenv(backend.VARIABLE, "numba")
-    with pytest.raises(RuntimeError, match="no 'numba' kernels"):
+    with pytest.raises(UserError, match="no 'numba' kernels"):
         chosen(torch.ones(3))
 
 

@@ -15,7 +15,7 @@ def random_rays(count, device="cpu"):
     return (1.5 * torch.randn(count, 3)).to(device), directions.to(device), torch.rand(count).to(device)
 
 
-@pytest.mark.parametrize("resolution, filled", [(1, 1.0), (13, 0.1), (16, 0.02), (20, 0.0), (24, 0.5)])
+@pytest.mark.parametrize("resolution, filled", [(1, 1.0), (13, 0.0), (16, 0.02), (20, 0.3)])
 def test_march_matches_the_reference(side, resolution, filled):
     origins, directions, jitter = random_rays(131, side.device)
     directions[:4] = torch.eye(3, device=side.device)[[0, 1, 2, 0]]

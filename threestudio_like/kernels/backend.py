@@ -15,6 +15,8 @@ from types import ModuleType
 import torch
 from torch import Tensor
 
+from threestudio_like.errors import UserError
+
 NAMES = ("auto", "reference", "cpu", "cuda")
 VARIABLE = "TSL_KERNELS"
 
@@ -43,7 +45,7 @@ def forced(name: str) -> Iterator[None]:
 def implementation(package: str, *tensors: Tensor) -> ModuleType:
     """The module of the op `package` that is to work on these tensors.
 
-    Raises RuntimeError when the forced name is unknown or cannot take these tensors, ValueError when the tensors lie on
+    Raises UserError when the forced name is unknown or cannot take these tensors, ValueError when the tensors lie on
     different devices.
     """
     op = package.rpartition(".")[2]
@@ -54,7 +56,7 @@ def implementation(package: str, *tensors: Tensor) -> ModuleType:
     if name == "auto":
         name = _by_device(op, tensors)
     elif (obstacle := _obstacle(name, tensors)) is not None:
-        raise RuntimeError(f"{op}: the {name!r} kernels are forced but {obstacle}")
+        raise UserError(f"{op}: the {name!r} kernels are forced but {obstacle}")
     return importlib.import_module(f"{package}.{name}")
 
 
@@ -74,7 +76,7 @@ def use_torch_threads() -> int:
 
 def _known(name: str) -> str:
     if name not in NAMES:
-        raise RuntimeError(f"there are no {name!r} kernels; {VARIABLE} and the config take one of {', '.join(NAMES)}")
+        raise UserError(f"there are no {name!r} kernels; {VARIABLE} and the config take one of {', '.join(NAMES)}")
     return name
 
 

@@ -1,0 +1,46 @@
+"""The shipped weights: small enough, whole, and as good as their cards say (with room for chance)."""
+
+import numpy as np
+import torch
+from diffusers import DDPMScheduler
+
+from priors.folder import ModelConfig
+from priors.pixel import PixelBackbone
+from priors.sampling import ddim
+from priors.scorer import ROOT, Scorer
+from systems.judging import COLOR_CAPTIONS
+from threestudio_like.data.toybox.catalogue import caption
+from threestudio_like.data.toybox.photographs import Photographer, take
+
+WEIGHTS = ROOT / "priors/weights"
+
+
+def test_the_weights_fit_their_limits():
+    size = lambda *folders: sum(p.stat().st_size for folder in folders for p in folder.rglob("*.safetensors"))
+    assert size(WEIGHTS / "toybox", WEIGHTS / "scorer") <= 11 * 2**20
+    assert size(WEIGHTS) <= 40 * 2**20
+    assert all((folder / "README.md").exists() for folder in WEIGHTS.iterdir() if folder.is_dir())
+
+
+def test_the_scorer_knows_true_toys():
+    photographs = take(Photographer(samples=1, front_share=0.0), 200, seed=987, held_out=None)
+    images = photographs.images(np.arange(200), torch.full((200, 3), 0.8))
+    scorer = Scorer.load(WEIGHTS / "scorer")
+    found = (scorer.image(images) @ scorer.text(COLOR_CAPTIONS).T).argmax(dim=-1)
+    assert (found == photographs.target(np.arange(200))).float().mean() > 0.85
+
+
+def test_the_prior_paints_what_it_is_told(tmp_path, monkeypatch):
+    monkeypatch.setenv("TSL_CACHE", str(tmp_path))
+    backbone = PixelBackbone(ModelConfig("priors/weights/toybox"), "cpu")
+    asked = [("lamp", "purple"), ("mushroom", "red"), ("penguin", "blue"), ("boat", "red"), ("snowman", "white"),
+             ("house", "green"), ("table", "green"), ("tree", "pink")]
+    embedded = backbone.embed([caption(*pair, view="left side view") for pair in asked] + [""])
+    scheduler = DDPMScheduler(beta_schedule="squaredcos_cap_v2", prediction_type="epsilon")
+    text, null = embedded[:-1], embedded[-1:].expand(len(asked), -1, -1)
+    images = backbone.decode(ddim(backbone.predict, scheduler, text, null, (48, 16, 16), 3.0, 20,
+                                  torch.Generator().manual_seed(0)))
+    scorer = Scorer.load(WEIGHTS / "scorer")
+    found = (scorer.image(images) @ scorer.text(COLOR_CAPTIONS).T).argmax(dim=-1)
+    wanted = [COLOR_CAPTIONS.index(caption(*pair)) for pair in asked]
+    assert (found == torch.tensor(wanted)).float().mean() >= 0.5
