@@ -13,9 +13,8 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
+from priors.folder import REPOSITORY
 from threestudio_like.errors import UserError
-
-ROOT = Path(__file__).resolve().parent.parent
 
 
 @dataclass
@@ -80,7 +79,7 @@ class Scorer(nn.Module):
     @staticmethod
     def load(folder: str | Path, device: torch.device | str = "cpu") -> "Scorer":
         """Reads what `save` wrote, in single precision and frozen. Raises UserError where it is missing or damaged."""
-        folder = Path(folder) if Path(folder).exists() else ROOT / folder
+        folder = Path(folder) if Path(folder).exists() else REPOSITORY / folder
         try:
             config = json.loads((folder / "config.json").read_text())
             size = config["size"] | {"channels": tuple(config["size"]["channels"])}

@@ -4,15 +4,15 @@ import numpy as np
 import torch
 from diffusers import DDPMScheduler
 
-from priors.folder import ModelConfig
+from priors.folder import REPOSITORY, ModelConfig
 from priors.pixel import PixelBackbone
 from priors.sampling import ddim
-from priors.scorer import ROOT, Scorer
+from priors.scorer import Scorer
 from systems.judging import COLOR_CAPTIONS
 from threestudio_like.data.toybox.catalogue import caption
 from threestudio_like.data.toybox.photographs import Photographer, take
 
-WEIGHTS = ROOT / "priors/weights"
+WEIGHTS = REPOSITORY / "priors/weights"
 
 
 def test_the_weights_fit_their_limits():
