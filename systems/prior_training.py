@@ -88,6 +88,8 @@ class TextToImage(System):
     def __init__(self, config: TextToImageConfig, context: Context):
         super().__init__()
         self.config, self.device = config, context.device
+        if config.scorer is not None:
+            Scorer.load(config.scorer)  # a missing judge is told before the work, not after
         self.tokenizer = build.word_tokenizer(vocabulary(), config.size.tokens)
         self.scheduler = build.noise_scheduler()
         self.register_buffer("alphas_cumprod", self.scheduler.alphas_cumprod.clone(), persistent=False)
