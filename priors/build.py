@@ -1,7 +1,7 @@
 """Makes small text-to-image diffusion models from nothing, of the same diffusers and transformers parts as large ones.
 
-The U-Net works on images folded by pixel unshuffling (a patch of p x p pixels becomes 3 p^2 channels), so that its
-`in_channels` tell the patch. Its text is pooled by the U-Net itself (`addition_embed_type="text"`, as in DeepFloyd IF).
+The U-Net works on images folded by pixel unshuffling (a patch of p x p pixels becomes 3 p^2 channels); the text's layout
+lies beside them. Its text is pooled by the U-Net itself (`addition_embed_type="text"`, as in DeepFloyd IF).
 """
 
 import json
@@ -10,7 +10,10 @@ from pathlib import Path
 
 from diffusers import DDPMScheduler, UNet2DConditionModel
 from tokenizers import Regex, Tokenizer, models, normalizers, pre_tokenizers
+from torch import nn
 from transformers import CLIPTextConfig, CLIPTextModel, PreTrainedTokenizerFast
+
+from priors.layout import Layout
 
 
 @dataclass
@@ -19,12 +22,14 @@ class Size:
 
     image: int = 64
     patch: int = 4
-    channels: tuple[int, ...] = (80, 96, 112)
+    channels: tuple[int, ...] = (80, 96, 104)
     layers: int = 1
     heads: int = 4
     text_width: int = 128
-    text_layers: int = 2
+    text_layers: int = 1
     tokens: int = 16
+    layout: int = 24
+    """Channels of the text's layout beside the image; see `priors/layout.py`."""
 
 
 def word_tokenizer(words: list[str], tokens: int) -> PreTrainedTokenizerFast:
@@ -38,22 +43,29 @@ def word_tokenizer(words: list[str], tokens: int) -> PreTrainedTokenizerFast:
 
 
 def text_encoder(size: Size, vocabulary: int) -> CLIPTextModel:
-    return CLIPTextModel(CLIPTextConfig(
+    """Of CLIP's shape. Words start far apart, so that "left" and "right" are told apart before they are understood."""
+    encoder = CLIPTextModel(CLIPTextConfig(
         vocab_size=vocabulary, hidden_size=size.text_width, intermediate_size=3 * size.text_width,
         num_hidden_layers=size.text_layers, num_attention_heads=4, max_position_embeddings=size.tokens,
         bos_token_id=0, eos_token_id=0, pad_token_id=0))
+    nn.init.normal_(encoder.get_input_embeddings().weight)
+    return encoder
 
 
 def unet(size: Size) -> UNet2DConditionModel:
     levels = len(size.channels)
     folded = 3 * size.patch**2
     return UNet2DConditionModel(
-        sample_size=size.image // size.patch, in_channels=folded, out_channels=folded,
-        block_out_channels=size.channels, layers_per_block=size.layers, norm_num_groups=16,
+        sample_size=size.image // size.patch, in_channels=folded + size.layout, out_channels=folded,
+        block_out_channels=size.channels, layers_per_block=size.layers, norm_num_groups=8,
         down_block_types=("DownBlock2D",) * (levels - 1) + ("CrossAttnDownBlock2D",),
         up_block_types=("CrossAttnUpBlock2D",) + ("UpBlock2D",) * (levels - 1),
         cross_attention_dim=size.text_width, attention_head_dim=size.heads,
-        addition_embed_type="text", addition_embed_type_num_heads=4)
+        addition_embed_type="text", addition_embed_type_num_heads=4, resnet_time_scale_shift="scale_shift")
+
+
+def layout(size: Size) -> Layout:
+    return Layout(text_width=size.text_width, channels=size.layout, size=size.image // size.patch)
 
 
 def noise_scheduler() -> DDPMScheduler:
@@ -62,16 +74,17 @@ def noise_scheduler() -> DDPMScheduler:
                          clip_sample=False)
 
 
-def save(folder: Path, unet: UNet2DConditionModel, encoder: CLIPTextModel, tokenizer: PreTrainedTokenizerFast,
-         scheduler: DDPMScheduler) -> None:
+def save(folder: Path, unet: UNet2DConditionModel, layout: Layout, encoder: CLIPTextModel,
+         tokenizer: PreTrainedTokenizerFast, scheduler: DDPMScheduler) -> None:
     """Writes the parts in diffusers' folder layout, safetensors only."""
     unet.save_pretrained(folder / "unet", safe_serialization=True)
+    layout.save_pretrained(folder / "layout", safe_serialization=True)
     encoder.save_pretrained(folder / "text_encoder", safe_serialization=True)
     tokenizer.save_pretrained(folder / "tokenizer")
     scheduler.save_pretrained(folder / "scheduler")
     index = {
         "_class_name": "DiffusionPipeline",
-        "unet": ["diffusers", "UNet2DConditionModel"], "scheduler": ["diffusers", "DDPMScheduler"],
+        "unet": ["diffusers", "UNet2DConditionModel"], "layout": ["priors.layout", "Layout"], "scheduler": ["diffusers", "DDPMScheduler"],
         "text_encoder": ["transformers", "CLIPTextModel"], "tokenizer": ["transformers", "PreTrainedTokenizerFast"],
     }
     (folder / "model_index.json").write_text(json.dumps(index, indent=2) + "\n")

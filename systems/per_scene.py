@@ -19,6 +19,7 @@ from threestudio_like.config import Component
 from threestudio_like.errors import UserError, nearest
 from threestudio_like.renderers.base import Render
 from threestudio_like.renderers.shading import Shading
+from threestudio_like.scenes.tetmesh import TetMesh
 from threestudio_like.schedule import Schedule
 from threestudio_like.system import Context, ParameterGroup, StepResult, System, SystemConfig
 
@@ -111,6 +112,7 @@ class PerScene(System):
             logs |= {f"{name}/{key}": value for key, value in score.logs.items()}
             if score.prior is not None:
                 losses[f"{name}/prior"] = score.prior
+        penalties.check_render(self.config.penalties, view)
         for name, weight in self.active_penalties(step).items():
             losses[name] = weight * penalties.PENALTIES[name](view)
         return StepResult(losses, logs)
@@ -132,8 +134,11 @@ class PerScene(System):
             yield ParameterGroup(name, parameters, self.config.lr[name])
 
     def start_from(self, previous: System, convert: str | None) -> None:
-        if convert is not None or not isinstance(previous, PerScene):
+        if convert not in (None, "tetmesh") or not isinstance(previous, PerScene):
             raise UserError(f"init: a {type(previous).__name__} cannot be converted by '{convert}'")
+        if isinstance(self.scene, TetMesh):
+            self.scene.start_from(previous.scene)
+            return
         self.scene.load_state_dict(previous.scene.state_dict())
         self.renderer.load_state_dict(previous.renderer.state_dict())
 

@@ -16,6 +16,7 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from priors import build
+from priors.layout import beside
 from priors.sampling import ddim
 from priors.scorer import Scorer
 from systems.judging import judge_samples
@@ -40,7 +41,7 @@ class Captions:
 
     color: float = 0.9
     feature: float = 0.7
-    view: float = 0.8
+    view: float = 0.9
     side_share: float = 0.15
     empty: float = 0.1
 
@@ -65,18 +66,19 @@ class TextToImageConfig(SystemConfig):
 
 
 class Denoiser(nn.Module):
-    """Text encoder and U-Net, as one trainable thing."""
+    """Text encoder, layout and U-Net, as one trainable thing."""
 
     def __init__(self, size: build.Size, vocabulary: int):
         super().__init__()
         self.text_encoder = build.text_encoder(size, vocabulary)
+        self.layout = build.layout(size)
         self.unet = build.unet(size)
 
     def embed(self, tokens: Tensor) -> Tensor:
         return self.text_encoder(tokens).last_hidden_state
 
     def forward(self, x_t: Tensor, t: Tensor, text: Tensor) -> Tensor:
-        return self.unet(x_t, t, encoder_hidden_states=text).sample
+        return self.unet(beside(x_t, self.layout, text), t, encoder_hidden_states=text).sample
 
 
 @register("system", "text_to_image")
@@ -168,7 +170,7 @@ class TextToImage(System):
     def export(self, folder: Path) -> dict[str, float]:
         """Writes the averaged weights, half precision, as a diffusers folder `model/`."""
         model = copy.deepcopy(self.averaged).half().cpu()
-        build.save(folder / "model", model.unet, model.text_encoder, self.tokenizer, self.scheduler)
+        build.save(folder / "model", model.unet, model.layout, model.text_encoder, self.tokenizer, self.scheduler)
         return {"parameters": sum(p.numel() for p in model.parameters())}
 
 
@@ -182,12 +184,13 @@ def vocabulary() -> list[str]:
 
 def load_weights(model: Denoiser, folder: Path) -> None:
     """Fills the model from a folder that `export` wrote. Raises UserError where it does not fit."""
-    for part, file in ((model.unet, "unet/diffusion_pytorch_model"), (model.text_encoder, "text_encoder/model")):
-        path = folder / f"{file}.safetensors"
+    files = {"unet": "diffusion_pytorch_model", "layout": "diffusion_pytorch_model", "text_encoder": "model"}
+    for name, file in files.items():
+        path = folder / name / f"{file}.safetensors"
         if not path.exists():
             raise UserError(f"weights: {path} does not exist")
         try:
-            part.load_state_dict({name: tensor.float() for name, tensor in load_file(path).items()})
+            getattr(model, name).load_state_dict({key: tensor.float() for key, tensor in load_file(path).items()})
         except RuntimeError as error:
             reason = str(error).splitlines()[-1].strip()[:120]
             raise UserError(f"weights: {path} does not fit the recipe's size ({reason})") from None

@@ -18,7 +18,8 @@ from threestudio_like.data.toybox.catalogue import CATEGORIES, COLORS
 from threestudio_like.export import check_formats, write_mesh
 from threestudio_like.monitor import to_bytes, write_png
 from threestudio_like.renderers.shading import Shading, headlight
-from threestudio_like.scenes.convert import NoSurface, extract
+from threestudio_like.scenes.convert import NoSurface, extract, large_parts
+from threestudio_like.scenes.tetmesh import TetMesh
 
 if TYPE_CHECKING:
     from systems.per_scene import PerScene
@@ -96,7 +97,9 @@ def export_scene(scene, show: Evaluation, folder: Path) -> dict[str, float]:
     """Writes `mesh.<format>`; a scene without a surface is reported, not fatal."""
     try:
         device = next(scene.parameters()).device
-        mesh = extract(scene, show.mesh_resolution, show.mesh_threshold, show.smallest_part, device)
+        mesh = (scene.mesh() if isinstance(scene, TetMesh) else
+                extract(scene, show.mesh_resolution, show.mesh_threshold, device))
+        mesh = large_parts(mesh, show.smallest_part)
     except NoSurface as error:
         log.warning("no mesh was written: %s", error)
         return {"mesh_vertices": 0, "mesh_faces": 0}

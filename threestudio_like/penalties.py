@@ -30,7 +30,19 @@ def entropy(view: Render) -> Tensor:
     return -(p * p.log() + (1 - p) * (1 - p).log()).mean()
 
 
-PENALTIES = {function.__name__: function for function in (orientation, opacity, sparsity, entropy)}
+def laplacian(view: Render) -> Tensor:
+    """The squared distance of each vertex to the mean of its neighbours, mean over the mesh: even faces, no spikes."""
+    return view.surface.laplacian().square().sum(-1).mean()
+
+
+def normal_consistency(view: Render) -> Tensor:
+    """`1 - cos` of the angle between neighbouring faces, mean over the mesh's edges: smooth, no creases."""
+    return (1 - view.surface.bends()).mean()
+
+
+IN_VOLUMES = (orientation,)
+ON_MESHES = (laplacian, normal_consistency)
+PENALTIES = {function.__name__: function for function in (opacity, sparsity, entropy, *IN_VOLUMES, *ON_MESHES)}
 NEED_NORMALS = {"orientation"}
 
 
@@ -39,3 +51,11 @@ def check_names(names) -> None:
     for name in names:
         if name not in PENALTIES:
             raise UserError(f"penalties: unknown penalty '{name}'{nearest(name, PENALTIES)}")
+
+
+def check_render(names, view: Render) -> None:
+    """Raises UserError for a penalty that this kind of render has nothing for."""
+    for functions, missing, kind in ((IN_VOLUMES, view.samples is None, "volume"), (ON_MESHES, view.surface is None, "mesh")):
+        for function in functions:
+            if missing and function.__name__ in names:
+                raise UserError(f"penalties: '{function.__name__}' needs a {kind} renderer")

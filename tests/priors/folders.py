@@ -22,7 +22,8 @@ def toybox(folder: Path, image: int = 32, words: list[str] = TOYBOX_WORDS) -> Pa
     torch.manual_seed(0)
     size = build.Size(image=image, patch=4, channels=(16, 32), heads=4, text_width=WIDTH, text_layers=1, tokens=16)
     tokenizer = build.word_tokenizer(words, size.tokens)
-    build.save(folder, build.unet(size), build.text_encoder(size, len(tokenizer)), tokenizer, build.noise_scheduler())
+    build.save(folder, build.unet(size), build.layout(size), build.text_encoder(size, len(tokenizer)), tokenizer,
+               build.noise_scheduler())
     return folder
 
 

@@ -15,7 +15,7 @@ from threestudio_like.kernels.hashgrid import HashGrid
 from threestudio_like.renderers.shading import Shading, headlight, sample_light
 from threestudio_like.renderers.volume import VolumeRenderer
 from threestudio_like.scenes.background import DirectionMLP, Random, Solid
-from threestudio_like.scenes.convert import NoSurface, automatic_threshold, extract
+from threestudio_like.scenes.convert import NoSurface, automatic_threshold, extract, large_parts
 from threestudio_like.scenes.field import Blob, Field, Points
 
 GREY = Component("background", "solid", Solid.Config((0.5, 0.5, 0.5)))
@@ -40,7 +40,10 @@ class Ball(nn.Module):
 
     def at(self, x, normals=False):
         normal = torch.nn.functional.normalize(x, dim=-1) if normals else None
-        return Points(self.density(x), 0.5 * x + 0.5, normal)
+        return Points(self.density(x), self.albedo(x), normal)
+
+    def albedo(self, x):
+        return 0.5 * x + 0.5
 
 
 def rendered(scene, cameras, shading=Shading(), normals=False, **keys):
@@ -92,7 +95,7 @@ def test_the_grid_remembers_and_forgets():
 def test_normals_are_the_negative_density_gradient():
     field = small_field(blob=Blob("gaussian", 3.0, 0.4))
     with torch.no_grad():
-        field.table.uniform_(-1, 1, generator=torch.Generator().manual_seed(0))
+        field.net.table.uniform_(-1, 1, generator=torch.Generator().manual_seed(0))
     x = (torch.rand(200, 3, generator=torch.Generator().manual_seed(1)) - 0.5).requires_grad_()
     gradient = torch.autograd.grad(field.density(x).sum(), x)[0]
     expected = -torch.nn.functional.normalize(gradient, dim=-1)
@@ -113,7 +116,7 @@ def test_light_reaches_the_geometry():
     shading = Shading("textureless", headlight(cameras), 0.1, 0.9)
     view = rendered(field, cameras, shading, step=0.05)
     normal_only = (view.samples.weights.detach()[:, None] * view.samples.normal).sum()
-    gradient = torch.autograd.grad(normal_only, field.table)[0]
+    gradient = torch.autograd.grad(normal_only, field.net.table)[0]
     assert torch.isfinite(gradient).all() and gradient.abs().sum() > 0
 
 
@@ -162,7 +165,7 @@ def test_penalties_on_known_renders():
 
 
 def test_the_mesh_of_a_ball_is_a_ball():
-    mesh = extract(Ball(), 48, None, 0.02, torch.device("cpu"))
+    mesh = extract(Ball(), 48, None, torch.device("cpu"))
     radius = torch.tensor(mesh.vertices).norm(dim=-1)
     assert radius.mean().item() == pytest.approx(0.5, abs=0.02) and radius.std() < 0.02
     assert mesh.colors.shape == mesh.vertices.shape and 0 <= mesh.colors.min() and mesh.colors.max() <= 1
@@ -174,15 +177,15 @@ def test_floaters_are_dropped():
             far = (x - torch.tensor([0.8, 0.8, 0.8])).norm(dim=-1) < 0.08
             return super().density(x) + 200.0 * far
 
-    mesh = extract(Two(), 48, None, 0.05, torch.device("cpu"))
+    mesh = large_parts(extract(Two(), 48, None, torch.device("cpu")), 0.05)
     assert mesh.vertices.max() < 0.6
 
 
 def test_an_empty_field_has_no_surface():
     with pytest.raises(NoSurface):
-        extract(Ball(density=0.0), 16, None, 0.02, torch.device("cpu"))
+        extract(Ball(density=0.0), 16, None, torch.device("cpu"))
     with pytest.raises(NoSurface, match="no surface at density"):
-        extract(Ball(), 16, 1e6, 0.02, torch.device("cpu"))
+        extract(Ball(), 16, 1e6, torch.device("cpu"))
 
 
 def test_the_threshold_gives_the_renderings_silhouette():

@@ -1,9 +1,15 @@
-"""What every renderer returns."""
+"""What every renderer is and returns."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
+import torch
 from jaxtyping import Float
-from torch import Tensor
+from torch import Tensor, nn
+
+from threestudio_like.cameras import Cameras
+from threestudio_like.renderers.shading import Shading
+from threestudio_like.scenes.mesh import Surface
 
 
 @dataclass(frozen=True)
@@ -22,7 +28,7 @@ class Render:
 
     `depth` is the distance from the camera along the unit ray; `normal` a unit vector in world space; `xyz` the surface
     point in the scene cube mapped to [0, 1]^3 (the canonical coordinate map of SweetDreamer before its tight-box scaling).
-    Volume renderings weight all of them by opacity.
+    All of them are weighted by the opacity.
     """
 
     rgb: Float[Tensor, "B H W 3"]
@@ -31,3 +37,26 @@ class Render:
     normal: Float[Tensor, "B H W 3"] | None
     xyz: Float[Tensor, "B H W 3"]
     samples: RaySamples | None = None
+    surface: Surface | None = None
+    """The mesh that was drawn, where one was."""
+
+
+class Renderer(nn.Module):
+    """Base of the slot `renderer`; built as `cls(config)`."""
+
+    def refresh(self, scene: nn.Module, step: int, generator: torch.Generator) -> None:
+        """Called before every training step, for what is kept from step to step."""
+
+    def forward(self, scene: nn.Module, cameras: Cameras, shading: Shading, generator: torch.Generator | None = None,
+                normals: bool = False) -> Render:
+        """Renders; with a generator (training) samples may be jittered and the background random."""
+        raise NotImplementedError
+
+    @torch.no_grad()
+    def images(self, scene: nn.Module, cameras: Cameras, shading: Shading, normals: bool = False,
+               at_once: int = 1) -> Iterator[Render]:
+        """Yields the renders of `at_once` cameras at a time, without gradients: for evaluation at any size."""
+        for start in range(0, len(cameras), at_once):
+            part = slice(start, start + at_once)
+            light = None if shading.light is None else shading.light[part]
+            yield self(scene, cameras[part], Shading(shading.kind, light, shading.ambient, shading.diffuse), normals=normals)

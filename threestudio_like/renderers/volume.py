@@ -5,13 +5,13 @@ from dataclasses import dataclass, replace
 import torch
 import torch.nn.functional as F
 from jaxtyping import Bool
-from torch import Tensor, nn
+from torch import Tensor
 
 from threestudio_like.cameras import Cameras
 from threestudio_like.config import register
 from threestudio_like.kernels.composite import accumulate, composite
 from threestudio_like.kernels.march import Samples, march
-from threestudio_like.renderers.base import RaySamples, Render
+from threestudio_like.renderers.base import RaySamples, Render, Renderer
 from threestudio_like.renderers.shading import Shading
 from threestudio_like.scenes.field import Field
 
@@ -19,7 +19,7 @@ CHUNK = 1 << 19
 
 
 @register("renderer", "volume")
-class VolumeRenderer(nn.Module):
+class VolumeRenderer(Renderer):
     """Quadrature of the volume rendering integral: `C = sum_i T_i (1 - exp(-tau_i step)) c_i`. Built as `cls(config)`."""
 
     @dataclass
@@ -94,14 +94,6 @@ class VolumeRenderer(nn.Module):
         before = torch.cat([before.new_zeros(1), before])
         absorbed = before[:-1] - before[samples.offsets[samples.ray]]
         return keep(samples, absorbed < 1 - self.config.stop_at)
-
-    @torch.no_grad()
-    def images(self, scene: Field, cameras: Cameras, shading: Shading, normals: bool = False, at_once: int = 1):
-        """Yields the renders of `at_once` cameras at a time, without gradients: for evaluation at any size."""
-        for start in range(0, len(cameras), at_once):
-            part = slice(start, start + at_once)
-            light = None if shading.light is None else shading.light[part]
-            yield self(scene, cameras[part], Shading(shading.kind, light, shading.ambient, shading.diffuse), normals=normals)
 
 
 def keep(samples: Samples, chosen: Bool[Tensor, "M"]) -> Samples:

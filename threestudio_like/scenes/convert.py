@@ -48,11 +48,10 @@ def intersection_over_union(a: np.ndarray, b: np.ndarray) -> float:
 
 
 @torch.no_grad()
-def extract(field: Field, resolution: int, threshold: float | None, smallest_part: float, device: torch.device) -> Mesh:
+def extract(field: Field, resolution: int, threshold: float | None, device: torch.device) -> Mesh:
     """The surface of constant density by marching cubes, coloured by the field.
 
-    `threshold` None chooses it; connected parts with less than `smallest_part` (0..1) of the faces are dropped. Raises
-    NoSurface where nothing is left.
+    `threshold` None chooses it. Raises NoSurface where there is none.
     """
     density = sample_density(field, resolution, device).cpu().numpy()
     density = np.pad(density, 1)  # closes the surface where it meets the cube
@@ -60,12 +59,18 @@ def extract(field: Field, resolution: int, threshold: float | None, smallest_par
     if not density.min() < level < density.max():
         raise NoSurface(f"no surface at density {level:.3g}: the field's densities are {density.min():.3g} to {density.max():.3g}")
     vertices, faces, _, _ = marching_cubes(density, level, gradient_direction="ascent")
-    vertices = ((vertices - 1) / (resolution - 1) * 2 - 1).clip(-1, 1)
-    body = trimesh.Trimesh(vertices, faces, process=True)
+    vertices = ((vertices - 1) / (resolution - 1) * 2 - 1).clip(-1, 1).astype(np.float32)
+    points = torch.from_numpy(vertices).to(device)
+    colors = torch.cat([field.albedo(chunk) for chunk in points.split(CHUNK)]).cpu().numpy()
+    return Mesh(vertices, faces, colors)
+
+
+def large_parts(mesh: Mesh, smallest: float) -> Mesh:
+    """The mesh without doubled vertices and the connected parts that have less than the share `smallest` of its faces."""
+    body = trimesh.Trimesh(mesh.vertices, mesh.faces, vertex_attributes={"color": mesh.colors}, process=False)
+    body.merge_vertices()
     parts = trimesh.graph.connected_component_labels(body.face_adjacency, node_count=len(body.faces))
-    sizes = np.bincount(parts)
-    body.update_faces((sizes >= smallest_part * len(parts))[parts])
+    body.update_faces((np.bincount(parts) >= smallest * len(parts))[parts])
     body.remove_unreferenced_vertices()
-    points = torch.as_tensor(np.asarray(body.vertices), dtype=torch.float32, device=device)
-    colors = torch.cat([field.at(chunk).features for chunk in points.split(CHUNK)]).cpu().numpy()
-    return Mesh(np.asarray(body.vertices, dtype=np.float32), np.asarray(body.faces), colors)
+    return Mesh(np.asarray(body.vertices, dtype=np.float32), np.asarray(body.faces),
+                body.vertex_attributes["color"])

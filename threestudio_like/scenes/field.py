@@ -9,7 +9,8 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from threestudio_like.config import Component, register
-from threestudio_like.kernels.hashgrid import HashGrid, encode, encode_with_jacobian
+from threestudio_like.kernels.hashgrid import HashGrid
+from threestudio_like.scenes.encoded import EncodedMLP
 
 
 @dataclass(frozen=True)
@@ -49,35 +50,23 @@ class Field(nn.Module):
     def __init__(self, config: Config):
         super().__init__()
         self.config = config
-        grid = config.encoding
-        self.table = nn.Parameter(torch.empty(grid.total_entries, grid.features).uniform_(-1e-4, 1e-4))
-        self.hidden = nn.Linear(grid.width, config.hidden)
-        self.density_head = nn.Linear(config.hidden, 1)
-        self.albedo_head = nn.Linear(config.hidden, 3)
+        self.net = EncodedMLP(config.encoding, config.hidden, 4)
         self.background = config.background.build()
 
     def at(self, x: Float[Tensor, "N 3"], normals: bool = False) -> Points:
         """The field at points of the scene cube. Normals, where asked for, carry gradients: n = -grad(tau) / |grad(tau)|."""
-        unit = 0.5 * x + 0.5
-        if normals:
-            features, jacobian = encode_with_jacobian(unit, self.table, self.config.encoding)
-        else:
-            features, jacobian = encode(unit, self.table, self.config.encoding), None
-        before = self.hidden(features)
-        hidden = F.relu(before)
         blob, blob_gradient = self._blob(x)
-        raw = self.density_head(hidden)[:, 0] + blob + self.config.density_shift
-        normal = None
-        if normals:
-            through = ((before > 0) * self.density_head.weight) @ self.hidden.weight
-            gradient = 0.5 * torch.einsum("nw,nwc->nc", through, jacobian) + blob_gradient
-            normal = -F.normalize(gradient, dim=-1, eps=1e-6)
-        return Points(F.softplus(raw), self.albedo_head(hidden).sigmoid(), normal)
+        outputs, gradient = self.net.with_gradient(x) if normals else (self.net(x), None)
+        normal = -F.normalize(gradient + blob_gradient, dim=-1, eps=1e-6) if normals else None
+        return Points(F.softplus(outputs[:, 0] + blob + self.config.density_shift), outputs[:, 1:].sigmoid(), normal)
 
     def density(self, x: Float[Tensor, "N 3"]) -> Float[Tensor, "N"]:
         """The density alone."""
-        hidden = F.relu(self.hidden(encode(0.5 * x + 0.5, self.table, self.config.encoding)))
-        return F.softplus(self.density_head(hidden)[:, 0] + self._blob(x)[0] + self.config.density_shift)
+        return self.at(x).density
+
+    def albedo(self, x: Float[Tensor, "N 3"]) -> Float[Tensor, "N 3"]:
+        """The colour alone."""
+        return self.at(x).features
 
     def _blob(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """The starting density before the activation, and its gradient."""
@@ -91,5 +80,4 @@ class Field(nn.Module):
 
     def parameters_by_name(self) -> dict[str, list[nn.Parameter]]:
         """The groups that recipes give learning rates to."""
-        mlp = [*self.hidden.parameters(), *self.density_head.parameters(), *self.albedo_head.parameters()]
-        return {"encoding": [self.table], "mlp": mlp, "background": list(self.background.parameters())}
+        return self.net.parameters_by_name() | {"background": list(self.background.parameters())}

@@ -1,9 +1,14 @@
-"""Triangle meshes."""
+"""Triangle meshes: as files hold them (`Mesh`), and as they are optimised (`Surface`)."""
 
 from dataclasses import dataclass
 
 import numpy as np
+import torch
+import torch.nn.functional as F
 from jaxtyping import Float, Int
+from torch import Tensor
+
+from threestudio_like.kernels.rasterize import Edges
 
 
 @dataclass(frozen=True)
@@ -13,3 +18,40 @@ class Mesh:
     vertices: Float[np.ndarray, "V 3"]
     faces: Int[np.ndarray, "F 3"]
     colors: Float[np.ndarray, "V 3"]
+
+
+@dataclass(frozen=True)
+class Surface:
+    """A mesh whose vertices carry gradients, with its edges."""
+
+    vertices: Float[Tensor, "V 3"]
+    faces: Int[Tensor, "F 3"]
+    edges: Edges
+
+    @staticmethod
+    def of(vertices: Float[Tensor, "V 3"], faces: Int[Tensor, "F 3"]) -> "Surface":
+        return Surface(vertices, faces, Edges.of(faces))
+
+    def vertex_normals(self) -> Float[Tensor, "V 3"]:
+        """Unit normals: the means of the faces around, weighted by area."""
+        a, b, c = self.vertices[self.faces].unbind(1)
+        normal = torch.linalg.cross(b - a, c - a)
+        summed = torch.zeros_like(self.vertices)
+        for corner in self.faces.unbind(1):
+            summed = summed.index_add(0, corner, normal)
+        return F.normalize(summed, dim=-1, eps=1e-12)
+
+    def laplacian(self) -> Float[Tensor, "V 3"]:
+        """Each vertex' distance to the mean of its neighbours (the uniform Laplacian)."""
+        one, two = self.edges.ends.unbind(-1)
+        summed = torch.zeros_like(self.vertices).index_add(0, one, self.vertices[two]).index_add(0, two, self.vertices[one])
+        degree = torch.bincount(self.edges.ends.flatten(), minlength=len(self.vertices)).clamp(min=1)
+        return summed / degree[:, None] - self.vertices
+
+    def bends(self) -> Float[Tensor, "I"]:
+        """The cosine between the normals of the two faces at each inner edge; 1 where the surface is flat."""
+        inner = self.edges.across[:, 1] >= 0
+        a, b = self.vertices[self.edges.ends[inner]].unbind(1)
+        c, d = self.vertices[self.edges.across[inner]].unbind(1)
+        one, two = (F.normalize(torch.linalg.cross(b - a, far - a), dim=-1, eps=1e-12) for far in (c, d))
+        return -(one * two).sum(-1)

@@ -34,7 +34,7 @@ class Light:
 def shoot(toys: np.ndarray, cameras: Cameras, light: Light, samples: int = 1) -> Render:
     """Renders B packed toys `[B, P, COLUMNS]` by B cameras on the cameras' device, `samples`^2 rays a pixel.
 
-    The rgb is premultiplied by the opacity; depth, normal and xyz are means over the rays that hit.
+    All of it is weighted by the opacity, as in volume renderings, the rgb over black.
     """
     device = cameras.c2w.device
     if device.type == "cpu":
@@ -44,9 +44,9 @@ def shoot(toys: np.ndarray, cameras: Cameras, light: Light, samples: int = 1) ->
     else:
         image = trace_torch.trace(torch.from_numpy(toys).to(device), cameras, light.direction.to(device),
                                   light.ambient.to(device), light.textureless.to(device), samples)
-    hit = (image[..., 3:4] > 0).float()
-    return Render(rgb=image[..., :3], opacity=image[..., 3:4], depth=image[..., 4:5],
-                  normal=F.normalize(image[..., 5:8], dim=-1) * hit, xyz=(0.5 * image[..., 8:11] + 0.5) * hit)
+    opacity = image[..., 3:4]  # the tracer's other channels are means over the rays that hit
+    return Render(rgb=image[..., :3], opacity=opacity, depth=image[..., 4:5] * opacity,
+                  normal=F.normalize(image[..., 5:8], dim=-1) * opacity, xyz=(0.5 * image[..., 8:11] + 0.5) * opacity)
 
 
 def mesh(toy: Toy, resolution: int = 128) -> Mesh:

@@ -1,0 +1,216 @@
+"""Mesh scenes: what is drawn is the shape, all renderers agree about it, and it can be optimised, converted and exported."""
+
+import json
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+import trimesh
+
+import threestudio_like
+from threestudio_like import penalties
+from threestudio_like.cameras import orbit
+from threestudio_like.config import parse_component
+from threestudio_like.data.toybox.catalogue import make_toy
+from threestudio_like.data.toybox.photographs import pack
+from threestudio_like.data.toybox.render import Light, shoot
+from threestudio_like.data.toybox.render import mesh as toy_mesh
+from threestudio_like.errors import UserError
+from threestudio_like.export import write_mesh
+from threestudio_like.renderers.ccm import canonical_coordinates, tight_box
+from threestudio_like.renderers.mesh import MeshRenderer
+from threestudio_like.renderers.shading import Shading
+from threestudio_like.renderers.volume import VolumeRenderer
+from threestudio_like.scenes.convert import NoSurface, large_parts
+from threestudio_like.scenes.field import Points
+from threestudio_like.scenes.mesh import Surface
+from threestudio_like.scenes.signed_distance import from_inside, mesh_distance, read_mesh, sample, winding_numbers
+from threestudio_like.scenes.tetmesh import TetMesh
+
+threestudio_like.register_all()
+GRID = {"levels": 2, "features": 2, "log2_entries": 8, "base": 4, "finest": 8}
+
+
+def tetmesh(**keys) -> TetMesh:
+    torch.manual_seed(0)
+    node = {"type": "tetmesh", "encoding": GRID, "hidden": 8, "background": {"type": "solid"}, **keys}
+    return parse_component("scene", node, "scene").build()
+
+
+def drawn(scene, cameras, shading=Shading(), supersample=2):
+    return MeshRenderer(MeshRenderer.Config(supersample))(scene, cameras, shading)
+
+
+@pytest.fixture(scope="module")
+def duck(tmp_path_factory):
+    """A toy, and its mesh as a file."""
+    toy = make_toy("duck", "yellow", np.random.default_rng(0))
+    path = tmp_path_factory.mktemp("duck") / "duck.glb"
+    write_mesh(toy_mesh(toy), path)
+    return toy, path
+
+
+def test_a_ball_is_drawn_where_it_is():
+    scene = tetmesh(resolution=20, start={"ellipsoid": [0.5, 0.5, 0.5]})
+    cameras = orbit(3, 20.0, 2.5, 40.0, 48)
+    view = drawn(scene, cameras)
+    rays = cameras.rays()
+    middle = torch.arange(3) * 48 * 48 + 24 * 48 + 24
+    assert view.opacity.flatten()[middle].tolist() == [1, 1, 1]
+    torch.testing.assert_close(view.depth.flatten()[middle], torch.full((3,), 2.0), atol=0.02, rtol=0)
+    facing = (view.normal.reshape(-1, 3)[middle] * -rays.directions[middle]).sum(-1)
+    assert facing.min() > 0.97
+    radius = (2 * view.xyz.reshape(-1, 3)[middle] - 1).norm(dim=-1)
+    torch.testing.assert_close(radius, torch.full((3,), 0.5), atol=0.02, rtol=0)
+    assert view.rgb[0, 0, 0].tolist() == [1, 1, 1] and view.opacity[0, 0, 0] == 0
+    edge = view.opacity[(view.opacity > 0.02) & (view.opacity < 0.98)]
+    assert len(edge) > 50  # silhouettes are smooth
+
+
+def test_shading_is_the_volume_renderers():
+    scene, cameras = tetmesh(resolution=16), orbit(1, 20.0, 2.5, 40.0, 32)
+    light = cameras.position
+    lit = drawn(scene, cameras, Shading("textureless", light, 0.2, 0.8))
+    assert lit.rgb[0, 16, 16].min() > 0.9 and lit.rgb[0, 16, 16].std() < 1e-6
+    dark = drawn(scene, cameras, Shading("lambertian", -light, 0.0, 1.0))
+    assert dark.rgb[0, 16, 16].max() < 0.05
+
+
+def test_toy_mesh_and_field_give_one_coordinate_map(duck):
+    """The exact tracer, the mesh renderer and the volume renderer, each with the box of its own views."""
+    toy, path = duck
+    scene = tetmesh(resolution=40, start={"mesh": str(path)})
+    box = np.asarray(read_mesh(path).bounds), np.stack([toy_mesh(toy).vertices.min(0), toy_mesh(toy).vertices.max(0)])
+    scale = (box[0][1] - box[0][0]).max() / (box[1][1] - box[1][0]).max()
+    center = torch.tensor(box[1].mean(0), dtype=torch.float32)
+
+    class Solid(torch.nn.Module):
+        """The same shape as a field: dense where the mesh scene's distance is negative."""
+
+        background = scene.background
+
+        def density(self, x):
+            if not hasattr(self, "grid"):
+                self.grid = mesh_distance(read_mesh(path))
+            return 300.0 * (sample(self.grid, x) < 0).float()
+
+        def at(self, x, normals=False):
+            return Points(self.density(x), x * 0 + 0.5, x if normals else None)
+
+    cameras = orbit(4, 15.0, 2.7, 41.0, 48)
+    exact = shoot(pack([toy] * 4), cameras, Light.flat(4), 2)
+    volume = VolumeRenderer(VolumeRenderer.Config(step=0.02))(Solid(), cameras, Shading())
+    maps = [canonical_coordinates(view, *tight_box(view)) for view in (exact, drawn(scene, cameras), volume)]
+    assert abs(scale - 1) < 0.05 and center.abs().max() < 0.05  # the file's box was hardly moved
+    for other in maps[1:]:
+        both = (maps[0][..., 3] > 0.9) & (other[..., 3] > 0.9)
+        overlap = both.sum() / ((maps[0][..., 3] > 0.5) | (other[..., 3] > 0.5)).sum()
+        assert overlap > 0.8
+        assert (maps[0][both] - other[both])[:, :3].abs().mean() < 0.025
+    assert maps[0][..., :3][maps[0][..., 3] > 0.9].amax(0).min() > 0.97  # each axis is filled
+
+
+def test_a_blank_view_has_the_whole_cube_as_its_box():
+    view = drawn(tetmesh(resolution=8), orbit(1, 0.0, 2.5, 40.0, 8))
+    low, high = tight_box(replace(view, opacity=0 * view.opacity))
+    assert low.tolist() == [0, 0, 0] and high.tolist() == [1, 1, 1]
+
+
+@pytest.mark.parametrize("sdf", ["vertices", "mlp"])
+def test_the_shape_follows_gradients(sdf):
+    """From a ball to an egg by the pictures of an egg."""
+    scene = tetmesh(resolution=12, sdf=sdf, start={"ellipsoid": [0.4, 0.4, 0.4]})
+    egg = tetmesh(resolution=12, start={"ellipsoid": [0.4, 0.4, 0.65]})
+    cameras = orbit(3, 10.0, 2.5, 45.0, 24)
+    target = drawn(egg, cameras).opacity.detach()
+    groups = scene.parameters_by_name()
+    assert set(groups) == {"sdf", "shift", "encoding", "mlp", "background"}
+    optimiser = torch.optim.Adam([*groups["sdf"], *groups["shift"]], 0.01)
+    first = None
+    for _ in range(60):
+        view = drawn(scene, cameras)
+        wrong = (view.opacity - target).square().mean()
+        first = wrong.item() if first is None else first
+        loss = wrong + 0.1 * penalties.laplacian(view)
+        optimiser.zero_grad()
+        loss.backward()
+        optimiser.step()
+    assert wrong.item() < 0.1 * first
+    body = trimesh.Trimesh(scene.mesh().vertices, scene.mesh().faces, process=False)
+    assert body.is_watertight and body.extents[2] > 1.15
+
+
+def test_a_fixed_shape_keeps_its_shape():
+    scene = tetmesh(resolution=8, fixed=True)
+    assert set(scene.parameters_by_name()) == {"encoding", "mlp", "background"}
+    drawn(scene, orbit(1, 0.0, 2.5, 40.0, 8)).rgb.sum().backward()
+    assert scene.values.grad is None and scene.texture.table.grad is not None
+
+
+def test_a_vanished_surface_is_told():
+    scene = tetmesh(resolution=6)
+    with torch.no_grad():
+        scene.values += 5
+    with pytest.raises(NoSurface, match="vanished"):
+        scene.surface()
+
+
+def test_a_field_becomes_a_mesh_scene():
+    field = parse_component("scene", {"type": "field", "encoding": GRID, "hidden": 8, "background": {"type": "solid"},
+                                      "density_shift": -10.0, "blob": {"strength": 60.0, "radius": 0.25}}, "scene").build()
+    scene = tetmesh(resolution=24)
+    scene.start_from(field)
+    points = torch.rand(50, 3) - 0.5
+    torch.testing.assert_close(scene.albedo(points), field.albedo(points))
+    radius = torch.tensor(scene.mesh().vertices).norm(dim=-1)
+    exact = 0.25 * np.sqrt(2 * np.log(60 / 10))  # where the density rises
+    assert radius.mean().item() == pytest.approx(exact, abs=0.06) and radius.std() < 0.03
+    with pytest.raises(UserError, match="must be equal"):
+        tetmesh(resolution=8, hidden=4).start_from(field)
+
+
+def test_penalties_on_known_meshes():
+    ball = drawn(tetmesh(resolution=16), orbit(1, 0.0, 2.5, 40.0, 8))
+    rough = tetmesh(resolution=16)
+    with torch.no_grad():
+        rough.values += 0.08 * torch.randn(len(rough.values))
+    noisy = drawn(rough, orbit(1, 0.0, 2.5, 40.0, 8))
+    assert penalties.laplacian(noisy) > 1.5 * penalties.laplacian(ball)
+    assert penalties.normal_consistency(noisy) > 2 * penalties.normal_consistency(ball)
+    flat = Surface.of(torch.tensor([[0.0, 0, 0], [1, 0, 0], [1, 1, 0], [0, 1, 0]]), torch.tensor([[0, 1, 2], [0, 2, 3]]))
+    assert flat.bends().tolist() == [1.0]
+    assert flat.vertex_normals().tolist() == [[0, 0, 1]] * 4
+    with pytest.raises(UserError, match="'orientation' needs a volume renderer"):
+        penalties.check_render(["orientation"], ball)
+
+
+def test_winding_tells_inside_from_outside():
+    body = trimesh.creation.icosphere(subdivisions=3, radius=0.6)
+    inside = winding_numbers(np.asarray(body.vertices), np.asarray(body.faces), 40) != 0
+    axis = np.linspace(-1, 1, 40)
+    radius = np.sqrt(sum(np.square(c) for c in np.meshgrid(axis, axis, axis, indexing="ij")))
+    assert (inside == (radius < 0.6))[np.abs(radius - 0.6) > 0.02].all()
+    distance = from_inside(inside).numpy()
+    assert np.abs(distance - (radius - 0.6)).max() < 2 / 39
+
+
+@pytest.mark.parametrize("content, told", [(b"", "no faces|cannot be read"), (b"v 0 0 0\nv 1 0 0\n", "no faces|cannot be read"),
+                                           (b"v 0 0 0\nv 1 0 nan\nv 0 1 0\nf 1 2 3\n", "no faces|not finite")])
+def test_a_bad_mesh_file_is_told_in_a_sentence(tmp_path, content, told):
+    path = tmp_path / "bad.obj"
+    path.write_bytes(content)
+    with pytest.raises(UserError, match=told):
+        read_mesh(path)
+    with pytest.raises(UserError, match="missing.obj"):
+        read_mesh(tmp_path / "missing.obj")
+
+
+def test_small_parts_are_left_out_of_the_export():
+    mesh = toy_mesh(make_toy("duck", "yellow", np.random.default_rng(1)), 40)
+    far = mesh.vertices[:3] * 0.01 + 0.9
+    joined = type(mesh)(np.concatenate([mesh.vertices, far]), np.concatenate([mesh.faces, [[len(mesh.vertices) + i for i in range(3)]]]),
+                        np.concatenate([mesh.colors, mesh.colors[:3]]))
+    kept = large_parts(joined, 0.02)
+    assert len(kept.faces) <= len(mesh.faces) and np.abs(kept.vertices).max() < 0.9
+    assert json.dumps(kept.colors[0].tolist())  # plain numbers

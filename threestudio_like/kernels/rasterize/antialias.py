@@ -1,0 +1,125 @@
+"""Silhouettes smoothed by the exact place at which they cross between two pixels, which makes them differentiable.
+
+After Laine et al. 2020, section 3.4, with one change: there, of each pair of pixels only the faces they see are asked for
+a silhouette edge; here every silhouette edge is drawn, row by row, so that none is missed where faces are smaller than
+pixels or foreshortened, as they are at the rim of every smooth shape.
+"""
+
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from threestudio_like.kernels.rasterize.fragments import Fragments, cross
+
+OCCLUDED = 0.1
+"""An edge is hidden when what its own side shows is nearer than the edge by this share of its depth."""
+
+
+@dataclass(frozen=True)
+class Edges:
+    """The E edges of a mesh: their ends, and the far vertices of the two faces that meet there (-1: a boundary)."""
+
+    ends: Int[Tensor, "E 2"]
+    across: Int[Tensor, "E 2"]
+
+    @staticmethod
+    @torch.no_grad()
+    def of(faces: Int[Tensor, "F 3"]) -> "Edges":
+        """Where more than two faces share an edge they are taken two by two."""
+        ends = torch.cat([faces[:, [1, 2]], faces[:, [2, 0]], faces[:, [0, 1]]]).sort(-1).values
+        far = torch.cat([faces[:, 0], faces[:, 1], faces[:, 2]])
+        key = ends[:, 0] * (ends.max() + 1 if len(ends) else 1) + ends[:, 1]
+        order = key.argsort(stable=True)
+        ends, far, key = ends[order], far[order], key[order]
+        position = torch.arange(len(key), device=key.device)
+        begins = torch.ones_like(key, dtype=torch.bool)
+        begins[1:] = key[1:] != key[:-1]
+        first = (position - torch.where(begins, position, 0).cummax(0).values) % 2 == 0 if len(key) else begins
+        paired = torch.zeros_like(first)
+        paired[:-1] = first[:-1] & ~first[1:]
+        return Edges(ends[first], torch.stack([far[first], torch.where(paired, far.roll(-1), -1)[first]], dim=-1))
+
+
+def antialias(image: Float[Tensor, "B H W C"], fragments: Fragments, screen: Float[Tensor, "B V 2"],
+              depth: Float[Tensor, "B V"], edges: Edges) -> Float[Tensor, "B H W C"]:
+    """The image with smooth silhouettes; gradients reach `screen` through the crossings.
+
+    Steep edges cut pairs of pixels side by side, flat ones pairs one above the other. An edge that crosses at the share a
+    of the way from the pixel on its face to the one beyond cuts |a - 1/2| of a pixel off, if it runs straight across:
+    so much of its colour a pixel gives to the other.
+    """
+    with torch.no_grad():
+        seen = torch.full((fragments.face.numel(),), torch.inf, device=image.device, dtype=depth.dtype)
+        seen[fragments.pixel] = fragments.depth.detach()
+        view, ends, side = silhouettes(screen, edges)
+    colors = image.flatten(0, 2)
+    smooth = colors
+    for axis in (0, 1):
+        here, there, share = crossings(fragments.face.shape, seen, view, ends, side, screen, depth, axis)
+        gained = (share - 0.5)[:, None].to(colors.dtype)
+        smooth = smooth.index_add(0, there, gained.clamp(min=0) * (colors[here] - colors[there]))
+        smooth = smooth.index_add(0, here, gained.clamp(max=0) * (colors[here] - colors[there]))
+    return smooth.view(image.shape)
+
+
+def silhouettes(screen: Float[Tensor, "B V 2"], edges: Edges) -> tuple[Tensor, Tensor, Tensor]:
+    """The views, ends and sides of the edges both of whose faces lie on one side: +1 left of a -> b (y down), else -1."""
+    a, b = screen[:, edges.ends[:, 0]], screen[:, edges.ends[:, 1]]
+    inner, outer = (torch.sign(cross(b - a, screen[:, far.clamp(min=0)] - a)) for far in edges.across.unbind(-1))
+    view, edge = ((inner != 0) & ((inner == outer) | (edges.across[:, 1] < 0))).nonzero(as_tuple=True)
+    return view, edges.ends[edge], inner[view, edge]
+
+
+def crossings(shape: torch.Size, seen: Float[Tensor, "P"], view: Int[Tensor, "S"], ends: Int[Tensor, "S 2"],
+              side: Float[Tensor, "S"], screen: Float[Tensor, "B V 2"], depth: Float[Tensor, "B V"],
+              axis: int) -> tuple[Int[Tensor, "N"], Int[Tensor, "N"], Float[Tensor, "N"]]:
+    """Where silhouette edges cross between two pixels that neighbour along `axis` (0: x, 1: y).
+
+    Returns the pixels on the edge's face, those beyond it, and the share of the way between their centres, differentiable
+    in `screen`. `seen [P]` is the depth that each pixel sees. Hidden edges are left out.
+    """
+    other, sizes = 1 - axis, (shape[2], shape[1])
+    with torch.no_grad():
+        slope = (screen[view, ends[:, 1]] - screen[view, ends[:, 0]]).abs()
+        mine = slope[:, other] >= slope[:, axis] if axis == 0 else slope[:, other] > slope[:, axis]
+        view, ends, side = view[mine], ends[mine], side[mine]
+        reach = screen[view[:, None], ends][..., other] - 0.5
+        first, after = (bound.ceil().clamp(0, sizes[other]).long() for bound in reach.aminmax(dim=-1))
+        count = after - first
+        edge = torch.repeat_interleave(count)
+        line = first[edge] + torch.arange(len(edge), device=edge.device) - (count.cumsum(0) - count)[edge]
+        view, ends, side = view[edge], ends[edge], side[edge]
+
+    a, b = screen[view, ends[:, 0]], screen[view, ends[:, 1]]
+    along = (line + 0.5 - a[:, other]) / (b[:, other] - a[:, other])
+    crossed = a[:, axis] + along * (b[:, axis] - a[:, axis])
+    with torch.no_grad():
+        upwards = a[:, 1] - b[:, 1] if axis == 0 else b[:, 0] - a[:, 0]  # cross(b - a, the axis)
+        face_above = upwards * side > 0
+        # a pixel whose centre the edge meets is covered: it is the one on the face
+        low = torch.where(face_above, (crossed - 0.5).ceil() - 1, (crossed - 0.5).floor()).long()
+        edge_depth = 1 / torch.lerp(1 / depth[view, ends[:, 0]], 1 / depth[view, ends[:, 1]], along)
+        between = (low >= 0) & (low < sizes[axis] - 1)
+        low = low.clamp(0, sizes[axis] - 2)
+        x, y = (low, line) if axis == 0 else (line, low)
+        one = (view * shape[1] + y) * shape[2] + x
+        two = one + (1 if axis == 0 else shape[2])
+        here, there = torch.where(face_above, two, one), torch.where(face_above, one, two)
+        visible = between & seen[here].isfinite() & (seen[there] > edge_depth)
+        visible &= seen[here] > (1 - OCCLUDED) * edge_depth
+    share = torch.where(face_above, low + 1.5 - crossed, crossed - low - 0.5)
+    here, there, share = here[visible], there[visible], share[visible]
+    outermost = farthest(2 * here + (there > here), share.detach())
+    return here[outermost], there[outermost], share[outermost]
+
+
+@torch.no_grad()
+def farthest(pair: Int[Tensor, "N"], share: Float[Tensor, "N"]) -> Int[Tensor, "M"]:
+    """Of all crossings of one pair the one farthest out: a faceted rim folds several times, the last is the outline."""
+    order = share.argsort(stable=True)
+    order = order[pair[order].argsort(stable=True)]
+    last = torch.ones_like(order, dtype=torch.bool)
+    last[:-1] = pair[order][1:] != pair[order][:-1]
+    return order[last]

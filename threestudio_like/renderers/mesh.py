@@ -1,0 +1,54 @@
+"""Rasterises a scene's surface: exact visibility, smooth silhouettes, gradients to vertices and colours."""
+
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float
+from torch import Tensor
+
+from threestudio_like.config import register
+from threestudio_like.kernels.rasterize import antialias, rasterize
+from threestudio_like.renderers.base import Render, Renderer
+
+
+@register("renderer", "mesh")
+class MeshRenderer(Renderer):
+    """Draws `scene.surface()`, coloured by `scene.albedo(points)`. Built as `cls(config)`."""
+
+    @dataclass
+    class Config:
+        """Images are drawn `supersample` times larger a side and averaged."""
+
+        supersample: int = 2
+
+        def __post_init__(self):
+            if self.supersample < 1:
+                raise ValueError(f"supersample must be at least 1, got {self.supersample}")
+
+    def __init__(self, config: Config):
+        super().__init__()
+        self.supersample = config.supersample
+
+    def forward(self, scene, cameras, shading, generator=None, normals=False):
+        count, height, width = len(cameras), cameras.height, cameras.width
+        cameras = cameras.resized(height * self.supersample, width * self.supersample)
+        surface = scene.surface()
+        screen, depth = cameras.project(surface.vertices.expand(count, -1, -1))
+        fragments = rasterize(screen, depth, surface.faces, cameras.height, cameras.width)
+        position = fragments.interpolate(surface.vertices)
+        normal = F.normalize(fragments.interpolate(surface.vertex_normals()), dim=-1)
+        view = fragments.pixel // (cameras.height * cameras.width)
+        color = shading(scene.albedo(position), normal, position, view)
+        distance = (position - cameras.position[view]).norm(dim=-1, keepdim=True)
+        parts = torch.cat([color, torch.ones_like(distance), distance, 0.5 * position + 0.5, normal], dim=-1)
+        parts = self.small(antialias(fragments.image(parts), fragments, screen, depth, surface.edges))
+        rgb, opacity, distance, xyz, normal = parts.split((3, 1, 1, 3, 3), dim=-1)
+        rays = cameras.resized(height, width).rays()
+        behind = scene.background(rays.directions.view(count, height * width, 3), generator).reshape(rgb.shape)
+        return Render(rgb=rgb + (1 - opacity) * behind, opacity=opacity, depth=distance, normal=normal, xyz=xyz,
+                      surface=surface)
+
+    def small(self, image: Float[Tensor, "B H W C"]) -> Float[Tensor, "B h w C"]:
+        """The means of blocks of pixels."""
+        return F.avg_pool2d(image.permute(0, 3, 1, 2), self.supersample).permute(0, 2, 3, 1)

@@ -1,0 +1,94 @@
+"""Signed distances on a regular grid over the scene cube, negative inside: of meshes and of fields."""
+
+from pathlib import Path
+
+import numba
+import numpy as np
+import torch
+import torch.nn.functional as F
+import trimesh
+from jaxtyping import Bool, Float, Int
+from scipy.ndimage import distance_transform_edt
+from torch import Tensor
+
+from threestudio_like.errors import UserError
+from threestudio_like.scenes.convert import automatic_threshold, sample_density
+from threestudio_like.scenes.field import Field
+
+RESOLUTION = 128
+"""Points a side; shapes are known to within half their spacing."""
+
+
+def sample(grid: Float[Tensor, "R R R"], x: Float[Tensor, "N 3"]) -> Float[Tensor, "N"]:
+    """Trilinear values at points of the scene cube."""
+    where = x.flip(-1)[None, None, None]  # grid_sample's last axis first
+    return F.grid_sample(grid[None, None].to(x), where, padding_mode="border", align_corners=True)[0, 0, 0, 0]
+
+
+def from_inside(inside: Bool[np.ndarray, "R R R"]) -> Float[Tensor, "R R R"]:
+    """The distance to the boundary between the points inside and those outside, in scene units."""
+    spacing = 2 / (len(inside) - 1)
+    outward, inward = distance_transform_edt(~inside), distance_transform_edt(inside)
+    return torch.from_numpy((np.where(inside, 0.5 - inward, outward - 0.5) * spacing).astype(np.float32))
+
+
+def field_distance(field: Field) -> Float[Tensor, "R R R"]:
+    """Of the surface that has the silhouettes of the field's volume rendering (see `convert.automatic_threshold`)."""
+    density = sample_density(field, RESOLUTION, next(field.parameters()).device).cpu().numpy()
+    return from_inside(density > automatic_threshold(density, 2 / (RESOLUTION - 1)))
+
+
+def mesh_distance(mesh: trimesh.Trimesh) -> Float[Tensor, "R R R"]:
+    """Of a closed mesh in the scene's frame; inside is where it winds around a point."""
+    inside = winding_numbers(np.asarray(mesh.vertices, dtype=np.float64), np.asarray(mesh.faces), RESOLUTION) != 0
+    return from_inside(inside)
+
+
+def read_mesh(path: Path) -> trimesh.Trimesh:
+    """A mesh file (y up, front +z) in the scene's frame, its box centred and 1.4 long. Raises UserError for a bad one."""
+    try:
+        mesh = trimesh.load(path, force="mesh")
+    except Exception as error:  # trimesh raises whatever its many loaders raise
+        raise UserError(f"{path} cannot be read as a mesh: {error}") from None
+    if not isinstance(mesh, trimesh.Trimesh) or len(mesh.faces) == 0:
+        raise UserError(f"{path} holds no faces")
+    if not np.isfinite(mesh.vertices).all():
+        raise UserError(f"{path} has vertices that are not finite")
+    low, high = mesh.bounds
+    if not (high - low).max() > 0:
+        raise UserError(f"{path} has no extent")
+    mesh.vertices = ((mesh.vertices - (low + high) / 2) * (1.4 / (high - low).max()))[:, [2, 0, 1]]
+    return mesh
+
+
+@numba.njit(cache=True, error_model="numpy")
+def winding_numbers(vertices: Float[np.ndarray, "V 3"], faces: Int[np.ndarray, "F 3"],
+                    resolution: int) -> Int[np.ndarray, "R R R"]:
+    """How often a closed mesh winds around each grid point: faces above count by which way they look."""
+    spacing = 2.0 / (resolution - 1)
+    crossed = np.zeros((resolution, resolution, resolution + 1), dtype=np.int32)
+    for f in range(len(faces)):
+        a, b, c = vertices[faces[f, 0]], vertices[faces[f, 1]], vertices[faces[f, 2]]
+        area = (b[0] - a[0]) * (c[1] - a[1]) - (c[0] - a[0]) * (b[1] - a[1])
+        if area == 0:
+            continue
+        left, right = min(a[0], b[0], c[0]), max(a[0], b[0], c[0])
+        bottom, top = min(a[1], b[1], c[1]), max(a[1], b[1], c[1])
+        for i in range(max(0, int((left + 1) / spacing)), min(resolution - 1, int((right + 1) / spacing) + 1) + 1):
+            x = i * spacing - 1 + 1.1e-7  # off the lattice, so that no column runs along an edge
+            for j in range(max(0, int((bottom + 1) / spacing)), min(resolution - 1, int((top + 1) / spacing) + 1) + 1):
+                y = j * spacing - 1 + 2.3e-7
+                u = ((b[0] - x) * (c[1] - y) - (c[0] - x) * (b[1] - y)) / area
+                v = ((c[0] - x) * (a[1] - y) - (a[0] - x) * (c[1] - y)) / area
+                if u >= 0 and v >= 0 and u + v <= 1:
+                    z = u * a[2] + v * b[2] + (1 - u - v) * c[2]
+                    above = min(max(int(np.ceil((z + 1) / spacing)), 0), resolution)
+                    crossed[i, j, above] += 1 if area > 0 else -1
+    winding = np.zeros((resolution, resolution, resolution), dtype=np.int32)
+    for i in range(resolution):
+        for j in range(resolution):
+            total = 0
+            for k in range(resolution):
+                total += crossed[i, j, k]
+                winding[i, j, k] = total
+    return winding
