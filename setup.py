@@ -23,6 +23,7 @@ setup(
         "tensorboard>=2.19",
         "trimesh>=4.6",
         "scikit-image>=0.25",
+        "scipy>=1.14",
         "tqdm>=4.66",
     ],
     extras_require={

@@ -1,0 +1,72 @@
+"""Is an object one object from all sides? Finds repeated fronts (the Janus problem) in views around it, without a human.
+
+A judge says of each view from which azimuth it seems to be seen. Around a consistent object that azimuth goes round once with
+the camera; around one with several fronts it comes back early. Which of these stories the views tell is a comparison of
+likelihoods.
+"""
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+STORIES: dict[str, Callable[[Tensor], Tensor]] = {
+    "once around": lambda azimuth: azimuth,
+    "two fronts": lambda azimuth: wrap(azimuth, math.pi),
+    "two fronts, mirrored": lambda azimuth: torch.atan2(azimuth.sin(), azimuth.cos().abs()),
+    "three fronts": lambda azimuth: wrap(azimuth, 2 * math.pi / 3),
+    "four fronts": lambda azimuth: wrap(azimuth, math.pi / 2),
+    "front everywhere": torch.zeros_like,
+}
+"""From which azimuth each kind of object seems to be seen, by the camera's; the object may stand turned."""
+CONSISTENT = "once around"
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """`story` is the likeliest; `margin`, in nats a view, how much likelier once around is than the best other story.
+
+    Above 0 the object is consistent; the larger the surer.
+    """
+
+    story: str
+    margin: float
+
+    @property
+    def consistent(self) -> bool:
+        return self.story == CONSISTENT
+
+
+def wrap(azimuth: Tensor, period: float) -> Tensor:
+    """The angle modulo `period`, in [-period / 2, period / 2)."""
+    return (azimuth + period / 2) % period - period / 2
+
+
+def judge(probability: Float[Tensor, "N bins"], azimuth: Float[Tensor, "N"], floor: float = 0.02) -> Verdict:
+    """The verdict on N views from the cameras' `azimuth` (radians), evenly spread around the object.
+
+    `probability [N, bins]` is the judge's for each view; bin k is centred on `2 pi k / bins`. `floor` is the share of
+    views that may be judged at random: no single view decides.
+    """
+    bins = probability.shape[1]
+    likely = ((1 - floor) * probability + floor / bins).log()
+    scores = {}
+    for name, story in STORIES.items():
+        turned = []
+        for turn in range(bins):
+            seen = story(wrap(azimuth - 2 * math.pi * turn / bins, 2 * math.pi))
+            turned.append(interpolate(likely, seen).mean())
+        scores[name] = torch.stack(turned).max().item()
+    others = max(score for name, score in scores.items() if name != CONSISTENT)
+    return Verdict(max(scores, key=scores.get), scores[CONSISTENT] - others)
+
+
+def interpolate(values: Float[Tensor, "N bins"], azimuth: Float[Tensor, "N"]) -> Float[Tensor, "N"]:
+    """Each row's value at an angle, linear between its bins."""
+    place = azimuth * values.shape[1] / (2 * math.pi)
+    low = place.floor()
+    pick = lambda k: values.gather(1, (k.long() % values.shape[1])[:, None])[:, 0]
+    return torch.lerp(pick(low), pick(low + 1), place - low)
