@@ -1,6 +1,6 @@
 """Makes small text-to-image diffusion models from nothing, of the same diffusers and transformers parts as large ones.
 
-The U-Net works on images folded by pixel unshuffling (a patch of p x p pixels becomes 3 p^2 channels); the text's layout
+The U-Net works on images folded by pixel unshuffling (a patch of p x p pixels becomes 3 p^2 channels); the text's mean image
 lies beside them. Its text is pooled by the U-Net itself (`addition_embed_type="text"`, as in DeepFloyd IF).
 """
 
@@ -22,14 +22,13 @@ class Size:
 
     image: int = 64
     patch: int = 4
-    channels: tuple[int, ...] = (80, 96, 104)
+    channels: tuple[int, ...] = (72, 88, 64)
     layers: int = 1
     heads: int = 4
     text_width: int = 128
-    text_layers: int = 1
     tokens: int = 16
-    layout: int = 24
-    """Channels of the text's layout beside the image; see `priors/layout.py`."""
+    layout: tuple[int, int, int] = (1024, 256, 64)
+    """Widths of the text's layout: the MLP's two layers, and its map; see `priors/layout.py`."""
 
 
 def word_tokenizer(words: list[str], tokens: int) -> PreTrainedTokenizerFast:
@@ -43,12 +42,18 @@ def word_tokenizer(words: list[str], tokens: int) -> PreTrainedTokenizerFast:
 
 
 def text_encoder(size: Size, vocabulary: int) -> CLIPTextModel:
-    """Of CLIP's shape. Words start far apart, so that "left" and "right" are told apart before they are understood."""
+    """CLIP's without transformer layers or positions: a bag of words, which is all that the world's captions are.
+
+    Words start far apart, so that "left" and "right" are told apart before they are understood.
+    """
     encoder = CLIPTextModel(CLIPTextConfig(
-        vocab_size=vocabulary, hidden_size=size.text_width, intermediate_size=3 * size.text_width,
-        num_hidden_layers=size.text_layers, num_attention_heads=4, max_position_embeddings=size.tokens,
+        vocab_size=vocabulary, hidden_size=size.text_width, intermediate_size=size.text_width,
+        num_hidden_layers=0, num_attention_heads=4, max_position_embeddings=size.tokens,
         bos_token_id=0, eos_token_id=0, pad_token_id=0))
     nn.init.normal_(encoder.get_input_embeddings().weight)
+    for name, parameter in encoder.named_parameters():
+        if "position_embedding" in name:
+            nn.init.zeros_(parameter).requires_grad_(False)
     return encoder
 
 
@@ -56,7 +61,7 @@ def unet(size: Size) -> UNet2DConditionModel:
     levels = len(size.channels)
     folded = 3 * size.patch**2
     return UNet2DConditionModel(
-        sample_size=size.image // size.patch, in_channels=folded + size.layout, out_channels=folded,
+        sample_size=size.image // size.patch, in_channels=2 * folded, out_channels=folded,
         block_out_channels=size.channels, layers_per_block=size.layers, norm_num_groups=8,
         down_block_types=("DownBlock2D",) * (levels - 1) + ("CrossAttnDownBlock2D",),
         up_block_types=("CrossAttnUpBlock2D",) + ("UpBlock2D",) * (levels - 1),
@@ -65,7 +70,9 @@ def unet(size: Size) -> UNet2DConditionModel:
 
 
 def layout(size: Size) -> Layout:
-    return Layout(text_width=size.text_width, channels=size.layout, size=size.image // size.patch)
+    wide, hidden, width = size.layout
+    return Layout(text_width=size.text_width, wide=wide, hidden=hidden, width=width, channels=3 * size.patch**2,
+                  size=size.image // size.patch)
 
 
 def noise_scheduler() -> DDPMScheduler:

@@ -10,7 +10,7 @@ from torch import Tensor
 from priors import folder
 from priors.backbone import Backbone, resize
 from priors.folder import ModelConfig
-from priors.layout import Layout, beside
+from priors.layout import Layout, refine
 from threestudio_like.config import register
 from threestudio_like.errors import UserError
 
@@ -34,7 +34,10 @@ class PixelBackbone(Backbone):
         self.image_size = self.unet.config.sample_size * self.patch
 
     def unet_output(self, x_t: Tensor, t: Tensor, text: Tensor) -> Tensor:
-        return super().unet_output(x_t if self.layout is None else beside(x_t, self.layout, text), t, text)
+        if self.layout is None:
+            return super().unet_output(x_t, t, text)
+        alpha_squared = self.schedule.alphas_cumprod[t][:, None, None, None].to(x_t.dtype)
+        return refine(self.unet, self.layout(text), x_t, t, text, alpha_squared)
 
     def encode(self, images: Float[Tensor, "B 3 H W"]) -> Float[Tensor, "B C h w"]:
         return F.pixel_unshuffle(2 * resize(images, self.image_size) - 1, self.patch)

@@ -1,7 +1,8 @@
 """Trains the Toybox priors from nothing: the text-to-image diffusion model, on photographs of the procedural world.
 
 The loss is `E[ min(SNR_t + 1, cap) * ||x - x_hat(x_t, t, y)||^2 ]`: v-prediction's weighting of the clean image's error
-(Salimans & Ho 2022), capped at low noise (as min-SNR does, Hang et al. 2023).
+(Salimans & Ho 2022), capped at low noise (as min-SNR does, Hang et al. 2023). Beside it, `E ||x - layout(y)||^2` makes
+the text's layout the mean image, which the U-Net is given without passing it gradients.
 """
 
 import copy
@@ -16,7 +17,7 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from priors import build
-from priors.layout import beside
+from priors.layout import refine
 from priors.sampling import ddim
 from priors.scorer import Scorer
 from systems.judging import judge_samples
@@ -51,6 +52,9 @@ class TextToImageConfig(SystemConfig):
     lr: Schedule = Schedule.constant(8e-4)
     weight_decay: float = 0.01
     batch: int = 64
+    layout_steps: int = 0
+    """The first steps train text encoder and layout only, on `layout_batch` images, before the U-Net joins in."""
+    layout_batch: int = 256
     ema: float = 0.999
     weight_cap: float = 5.0
     t_power: float = 0.6
@@ -68,8 +72,9 @@ class TextToImageConfig(SystemConfig):
 class Denoiser(nn.Module):
     """Text encoder, layout and U-Net, as one trainable thing."""
 
-    def __init__(self, size: build.Size, vocabulary: int):
+    def __init__(self, size: build.Size, vocabulary: int, alphas_cumprod: Tensor):
         super().__init__()
+        self.register_buffer("alphas_cumprod", alphas_cumprod, persistent=False)
         self.text_encoder = build.text_encoder(size, vocabulary)
         self.layout = build.layout(size)
         self.unet = build.unet(size)
@@ -78,7 +83,10 @@ class Denoiser(nn.Module):
         return self.text_encoder(tokens).last_hidden_state
 
     def forward(self, x_t: Tensor, t: Tensor, text: Tensor) -> Tensor:
-        return self.unet(beside(x_t, self.layout, text), t, encoder_hidden_states=text).sample
+        return self.denoise(x_t, t, text, self.layout(text))
+
+    def denoise(self, x_t: Tensor, t: Tensor, text: Tensor, mean: Tensor) -> Tensor:
+        return refine(self.unet, mean, x_t, t, text, self.alphas_cumprod[t][:, None, None, None])
 
 
 @register("system", "text_to_image")
@@ -94,27 +102,38 @@ class TextToImage(System):
             Scorer.load(config.scorer)  # a missing judge is told before the work, not after
         self.tokenizer = build.word_tokenizer(vocabulary(), config.size.tokens)
         self.scheduler = build.noise_scheduler()
-        self.register_buffer("alphas_cumprod", self.scheduler.alphas_cumprod.clone(), persistent=False)
-        self.model = Denoiser(config.size, len(self.tokenizer))
+        self.model = Denoiser(config.size, len(self.tokenizer), self.scheduler.alphas_cumprod.clone())
         if config.weights is not None:
             load_weights(self.model, Path(config.weights))
         self.averaged = copy.deepcopy(self.model).requires_grad_(False)
 
     def forward(self, step: int, generator: torch.Generator) -> StepResult:
+        with_unet = step >= self.config.layout_steps
+        x, captions = self.draw(self.config.batch if with_unet else self.config.layout_batch, generator)
+        text = self.model.embed(self.tokens(captions))
+        mean = self.model.layout(text)
+        losses = {"layout": (mean - x).square().mean()}
+        if with_unet:
+            losses["denoising"] = self.denoising_loss(x, text, mean.detach(), generator)
+        return StepResult(losses)
+
+    def draw(self, count: int, generator: torch.Generator) -> tuple[Tensor, list[str]]:
+        """Folded photographs in -1..1 and their captions."""
         on_cpu, rng = on_the_cpu(generator)
         photographs = self.config.data.photographs()
-        chosen = rng.integers(len(photographs), size=self.config.batch)
-        images = photographs.images(chosen, random_backgrounds(len(chosen), on_cpu)).to(self.device)
-        text = self.model.embed(self.tokens([self.caption(i, rng) for i in chosen]))
-        x = F.pixel_unshuffle(2 * images - 1, self.config.size.patch)
+        chosen = rng.integers(len(photographs), size=count)
+        images = photographs.images(chosen, random_backgrounds(count, on_cpu)).to(self.device)
+        return F.pixel_unshuffle(2 * images - 1, self.config.size.patch), [self.caption(i, rng) for i in chosen]
+
+    def denoising_loss(self, x: Tensor, text: Tensor, mean: Tensor, generator: torch.Generator) -> Tensor:
+        alphas_cumprod = self.model.alphas_cumprod
         uniform = torch.rand(len(x), generator=generator, device=self.device)
-        t = (uniform**self.config.t_power * len(self.alphas_cumprod)).long().clamp(max=len(self.alphas_cumprod) - 1)
-        alpha_squared = self.alphas_cumprod[t][:, None, None, None]
+        t = (uniform**self.config.t_power * len(alphas_cumprod)).long().clamp(max=len(alphas_cumprod) - 1)
+        alpha_squared = alphas_cumprod[t][:, None, None, None]
         noise = torch.randn(x.shape, generator=generator, device=self.device)
         x_t = alpha_squared.sqrt() * x + (1 - alpha_squared).sqrt() * noise
         weight = (1 / (1 - alpha_squared)).clamp(max=self.config.weight_cap)
-        loss = (weight * (self.model(x_t, t, text) - x).square()).mean()
-        return StepResult({"denoising": loss})
+        return (weight * (self.model.denoise(x_t, t, text, mean) - x).square()).mean()
 
     def parameter_groups(self):
         yield ParameterGroup("model", list(self.model.parameters()), self.config.lr, self.config.weight_decay)

@@ -20,7 +20,7 @@ OLD_VAE_NAMES = {"to_q": "query", "to_k": "key", "to_v": "value", "to_out.0": "p
 def toybox(folder: Path, image: int = 32, words: list[str] = TOYBOX_WORDS) -> Path:
     """As the project's own text-to-image prior: folded pixels, whole words, `sample` prediction."""
     torch.manual_seed(0)
-    size = build.Size(image=image, patch=4, channels=(16, 32), heads=4, text_width=WIDTH, text_layers=1, tokens=16)
+    size = build.Size(image=image, patch=4, channels=(16, 32), heads=4, text_width=WIDTH, tokens=16)
     tokenizer = build.word_tokenizer(words, size.tokens)
     build.save(folder, build.unet(size), build.layout(size), build.text_encoder(size, len(tokenizer)), tokenizer,
                build.noise_scheduler())

@@ -20,7 +20,7 @@ TINY = {
     "dreamfusion.yaml": TINY_SCENE,
     "dreamfusion-sd.yaml": TINY_SCENE,
     "dreamfusion-if.yaml": TINY_SCENE,
-    "priors/toybox.yaml": [*TINY_PRIOR, "size={image: 16, patch: 4, channels: [16, 16], text_width: 16, text_layers: 1}",
+    "priors/toybox.yaml": [*TINY_PRIOR, "size={image: 16, patch: 4, channels: [16, 16], text_width: 16}",
                            "data.photographer.size=16", "sample_steps=1"],
     "priors/scorer.yaml": [*TINY_PRIOR, "size={image: 16, channels: [8, 8], width: 8}", "held_out_count=60",
                            "data.photographer.size=16"],
