@@ -149,16 +149,17 @@ class Backbone:
         """Images in 0..1 of `image_size` pixels."""
         raise NotImplementedError
 
-    def predict(self, x_t: Float[Tensor, "B C h w"], t: Int[Tensor, "B"], text: Float[Tensor, "B L D"]) -> Tensor:
+    def predict(self, x_t: Float[Tensor, "B C h w"], t: Int[Tensor, "B"], text: Float[Tensor, "B L D"],
+                camera: Float[Tensor, "B K"] | None = None) -> Tensor:
         """The noise in x_t, [B,C,h,w] float32. The weights are frozen; callers who need no gradient use `no_grad`."""
-        output = self.unet_output(x_t.to(self.dtype), t, text.to(self.dtype))
+        output = self.unet_output(x_t.to(self.dtype), t, text.to(self.dtype), None if camera is None else camera.to(self.dtype))
         # A model with a learned variance (DeepFloyd IF) has twice the channels; the first half is the mean.
         mean = output[:, :x_t.shape[1]].float()
         return to_eps(mean, x_t.float(), t, self.schedule, self.prediction)
 
-    def unet_output(self, x_t: Tensor, t: Tensor, text: Tensor) -> Tensor:
+    def unet_output(self, x_t: Tensor, t: Tensor, text: Tensor, camera: Tensor | None) -> Tensor:
         """What the U-Net says, in its own precision and parametrisation."""
-        return self.unet(x_t, t, encoder_hidden_states=text).sample
+        return self.unet(x_t, t, encoder_hidden_states=text, class_labels=camera).sample
 
     def predict_given(self, x_t: Tensor, t: Tensor, text: Tensor, condition: Condition) -> Tensor:
         """`predict`, with whatever else of the condition the model was trained on (camera, image): here nothing.

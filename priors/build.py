@@ -8,10 +8,10 @@ import json
 from dataclasses import dataclass
 from pathlib import Path
 
-from diffusers import DDPMScheduler, UNet2DConditionModel
+from diffusers import DDPMScheduler, SchedulerMixin, UNet2DConditionModel
 from tokenizers import Regex, Tokenizer, models, normalizers, pre_tokenizers
 from torch import nn
-from transformers import CLIPTextConfig, CLIPTextModel, PreTrainedTokenizerFast
+from transformers import CLIPTextConfig, CLIPTextModel, PreTrainedTokenizerBase, PreTrainedTokenizerFast
 
 from priors.layout import Layout
 
@@ -81,17 +81,18 @@ def noise_scheduler() -> DDPMScheduler:
                          clip_sample=False)
 
 
-def save(folder: Path, unet: UNet2DConditionModel, layout: Layout, encoder: CLIPTextModel,
-         tokenizer: PreTrainedTokenizerFast, scheduler: DDPMScheduler) -> None:
+def save(folder: Path, unet: UNet2DConditionModel, layout: Layout | None, encoder: CLIPTextModel,
+         tokenizer: PreTrainedTokenizerBase, scheduler: SchedulerMixin) -> None:
     """Writes the parts in diffusers' folder layout, safetensors only."""
     unet.save_pretrained(folder / "unet", safe_serialization=True)
-    layout.save_pretrained(folder / "layout", safe_serialization=True)
+    if layout is not None:
+        layout.save_pretrained(folder / "layout", safe_serialization=True)
     encoder.save_pretrained(folder / "text_encoder", safe_serialization=True)
     tokenizer.save_pretrained(folder / "tokenizer")
     scheduler.save_pretrained(folder / "scheduler")
-    index = {
-        "_class_name": "DiffusionPipeline",
-        "unet": ["diffusers", "UNet2DConditionModel"], "layout": ["priors.layout", "Layout"], "scheduler": ["diffusers", "DDPMScheduler"],
-        "text_encoder": ["transformers", "CLIPTextModel"], "tokenizer": ["transformers", "PreTrainedTokenizerFast"],
-    }
+    parts = {"unet": unet, "layout": layout, "scheduler": scheduler, "text_encoder": encoder, "tokenizer": tokenizer}
+    index = {"_class_name": "DiffusionPipeline"} | {
+        name: [type(part).__module__.split(".")[0], type(part).__name__] for name, part in parts.items() if part is not None}
+    if isinstance(tokenizer, PreTrainedTokenizerFast):  # newer transformers call the same class otherwise
+        index["tokenizer"] = ["transformers", "PreTrainedTokenizerFast"]
     (folder / "model_index.json").write_text(json.dumps(index, indent=2) + "\n")

@@ -19,33 +19,39 @@ COARSE = 4  # cells a side of the first map
 class Layout(ModelMixin, ConfigMixin):
     """An MLP to 4 x 4 cells and a convolution at each doubling up to `size`, a power of two of at least 4.
 
-    Its text is a bag of words; what equals the last token is padding. Left and right come from products of words, which a
+    Its text is a bag of words; what equals the last token is padding. `camera_width` numbers about a camera may lie beside it. Left and right come from products of words, which a
     wide first layer that starts at full strength finds within 100,000 images; a narrow or gentle one does not.
     """
 
     @register_to_config
     def __init__(self, text_width: int = 128, wide: int = 1024, hidden: int = 256, width: int = 64, channels: int = 48,
-                 size: int = 16):
+                 size: int = 16, camera_width: int = 0):
         super().__init__()
         doublings = (size // COARSE).bit_length() - 1
         widths = [width] * doublings + [channels]
-        self.cells = nn.Sequential(nn.Linear(text_width, wide), nn.SiLU(), nn.Linear(wide, hidden), nn.SiLU(),
+        self.cells = nn.Sequential(nn.Linear(text_width + camera_width, wide), nn.SiLU(), nn.Linear(wide, hidden), nn.SiLU(),
                                    nn.Linear(hidden, widths[0] * COARSE**2))
         for layer in (self.cells[0], self.cells[2]):
             nn.init.kaiming_normal_(layer.weight)
         self.convolutions = nn.ModuleList(
             nn.Conv2d(before, after, 3, padding=1) for before, after in zip(widths[:-1], widths[1:]))
 
-    def forward(self, text: Float[Tensor, "B L D"]) -> Float[Tensor, "B channels size size"]:
-        """The mean image, folded, of B embedded texts."""
-        words = text * (text != text[:, -1:]).any(-1, keepdim=True)
-        x = self.cells(words.sum(1) / text.shape[1] ** 0.5).unflatten(-1, (-1, COARSE, COARSE))
+    def forward(self, text: Float[Tensor, "B L D"], camera: Float[Tensor, "B K"] | None = None) -> Float[Tensor, "B C s s"]:
+        """The mean image, folded, of B embedded texts, seen by these cameras."""
+        words = (text * (text != text[:, -1:]).any(-1, keepdim=True)).sum(1) / text.shape[1] ** 0.5
+        told = words if camera is None else torch.cat([words, camera], dim=-1)
+        x = self.cells(told).unflatten(-1, (-1, COARSE, COARSE))
         for convolution in self.convolutions:
             x = convolution(F.interpolate(F.silu(x), scale_factor=2))
         return x
 
 
-def refine(unet: nn.Module, mean: Float[Tensor, "B C h w"], x_t: Float[Tensor, "B C h w"], t: Tensor,
-           text: Float[Tensor, "B L D"], alpha_squared: Float[Tensor, "B 1 1 1"]) -> Float[Tensor, "B C h w"]:
-    """The clean image `(1 - alpha_t^2) mean + unet([x_t, mean], t, text)`: all mean at pure noise, none without."""
-    return (1 - alpha_squared) * mean + unet(torch.cat([x_t, mean], dim=1), t, encoder_hidden_states=text).sample
+def refine(unet: nn.Module, mean: Float[Tensor, "B C h w"] | None, x_t: Float[Tensor, "B C h w"], t: Tensor,
+           text: Float[Tensor, "B L D"], alpha_squared: Float[Tensor, "B"], camera: Float[Tensor, "B K"] | None = None) -> Tensor:
+    """The clean image `(1 - alpha_t^2) mean + unet([x_t, mean], t, text)`: all mean at pure noise, none without.
+
+    Without a mean, the U-Net's own output. A camera is added to its time embedding (diffusers' projected class embedding).
+    """
+    seen = x_t if mean is None else torch.cat([x_t, mean], dim=1)
+    output = unet(seen, t, encoder_hidden_states=text, class_labels=camera).sample
+    return output if mean is None else (1 - alpha_squared)[:, None, None, None] * mean + output

@@ -17,9 +17,10 @@ from threestudio_like.errors import UserError
 
 @register("backbone", "pixel")
 class PixelBackbone(Backbone):
-    """DeepFloyd IF (p = 1), the Toybox models (p = 4), and others whose U-Net has 3 p^2 input channels, beside a layout if there is one."""
+    """DeepFloyd IF (p = 1), the Toybox models (p = 4) and others; beside the `image_channels` p^2 there may be a layout's mean."""
 
     Config = ModelConfig
+    image_channels = 3
 
     def __init__(self, config: ModelConfig, device: torch.device | str):
         super().__init__(config, device)
@@ -27,20 +28,18 @@ class PixelBackbone(Backbone):
         if (self.folder / "layout").is_dir():
             self.layout = folder.load(Layout, self.folder, "layout", config.variant, self.dtype).to(self.device)
         channels = self.unet.config.in_channels - (self.layout.config.channels if self.layout else 0)
-        self.patch = math.isqrt(channels // 3)
-        if 3 * self.patch**2 != channels:
-            raise UserError(f"{self.folder / 'unet'}: {channels} input channels are not 3 p^2 of p x p pixels; "
-                            "a model with a VAE is `type: latent`")
+        self.patch = math.isqrt(channels // self.image_channels)
+        if self.image_channels * self.patch**2 != channels:
+            raise UserError(f"{self.folder / 'unet'}: {channels} input channels are not {self.image_channels} p^2 of p x p "
+                            "pixels; a model with a VAE is `type: latent`, one of coordinate maps `type: geometric`")
         self.image_size = self.unet.config.sample_size * self.patch
 
-    def unet_output(self, x_t: Tensor, t: Tensor, text: Tensor) -> Tensor:
-        if self.layout is None:
-            return super().unet_output(x_t, t, text)
-        alpha_squared = self.schedule.alphas_cumprod[t][:, None, None, None].to(x_t.dtype)
-        return refine(self.unet, self.layout(text), x_t, t, text, alpha_squared)
+    def unet_output(self, x_t: Tensor, t: Tensor, text: Tensor, camera: Tensor | None) -> Tensor:
+        mean = None if self.layout is None else self.layout(text, camera)
+        return refine(self.unet, mean, x_t, t, text, self.schedule.alphas_cumprod[t].to(x_t.dtype), camera)
 
-    def encode(self, images: Float[Tensor, "B 3 H W"]) -> Float[Tensor, "B C h w"]:
+    def encode(self, images: Float[Tensor, "B image H W"]) -> Float[Tensor, "B C h w"]:
         return F.pixel_unshuffle(2 * resize(images, self.image_size) - 1, self.patch)
 
-    def decode(self, latents: Float[Tensor, "B C h w"]) -> Float[Tensor, "B 3 S S"]:
+    def decode(self, latents: Float[Tensor, "B C h w"]) -> Float[Tensor, "B image S S"]:
         return (0.5 * F.pixel_shuffle(latents, self.patch) + 0.5).clamp(0, 1)

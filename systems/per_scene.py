@@ -18,6 +18,7 @@ from threestudio_like.cameras import Cameras, orbit
 from threestudio_like.config import Component
 from threestudio_like.errors import UserError, nearest
 from threestudio_like.renderers.base import Render
+from threestudio_like.renderers.ccm import canonical_coordinates, tight_box
 from threestudio_like.renderers.shading import Shading
 from threestudio_like.scenes.tetmesh import TetMesh
 from threestudio_like.schedule import Schedule
@@ -27,8 +28,9 @@ CHANNELS = {
     "rgb": lambda view: view.rgb,
     "normal": lambda view: 0.5 * view.normal + 0.5 * view.opacity,
     "opacity": lambda view: view.opacity.expand_as(view.rgb),
+    "ccm": lambda view: canonical_coordinates(view, *(bound[None] for bound in tight_box(view))),
 }
-"""What a guide may look at, each an image in 0..1."""
+"""What a guide may look at, each an image in 0..1; the coordinate map has opacity as its fourth channel."""
 
 
 @dataclass
@@ -37,7 +39,7 @@ class GuideConfig:
 
     guidance: Annotated[Component, "guidance"]
     prompt: Prompt.Config
-    channel: Literal["rgb", "normal", "opacity"] = "rgb"
+    channel: Literal["rgb", "normal", "opacity", "ccm"] = "rgb"
     weight: Schedule = Schedule.constant(1.0)
     backbone: Annotated[Component, "backbone"] | None = None
 

@@ -4,5 +4,7 @@
 def register_all() -> None:
     """Imports every part of the core that recipes can name."""
     from threestudio_like import cameras  # noqa: F401
+    from threestudio_like.data import meshes  # noqa: F401
+    from threestudio_like.data.toybox import coordinates  # noqa: F401
     from threestudio_like.renderers import mesh, volume  # noqa: F401
     from threestudio_like.scenes import background, field, tetmesh  # noqa: F401

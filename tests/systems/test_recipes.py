@@ -3,11 +3,20 @@
 import json
 
 import pytest
+import trimesh
 
 import launch
 from priors.scorer import Scorer, ScorerSize
 from systems.prior_training import vocabulary
 from threestudio_like.config import CONFIGS
+
+def write_meshes(folder):
+    """Two boxes with captions."""
+    folder.mkdir()
+    for name in ("one.glb", "two.ply"):
+        trimesh.creation.box((1, 2, 3)).export(folder / name)
+    (folder / "captions.json").write_text(json.dumps({"one.glb": "a box", "two.ply": ["a box", "a block"]}))
+
 
 RECIPES = sorted(str(p.relative_to(CONFIGS)) for p in CONFIGS.rglob("*.yaml") if p.parent.name != "backbones")
 
@@ -16,12 +25,15 @@ TINY_SCENE = ["steps=2", "cameras.size=8", "cameras.views=2", "renderer.resoluti
               "evaluation.strip_size=8", "evaluation.video_frames=3", "evaluation.video_size=16",
               "evaluation.mesh_resolution=12", "evaluation.preview_size=8", "evaluation.formats=[glb,obj,ply]"]
 TINY_PRIOR = ["steps=2", "batch=2", "data.count=12", "data.photographer.samples=1"]
+TINY_AGP = ["steps=2", "batch=2", "sample_steps=1", "judged=4", "prompts=[a dog]"]
 TINY = {
     "dreamfusion.yaml": TINY_SCENE,
     "dreamfusion-sd.yaml": TINY_SCENE,
     "dreamfusion-if.yaml": TINY_SCENE,
     "priors/toybox.yaml": [*TINY_PRIOR, "size={image: 16, patch: 4, channels: [16, 16], text_width: 16}",
                            "data.photographer.size=16", "sample_steps=1"],
+    "priors/agp.yaml": [*TINY_AGP, "layout_steps=1", "layout_batch=3", "data={type: toybox, toys: 3, views: 2, size: 16, samples: 1}"],
+    "priors/agp-sd.yaml": [*TINY_AGP, "precision=32-true"],
     "priors/scorer.yaml": [*TINY_PRIOR, "size={image: 16, channels: [8, 8], width: 8}", "held_out_count=60",
                            "data.photographer.size=16"],
 }
@@ -32,7 +44,11 @@ def backbones(models, tmp_path):
     """What each recipe that asks a diffusion model is given instead: a tiny one of the same published layout."""
     Scorer(ScorerSize(), vocabulary()).save(tmp_path / "scorer")
     scorer = f"evaluation.scorer={tmp_path / 'scorer'}"
-    return {"priors/toybox.yaml": [scorer.removeprefix("evaluation.")],
+    write_meshes(tmp_path / "meshes")
+    return {"priors/agp.yaml": [f"backbone.model={models('toybox')}"],
+            "priors/agp-sd.yaml": [f"backbone.model={models('sd21')}", f"data.folder={tmp_path / 'meshes'}",
+                                   "data.views=2", "data.size=8", "data.held_out_every=2"],
+            "priors/toybox.yaml": [scorer.removeprefix("evaluation.")],
             "dreamfusion.yaml": [f"backbone.model={models('toybox')}", scorer],
             "dreamfusion-sd.yaml": [f"backbone.model={models('sd21')}"],
             "dreamfusion-if.yaml": [f"backbone.model={models('if')}"]}

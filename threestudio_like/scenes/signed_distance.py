@@ -17,6 +17,8 @@ from threestudio_like.scenes.field import Field
 
 RESOLUTION = 128
 """Points a side; shapes are known to within half their spacing."""
+BOX_LENGTH = 1.4
+"""The longest side of what is read from a mesh file, in scene units."""
 
 
 def sample(grid: Float[Tensor, "R R R"], x: Float[Tensor, "N 3"]) -> Float[Tensor, "N"]:
@@ -45,9 +47,9 @@ def mesh_distance(mesh: trimesh.Trimesh) -> Float[Tensor, "R R R"]:
 
 
 def read_mesh(path: Path) -> trimesh.Trimesh:
-    """A mesh file (y up, front +z) in the scene's frame, its box centred and 1.4 long. Raises UserError for a bad one."""
+    """A mesh file (y up, front +z) in the scene's frame, its box centred and `BOX_LENGTH` long. Raises UserError for a bad one."""
     try:
-        mesh = trimesh.load(path, force="mesh")
+        mesh = trimesh.load(path, force="mesh", skip_materials=True)  # a missing texture does not matter here
     except Exception as error:  # trimesh raises whatever its many loaders raise
         raise UserError(f"{path} cannot be read as a mesh: {error}") from None
     if not isinstance(mesh, trimesh.Trimesh) or len(mesh.faces) == 0:
@@ -57,7 +59,7 @@ def read_mesh(path: Path) -> trimesh.Trimesh:
     low, high = mesh.bounds
     if not (high - low).max() > 0:
         raise UserError(f"{path} has no extent")
-    mesh.vertices = ((mesh.vertices - (low + high) / 2) * (1.4 / (high - low).max()))[:, [2, 0, 1]]
+    mesh.vertices = ((mesh.vertices - (low + high) / 2) * (BOX_LENGTH / (high - low).max()))[:, [2, 0, 1]]
     return mesh
 
 

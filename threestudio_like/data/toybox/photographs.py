@@ -3,9 +3,7 @@
 The photographer has the web's bias: fronts are commoner than backs, and the view is often not named in the caption.
 """
 
-import hashlib
 import math
-import os
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -14,9 +12,14 @@ import torch
 from torch import Tensor
 
 from threestudio_like.cameras import Cameras, orbit_cameras
+from threestudio_like.data.cache import kept, sources
 from threestudio_like.data.toybox.assembly import COLUMNS, Toy
 from threestudio_like.data.toybox.catalogue import CATEGORIES, COLORS, caption, random_toy, view_words
 from threestudio_like.data.toybox.render import Light, shoot
+
+
+WORLD = ("assembly.py", "animals.py", "things.py", "catalogue.py", "trace_cpu.py")
+"""The files that say what the world looks like."""
 
 
 @dataclass(frozen=True)
@@ -129,18 +132,6 @@ def take(photographer: Photographer, count: int, seed: int, held_out: bool | Non
 
 
 def cached(photographer: Photographer, count: int, seed: int, held_out: bool | None = False) -> Photographs:
-    """As `take`, but taken once: kept under `$TSL_CACHE` (default `~/.cache/threestudio_like`) by content."""
-    here = Path(__file__).parent
-    sources = b"".join((here / name).read_bytes() for name in ("assembly.py", "animals.py", "things.py", "catalogue.py",
-                                                               "trace_cpu.py", "photographs.py"))
-    key = hashlib.sha256(repr((asdict(photographer), count, seed, held_out)).encode() + sources).hexdigest()[:16]
-    folder = Path(os.environ.get("TSL_CACHE", Path.home() / ".cache" / "threestudio_like"))
-    path = folder / f"toybox-{key}.npz"
-    if not path.exists():
-        folder.mkdir(parents=True, exist_ok=True)
-        photographs = take(photographer, count, seed, held_out)
-        unfinished = path.with_suffix(f".{os.getpid()}.npz")
-        np.savez(unfinished, **{name: getattr(photographs, name) for name in Photographs.__dataclass_fields__})
-        unfinished.replace(path)
-    with np.load(path) as stored:
-        return Photographs(**{name: stored[name] for name in Photographs.__dataclass_fields__})
+    """As `take`, but taken once."""
+    key = repr((asdict(photographer), count, seed, held_out)) + sources(Path(__file__).parent, *WORLD, "photographs.py")
+    return Photographs(**kept("toybox", key, lambda: vars(take(photographer, count, seed, held_out))))

@@ -1,0 +1,152 @@
+"""What all trainings of diffusion priors share: the loss of a batch, averaged weights, the folder that is written.
+
+A model that predicts noise or v is trained on that, unweighted. One that predicts the clean image has the loss
+`E[ min(SNR_t + 1, cap) * ||x - x_hat(x_t, t, y)||^2 ]`: v-prediction's weighting of the clean image's error (Salimans & Ho
+2022), capped at low noise (as min-SNR does, Hang et al. 2023). Where the model has a layout, `E ||x - layout(y)||^2` makes
+it the mean image, which the U-Net is given without passing it gradients.
+"""
+
+import copy
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from jaxtyping import Float, Int
+from safetensors.torch import load_file
+from torch import Tensor, nn
+
+from priors import build
+from priors.backbone import NoiseSchedule, Prediction, target
+from priors.layout import refine
+from threestudio_like.errors import UserError
+from threestudio_like.schedule import Schedule
+from threestudio_like.system import ParameterGroup, StepResult, System, SystemConfig
+
+
+@dataclass
+class DiffusionTrainingConfig(SystemConfig):
+    lr: Schedule = Schedule.constant(8e-4)
+    weight_decay: float = 0.01
+    batch: int = 64
+    layout_steps: int = 0
+    """The first steps train text encoder and layout only, on `layout_batch` images, before the U-Net joins in."""
+    layout_batch: int = 256
+    ema: float = 0.999
+    weight_cap: float = 5.0
+    t_power: float = 0.6
+    """Timesteps are drawn as `T u^t_power`, u uniform: below 1, high noise, where shape and view are decided, is commoner."""
+    sample_steps: int = 30
+    weights: str | None = None
+    """A model folder to go on from, instead of from the start."""
+
+
+@dataclass(frozen=True)
+class Batch:
+    """B examples: what the U-Net works on, in -1..1, and what it is told."""
+
+    x: Float[Tensor, "B C h w"]
+    tokens: Int[Tensor, "B L"]
+    camera: Float[Tensor, "B K"] | None = None
+
+
+class Denoiser(nn.Module):
+    """Text encoder, layout (where there is one) and U-Net, as one trainable thing."""
+
+    def __init__(self, text_encoder: nn.Module, layout: nn.Module | None, unet: nn.Module, alphas_cumprod: Tensor,
+                 prediction: Prediction):
+        super().__init__()
+        self.text_encoder, self.layout, self.unet, self.prediction = text_encoder, layout, unet, prediction
+        self.register_buffer("alphas_cumprod", alphas_cumprod, persistent=False)
+
+    @property
+    def schedule(self) -> NoiseSchedule:
+        return NoiseSchedule(self.alphas_cumprod)
+
+    def embed(self, tokens: Int[Tensor, "B L"]) -> Float[Tensor, "B L D"]:
+        return self.text_encoder(tokens).last_hidden_state
+
+    def mean(self, text: Tensor, camera: Tensor | None = None) -> Tensor | None:
+        return None if self.layout is None else self.layout(text, camera)
+
+    def forward(self, x_t: Tensor, t: Tensor, text: Tensor, camera: Tensor | None = None) -> Tensor:
+        return self.denoise(x_t, t, text, camera, self.mean(text, camera))
+
+    def denoise(self, x_t: Tensor, t: Tensor, text: Tensor, camera: Tensor | None, mean: Tensor | None) -> Tensor:
+        return refine(self.unet, mean, x_t, t, text, self.alphas_cumprod[t], camera)
+
+
+class DiffusionTraining(System):
+    """Base of the systems that train a `Denoiser`; a subclass sets `model` by `use`, draws batches, and shows samples."""
+
+    Config = DiffusionTrainingConfig
+
+    def use(self, model: Denoiser, tokenizer, scheduler) -> None:
+        """Takes the model that is to be trained, filled from `weights` where the recipe names some. Raises UserError."""
+        if model.layout is None and self.config.layout_steps:
+            raise UserError("layout_steps: this model has no layout that could be trained first")
+        self.model, self.tokenizer, self.scheduler = model, tokenizer, scheduler
+        if self.config.weights is not None:
+            load_weights(model, Path(self.config.weights))
+        self.averaged = copy.deepcopy(model).requires_grad_(False)
+
+    def draw(self, count: int, generator: torch.Generator) -> Batch:
+        """`count` examples."""
+        raise NotImplementedError
+
+    def forward(self, step: int, generator: torch.Generator) -> StepResult:
+        with_unet = step >= self.config.layout_steps
+        batch = self.draw(self.config.batch if with_unet else self.config.layout_batch, generator)
+        text = self.model.embed(batch.tokens)
+        mean = self.model.mean(text, batch.camera)
+        losses = {} if mean is None else {"layout": (mean - batch.x).square().mean()}
+        if with_unet:
+            seen = None if mean is None else mean.detach()
+            losses["denoising"] = self.denoising_loss(batch, text, seen, generator)
+        return StepResult(losses)
+
+    def denoising_loss(self, batch: Batch, text: Tensor, mean: Tensor | None, generator: torch.Generator) -> Tensor:
+        schedule, x = self.model.schedule, batch.x
+        uniform = torch.rand(len(x), generator=generator, device=x.device)
+        t = (uniform**self.config.t_power * schedule.steps).long().clamp(max=schedule.steps - 1)
+        noise = torch.randn(x.shape, generator=generator, device=x.device)
+        output = self.model.denoise(schedule.add_noise(x, noise, t), t, text, batch.camera, mean)
+        error = (output - target(x, noise, t, schedule, self.model.prediction)).square()
+        if self.model.prediction == "sample":
+            error = (1 / schedule.sigma(t).square()).clamp(max=self.config.weight_cap) * error
+        return error.mean()
+
+    def parameter_groups(self):
+        trained = [p for p in self.model.parameters() if p.requires_grad]
+        yield ParameterGroup("model", trained, self.config.lr, self.config.weight_decay)
+
+    def after_step(self, step: int) -> None:
+        decay = min(self.config.ema, (step + 1) / (step + 10))
+        torch._foreach_lerp_(list(self.averaged.parameters()), [p.detach() for p in self.model.parameters()], 1 - decay)
+
+    def tokens(self, texts: list[str]) -> Int[Tensor, "B L"]:
+        encoded = self.tokenizer(texts, padding="max_length", truncation=True, return_tensors="pt",
+                                 max_length=self.model.text_encoder.config.max_position_embeddings)
+        return encoded.input_ids.to(self.device)
+
+    def export(self, folder: Path) -> dict[str, float]:
+        """Writes the averaged weights, half precision, as a diffusers folder `model/`."""
+        model = copy.deepcopy(self.averaged).half().cpu()
+        build.save(folder / "model", model.unet, model.layout, model.text_encoder, self.tokenizer, self.scheduler)
+        return {"parameters": sum(p.numel() for p in model.parameters())}
+
+
+def load_weights(model: Denoiser, folder: Path) -> None:
+    """Fills the model from a folder that `export` wrote. Raises UserError where it does not fit."""
+    files = {"unet": "diffusion_pytorch_model", "layout": "diffusion_pytorch_model", "text_encoder": "model"}
+    for name, file in files.items():
+        part = getattr(model, name)
+        if part is None:
+            continue
+        path = folder / name / f"{file}.safetensors"
+        if not path.exists():
+            raise UserError(f"weights: {path} does not exist")
+        try:
+            part.load_state_dict({key: tensor.float() for key, tensor in load_file(path).items()})
+        except RuntimeError as error:
+            reason = str(error).splitlines()[-1].strip()[:120]
+            raise UserError(f"weights: {path} does not fit the recipe's size ({reason})") from None

@@ -1,0 +1,37 @@
+"""Canonical coordinate maps of many objects with the cameras that saw them: what a geometric prior is trained on."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class CoordinateMaps:
+    """N maps `[N, H, W, 4]` (bytes: xyz times opacity, and opacity), cameras, and the captions of M objects.
+
+    `object` numbers the object that each map shows; every object has at least one caption.
+    """
+
+    maps: np.ndarray
+    c2w: Float[np.ndarray, "N 16"]
+    object: Int[np.ndarray, "N"]
+    captions: tuple[tuple[str, ...], ...]
+
+    def __len__(self) -> int:
+        return len(self.maps)
+
+    def images(self, indices: Int[np.ndarray, "B"]) -> Float[Tensor, "B 4 H W"]:
+        """In 0..1."""
+        return torch.from_numpy(self.maps[indices]).permute(0, 3, 1, 2).float() / 255
+
+    def cameras(self, indices: Int[np.ndarray, "B"]) -> Float[Tensor, "B 16"]:
+        """Camera-to-world matrices, row by row."""
+        return torch.from_numpy(self.c2w[indices])
+
+    def caption(self, index: int, rng: np.random.Generator) -> str:
+        """One of the object's captions, at random."""
+        choices = self.captions[self.object[index]]
+        return choices[rng.integers(len(choices))]
