@@ -22,9 +22,11 @@ setup(
         "imageio-ffmpeg>=0.6",
         "tensorboard>=2.19",
         "trimesh>=4.6",
+        "pillow>=11.0",
         "scikit-image>=0.25",
         "scipy>=1.14",
         "tqdm>=4.66",
+        "xatlas>=0.0.9",
     ],
     extras_require={
         "test": ["pytest>=8"],

@@ -43,10 +43,14 @@ class DreamFusion(PerScene):
     Config = DreamFusionConfig
 
     def shading(self, step: int, cameras: Cameras, generator: torch.Generator) -> Shading:
-        config = self.config.shading
-        lit, textureless = torch.rand(2, generator=generator, device=generator.device).tolist()
-        if step < config.albedo_steps or lit >= config.lit:
-            return Shading("albedo")
-        light = sample_light(cameras, config.distance, config.spread, generator)
-        kind = "textureless" if textureless < config.textureless else "lambertian"
-        return Shading(kind, light, config.ambient, config.diffuse)
+        return random_shading(self.config.shading, step, cameras, generator)
+
+
+def random_shading(config: ShadingConfig, step: int, cameras: Cameras, generator: torch.Generator) -> Shading:
+    """The light of one step, for all its cameras (appendix A.2)."""
+    lit, textureless = torch.rand(2, generator=generator, device=generator.device).tolist()
+    if step < config.albedo_steps or lit >= config.lit:
+        return Shading("albedo")
+    light = sample_light(cameras, config.distance, config.spread, generator)
+    kind = "textureless" if textureless < config.textureless else "lambertian"
+    return Shading(kind, light, config.ambient, config.diffuse)

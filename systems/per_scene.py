@@ -144,13 +144,18 @@ class PerScene(System):
         self.scene.load_state_dict(previous.scene.state_dict())
         self.renderer.load_state_dict(previous.renderer.state_dict())
 
+    def shown(self, cameras: Cameras) -> Shading:
+        """How the finished scene is lit for looking at and judging."""
+        return Shading()
+
     def views(self, cameras: Cameras, shading: Shading, normals: bool = False) -> list[Render]:
         """Renders for looking at, one a camera."""
         return list(self.renderer.images(self.scene, cameras.to(self.device), shading, normals))
 
     def preview(self) -> Tensor:
         show = self.config.evaluation
-        views = self.views(orbit(4, show.elevation_deg, show.distance, show.fov_deg, show.preview_size), Shading())
+        cameras = orbit(4, show.elevation_deg, show.distance, show.fov_deg, show.preview_size).to(self.device)
+        views = self.views(cameras, self.shown(cameras))
         return torch.cat([view.rgb[0] for view in views], dim=1)
 
     def evaluate(self, folder: Path) -> dict[str, float]:

@@ -20,6 +20,7 @@ from threestudio_like.monitor import to_bytes, write_png
 from threestudio_like.renderers.shading import Shading, headlight
 from threestudio_like.scenes.convert import NoSurface, extract, large_parts
 from threestudio_like.scenes.tetmesh import TetMesh
+from threestudio_like.texture import bake
 
 if TYPE_CHECKING:
     from systems.per_scene import PerScene
@@ -44,6 +45,8 @@ class Evaluation:
     mesh_resolution: int = 128
     mesh_threshold: float | None = None
     smallest_part: float = 0.02
+    texture_size: int | None = None
+    """Texels a side of the exported mesh's textures; colours at its vertices where null."""
     formats: tuple[str, ...] = ("glb",)
 
     def __post_init__(self):
@@ -55,10 +58,11 @@ def evaluate_scene(system: "PerScene", show: Evaluation, folder: Path) -> dict[s
     around = lambda views, size: orbit(views, show.elevation_deg, show.distance, show.fov_deg, size).to(system.device)
     strip = around(8, show.strip_size)
     rows = [torch.cat([view.rgb[0] for view in system.views(strip, shading)], dim=1)
-            for shading in (Shading(), Shading("textureless", headlight(strip), 0.4, 0.6))]
+            for shading in (system.shown(strip), Shading("textureless", headlight(strip), 0.4, 0.6))]
     write_png(folder / "turntable.png", torch.cat(rows, dim=0))
+    video = around(show.video_frames, show.video_size)
     write_atomically(folder / "turntable.mp4", lambda path: write_video(
-        path, [view.rgb[0] for view in system.views(around(show.video_frames, show.video_size), Shading())]))
+        path, [view.rgb[0] for view in system.views(video, system.shown(video))]))
     return {} if show.scorer is None else scores(system, show)
 
 
@@ -83,7 +87,7 @@ def scores(system: "PerScene", show: Evaluation) -> dict[str, float]:
     cameras = orbit(4, 30.0, show.distance, show.fov_deg, show.judged_size).to(system.device)
     look = lambda shading: torch.cat([v.rgb.permute(0, 3, 1, 2) for v in system.views(cameras, shading)])
     right_pair = pair_index(category[0], color[0])
-    pair = (scorer.image(look(Shading())) @ scorer.text(COLOR_CAPTIONS).T).mean(0)
+    pair = (scorer.image(look(system.shown(cameras))) @ scorer.text(COLOR_CAPTIONS).T).mean(0)
     bare = Shading("textureless", headlight(cameras), 0.4, 0.6)
     kind = (scorer.image(look(bare)) @ scorer.text(CATEGORY_CAPTIONS).T).mean(0)
     log.info("the scorer sees %s (shape alone: %s)", COLOR_CAPTIONS[pair.argmax()], CATEGORY_CAPTIONS[kind.argmax()])
@@ -103,6 +107,8 @@ def export_scene(scene, show: Evaluation, folder: Path) -> dict[str, float]:
     except NoSurface as error:
         log.warning("no mesh was written: %s", error)
         return {"mesh_vertices": 0, "mesh_faces": 0}
+    if show.texture_size is not None:
+        mesh = bake(mesh, scene.material if isinstance(scene, TetMesh) else scene.albedo, show.texture_size, device)
     for suffix in show.formats:
         write_mesh(mesh, folder / f"mesh.{suffix}")
     return {"mesh_vertices": len(mesh.vertices), "mesh_faces": len(mesh.faces)}

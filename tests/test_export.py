@@ -2,10 +2,12 @@
 
 import numpy as np
 import pytest
+import torch
 import trimesh
 
+from threestudio_like.color import linear_from_srgb, srgb_from_linear
 from threestudio_like.errors import UserError
-from threestudio_like.export import check_formats, linear_from_srgb, write_mesh
+from threestudio_like.export import check_formats, write_mesh
 from threestudio_like.scenes.mesh import Mesh
 
 
@@ -28,11 +30,13 @@ def test_other_tools_read_it_back(tower, tmp_path, suffix):
     assert back.bounds.mean(0)[2] == pytest.approx(0.3, abs=1e-5)  # front is +z
     top = back.visual.vertex_colors[back.vertices[:, 1] > 0, :3] / 255
     expected = np.array([0.8, 0.1, 0.1])
-    assert np.allclose(top, linear_from_srgb(expected) if suffix == "glb" else expected, atol=0.01)
+    assert np.allclose(top, linear_from_srgb(torch.from_numpy(expected)) if suffix == "glb" else expected, atol=0.01)
 
 
 def test_srgb_is_undone():
-    assert np.allclose(linear_from_srgb(np.array([0.0, 1.0, 0.5, 0.04])), [0, 1, 0.21404, 0.0030960], atol=1e-5)
+    stored, light = torch.tensor([0.0, 1.0, 0.5, 0.04]), torch.tensor([0, 1, 0.21404, 0.0030960])
+    torch.testing.assert_close(linear_from_srgb(stored), light, atol=1e-5, rtol=0)
+    torch.testing.assert_close(srgb_from_linear(light), stored, atol=1e-4, rtol=0)
 
 
 def test_unknown_formats_are_named():

@@ -42,7 +42,7 @@ class MeshFolder:
 
     @dataclass(frozen=True)
     class Config:
-        """Distances are in object lengths; files above `max_faces` or `max_megabytes` are skipped; one object in
+        """Distances are relative to where a ball as long as the object just fills the view; files above `max_faces` or `max_megabytes` are skipped; one object in
         `held_out_every` is kept for evaluation."""
 
         folder: str
@@ -159,8 +159,9 @@ def checked(config: MeshFolder.Config, path: Path) -> trimesh.Trimesh:
 def random_cameras(config: MeshFolder.Config, rng: np.random.Generator) -> Cameras:
     uniform = lambda low, high: torch.from_numpy(rng.uniform(low, high, config.views).astype(np.float32))
     fov = torch.full((config.views,), math.radians(config.fov_deg))
+    fits = 0.5 * BOX_LENGTH / math.sin(0.5 * math.radians(config.fov_deg))
     return orbit_cameras(uniform(-math.pi, math.pi), torch.deg2rad(uniform(*config.elevation_deg)),
-                         BOX_LENGTH * uniform(*config.distance), fov, config.size, config.size)
+                         fits * uniform(*config.distance), fov, config.size, config.size)
 
 
 class Shape:
@@ -173,7 +174,7 @@ class Shape:
     def surface(self) -> Surface:
         return Surface.of(self.vertices, self.faces)
 
-    def albedo(self, x: Tensor) -> Tensor:
+    def material(self, x: Tensor) -> Tensor:
         return torch.zeros_like(x)
 
     def background(self, directions: Tensor, generator: torch.Generator | None) -> Tensor:

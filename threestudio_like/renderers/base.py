@@ -58,5 +58,4 @@ class Renderer(nn.Module):
         """Yields the renders of `at_once` cameras at a time, without gradients: for evaluation at any size."""
         for start in range(0, len(cameras), at_once):
             part = slice(start, start + at_once)
-            light = None if shading.light is None else shading.light[part]
-            yield self(scene, cameras[part], Shading(shading.kind, light, shading.ambient, shading.diffuse), normals=normals)
+            yield self(scene, cameras[part], shading[part], normals=normals)

@@ -14,7 +14,7 @@ from threestudio_like.renderers.base import Render, Renderer
 
 @register("renderer", "mesh")
 class MeshRenderer(Renderer):
-    """Draws `scene.surface()`, coloured by `scene.albedo(points)`. Built as `cls(config)`."""
+    """Draws `scene.surface()`, coloured by `scene.material(points)`. Built as `cls(config)`."""
 
     @dataclass
     class Config:
@@ -39,7 +39,7 @@ class MeshRenderer(Renderer):
         position = fragments.interpolate(surface.vertices)
         normal = F.normalize(fragments.interpolate(surface.vertex_normals()), dim=-1)
         view = fragments.pixel // (cameras.height * cameras.width)
-        color = shading(scene.albedo(position), normal, position, view)
+        color = shading(scene.material(position), normal, position, view)
         distance = (position - cameras.position[view]).norm(dim=-1, keepdim=True)
         parts = torch.cat([color, torch.ones_like(distance), distance, 0.5 * position + 0.5, normal], dim=-1)
         parts = self.small(antialias(fragments.image(parts), fragments, screen, depth, surface.edges))

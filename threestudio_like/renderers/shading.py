@@ -1,6 +1,6 @@
-"""How a surface is lit: DreamFusion's albedo, Lambertian and textureless shadings and its light sampler."""
+"""How a surface is lit: DreamFusion's albedo, Lambertian and textureless shadings and its light sampler; environments."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import torch
@@ -9,27 +9,38 @@ from jaxtyping import Float
 from torch import Tensor
 
 from threestudio_like.cameras import Cameras
+from threestudio_like.renderers.environment import reflect
 
 
 @dataclass(frozen=True)
 class Shading:
     """One way of shading for all B images; `light [B, 3]` is a point light's position, None for albedo.
 
-    DreamFusion eq. 7: `c = rho * (l_rho max(0, n . l) + l_a)` with ambient `l_a` and diffuse `l_rho`.
+    DreamFusion eq. 7: `c = rho * (l_rho max(0, n . l) + l_a)` with ambient `l_a` and diffuse `l_rho`. For "environment",
+    which takes a material of 5 numbers, `light [B, 9, 3]` are radiance coefficients and `eye [B, 3]` the cameras' positions.
     """
 
-    kind: Literal["albedo", "lambertian", "textureless"] = "albedo"
-    light: Float[Tensor, "B 3"] | None = None
+    kind: Literal["albedo", "lambertian", "textureless", "environment"] = "albedo"
+    light: Tensor | None = None
     ambient: float = 0.1
     diffuse: float = 0.9
+    eye: Float[Tensor, "B 3"] | None = None
 
     @property
     def needs_normals(self) -> bool:
         return self.kind != "albedo"
 
-    def __call__(self, albedo: Float[Tensor, "M 3"], normal: Tensor | None, position: Float[Tensor, "M 3"],
+    def __getitem__(self, part: slice) -> "Shading":
+        """That of some of the images."""
+        return replace(self, **{name: value[part] for name in ("light", "eye") if (value := getattr(self, name)) is not None})
+
+    def __call__(self, material: Float[Tensor, "M C"], normal: Tensor | None, position: Float[Tensor, "M 3"],
                  image: Tensor) -> Float[Tensor, "M 3"]:
-        """The colour of M points; `image [M]` says which of the B images each belongs to."""
+        """The colour of M points of an albedo (C = 3), or base colour, roughness and metallic (C = 5); `image [M]` says which
+        of the B images each belongs to."""
+        if self.kind == "environment":
+            return reflect(material, normal, F.normalize(self.eye[image] - position, dim=-1), self.light[image])
+        albedo = material[:, :3]
         if self.kind == "albedo":
             return albedo
         toward = F.normalize(self.light[image] - position, dim=-1)

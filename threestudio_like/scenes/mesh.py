@@ -12,12 +12,22 @@ from threestudio_like.kernels.rasterize import Edges
 
 
 @dataclass(frozen=True)
+class Texture:
+    """Images in 0..1, their rows from the top: base colour (sRGB), roughness and metallic where known; `uv` from the bottom."""
+
+    uv: Float[np.ndarray, "V 2"]
+    base_color: Float[np.ndarray, "S S 3"]
+    rough_metal: Float[np.ndarray, "S S 2"] | None = None
+
+
+@dataclass(frozen=True)
 class Mesh:
     """Vertices in the scene's frame (z up, front +x), counter-clockwise faces, colours in 0..1 (sRGB)."""
 
     vertices: Float[np.ndarray, "V 3"]
     faces: Int[np.ndarray, "F 3"]
     colors: Float[np.ndarray, "V 3"]
+    texture: Texture | None = None
 
 
 @dataclass(frozen=True)

@@ -49,7 +49,7 @@ def mesh_distance(mesh: trimesh.Trimesh) -> Float[Tensor, "R R R"]:
 def read_mesh(path: Path) -> trimesh.Trimesh:
     """A mesh file (y up, front +z) in the scene's frame, its box centred and `BOX_LENGTH` long. Raises UserError for a bad one."""
     try:
-        mesh = trimesh.load(path, force="mesh", skip_materials=True)  # a missing texture does not matter here
+        mesh = trimesh.load(path, force="mesh", process=False, skip_materials=True)
     except Exception as error:  # trimesh raises whatever its many loaders raise
         raise UserError(f"{path} cannot be read as a mesh: {error}") from None
     if not isinstance(mesh, trimesh.Trimesh) or len(mesh.faces) == 0:

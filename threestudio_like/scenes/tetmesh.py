@@ -18,6 +18,10 @@ from threestudio_like.scenes.mesh import Mesh, Surface
 from threestudio_like.scenes.signed_distance import field_distance, mesh_distance, read_mesh, sample
 
 
+MATERIALS = {"diffuse": 3, "pbr": 5}
+METALLIC_START = -3.0  # before the sigmoid: most things are not metal
+
+
 @dataclass
 class Start:
     """The shape a scene starts from: an ellipsoid with these half axes (Fantasia3D, section 3.2), or a mesh file."""
@@ -31,7 +35,8 @@ class TetMesh(nn.Module):
     """A mesh scene. Built as `TetMesh(config)`.
 
     `sdf`: "vertices" optimises one number a grid vertex, "mlp" a hash grid and MLP, which is smoother. Both are added to the
-    signed distance of the starting shape. With `fixed` the shape is not optimised, only the colours.
+    signed distance of the starting shape. With `fixed` the shape is not optimised, only the colours. Of `material` "diffuse",
+    a point has an albedo; of "pbr", also a roughness and a metallic part.
     """
 
     @dataclass
@@ -40,6 +45,7 @@ class TetMesh(nn.Module):
         sdf: Literal["vertices", "mlp"] = "vertices"
         start: Start = field(default_factory=Start)
         fixed: bool = False
+        material: Literal["diffuse", "pbr"] = "diffuse"
         encoding: HashGrid = field(default_factory=HashGrid)
         hidden: int = 32
         background: Annotated[Component, "background"] = field(kw_only=True)
@@ -54,7 +60,9 @@ class TetMesh(nn.Module):
         self.change = EncodedMLP(config.encoding, config.hidden, 1) if config.sdf == "mlp" else None
         self.values = nn.Parameter(torch.zeros(len(grid.vertices))) if config.sdf == "vertices" else None
         self.shift = nn.Parameter(torch.zeros_like(grid.vertices))
-        self.texture = EncodedMLP(config.encoding, config.hidden, 3)
+        self.texture = EncodedMLP(config.encoding, config.hidden, MATERIALS[config.material])
+        if config.material == "pbr":
+            nn.init.constant_(self.texture.head.bias[4:], METALLIC_START)
         self.background = config.background.build()
 
     def sdf(self) -> Float[Tensor, "V"]:
@@ -74,9 +82,13 @@ class TetMesh(nn.Module):
             raise NoSurface(f"the mesh has vanished: its signed distances are {distance.min():.3g} to {distance.max():.3g}")
         return Surface.of(surface, faces)
 
-    def albedo(self, x: Float[Tensor, "N 3"]) -> Float[Tensor, "N 3"]:
-        """Colours in 0..1 at points of the scene cube."""
+    def material(self, x: Float[Tensor, "N 3"]) -> Float[Tensor, "N C"]:
+        """Albedo, or base colour, roughness and metallic, in 0..1 at points of the scene cube."""
         return self.texture(x).sigmoid()
+
+    def albedo(self, x: Float[Tensor, "N 3"]) -> Float[Tensor, "N 3"]:
+        """The colour alone."""
+        return self.material(x)[:, :3]
 
     @torch.no_grad()
     def mesh(self) -> Mesh:
@@ -90,16 +102,19 @@ class TetMesh(nn.Module):
 
         Raises UserError where the two scenes' grids or encodings differ.
         """
+        mesh = isinstance(scene, TetMesh)
         try:
-            if isinstance(scene, TetMesh):
-                self.load_state_dict(scene.state_dict())
-                return
-            self.texture.load_state_dict(scene.net.state_dict() | {
-                "head.weight": scene.net.head.weight[1:], "head.bias": scene.net.head.bias[1:]})
+            colors = scene.texture.state_dict() if mesh else scene.net.state_dict() | {
+                "head.weight": scene.net.head.weight[1:], "head.bias": scene.net.head.bias[1:]}
+            for name in ("head.weight", "head.bias"):  # what a diffuse material does not have stays as it starts
+                colors[name] = torch.cat([colors[name], self.texture.state_dict()[name][len(colors[name]):]])
+            shape = scene.state_dict() if mesh else self.state_dict()
+            self.load_state_dict(shape | {f"texture.{name}": tensor for name, tensor in colors.items()})
         except RuntimeError as error:
             reason = str(error).splitlines()[-1].strip()[:120]
             raise UserError(f"init: the scenes' `encoding`, `hidden` and `resolution` must be equal ({reason})") from None
-        self.start.copy_(sample(field_distance(scene), self.vertices))
+        if not mesh:
+            self.start.copy_(sample(field_distance(scene), self.vertices))
 
     def parameters_by_name(self) -> dict[str, list[nn.Parameter]]:
         """The groups that recipes give learning rates to."""

@@ -1,0 +1,57 @@
+"""Fantasia3D (Chen et al. 2023, arXiv 2303.13873): the shape first, by its looks as a shape; then a material on it.
+
+Geometry stages optimise a DMTet seen by guides under random light or as a map of normals; the appearance stage keeps the
+shape and optimises base colour, roughness and metallic under an environment light that turns around the object, so that
+what belongs to the light does not end up in the material (section 3.3). SweetDreamer is this with one guide more.
+"""
+
+import math
+from dataclasses import dataclass, field
+
+import torch
+
+from systems.dreamfusion import ShadingConfig, random_shading
+from systems.per_scene import PerScene, PerSceneConfig
+from threestudio_like.cameras import Cameras
+from threestudio_like.config import register
+from threestudio_like.errors import UserError
+from threestudio_like.renderers.environment import Studio
+from threestudio_like.renderers.shading import Shading
+from threestudio_like.scenes.tetmesh import TetMesh
+
+
+@dataclass
+class Fantasia3DConfig(PerSceneConfig):
+    shading: ShadingConfig = field(default_factory=ShadingConfig)
+    """How the geometry stages light the shape."""
+    environment: Studio | None = None
+    """The appearance stage's light; null in the geometry stages."""
+
+    def __post_init__(self):
+        super().__post_init__()
+        scene = self.scene.config
+        if self.scene.cls is not TetMesh:
+            raise UserError(f"scene: this system needs a mesh scene (tetmesh), got '{self.scene.type}'")
+        if self.environment is not None and scene.material != "pbr":
+            raise UserError("scene.material: an environment light needs 'pbr'")
+
+
+@register("system", "fantasia3d")
+class Fantasia3D(PerScene):
+    """Per-scene distillation on a mesh: its geometry stages without, its appearance stage with an environment."""
+
+    Config = Fantasia3DConfig
+
+    def shading(self, step: int, cameras: Cameras, generator: torch.Generator) -> Shading:
+        if self.config.environment is None:
+            return random_shading(self.config.shading, step, cameras, generator)
+        turn = 2 * math.pi * torch.rand(1, generator=generator, device=generator.device)
+        return self.lit(cameras, turn.expand(len(cameras)))
+
+    def shown(self, cameras: Cameras) -> Shading:
+        if self.config.environment is None:
+            return super().shown(cameras)
+        return self.lit(cameras, torch.zeros(len(cameras), device=cameras.c2w.device))
+
+    def lit(self, cameras: Cameras, turn: torch.Tensor) -> Shading:
+        return Shading("environment", self.config.environment.light(turn), eye=cameras.position)
