@@ -7,6 +7,7 @@ from tests.priors import folders
 
 MAKERS = {
     "toybox": folders.toybox,
+    "agp": folders.toybox_agp,
     "sd15": folders.stable_diffusion_15,
     "sd21": folders.stable_diffusion_21,
     "sd21_v": lambda place: folders.stable_diffusion_21(place, prediction="v_prediction"),

@@ -10,6 +10,10 @@ from tokenizers import pre_tokenizers
 from transformers import CLIPTextConfig, CLIPTextModel, T5Config, T5EncoderModel, T5Tokenizer
 
 from priors import build
+from priors.embedding import load_encoder
+from priors.folder import ModelConfig
+from priors.geometric import geometric_layout, geometric_unet
+from priors.pixel import PixelBackbone
 
 WIDTH = 16
 VIEW_WORDS = ["front", "back", "left", "right", "side", "overhead", "view"]
@@ -24,6 +28,16 @@ def toybox(folder: Path, image: int = 32, words: list[str] = TOYBOX_WORDS) -> Pa
     tokenizer = build.word_tokenizer(words, size.tokens)
     build.save(folder, build.unet(size), build.layout(size), build.text_encoder(size, len(tokenizer)), tokenizer,
                build.noise_scheduler())
+    return folder
+
+
+def toybox_agp(folder: Path, image: int = 32) -> Path:
+    """As the project's aligned geometric prior, made of the one above."""
+    base = toybox(folder.with_name("base-of-agp"), image)
+    parts = PixelBackbone(ModelConfig(str(base)), "cpu")
+    tokenizer, encoder = load_encoder(parts.config, torch.device("cpu"))
+    build.save(folder, geometric_unet(parts.unet, True, parts.patch), geometric_layout(parts.layout, parts.patch), encoder,
+               tokenizer, build.noise_scheduler())
     return folder
 
 

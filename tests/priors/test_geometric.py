@@ -66,14 +66,8 @@ def test_refine_is_the_mean_at_pure_noise_and_the_unet_without_noise():
     assert torch.equal(refined[0], mean[0]) and (refined[1] == 0).all()
 
 
-def test_the_saved_model_is_a_backbone_that_hears_the_camera(base, tmp_path):
-    from priors import build
-    from priors.embedding import load_encoder
-    torch.manual_seed(0)
-    unet, layout = geometric_unet(base.unet, True, base.patch), geometric_layout(base.layout, base.patch)
-    tokenizer, encoder = load_encoder(base.config, torch.device("cpu"))
-    build.save(tmp_path / "agp", unet, layout, encoder, tokenizer, build.noise_scheduler())
-    prior = GeometricBackbone(ModelConfig(str(tmp_path / "agp")), "cpu")
+def test_the_saved_model_is_a_backbone_that_hears_the_camera(models):
+    prior = GeometricBackbone(ModelConfig(str(models("agp"))), "cpu")
     x = prior.encode(torch.rand(3, 4, 32, 32))
     text = prior.embed(["a dog"]).expand(3, -1, -1)
     condition = lambda c2w: Condition(text, text, camera=c2w)

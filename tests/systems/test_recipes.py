@@ -24,10 +24,18 @@ TINY_SCENE = ["steps=2", "cameras.size=8", "cameras.views=2", "renderer.resoluti
               "scene.encoding={levels: 2, features: 2, log2_entries: 8, base: 4, finest: 8}", "scene.hidden=8",
               "evaluation.strip_size=8", "evaluation.video_frames=3", "evaluation.video_size=16",
               "evaluation.mesh_resolution=12", "evaluation.preview_size=8", "evaluation.formats=[glb,obj,ply]"]
+TINY_MESH = ["cameras.size=8", "cameras.views=2", "renderer.supersample=1", "scene.resolution=4", "scene.hidden=8",
+             "scene.encoding={levels: 2, features: 2, log2_entries: 8, base: 4, finest: 8}",
+             "evaluation.strip_size=8", "evaluation.video_frames=3", "evaluation.video_size=16",
+             "evaluation.texture_size=16", "evaluation.preview_size=8", "evaluation.formats=[glb,obj,ply]",
+             *(f"stages.{stage}.steps=2" for stage in ("coarse", "fine", "appearance"))]
 TINY_PRIOR = ["steps=2", "batch=2", "data.count=12", "data.photographer.samples=1"]
 TINY_AGP = ["steps=2", "batch=2", "sample_steps=1", "judged=4", "prompts=[a dog]"]
 TINY = {
     "dreamfusion.yaml": TINY_SCENE,
+    "sweetdreamer-nerf.yaml": TINY_SCENE,
+    "fantasia3d.yaml": TINY_MESH,
+    "sweetdreamer.yaml": TINY_MESH,
     "dreamfusion-sd.yaml": TINY_SCENE,
     "dreamfusion-if.yaml": TINY_SCENE,
     "priors/toybox.yaml": [*TINY_PRIOR, "size={image: 16, patch: 4, channels: [16, 16], text_width: 16}",
@@ -49,6 +57,9 @@ def backbones(models, tmp_path):
             "priors/agp-sd.yaml": [f"backbone.model={models('sd21')}", f"data.folder={tmp_path / 'meshes'}",
                                    "data.views=2", "data.size=8", "data.held_out_every=2"],
             "priors/toybox.yaml": [scorer.removeprefix("evaluation.")],
+            "sweetdreamer-nerf.yaml": [f"backbone.model={models('toybox')}", f"guides.align.backbone.model={models('agp')}", scorer],
+            "fantasia3d.yaml": [f"backbone.model={models('toybox')}", scorer],
+            "sweetdreamer.yaml": [f"backbone.model={models('toybox')}", f"let.align.backbone.model={models('agp')}", scorer],
             "dreamfusion.yaml": [f"backbone.model={models('toybox')}", scorer],
             "dreamfusion-sd.yaml": [f"backbone.model={models('sd21')}"],
             "dreamfusion-if.yaml": [f"backbone.model={models('if')}"]}
@@ -61,8 +72,9 @@ def test_recipe_runs_two_steps(recipe, backbones, tmp_path, monkeypatch):
     assert launch.main(["--config", recipe, "--check", *keys]) == 0
     assert launch.main(["--config", recipe, *keys]) == 0
     metrics = json.loads((tmp_path / "run/metrics.json").read_text())
-    assert metrics["status"] == "done" and metrics["steps"] == 2
-    if recipe.startswith("dreamfusion"):
+    stages = 3 if recipe in ("fantasia3d.yaml", "sweetdreamer.yaml") else 1
+    assert metrics["status"] == "done" and metrics["steps"] == 2 * stages
+    if not recipe.startswith("priors"):
         left = {path.name for path in (tmp_path / "run").iterdir()}
         assert {"turntable.png", "turntable.mp4", "config.yaml", "log.txt"} <= left
         assert metrics["mesh_faces"] == 0 or {"mesh.glb", "mesh.obj", "mesh.ply"} <= left
