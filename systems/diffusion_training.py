@@ -20,7 +20,7 @@ from priors.backbone import NoiseSchedule, Prediction, target
 from priors.layout import refine
 from threestudio_like.errors import UserError
 from threestudio_like.schedule import Schedule
-from threestudio_like.system import ParameterGroup, StepResult, System, SystemConfig
+from threestudio_like.system import Context, ParameterGroup, StepResult, System, SystemConfig
 
 
 @dataclass
@@ -28,6 +28,7 @@ class DiffusionTrainingConfig(SystemConfig):
     lr: Schedule = Schedule.constant(8e-4)
     weight_decay: float = 0.01
     batch: int = 64
+    """Examples a step and process."""
     layout_steps: int = 0
     """The first steps train text encoder and layout only, on `layout_batch` images, before the U-Net joins in."""
     layout_batch: int = 256
@@ -47,6 +48,9 @@ class Batch:
     x: Float[Tensor, "B C h w"]
     tokens: Int[Tensor, "B L"]
     camera: Float[Tensor, "B K"] | None = None
+
+    def __getitem__(self, part: slice) -> "Batch":
+        return Batch(self.x[part], self.tokens[part], None if self.camera is None else self.camera[part])
 
 
 class Denoiser(nn.Module):
@@ -79,6 +83,12 @@ class DiffusionTraining(System):
     """Base of the systems that train a `Denoiser`; a subclass sets `model` by `use`, draws batches, and shows samples."""
 
     Config = DiffusionTrainingConfig
+    one_batch = True
+
+    def __init__(self, config: DiffusionTrainingConfig, context: Context):
+        super().__init__()
+        self.config, self.device = config, context.device
+        self.rank, self.processes = context.rank, context.processes
 
     def use(self, model: Denoiser, tokenizer, scheduler) -> None:
         """Takes the model that is to be trained, filled from `weights` where the recipe names some. Raises UserError."""
@@ -95,7 +105,8 @@ class DiffusionTraining(System):
 
     def forward(self, step: int, generator: torch.Generator) -> StepResult:
         with_unet = step >= self.config.layout_steps
-        batch = self.draw(self.config.batch if with_unet else self.config.layout_batch, generator)
+        count = self.config.batch if with_unet else self.config.layout_batch
+        batch = self.draw(count * self.processes, generator)[self.rank::self.processes]
         text = self.model.embed(batch.tokens)
         mean = self.model.mean(text, batch.camera)
         losses = {} if mean is None else {"layout": (mean - batch.x).square().mean()}
@@ -106,9 +117,10 @@ class DiffusionTraining(System):
 
     def denoising_loss(self, batch: Batch, text: Tensor, mean: Tensor | None, generator: torch.Generator) -> Tensor:
         schedule, x = self.model.schedule, batch.x
-        uniform = torch.rand(len(x), generator=generator, device=x.device)
+        whole = len(x) * self.processes
+        uniform = torch.rand(whole, generator=generator, device=x.device)[self.rank::self.processes]
         t = (uniform**self.config.t_power * schedule.steps).long().clamp(max=schedule.steps - 1)
-        noise = torch.randn(x.shape, generator=generator, device=x.device)
+        noise = torch.randn(whole, *x.shape[1:], generator=generator, device=x.device)[self.rank::self.processes]
         output = self.model.denoise(schedule.add_noise(x, noise, t), t, text, batch.camera, mean)
         error = (output - target(x, noise, t, schedule, self.model.prediction)).square()
         if self.model.prediction == "sample":

@@ -51,8 +51,7 @@ class GeometricTraining(DiffusionTraining):
     Config = GeometricTrainingConfig
 
     def __init__(self, config: GeometricTrainingConfig, context: Context):
-        super().__init__()
-        self.config, self.device = config, context.device
+        super().__init__(config, context)
         base = config.backbone.build(context.device)
         layout = getattr(base, "layout", None)
         self.patch = getattr(base, "patch", 1)  # the paper's map, 64 x 64, takes the place of a latent

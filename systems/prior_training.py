@@ -54,8 +54,7 @@ class TextToImage(DiffusionTraining):
     Config = TextToImageConfig
 
     def __init__(self, config: TextToImageConfig, context: Context):
-        super().__init__()
-        self.config, self.device = config, context.device
+        super().__init__(config, context)
         if config.scorer is not None:
             Scorer.load(config.scorer)  # a missing judge is told before the work, not after
         tokenizer, scheduler = build.word_tokenizer(vocabulary(), config.size.tokens), build.noise_scheduler()

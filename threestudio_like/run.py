@@ -7,7 +7,7 @@ import logging
 import re
 import subprocess
 import time
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -96,7 +96,7 @@ class Run:
         self.folder = run_folder(recipe)
         backend.force(recipe.run.kernels)
         self.fabric = make_fabric(recipe.run.device, recipe.run.devices, recipe.run.precision)
-        self.context = Context(self.fabric.device, recipe.run.seed, recipe.run.prompt)
+        self.context = Context(self.fabric.device, recipe.run.seed, recipe.run.prompt)  # of one process, until they are launched
         self.metrics: dict[str, Any] = {}
 
     def checkpoint_path(self, stage: str) -> Path:
@@ -129,7 +129,16 @@ class Run:
         return [*said, f"would run in {self.folder}"]
 
     def start(self, resume: bool) -> None:
-        """Makes the folder ready. A folder that holds another run is refused (resume) or moved aside (fresh)."""
+        """Starts the other processes, and makes the folder ready. One that holds another run is refused (resume) or moved
+        aside (fresh)."""
+        self.fabric.launch()
+        self.context = replace(self.context, device=self.fabric.device, rank=self.fabric.global_rank,
+                               processes=self.fabric.world_size)
+        if self.fabric.global_rank == 0:
+            self._make_ready(resume)
+        self.fabric.barrier()
+
+    def _make_ready(self, resume: bool) -> None:
         stored = self.folder / "config.yaml"
         if resume:
             self._check_same(stored)
@@ -168,7 +177,6 @@ class Run:
         stages = self._chosen(only)
         settings = Settings(self.recipe.run.seed, self.recipe.run.checkpoint_every, self.recipe.run.checkpoint_seconds,
                             self.recipe.run.preview_every)
-        self.fabric.launch()
         monitor = Monitor(self.folder if self.fabric.global_rank == 0 else None)
         seconds, steps = 0.0, 0
         with self._status():
@@ -178,6 +186,7 @@ class Run:
                 if init is not None and not self.checkpoint_path(stage).exists():
                     system.start_from(self.finished(init.stage), init.convert)
                 seconds += train(system, stage, self.checkpoint_path(stage), settings, self.fabric, monitor)
+                self.fabric.barrier()  # the checkpoint is there before another process looks for it
                 steps += system.config.steps
                 self.metrics |= {"steps": steps, "seconds_per_step": round(seconds / max(steps, 1), 4)}
             if self.fabric.global_rank == 0:

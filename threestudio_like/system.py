@@ -36,6 +36,8 @@ class Context:
     device: torch.device
     seed: int
     prompt: str
+    rank: int = 0
+    processes: int = 1
 
 
 @dataclass
@@ -76,6 +78,9 @@ class System(nn.Module):
     """
 
     Config = SystemConfig
+    one_batch = False
+    """Whether all processes are given the same random numbers, to draw the same batch and each take a share of it. Then two
+    processes do what one does with twice the batch; otherwise each draws its own."""
 
     def forward(self, step: int, generator: torch.Generator) -> StepResult:
         """The losses of step `step`."""

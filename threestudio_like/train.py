@@ -43,7 +43,9 @@ def make_fabric(device: str, devices: int, precision: str) -> Fabric:
     if device == "cuda" and not torch.cuda.is_available():
         raise UserError("device: cuda was asked for, but torch finds no CUDA device; use device=cpu or device=auto")
     accelerator = {"auto": "cuda" if torch.cuda.is_available() else "cpu", "cuda": "cuda", "cpu": "cpu"}[device]
-    return Fabric(accelerator=accelerator, devices=devices, precision=precision)
+    # stages train parts of a system, so that some parameters have no gradient
+    strategy = "ddp_find_unused_parameters_true" if devices > 1 else "auto"
+    return Fabric(accelerator=accelerator, devices=devices, precision=precision, strategy=strategy)
 
 
 def train(system: System, name: str, path: Path, settings: Settings, fabric: Fabric, monitor: Monitor) -> float:
@@ -73,9 +75,12 @@ def train(system: System, name: str, path: Path, settings: Settings, fabric: Fab
         for step in range(start, steps):
             for group, described in zip(optimizer.param_groups, groups):
                 group["lr"] = described.lr(step)
-            result = model(step, generator(fabric.device, settings.seed, name, step, fabric.global_rank))
+            own = 0 if system.one_batch else fabric.global_rank
+            result = model(step, generator(fabric.device, settings.seed, name, step, own))
             loss = total(result, name, step)
             fabric.backward(loss)
+            if fabric.world_size > 1:
+                loss, result.losses = fabric.all_reduce((loss.detach(), {k: v.detach() for k, v in result.losses.items()}))
             gradient_norm = check_gradients(system, name, step, system.config.optimizer.clip_norm)
             optimizer.step()
             optimizer.zero_grad(set_to_none=True)
