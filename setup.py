@@ -22,6 +22,7 @@ setup(
         "imageio-ffmpeg>=0.6",
         "tensorboard>=2.19",
         "trimesh>=4.6",
+        "peft>=0.17",
         "pillow>=11.0",
         "scikit-image>=0.25",
         "scipy>=1.14",

@@ -62,8 +62,9 @@ def main() -> None:
     optimizer = make_optimizer(system, list(system.parameter_groups()))
     clock = Clock()
     guidance = system.guides["look"].guidance
-    system.renderer.refresh = clock.timed("occupancy grid", system.renderer.refresh)
-    system.renderer.forward = clock.timed("render, forward", system.renderer.forward)
+    renderer = system.particles[0].renderer
+    renderer.refresh = clock.timed("occupancy grid", renderer.refresh)
+    renderer.forward = clock.timed("render, forward", renderer.forward)
     guidance.guided_eps = clock.timed("U-Net, text and null", guidance.guided_eps)
     for step in range(given.warm_up + given.steps):
         if step == given.warm_up:

@@ -168,6 +168,11 @@ class Backbone:
         """
         return self.predict(x_t, t, text)
 
+    def predict_each(self, x_t: Tensor, t: Tensor, texts: list[Tensor], condition: Condition) -> tuple[Tensor, ...]:
+        """The noise in x_t under each of the texts `[B, L, D]`, in one call of the U-Net."""
+        n = len(texts)
+        return self.predict_given(x_t.repeat(n, 1, 1, 1), t.repeat(n), torch.cat(texts), condition).chunk(n)
+
     def embed(self, texts: list[str]) -> Float[Tensor, "N L D"]:
         """The texts as this model's text encoder sees them. Raises UserError where there is no encoder to load."""
         return embedding.embed(self.config, texts, self.device)

@@ -5,7 +5,9 @@ U-Net, whose Jacobian is left out (Poole et al. 2022, eq. 3).
 """
 
 import math
+from collections.abc import Iterable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Literal
 
 import torch
@@ -14,6 +16,7 @@ from torch import Tensor, nn
 
 from priors.backbone import Backbone, Condition, NoiseSchedule, cfg, perp_neg, rescale_cfg, to_eps, to_x0
 from threestudio_like.schedule import Schedule
+from threestudio_like.system import ParameterGroup
 
 WEIGHTINGS = {
     "uniform": lambda alpha, sigma: torch.ones_like(sigma),
@@ -104,6 +107,13 @@ class Guidance(nn.Module):
         """What the method moves the images against; called without gradients."""
         raise NotImplementedError
 
+    def parameter_groups(self) -> Iterable[ParameterGroup]:
+        """What the guidance itself learns, where it learns."""
+        return ()
+
+    def save(self, folder: Path) -> None:
+        """Writes what the guidance has learned, where it learns, into the folder."""
+
     def prior_loss(self, noised: Noised, generator: torch.Generator) -> Float[Tensor, ""] | None:
         """The loss of what the guidance itself learns, where it learns; `noised` carries no gradient."""
         return None
@@ -138,9 +148,7 @@ def guided_eps(backbone: Backbone, noised: Noised, scale: float, rescale: float 
     texts = [condition.text, condition.null]
     if condition.negatives is not None:
         texts += condition.negatives.unbind(dim=1)
-    n = len(texts)
-    predictions = backbone.predict_given(x_t.repeat(n, 1, 1, 1), t.repeat(n), torch.cat(texts), condition)
-    text, null, *negatives = predictions.chunk(n)
+    text, null, *negatives = backbone.predict_each(x_t, t, texts, condition)
     if negatives:
         guided = perp_neg(text, null, torch.stack(negatives, dim=1), condition.negative_weights, scale)
     else:

@@ -3,4 +3,5 @@
 
 def register_all() -> None:
     """Imports every system, so that recipes can name it."""
-    from systems import dreamfusion, fantasia3d, geometric_training, prior_training, scorer_training  # noqa: F401
+    from systems import (  # noqa: F401
+        dreamfusion, fantasia3d, geometric_training, playground, prior_training, prolificdreamer, scorer_training)

@@ -1,9 +1,12 @@
 """Per-scene distillation: one loop over guides and penalties that every optimisation method fills in its own way.
 
     loss = sum_k weight_k(step) * guidance_k(channel_k of the render) + sum_j weight_j(step) * penalty_j(render)
+
+The scene of a step is one of n particles in turn, which share the guides (n > 1 in ProlificDreamer).
 """
 
-from dataclasses import dataclass, field
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -50,6 +53,10 @@ class PerSceneConfig(SystemConfig):
     renderer: Annotated[Component, "renderer"] = field(kw_only=True)
     cameras: Annotated[Component, "cameras"] = field(kw_only=True)
     guides: dict[str, GuideConfig] = field(kw_only=True)
+    moves_every: int = 1
+    """The scenes move on every so many steps; the steps between only train what guides learn (VSD's student)."""
+    particles: int = 1
+    """Scenes that are optimised together, one a step in turn; each is evaluated and exported."""
     backbone: Annotated[Component, "backbone"] | None = None
     """The prior of every guide that names none of its own."""
     penalties: dict[str, Schedule] = field(default_factory=dict)
@@ -60,6 +67,8 @@ class PerSceneConfig(SystemConfig):
     def __post_init__(self):
         super().__post_init__()
         penalties.check_names(self.penalties)
+        if min(self.particles, self.moves_every) < 1:
+            raise ValueError(f"particles and moves_every must be at least 1, got {self.particles} and {self.moves_every}")
 
 
 class Guide(nn.Module):
@@ -72,16 +81,36 @@ class Guide(nn.Module):
         self.guidance = config.guidance.build(backbone)
 
 
+class Particle(nn.Module):
+    """A scene and what renders it."""
+
+    def __init__(self, config: PerSceneConfig):
+        super().__init__()
+        self.scene = config.scene.build()
+        self.renderer = config.renderer.build()
+
+    def views(self, cameras: Cameras, shading: Shading, normals: bool = False) -> list[Render]:
+        """Renders for looking at, one a camera."""
+        return list(self.renderer.images(self.scene, cameras, shading, normals))
+
+    def start_from(self, previous: "Particle") -> None:
+        """Takes over another stage's result."""
+        if isinstance(self.scene, TetMesh):
+            self.scene.start_from(previous.scene)
+            return
+        self.scene.load_state_dict(previous.scene.state_dict())
+        self.renderer.load_state_dict(previous.renderer.state_dict())
+
+
 class PerScene(System):
-    """One scene, optimised until its renders please the guides."""
+    """Scenes, optimised until their renders please the guides."""
 
     Config = PerSceneConfig
 
     def __init__(self, config: PerSceneConfig, context: Context):
         super().__init__()
         self.config, self.device = config, context.device
-        self.scene = config.scene.build()
-        self.renderer = config.renderer.build()
+        self.particles = nn.ModuleList(Particle(config) for _ in range(config.particles))
         self.cameras = config.cameras.build()
         if config.evaluation.scorer is not None:
             Scorer.load(config.evaluation.scorer)  # a missing judge is told before the work, not after
@@ -100,31 +129,50 @@ class PerScene(System):
         return Shading()
 
     def forward(self, step: int, generator: torch.Generator) -> StepResult:
+        active = {name: guide for name, guide in self.guides.items() if guide.weight(step) != 0}
+        moved = step % self.config.moves_every == self.config.moves_every - 1
         cameras = self.cameras.sample(step, generator)
-        self.renderer.refresh(self.scene, step, generator)
-        normals = bool(penalties.NEED_NORMALS & self.active_penalties(step).keys())
-        view = self.renderer(self.scene, cameras, self.shading(step, cameras, generator), generator, normals)
+        with torch.set_grad_enabled(moved):
+            view = self.render(step, cameras, generator)
         losses, logs = {}, {"opacity": view.opacity.detach().mean()}
-        for name, guide in self.guides.items():
-            weight = guide.weight(step)
-            if weight == 0:
-                continue
+        for name, guide in active.items():
             score = guide.guidance(guide.channel(view), guide.prompt.at(cameras), step, generator)
-            losses[name] = weight * score.generator
+            if moved:
+                losses[name] = guide.weight(step) * score.generator
             logs |= {f"{name}/{key}": value for key, value in score.logs.items()}
             if score.prior is not None:
                 losses[f"{name}/prior"] = score.prior
+        if not moved:
+            if not losses:
+                raise UserError("moves_every: no guide learns anything in the steps between; use 1")
+            return StepResult(losses, logs)
         penalties.check_render(self.config.penalties, view)
         for name, weight in self.active_penalties(step).items():
             losses[name] = weight * penalties.PENALTIES[name](view)
         return StepResult(losses, logs)
+
+    def render(self, step: int, cameras: Cameras, generator: torch.Generator) -> Render:
+        """What these cameras see of the particle whose turn it is."""
+        turn, place = divmod(step, len(self.particles))
+        if place == 0:
+            for particle in self.particles:
+                particle.renderer.refresh(particle.scene, turn, generator)
+        particle = self.particles[self.whose_turn(step)]
+        normals = bool(penalties.NEED_NORMALS & self.active_penalties(step).keys())
+        return particle.renderer(particle.scene, cameras, self.shading(step, cameras, generator), generator, normals)
+
+    def whose_turn(self, step: int) -> int:
+        """The particle of a step. Steps that move the scene go round, however many others lie between them."""
+        every = self.config.moves_every
+        return (step // every + step % every) % len(self.particles)
 
     def active_penalties(self, step: int) -> dict[str, float]:
         weights = {name: weight(step) for name, weight in self.config.penalties.items()}
         return {name: weight for name, weight in weights.items() if weight != 0}
 
     def parameter_groups(self):
-        groups = self.scene.parameters_by_name()
+        by_particle = [particle.scene.parameters_by_name() for particle in self.particles]
+        groups = {name: [p for groups in by_particle for p in groups[name]] for name in by_particle[0]}
         for name in self.config.lr:
             if name not in groups:
                 raise UserError(f"lr: unknown parameter group '{name}'{nearest(name, groups)}")
@@ -134,32 +182,42 @@ class PerScene(System):
             if name not in self.config.lr:
                 raise UserError(f"lr: no learning rate for the parameter group '{name}'")
             yield ParameterGroup(name, parameters, self.config.lr[name])
+        for name, guide in self.guides.items():
+            for group in guide.guidance.parameter_groups():
+                yield replace(group, name=f"{name}/{group.name}")
 
     def start_from(self, previous: System, convert: str | None) -> None:
         if convert not in (None, "tetmesh") or not isinstance(previous, PerScene):
             raise UserError(f"init: a {type(previous).__name__} cannot be converted by '{convert}'")
-        if isinstance(self.scene, TetMesh):
-            self.scene.start_from(previous.scene)
-            return
-        self.scene.load_state_dict(previous.scene.state_dict())
-        self.renderer.load_state_dict(previous.renderer.state_dict())
+        if len(previous.particles) != len(self.particles):
+            raise UserError(f"particles: {len(self.particles)} cannot start from the {len(previous.particles)} of the stage before")
+        for particle, earlier in zip(self.particles, previous.particles):
+            particle.start_from(earlier)
 
     def shown(self, cameras: Cameras) -> Shading:
         """How the finished scene is lit for looking at and judging."""
         return Shading()
 
-    def views(self, cameras: Cameras, shading: Shading, normals: bool = False) -> list[Render]:
-        """Renders for looking at, one a camera."""
-        return list(self.renderer.images(self.scene, cameras.to(self.device), shading, normals))
-
     def preview(self) -> Tensor:
+        """One row a particle."""
         show = self.config.evaluation
         cameras = orbit(4, show.elevation_deg, show.distance, show.fov_deg, show.preview_size).to(self.device)
-        views = self.views(cameras, self.shown(cameras))
-        return torch.cat([view.rgb[0] for view in views], dim=1)
+        rows = [torch.cat([view.rgb[0] for view in particle.views(cameras, self.shown(cameras))], dim=1)
+                for particle in self.particles]
+        return torch.cat(rows, dim=0)
 
     def evaluate(self, folder: Path) -> dict[str, float]:
-        return evaluate_scene(self, self.config.evaluation, folder)
+        prompt = next(iter(self.config.guides.values())).prompt.text
+        return self.each(folder, lambda particle, place: evaluate_scene(particle, self.shown, prompt, self.config.evaluation, place))
 
     def export(self, folder: Path) -> dict[str, float]:
-        return export_scene(self.scene, self.config.evaluation, folder)
+        for name, guide in self.guides.items():
+            guide.guidance.save(folder / name)
+        return self.each(folder, lambda particle, place: export_scene(particle.scene, self.config.evaluation, place))
+
+    def each(self, folder: Path, leave: Callable[[Particle, Path], dict[str, float]]) -> dict[str, float]:
+        """What every particle leaves, each in a folder of its own where there are several: the means of their figures."""
+        if len(self.particles) == 1:
+            return leave(self.particles[0], folder)
+        found = [leave(particle, folder / f"particle-{i}") for i, particle in enumerate(self.particles)]
+        return {key: sum(figures[key] for figures in found) / len(found) for key in found[0]}

@@ -2,6 +2,7 @@
 
 import logging
 import re
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -12,7 +13,7 @@ from torch import Tensor
 
 from priors.scorer import Scorer
 from systems.judging import CATEGORY_CAPTIONS, COLOR_CAPTIONS, pair_index
-from threestudio_like.cameras import orbit
+from threestudio_like.cameras import Cameras, orbit
 from threestudio_like.checkpoint import write_atomically
 from threestudio_like.data.toybox.catalogue import CATEGORIES, COLORS
 from threestudio_like.export import check_formats, write_mesh
@@ -23,7 +24,7 @@ from threestudio_like.scenes.tetmesh import TetMesh
 from threestudio_like.texture import bake
 
 if TYPE_CHECKING:
-    from systems.per_scene import PerScene
+    from systems.per_scene import Particle
 
 log = logging.getLogger(__name__)
 
@@ -53,17 +54,19 @@ class Evaluation:
         check_formats(self.formats)
 
 
-def evaluate_scene(system: "PerScene", show: Evaluation, folder: Path) -> dict[str, float]:
+def evaluate_scene(particle: "Particle", shown: Callable[[Cameras], Shading], prompt: str, show: Evaluation,
+                   folder: Path) -> dict[str, float]:
     """Writes `turntable.png` (8 views: colour, and the bare shape below) and `turntable.mp4`; returns the scores."""
-    around = lambda views, size: orbit(views, show.elevation_deg, show.distance, show.fov_deg, size).to(system.device)
+    device = next(particle.parameters()).device
+    around = lambda views, size: orbit(views, show.elevation_deg, show.distance, show.fov_deg, size).to(device)
     strip = around(8, show.strip_size)
-    rows = [torch.cat([view.rgb[0] for view in system.views(strip, shading)], dim=1)
-            for shading in (system.shown(strip), Shading("textureless", headlight(strip), 0.4, 0.6))]
+    rows = [torch.cat([view.rgb[0] for view in particle.views(strip, shading)], dim=1)
+            for shading in (shown(strip), Shading("textureless", headlight(strip), 0.4, 0.6))]
     write_png(folder / "turntable.png", torch.cat(rows, dim=0))
     video = around(show.video_frames, show.video_size)
     write_atomically(folder / "turntable.mp4", lambda path: write_video(
-        path, [view.rgb[0] for view in system.views(video, system.shown(video))]))
-    return {} if show.scorer is None else scores(system, show)
+        path, [view.rgb[0] for view in particle.views(video, shown(video))]))
+    return {} if show.scorer is None else scores(particle, shown, prompt, show)
 
 
 def write_video(path: Path, frames: list[Tensor]) -> None:
@@ -73,21 +76,22 @@ def write_video(path: Path, frames: list[Tensor]) -> None:
             video.append_data(to_bytes(frame))
 
 
-def scores(system: "PerScene", show: Evaluation) -> dict[str, float]:
+def scores(particle: "Particle", shown: Callable[[Cameras], Shading], prompt: str, show: Evaluation) -> dict[str, float]:
     """R-Precision's verdict on this scene, from 4 views at 30 degrees elevation: is its own caption the nearest of all?
 
     `color_correct` (0 or 1): among all colour x category captions, on colour renders. `geometry_correct`: among all
     categories, on textureless renders. Empty where the prompt is not about the Toybox.
     """
-    prompt = system.config.guides[next(iter(system.config.guides))].prompt.text.lower()
-    color, category = ([word for word in re.findall(r"\w+", prompt) if word in known] for known in (COLORS, CATEGORIES))
+    words = re.findall(r"\w+", prompt.lower())
+    color, category = ([word for word in words if word in known] for known in (COLORS, CATEGORIES))
     if len(color) != 1 or len(category) != 1:
         return {}
-    scorer = Scorer.load(show.scorer, system.device)
-    cameras = orbit(4, 30.0, show.distance, show.fov_deg, show.judged_size).to(system.device)
-    look = lambda shading: torch.cat([v.rgb.permute(0, 3, 1, 2) for v in system.views(cameras, shading)])
+    device = next(particle.parameters()).device
+    scorer = Scorer.load(show.scorer, device)
+    cameras = orbit(4, 30.0, show.distance, show.fov_deg, show.judged_size).to(device)
+    look = lambda shading: torch.cat([v.rgb.permute(0, 3, 1, 2) for v in particle.views(cameras, shading)])
     right_pair = pair_index(category[0], color[0])
-    pair = (scorer.image(look(system.shown(cameras))) @ scorer.text(COLOR_CAPTIONS).T).mean(0)
+    pair = (scorer.image(look(shown(cameras))) @ scorer.text(COLOR_CAPTIONS).T).mean(0)
     bare = Shading("textureless", headlight(cameras), 0.4, 0.6)
     kind = (scorer.image(look(bare)) @ scorer.text(CATEGORY_CAPTIONS).T).mean(0)
     log.info("the scorer sees %s (shape alone: %s)", COLOR_CAPTIONS[pair.argmax()], CATEGORY_CAPTIONS[kind.argmax()])
@@ -109,6 +113,7 @@ def export_scene(scene, show: Evaluation, folder: Path) -> dict[str, float]:
         return {"mesh_vertices": 0, "mesh_faces": 0}
     if show.texture_size is not None:
         mesh = bake(mesh, scene.material if isinstance(scene, TetMesh) else scene.albedo, show.texture_size, device)
+    folder.mkdir(parents=True, exist_ok=True)
     for suffix in show.formats:
         write_mesh(mesh, folder / f"mesh.{suffix}")
     return {"mesh_vertices": len(mesh.vertices), "mesh_faces": len(mesh.faces)}

@@ -29,11 +29,20 @@ TINY_MESH = ["cameras.size=8", "cameras.views=2", "renderer.supersample=1", "sce
              "evaluation.strip_size=8", "evaluation.video_frames=3", "evaluation.video_size=16",
              "evaluation.texture_size=16", "evaluation.preview_size=8", "evaluation.formats=[glb,obj,ply]",
              *(f"stages.{stage}.steps=2" for stage in ("coarse", "fine", "appearance"))]
+TINY_STAGES = ["cameras.views=2", "evaluation.strip_size=8", "evaluation.video_frames=3", "evaluation.video_size=16",
+               "evaluation.texture_size=16", "evaluation.preview_size=8", "evaluation.mesh_resolution=12",
+               "let.encoding={levels: 2, features: 2, log2_entries: 8, base: 4, finest: 8}", "let.student.rank=2",
+               "stages.nerf.cameras.size=8", "stages.nerf.renderer.step=0.2", "stages.nerf.renderer.resolution=8", "particles=2",
+               *(f"stages.{stage}.{key}" for stage in ("nerf", "geometry", "texture") for key in ("steps=2", "scene.hidden=8")),
+               *(f"stages.{stage}.{key}" for stage in ("geometry", "texture")
+                 for key in ("scene.resolution=4", "cameras.size=8", "renderer.supersample=1"))]
 TINY_PRIOR = ["steps=2", "batch=2", "data.count=12", "data.photographer.samples=1"]
 TINY_AGP = ["steps=2", "batch=2", "sample_steps=1", "judged=4", "prompts=[a dog]"]
 TINY = {
     "dreamfusion.yaml": TINY_SCENE,
     "sweetdreamer-nerf.yaml": TINY_SCENE,
+    "prolificdreamer.yaml": TINY_STAGES,
+    "playground2d.yaml": ["steps=2", "images=3", "size=8", "columns=2"],
     "fantasia3d.yaml": TINY_MESH,
     "sweetdreamer.yaml": TINY_MESH,
     "dreamfusion-sd.yaml": TINY_SCENE,
@@ -58,6 +67,8 @@ def backbones(models, tmp_path):
                                    "data.views=2", "data.size=8", "data.held_out_every=2"],
             "priors/toybox.yaml": [scorer.removeprefix("evaluation.")],
             "sweetdreamer-nerf.yaml": [f"backbone.model={models('toybox')}", f"guides.align.backbone.model={models('agp')}", scorer],
+            "playground2d.yaml": [f"backbone.model={models('toybox')}"],
+            "prolificdreamer.yaml": [f"backbone.model={models('toybox')}", scorer],
             "fantasia3d.yaml": [f"backbone.model={models('toybox')}", scorer],
             "sweetdreamer.yaml": [f"backbone.model={models('toybox')}", f"let.align.backbone.model={models('agp')}", scorer],
             "dreamfusion.yaml": [f"backbone.model={models('toybox')}", scorer],
@@ -72,13 +83,17 @@ def test_recipe_runs_two_steps(recipe, backbones, tmp_path, monkeypatch):
     assert launch.main(["--config", recipe, "--check", *keys]) == 0
     assert launch.main(["--config", recipe, *keys]) == 0
     metrics = json.loads((tmp_path / "run/metrics.json").read_text())
-    stages = 3 if recipe in ("fantasia3d.yaml", "sweetdreamer.yaml") else 1
+    stages = 3 if recipe in ("fantasia3d.yaml", "sweetdreamer.yaml", "prolificdreamer.yaml") else 1
     assert metrics["status"] == "done" and metrics["steps"] == 2 * stages
-    if not recipe.startswith("priors"):
-        left = {path.name for path in (tmp_path / "run").iterdir()}
-        assert {"turntable.png", "turntable.mp4", "config.yaml", "log.txt"} <= left
-        assert metrics["mesh_faces"] == 0 or {"mesh.glb", "mesh.obj", "mesh.ply"} <= left
+    if recipe == "playground2d.yaml":
+        assert (tmp_path / "run/images.png").exists()
+    elif recipe.startswith("priors"):
+        assert (tmp_path / "run/model").is_dir()
+    else:
+        places = [tmp_path / "run"] if "particles=2" not in keys else [tmp_path / f"run/particle-{i}" for i in (0, 1)]
+        for place in places:
+            left = {path.name for path in place.iterdir()}
+            assert {"turntable.png", "turntable.mp4"} <= left
+            assert metrics["mesh_faces"] == 0 or {"mesh.glb", "mesh.obj", "mesh.ply"} <= left or "formats" not in str(keys)
         assert launch.main(["--config", recipe, "--test", *keys]) == 0
         assert launch.main(["--config", recipe, "--export", *keys]) == 0
-    else:
-        assert (tmp_path / "run/model").is_dir()

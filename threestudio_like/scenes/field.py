@@ -27,7 +27,8 @@ class Blob:
     """The density the scene starts from, added before the activation, as a function of the distance r to the origin.
 
     gaussian: `strength * exp(-r^2 / (2 radius^2))` (DreamFusion, appendix A.2).
-    cone: `strength * (1 - r / radius)` (Magic3D; ProlificDreamer's objects).
+    cone: `strength * (1 - r / radius)` (Magic3D; ProlificDreamer's objects; with a negative strength, its scenes, which are
+    empty around the origin).
     """
 
     shape: Literal["gaussian", "cone"] = "gaussian"

@@ -1,0 +1,74 @@
+"""A playground in two dimensions: the same guidances move images themselves, so that one sees in seconds what they do."""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Annotated
+
+import torch
+from torch import Tensor, nn
+
+from priors.text import Prompt
+from threestudio_like.cameras import orbit
+from threestudio_like.config import Component, register
+from threestudio_like.monitor import write_png
+from threestudio_like.schedule import Schedule
+from threestudio_like.system import Context, ParameterGroup, StepResult, System, SystemConfig
+
+
+@dataclass
+class PlaygroundConfig(SystemConfig):
+    guidance: Annotated[Component, "guidance"] = field(kw_only=True)
+    backbone: Annotated[Component, "backbone"] = field(kw_only=True)
+    words: Prompt.Config = field(kw_only=True)
+    images: int = 8
+    batch: int | None = None
+    """Images a step, at random; all of them where null."""
+    size: int = 64
+    start: float = 0.5
+    noise: float = 0.1
+    """The images start as grey of the brightness `start` with so much noise."""
+    lr: Schedule = Schedule.constant(0.02)
+    columns: int = 4
+
+
+@register("system", "playground2d")
+class Playground(System):
+    """Optimises n images against one guidance; all are told the prompt's front view."""
+
+    Config = PlaygroundConfig
+
+    def __init__(self, config: PlaygroundConfig, context: Context):
+        super().__init__()
+        self.config = config
+        backbone = config.backbone.build(context.device)
+        self.prompt = Prompt(config.words, backbone)
+        self.guidance = config.guidance.build(backbone)
+        noise = torch.randn(config.images, config.size, config.size, 3)
+        self.images = nn.Parameter(config.start + config.noise * noise)
+        self.front = orbit(1, 0.0, 2.7, 41.0, config.size).to(context.device)
+
+    def forward(self, step: int, generator: torch.Generator) -> StepResult:
+        count = self.config.batch or len(self.images)
+        order = torch.randperm(len(self.images), generator=generator, device=generator.device)
+        chosen = self.images[order[:count].sort().values]
+        score = self.guidance(chosen, self.prompt.at(self.front[[0] * count]), step, generator)
+        losses = {"look": score.generator} | ({} if score.prior is None else {"look/prior": score.prior})
+        return StepResult(losses, score.logs)
+
+    def parameter_groups(self):
+        yield ParameterGroup("images", [self.images], self.config.lr)
+        yield from self.guidance.parameter_groups()
+
+    def preview(self) -> Tensor:
+        rows = self.images.detach().clamp(0, 1).split(self.config.columns)
+        width = self.config.columns * self.config.size
+        strips = [torch.cat(list(row), dim=1) for row in rows]
+        return torch.cat([nn.functional.pad(strip, (0, 0, 0, width - strip.shape[1]), value=1.0) for strip in strips], dim=0)
+
+    def evaluate(self, folder: Path) -> dict[str, float]:
+        """Writes `images.png`; returns how the images differ from each other, and their saturation, in 0..1."""
+        write_png(folder / "images.png", self.preview())
+        images = self.images.detach().clamp(0, 1)
+        highest, lowest = images.amax(-1), images.amin(-1)
+        return {"spread": images.std(dim=0).mean().item() if len(images) > 1 else 0.0,
+                "saturation": ((highest - lowest) / highest.clamp(min=1e-6)).mean().item()}

@@ -1,0 +1,31 @@
+"""ProlificDreamer (Wang et al. 2023, arXiv 2305.16213): n scenes as particles of one distribution, in three stages.
+
+Stage 1 distils a NeRF by VSD at a rising resolution; stage 2 its geometry, as a DMTet, by SDS on the shape alone; stage 3 the
+texture of the fixed mesh by VSD (section 4). What the stages differ in is their recipe: scene, guide, light.
+"""
+
+from dataclasses import dataclass, field
+
+import torch
+
+from systems.dreamfusion import ShadingConfig, random_shading
+from systems.per_scene import PerScene, PerSceneConfig
+from threestudio_like.cameras import Cameras
+from threestudio_like.config import register
+from threestudio_like.renderers.shading import Shading
+
+
+@dataclass
+class ProlificDreamerConfig(PerSceneConfig):
+    shading: ShadingConfig = field(default_factory=lambda: ShadingConfig(lit=0.0))
+    """The paper's renders are never lit; a geometry stage whose prior knows no normal maps may be."""
+
+
+@register("system", "prolificdreamer")
+class ProlificDreamer(PerScene):
+    """Per-scene distillation of particles; unlit unless the recipe says otherwise."""
+
+    Config = ProlificDreamerConfig
+
+    def shading(self, step: int, cameras: Cameras, generator: torch.Generator) -> Shading:
+        return random_shading(self.config.shading, step, cameras, generator)
