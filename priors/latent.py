@@ -48,3 +48,20 @@ class LatentBackbone(Backbone):
     def decode(self, latents: Float[Tensor, "B C h w"]) -> Float[Tensor, "B 3 S S"]:
         z = (latents / self.scale + self.shift).to(self.vae.dtype)
         return (0.5 * self.vae.decode(z).sample.float() + 0.5).clamp(0, 1)
+
+
+@register("backbone", "direct")
+class DirectBackbone(Backbone):
+    """A latent model without its VAE: the image, of as many channels as a latent, is the latent (Fantasia3D, section 3.2)."""
+
+    Config = folder.ModelConfig
+
+    def __init__(self, config: folder.ModelConfig, device: torch.device | str):
+        super().__init__(config, device)
+        self.image_size = self.unet.config.sample_size
+
+    def encode(self, images: Float[Tensor, "B C H W"]) -> Float[Tensor, "B C h w"]:
+        return 2 * resize(images, self.image_size) - 1
+
+    def decode(self, latents: Float[Tensor, "B C h w"]) -> Float[Tensor, "B C h w"]:
+        return (0.5 * latents + 0.5).clamp(0, 1)

@@ -30,10 +30,11 @@ from threestudio_like.system import Context, ParameterGroup, StepResult, System,
 CHANNELS = {
     "rgb": lambda view: view.rgb,
     "normal": lambda view: 0.5 * view.normal + 0.5 * view.opacity,
+    "normal_mask": lambda view: torch.cat([0.5 * view.normal + 0.5 * view.opacity, view.opacity], dim=-1),
     "opacity": lambda view: view.opacity.expand_as(view.rgb),
     "ccm": lambda view: canonical_coordinates(view, *(bound[None] for bound in tight_box(view))),
 }
-"""What a guide may look at, each an image in 0..1; the coordinate map has opacity as its fourth channel."""
+"""What a guide may look at, each an image in 0..1; `normal_mask` and the coordinate map have opacity as their fourth channel."""
 
 
 @dataclass
@@ -42,7 +43,7 @@ class GuideConfig:
 
     guidance: Annotated[Component, "guidance"]
     prompt: Prompt.Config
-    channel: Literal["rgb", "normal", "opacity", "ccm"] = "rgb"
+    channel: Literal["rgb", "normal", "normal_mask", "opacity", "ccm"] = "rgb"
     weight: Schedule = Schedule.constant(1.0)
     backbone: Annotated[Component, "backbone"] | None = None
 

@@ -8,6 +8,7 @@ from tests.priors import folders
 MAKERS = {
     "toybox": folders.toybox,
     "agp": folders.toybox_agp,
+    "agp_sd": folders.stable_diffusion_agp,
     "sd15": folders.stable_diffusion_15,
     "sd21": folders.stable_diffusion_21,
     "sd21_v": lambda place: folders.stable_diffusion_21(place, prediction="v_prediction"),

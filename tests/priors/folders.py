@@ -10,9 +10,11 @@ from tokenizers import pre_tokenizers
 from transformers import CLIPTextConfig, CLIPTextModel, T5Config, T5EncoderModel, T5Tokenizer
 
 from priors import build
+from priors.backbone import Backbone
 from priors.embedding import load_encoder
 from priors.folder import ModelConfig
 from priors.geometric import geometric_layout, geometric_unet
+from priors.latent import DirectBackbone
 from priors.pixel import PixelBackbone
 
 WIDTH = 16
@@ -33,11 +35,20 @@ def toybox(folder: Path, image: int = 32, words: list[str] = TOYBOX_WORDS) -> Pa
 
 def toybox_agp(folder: Path, image: int = 32) -> Path:
     """As the project's aligned geometric prior, made of the one above."""
-    base = toybox(folder.with_name("base-of-agp"), image)
-    parts = PixelBackbone(ModelConfig(str(base)), "cpu")
-    tokenizer, encoder = load_encoder(parts.config, torch.device("cpu"))
-    build.save(folder, geometric_unet(parts.unet, True, parts.patch), geometric_layout(parts.layout, parts.patch), encoder,
-               tokenizer, build.noise_scheduler())
+    base = PixelBackbone(ModelConfig(str(toybox(folder.with_name("base-of-agp"), image))), "cpu")
+    return _geometric(folder, base, geometric_layout(base.layout, base.patch), base.patch)
+
+
+def stable_diffusion_agp(folder: Path) -> Path:
+    """As the geometric prior that `agp-sd.yaml` leaves: four channels, no VAE, no layout."""
+    base = DirectBackbone(ModelConfig(str(stable_diffusion_21(folder.with_name("base-of-agp-sd")))), "cpu")
+    return _geometric(folder, base, None, 1)
+
+
+def _geometric(folder: Path, base: Backbone, layout, patch: int) -> Path:
+    tokenizer, encoder = load_encoder(base.config, torch.device("cpu"))
+    unet = geometric_unet(base.unet, layout is not None, patch)
+    build.save(folder, unet, layout, encoder, tokenizer, DDPMScheduler.from_pretrained(base.folder / "scheduler"))
     return folder
 
 

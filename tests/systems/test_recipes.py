@@ -43,6 +43,9 @@ TINY = {
     "sweetdreamer-nerf.yaml": TINY_SCENE,
     "prolificdreamer.yaml": TINY_STAGES,
     "playground2d.yaml": ["steps=2", "images=3", "size=8", "columns=2"],
+    "prolificdreamer-sd.yaml": [*TINY_STAGES, "precision=32-true"],
+    "fantasia3d-sd.yaml": [*TINY_MESH, "precision=32-true"],
+    "sweetdreamer-sd.yaml": [*TINY_MESH, "precision=32-true"],
     "fantasia3d.yaml": TINY_MESH,
     "sweetdreamer.yaml": TINY_MESH,
     "dreamfusion-sd.yaml": TINY_SCENE,
@@ -67,6 +70,9 @@ def backbones(models, tmp_path):
                                    "data.views=2", "data.size=8", "data.held_out_every=2"],
             "priors/toybox.yaml": [scorer.removeprefix("evaluation.")],
             "sweetdreamer-nerf.yaml": [f"backbone.model={models('toybox')}", f"guides.align.backbone.model={models('agp')}", scorer],
+            "prolificdreamer-sd.yaml": [f"backbone.model={models('sd21')}"],
+            "fantasia3d-sd.yaml": [f"backbone.model={models('sd21')}"],
+            "sweetdreamer-sd.yaml": [f"backbone.model={models('sd21')}", f"let.align.backbone.model={models('agp_sd')}"],
             "playground2d.yaml": [f"backbone.model={models('toybox')}"],
             "prolificdreamer.yaml": [f"backbone.model={models('toybox')}", scorer],
             "fantasia3d.yaml": [f"backbone.model={models('toybox')}", scorer],
@@ -83,7 +89,7 @@ def test_recipe_runs_two_steps(recipe, backbones, tmp_path, monkeypatch):
     assert launch.main(["--config", recipe, "--check", *keys]) == 0
     assert launch.main(["--config", recipe, *keys]) == 0
     metrics = json.loads((tmp_path / "run/metrics.json").read_text())
-    stages = 3 if recipe in ("fantasia3d.yaml", "sweetdreamer.yaml", "prolificdreamer.yaml") else 1
+    stages = 3 if recipe.removesuffix(".yaml").removesuffix("-sd") in ("fantasia3d", "sweetdreamer", "prolificdreamer") else 1
     assert metrics["status"] == "done" and metrics["steps"] == 2 * stages
     if recipe == "playground2d.yaml":
         assert (tmp_path / "run/images.png").exists()
