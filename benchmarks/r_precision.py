@@ -2,7 +2,7 @@
 
 20 prompts, half of them pairs that the prior never saw. A prompt counts as found in colour when the scorer picks it
 among all colour x category captions (4 colour renders at 30 degrees elevation), and in geometry when the scorer picks
-its category on textureless renders. Runs that exist in the output folder are not run again. Prints a markdown table
+its category on textureless renders; `consistent` counts the categories with a front. Runs that exist in the output folder are not run again. Prints a markdown table
 with 95 % bootstrap intervals; also measures the true toys' renders, the ceiling.
 """
 
@@ -94,14 +94,15 @@ def main() -> None:
             found = rows[-1][-1]
             verdict = f"colour {found['color_correct']:.0f} shape {found['geometry_correct']:.0f}"
             print(f"{color} {category} {seed}: {verdict} {found['wall_seconds']:.0f} s", file=sys.stderr)
-    print("\n| prompts | runs | colour | geometry | seconds |\n|---|---|---|---|---|")
+    print("\n| prompts | runs | colour | geometry | consistent | seconds |\n|---|---|---|---|---|---|")
     for name, wanted in (("seen pairs", {False}), ("held-out pairs", {True}), ("all", {False, True})):
         part = [metrics for _, _, held_out, _, metrics in rows if held_out in wanted]
         seconds = np.mean([metrics["wall_seconds"] for metrics in part])
         print(f"| {name} | {len(part)} | {interval([m['color_correct'] for m in part])} | "
-              f"{interval([m['geometry_correct'] for m in part])} | {seconds:.0f} |")
+              f"{interval([m['geometry_correct'] for m in part])} | "
+              f"{interval([m['consistent'] for m in part if 'consistent' in m])} | {seconds:.0f} |")
     color_right, shape_right = ceiling(Scorer.load("priors/weights/scorer"), chosen, given.seeds)
-    print(f"| true toys | {len(color_right)} | {interval(color_right)} | {interval(shape_right)} | |")
+    print(f"| true toys | {len(color_right)} | {interval(color_right)} | {interval(shape_right)} | | |")
 
 
 if __name__ == "__main__":

@@ -17,7 +17,7 @@ from threestudio_like.config import register
 from threestudio_like.errors import UserError
 from threestudio_like.renderers.environment import Studio
 from threestudio_like.renderers.shading import Shading
-from threestudio_like.scenes.tetmesh import TetMesh
+from threestudio_like.scenes.isosurface import IsoSurface
 
 
 @dataclass
@@ -30,8 +30,8 @@ class Fantasia3DConfig(PerSceneConfig):
     def __post_init__(self):
         super().__post_init__()
         scene = self.scene.config
-        if self.scene.cls is not TetMesh:
-            raise UserError(f"scene: this system needs a mesh scene (tetmesh), got '{self.scene.type}'")
+        if not issubclass(self.scene.cls, IsoSurface):
+            raise UserError(f"scene: this system needs a mesh scene (tetmesh or flexicubes), got '{self.scene.type}'")
         if self.environment is not None and scene.material != "pbr":
             raise UserError("scene.material: an environment light needs 'pbr'")
 

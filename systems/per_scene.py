@@ -23,7 +23,7 @@ from threestudio_like.errors import UserError, nearest
 from threestudio_like.renderers.base import Render
 from threestudio_like.renderers.ccm import canonical_coordinates, tight_box
 from threestudio_like.renderers.shading import Shading
-from threestudio_like.scenes.tetmesh import TetMesh
+from threestudio_like.scenes.isosurface import IsoSurface
 from threestudio_like.schedule import Schedule
 from threestudio_like.system import Context, ParameterGroup, StepResult, System, SystemConfig
 
@@ -96,7 +96,7 @@ class Particle(nn.Module):
 
     def start_from(self, previous: "Particle") -> None:
         """Takes over another stage's result."""
-        if isinstance(self.scene, TetMesh):
+        if isinstance(self.scene, IsoSurface):
             self.scene.start_from(previous.scene)
             return
         self.scene.load_state_dict(previous.scene.state_dict())
@@ -159,7 +159,8 @@ class PerScene(System):
             for particle in self.particles:
                 particle.renderer.refresh(particle.scene, turn, generator)
         particle = self.particles[self.whose_turn(step)]
-        normals = bool(penalties.NEED_NORMALS & self.active_penalties(step).keys())
+        seen = any(guide.channel in ("normal", "normal_mask") for guide in self.config.guides.values())
+        normals = seen or bool(penalties.NEED_NORMALS & self.active_penalties(step).keys())
         return particle.renderer(particle.scene, cameras, self.shading(step, cameras, generator), generator, normals)
 
     def whose_turn(self, step: int) -> int:
@@ -188,7 +189,7 @@ class PerScene(System):
                 yield replace(group, name=f"{name}/{group.name}")
 
     def start_from(self, previous: System, convert: str | None) -> None:
-        if convert not in (None, "tetmesh") or not isinstance(previous, PerScene):
+        if convert not in (None, "tetmesh", "flexicubes") or not isinstance(previous, PerScene):
             raise UserError(f"init: a {type(previous).__name__} cannot be converted by '{convert}'")
         if len(previous.particles) != len(self.particles):
             raise UserError(f"particles: {len(self.particles)} cannot start from the {len(previous.particles)} of the stage before")

@@ -16,11 +16,12 @@ from systems.judging import CATEGORY_CAPTIONS, COLOR_CAPTIONS, pair_index
 from threestudio_like.cameras import Cameras, orbit
 from threestudio_like.checkpoint import write_atomically
 from threestudio_like.data.toybox.catalogue import CATEGORIES, COLORS
+from threestudio_like.evaluate.consistency import judge
 from threestudio_like.export import check_formats, write_mesh
 from threestudio_like.monitor import to_bytes, write_png
 from threestudio_like.renderers.shading import Shading, headlight
 from threestudio_like.scenes.convert import NoSurface, extract, large_parts
-from threestudio_like.scenes.tetmesh import TetMesh
+from threestudio_like.scenes.isosurface import IsoSurface
 from threestudio_like.texture import bake
 
 if TYPE_CHECKING:
@@ -80,7 +81,9 @@ def scores(particle: "Particle", shown: Callable[[Cameras], Shading], prompt: st
     """R-Precision's verdict on this scene, from 4 views at 30 degrees elevation: is its own caption the nearest of all?
 
     `color_correct` (0 or 1): among all colour x category captions, on colour renders. `geometry_correct`: among all
-    categories, on textureless renders. Empty where the prompt is not about the Toybox.
+    categories, on textureless renders. `consistent` (0 or 1), where the category has a front: whether 24 views around it
+    tell of one object, with the `consistency_margin` in nats a view (see `evaluate/consistency`). Empty where the prompt is
+    not about the Toybox.
     """
     words = re.findall(r"\w+", prompt.lower())
     color, category = ([word for word in words if word in known] for known in (COLORS, CATEGORIES))
@@ -95,24 +98,30 @@ def scores(particle: "Particle", shown: Callable[[Cameras], Shading], prompt: st
     bare = Shading("textureless", headlight(cameras), 0.4, 0.6)
     kind = (scorer.image(look(bare)) @ scorer.text(CATEGORY_CAPTIONS).T).mean(0)
     log.info("the scorer sees %s (shape alone: %s)", COLOR_CAPTIONS[pair.argmax()], CATEGORY_CAPTIONS[kind.argmax()])
-    return {
+    found = {
         "color_correct": float(pair.argmax() == right_pair), "color_similarity": pair[right_pair].item(),
         "geometry_correct": float(kind.argmax() == right_pair // len(COLORS)),
     }
+    if CATEGORIES[category[0]].has_front:
+        cameras = orbit(24, 15.0, show.distance, show.fov_deg, show.judged_size).to(device)
+        verdict = judge(scorer.azimuth(look(shown(cameras))).softmax(-1), cameras.azimuth)
+        log.info("seen from all around: %s (margin %.2f)", verdict.story, verdict.margin)
+        found |= {"consistent": float(verdict.consistent), "consistency_margin": verdict.margin}
+    return found
 
 
 def export_scene(scene, show: Evaluation, folder: Path) -> dict[str, float]:
     """Writes `mesh.<format>`; a scene without a surface is reported, not fatal."""
     try:
         device = next(scene.parameters()).device
-        mesh = (scene.mesh() if isinstance(scene, TetMesh) else
+        mesh = (scene.mesh() if isinstance(scene, IsoSurface) else
                 extract(scene, show.mesh_resolution, show.mesh_threshold, device))
         mesh = large_parts(mesh, show.smallest_part)
     except NoSurface as error:
         log.warning("no mesh was written: %s", error)
         return {"mesh_vertices": 0, "mesh_faces": 0}
     if show.texture_size is not None:
-        mesh = bake(mesh, scene.material if isinstance(scene, TetMesh) else scene.albedo, show.texture_size, device)
+        mesh = bake(mesh, scene.material if isinstance(scene, IsoSurface) else scene.albedo, show.texture_size, device)
     folder.mkdir(parents=True, exist_ok=True)
     for suffix in show.formats:
         write_mesh(mesh, folder / f"mesh.{suffix}")

@@ -7,4 +7,4 @@ def register_all() -> None:
     from threestudio_like.data import meshes  # noqa: F401
     from threestudio_like.data.toybox import coordinates  # noqa: F401
     from threestudio_like.renderers import mesh, volume  # noqa: F401
-    from threestudio_like.scenes import background, field, tetmesh  # noqa: F401
+    from threestudio_like.scenes import background, field, flexicubes, tetmesh  # noqa: F401

@@ -40,8 +40,13 @@ def normal_consistency(view: Render) -> Tensor:
     return (1 - view.surface.bends()).mean()
 
 
+def deviation(view: Render) -> Tensor:
+    """How uneven the patches of a FlexiCubes surface are (Shen et al. 2023, section 4.4): no flaps, no crumpled faces."""
+    return view.surface.deviation
+
+
 IN_VOLUMES = (orientation,)
-ON_MESHES = (laplacian, normal_consistency)
+ON_MESHES = (laplacian, normal_consistency, deviation)
 PENALTIES = {function.__name__: function for function in (opacity, sparsity, entropy, *IN_VOLUMES, *ON_MESHES)}
 NEED_NORMALS = {"orientation"}
 
@@ -59,3 +64,5 @@ def check_render(names, view: Render) -> None:
         for function in functions:
             if missing and function.__name__ in names:
                 raise UserError(f"penalties: '{function.__name__}' needs a {kind} renderer")
+    if "deviation" in names and view.surface.deviation is None:
+        raise UserError("penalties: 'deviation' needs a flexicubes scene")

@@ -37,10 +37,12 @@ class Surface:
     vertices: Float[Tensor, "V 3"]
     faces: Int[Tensor, "F 3"]
     edges: Edges
+    deviation: Float[Tensor, ""] | None = None
+    """How uneven the patches of a dual surface are; see `kernels/cubes`."""
 
     @staticmethod
-    def of(vertices: Float[Tensor, "V 3"], faces: Int[Tensor, "F 3"]) -> "Surface":
-        return Surface(vertices, faces, Edges.of(faces))
+    def of(vertices: Float[Tensor, "V 3"], faces: Int[Tensor, "F 3"], deviation: Tensor | None = None) -> "Surface":
+        return Surface(vertices, faces, Edges.of(faces), deviation)
 
     def vertex_normals(self) -> Float[Tensor, "V 3"]:
         """Unit normals: the means of the faces around, weighted by area."""

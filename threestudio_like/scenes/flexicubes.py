@@ -1,0 +1,33 @@
+"""FlexiCubes (Shen et al. 2023): a signed distance on a cubic grid, its dual surface made flexible by weights."""
+
+import torch
+from torch import nn
+
+from threestudio_like.config import register
+from threestudio_like.kernels.cubes import CubeGrid, FlexibleWeights, cube_grid, flexible_cubes
+from threestudio_like.scenes.isosurface import IsoSurface, IsoSurfaceConfig
+from threestudio_like.scenes.mesh import Surface
+
+
+@register("scene", "flexicubes")
+class FlexiCubes(IsoSurface):
+    """Flexible dual marching cubes; `weights` are those of each cube's 8 corners, 12 edges and its quads (section 4.2)."""
+
+    def __init__(self, config: IsoSurfaceConfig):
+        grid = cube_grid(config.resolution)
+        super().__init__(config, grid.vertices, grid.boundary, reach=0.5 / config.resolution)
+        for name in ("cubes", "edges", "cube_edges", "cube_faces"):
+            self.register_buffer(name, getattr(grid, name), persistent=False)
+        self.weights = nn.Parameter(torch.zeros(len(grid.cubes), 21))
+
+    def draw(self, vertices, sdf, middles):
+        grid = CubeGrid(self.vertices, self.cubes, self.edges, self.cube_edges, self.cube_faces, self.boundary)
+        points, faces, deviation = flexible_cubes(vertices, sdf, self.positive_weights(), grid, middles)
+        return Surface.of(points, faces, deviation)
+
+    def positive_weights(self) -> FlexibleWeights:
+        corner, edge, quad = self.weights.split((8, 12, 1), dim=-1)
+        return FlexibleWeights(1 + 0.99 * corner.tanh(), 1 + 0.99 * edge.tanh(), 0.005 + 0.99 * quad[:, 0].sigmoid())
+
+    def shape_parameters(self):
+        return super().shape_parameters() | {"weights": [self.weights]}
