@@ -23,6 +23,10 @@ def arguments(argv: list[str] | None) -> argparse.Namespace:
     what.add_argument("--resume", action="store_true", help="go on where this run stopped, exactly")
     what.add_argument("--test", action="store_true", help="evaluate a finished run again")
     what.add_argument("--export", action="store_true", help="export a finished run again")
+    what.add_argument("--sweep", nargs="+", metavar="key=a,b,c", help="a grid of runs; what is done is not run again")
+    parser.add_argument("--table", action="store_true", help="with --sweep: only print how far it is")
+    parser.add_argument("--workers", type=int, default=1, metavar="N", help="with --sweep: runs at once")
+    parser.add_argument("--retries", type=int, default=0, metavar="N", help="with --sweep: new tries of a run that fails")
     parser.add_argument("--stage", metavar="S", help="only this stage")
     parser.add_argument("overrides", nargs="*", metavar="key=value", help="keys that replace the recipe's")
     return parser.parse_args(argv)
@@ -35,12 +39,13 @@ def main(argv: list[str] | None = None) -> int:
     for noisy in ("httpx", "lightning_fabric", "numba", "matplotlib"):
         logging.getLogger(noisy).setLevel(logging.WARNING)
     from threestudio_like.errors import UserError
+    from threestudio_like.run import BUSY, Busy
     from threestudio_like.train import Interrupted, NonFinite
 
     try:
         return carry_out(given)
     except UserError as error:
-        return fail(str(error), 2)
+        return fail(str(error), BUSY if isinstance(error, Busy) else 2)
     except OSError as error:
         if error.errno not in USER_ERRNOS and "cannot write" not in str(error):
             raise
@@ -57,11 +62,17 @@ def carry_out(given: argparse.Namespace) -> int:
     import systems
     import threestudio_like
     from threestudio_like.config import find_recipe, load
+    from threestudio_like import sweep
     from threestudio_like.run import Run, parse_recipe
 
     for room in (threestudio_like, priors, systems):
         room.register_all()
+    if given.sweep:
+        given.axes, shared = sweep.axes(given.sweep)
+        given.overrides = [*given.overrides, *shared]
     recipe = parse_recipe(load(given.config, given.overrides), find_recipe(given.config).stem)
+    if given.sweep:
+        return sweep_through(given, recipe)
     run = Run(recipe)
     if given.check:
         print("\n".join(run.check()))
@@ -73,6 +84,21 @@ def carry_out(given: argparse.Namespace) -> int:
         run.train(given.stage)
     print(f"{run.folder}")
     return 0
+
+
+def sweep_through(given: argparse.Namespace, recipe) -> int:
+    """Runs a grid, or says how far it is; 0 where all of it is done."""
+    from threestudio_like import sweep
+    from threestudio_like.config import load
+    from threestudio_like.run import parse_recipe
+
+    jobs = sweep.grid(given.axes, Path(recipe.run.out or f"outputs/sweeps/{recipe.name}"))
+    if not given.table:
+        for job in jobs:  # a mistake is told before the first run
+            parse_recipe(load(given.config, [*given.overrides, *job.keys]), recipe.name)
+        sweep.run(jobs, given.config, given.overrides, given.workers, given.retries)
+    print(sweep.table(jobs))
+    return 0 if given.table or all(job.status == "done" for job in jobs) else 1
 
 
 def fail(message: str, code: int) -> int:

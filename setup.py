@@ -26,6 +26,7 @@ setup(
         "pillow>=11.0",
         "scikit-image>=0.25",
         "scipy>=1.14",
+        "torchmetrics>=1.6",
         "tqdm>=4.66",
         "xatlas>=0.0.9",
     ],

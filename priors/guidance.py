@@ -5,7 +5,6 @@ U-Net, whose Jacobian is left out (Poole et al. 2022, eq. 3).
 """
 
 import math
-from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -16,7 +15,6 @@ from torch import Tensor, nn
 
 from priors.backbone import Backbone, Condition, NoiseSchedule, cfg, perp_neg, rescale_cfg, to_eps, to_x0
 from threestudio_like.schedule import Schedule
-from threestudio_like.system import ParameterGroup
 
 WEIGHTINGS = {
     "uniform": lambda alpha, sigma: torch.ones_like(sigma),
@@ -107,9 +105,9 @@ class Guidance(nn.Module):
         """What the method moves the images against; called without gradients."""
         raise NotImplementedError
 
-    def parameter_groups(self) -> Iterable[ParameterGroup]:
-        """What the guidance itself learns, where it learns."""
-        return ()
+    def learned(self) -> list[nn.Parameter]:
+        """What the guidance itself learns, by its config's `lr` and `weight_decay`, where it learns."""
+        return []
 
     def save(self, folder: Path) -> None:
         """Writes what the guidance has learned, where it learns, into the folder."""

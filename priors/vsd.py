@@ -12,7 +12,6 @@ from priors.backbone import Backbone, target, to_eps
 from priors.guidance import Guidance, GuidanceConfig, Noised, randn
 from threestudio_like.config import Component, register
 from threestudio_like.schedule import Schedule
-from threestudio_like.system import ParameterGroup
 
 
 @dataclass(frozen=True)
@@ -62,5 +61,5 @@ class VSD(Guidance):
     def save(self, folder: Path) -> None:
         self.student.save(folder / "student")
 
-    def parameter_groups(self):
-        yield ParameterGroup("student", list(self.student.parameters()), self.config.lr, self.config.weight_decay)
+    def learned(self):
+        return list(self.student.parameters())

@@ -6,7 +6,7 @@ The scene of a step is one of n particles in turn, which share the guides (n > 1
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -80,6 +80,12 @@ class Guide(nn.Module):
         self.weight, self.channel = config.weight, CHANNELS[config.channel]
         self.prompt = Prompt(config.prompt, backbone)
         self.guidance = config.guidance.build(backbone)
+
+
+def learned_by(guidance, name: str) -> list[ParameterGroup]:
+    """The parameter group of what a guidance itself learns, if anything."""
+    parameters = guidance.learned()
+    return [ParameterGroup(name, parameters, guidance.config.lr, guidance.config.weight_decay)] if parameters else []
 
 
 class Particle(nn.Module):
@@ -185,8 +191,7 @@ class PerScene(System):
                 raise UserError(f"lr: no learning rate for the parameter group '{name}'")
             yield ParameterGroup(name, parameters, self.config.lr[name])
         for name, guide in self.guides.items():
-            for group in guide.guidance.parameter_groups():
-                yield replace(group, name=f"{name}/{group.name}")
+            yield from learned_by(guide.guidance, f"{name}/student")
 
     def start_from(self, previous: System, convert: str | None) -> None:
         if convert not in (None, "tetmesh", "flexicubes") or not isinstance(previous, PerScene):

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from priors.text import Prompt
+from systems.per_scene import learned_by
 from threestudio_like.cameras import orbit
 from threestudio_like.config import Component, register
 from threestudio_like.monitor import write_png
@@ -57,7 +58,7 @@ class Playground(System):
 
     def parameter_groups(self):
         yield ParameterGroup("images", [self.images], self.config.lr)
-        yield from self.guidance.parameter_groups()
+        yield from learned_by(self.guidance, "student")
 
     def preview(self) -> Tensor:
         rows = self.images.detach().clamp(0, 1).split(self.config.columns)

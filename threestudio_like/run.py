@@ -11,6 +11,11 @@ from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any, Literal
 
+try:
+    import fcntl
+except ImportError:  # not on Windows
+    fcntl = None
+
 import torch
 from omegaconf import OmegaConf
 
@@ -24,6 +29,8 @@ from threestudio_like.system import Context, System
 from threestudio_like.train import Interrupted, Settings, make_fabric, train
 
 log = logging.getLogger(__name__)
+BUSY = 75
+"""The exit code of a run whose folder another process is writing (EX_TEMPFAIL)."""
 SAME_RUN = ("out",)
 """Keys that may differ between a run and its resumption."""
 
@@ -98,6 +105,7 @@ class Run:
         self.fabric = make_fabric(recipe.run.device, recipe.run.devices, recipe.run.precision)
         self.context = Context(self.fabric.device, recipe.run.seed, recipe.run.prompt)  # of one process, until they are launched
         self.metrics: dict[str, Any] = {}
+        self._lock = None
 
     def checkpoint_path(self, stage: str) -> Path:
         return self.folder / "checkpoints" / f"{stage}.pt"
@@ -139,6 +147,7 @@ class Run:
         self.fabric.barrier()
 
     def _make_ready(self, resume: bool) -> None:
+        self._lock = lock(self.folder)
         stored = self.folder / "config.yaml"
         if resume:
             self._check_same(stored)
@@ -228,10 +237,32 @@ class Run:
             self.metrics["peak_memory_mib"] = round(peak_memory_mib(self.fabric.device))
             with contextlib.suppress(OSError):  # a full disk must not hide the error that is on its way
                 self.write_metrics()
+            if self._lock is not None:
+                self._lock.close()
 
     def write_metrics(self) -> None:
         if self.fabric.global_rank == 0:
             write_text(self.folder / "metrics.json", json.dumps(self.metrics, indent=2) + "\n")
+
+
+class Busy(UserError):
+    """Another process is writing the run's folder."""
+
+
+def lock(folder: Path):
+    """Claims the run's folder until this process ends, however it ends. Raises Busy."""
+    if fcntl is None:
+        return None
+    try:
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        held = open(folder.with_name(f".{folder.name}.lock"), "w")
+    except OSError as error:
+        raise UserError(f"{folder}: the run cannot be written there ({error.strerror})") from None
+    try:
+        fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        raise Busy(f"{folder}: another process is running there; wait for it, or give another out=") from None
+    return held
 
 
 class RunLog(logging.FileHandler):

@@ -58,9 +58,7 @@ def distil(guidance, count: int, steps: int, lr: float) -> torch.Tensor:
     generator = torch.Generator().manual_seed(0)
     points = nn.Parameter(0.5 * torch.randn(count, 3, generator=generator))
     # the loss is a mean over the batch, and each point is one of it
-    groups = [{"params": [points], "lr": lr}] + [
-        {"params": group.parameters, "lr": group.lr(0)} for group in guidance.parameter_groups()]
-    optimizer = torch.optim.Adam(groups, betas=(0.9, 0.99), eps=1e-12)
+    optimizer = torch.optim.Adam([{"params": part} for part in ([points], guidance.learned()) if part], betas=(0.9, 0.99), eps=1e-12)
     told = condition(count)
     for step in range(steps):
         fraction = step / steps

@@ -19,6 +19,7 @@ from threestudio_like.data.toybox.render import mesh as toy_mesh
 from threestudio_like.errors import UserError
 from threestudio_like.export import write_mesh
 from threestudio_like.renderers.ccm import canonical_coordinates, tight_box
+from threestudio_like.renderers.environment import Studio
 from threestudio_like.renderers.mesh import MeshRenderer
 from threestudio_like.renderers.shading import Shading
 from threestudio_like.renderers.volume import VolumeRenderer
@@ -26,15 +27,15 @@ from threestudio_like.scenes.convert import NoSurface, large_parts
 from threestudio_like.scenes.field import Points
 from threestudio_like.scenes.mesh import Surface
 from threestudio_like.scenes.signed_distance import from_inside, mesh_distance, read_mesh, sample, winding_numbers
-from threestudio_like.scenes.tetmesh import TetMesh
+from threestudio_like.scenes.isosurface import IsoSurface
 
 threestudio_like.register_all()
 GRID = {"levels": 2, "features": 2, "log2_entries": 8, "base": 4, "finest": 8}
 
 
-def tetmesh(**keys) -> TetMesh:
+def tetmesh(kind: str = "tetmesh", **keys) -> IsoSurface:
     torch.manual_seed(0)
-    node = {"type": "tetmesh", "encoding": GRID, "hidden": 8, "background": {"type": "solid"}, **keys}
+    node = {"type": kind, "encoding": GRID, "hidden": 8, "background": {"type": "solid"}, **keys}
     return parse_component("scene", node, "scene").build()
 
 
@@ -117,22 +118,23 @@ def test_a_blank_view_has_the_whole_cube_as_its_box():
     assert low.tolist() == [0, 0, 0] and high.tolist() == [1, 1, 1]
 
 
-@pytest.mark.parametrize("sdf", ["vertices", "mlp"])
-def test_the_shape_follows_gradients(sdf):
+@pytest.mark.parametrize("kind, sdf", [("tetmesh", "vertices"), ("tetmesh", "mlp"), ("flexicubes", "vertices")])
+def test_the_shape_follows_gradients(kind, sdf):
     """From a ball to an egg by the pictures of an egg."""
-    scene = tetmesh(resolution=12, sdf=sdf, start={"ellipsoid": [0.4, 0.4, 0.4]})
+    scene = tetmesh(kind, resolution=12, sdf=sdf, start={"ellipsoid": [0.4, 0.4, 0.4]})
     egg = tetmesh(resolution=12, start={"ellipsoid": [0.4, 0.4, 0.65]})
     cameras = orbit(3, 10.0, 2.5, 45.0, 24)
     target = drawn(egg, cameras).opacity.detach()
     groups = scene.parameters_by_name()
-    assert set(groups) == {"sdf", "shift", "encoding", "mlp", "background"}
-    optimiser = torch.optim.Adam([*groups["sdf"], *groups["shift"]], 0.01)
+    own = {"weights"} if kind == "flexicubes" else set()
+    assert set(groups) == {"sdf", "shift", "encoding", "mlp", "background"} | own
+    optimiser = torch.optim.Adam([p for name in ("sdf", "shift", *own) for p in groups[name]], 0.01)
     first = None
     for _ in range(60):
         view = drawn(scene, cameras)
         wrong = (view.opacity - target).square().mean()
         first = wrong.item() if first is None else first
-        loss = wrong + 0.1 * penalties.laplacian(view)
+        loss = wrong + 0.1 * penalties.laplacian(view) + (penalties.deviation(view) if own else 0)
         optimiser.zero_grad()
         loss.backward()
         optimiser.step()
@@ -148,8 +150,9 @@ def test_a_fixed_shape_keeps_its_shape():
     assert scene.values.grad is None and scene.texture.table.grad is not None
 
 
-def test_a_vanished_surface_is_told():
-    scene = tetmesh(resolution=6)
+@pytest.mark.parametrize("kind", ["tetmesh", "flexicubes"])
+def test_a_vanished_surface_is_told(kind):
+    scene = tetmesh(kind, resolution=6)
     with torch.no_grad():
         scene.values += 5
     with pytest.raises(NoSurface, match="vanished"):
@@ -170,6 +173,22 @@ def test_a_field_becomes_a_mesh_scene():
         tetmesh(resolution=8, hidden=4).start_from(field)
 
 
+def test_a_diffuse_scene_becomes_a_material_one():
+    """The appearance stage takes over shape and colour, and starts without metal."""
+    plain, scene = tetmesh(resolution=8), tetmesh(resolution=8, material="pbr", fixed=True)
+    with torch.no_grad():
+        plain.values += 0.05
+        plain.texture.head.bias += torch.tensor([1.0, 0.0, -1.0])
+    scene.start_from(plain)
+    points = torch.rand(50, 3) - 0.5
+    assert torch.equal(scene.sdf(), plain.sdf())
+    torch.testing.assert_close(scene.albedo(points), plain.albedo(points))
+    assert scene.material(points).shape == (50, 5) and scene.material(points)[:, 4].max() < 0.1
+    view = orbit(2, 10.0, 2.5, 45.0, 16)
+    lit = drawn(scene, view, Shading("environment", Studio().light(torch.zeros(2)), eye=view.position))
+    assert lit.rgb.isfinite().all() and lit.rgb[lit.opacity[..., 0] > 0.9].std() > 0.01
+
+
 def test_penalties_on_known_meshes():
     ball = drawn(tetmesh(resolution=16), orbit(1, 0.0, 2.5, 40.0, 8))
     rough = tetmesh(resolution=16)
@@ -181,6 +200,8 @@ def test_penalties_on_known_meshes():
     flat = Surface.of(torch.tensor([[0.0, 0, 0], [1, 0, 0], [1, 1, 0], [0, 1, 0]]), torch.tensor([[0, 1, 2], [0, 2, 3]]))
     assert flat.bends().tolist() == [1.0]
     assert flat.vertex_normals().tolist() == [[0, 0, 1]] * 4
+    with pytest.raises(UserError, match="'deviation' needs a flexicubes scene"):
+        penalties.check_render(["deviation"], ball)
     with pytest.raises(UserError, match="'orientation' needs a volume renderer"):
         penalties.check_render(["orientation"], ball)
 

@@ -43,7 +43,7 @@ def refused(capsys, *argv) -> str:
     ("steps=-1", "steps must not be negative"),
     ("seed=1.5", "seed: expected int"),
     ("scene.type=feild", "unknown scene 'feild'; did you mean 'field'?"),
-    ("guides.look.guidance.type=sdz", "unknown guidance 'sdz'; did you mean 'sds'?"),
+    ("guides.look.guidance.type=sdss", "unknown guidance 'sdss'; did you mean 'sds'?"),
     ("system=dreamfussion", "unknown system 'dreamfussion'; did you mean 'dreamfusion'?"),
     ("cameras.size=0", "size must be at least 1"),
     ("cameras.views=0", "views must be at least 1"),

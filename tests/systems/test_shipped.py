@@ -44,3 +44,13 @@ def test_the_prior_paints_what_it_is_told(tmp_path, monkeypatch):
     found = (scorer.image(images) @ scorer.text(COLOR_CAPTIONS).T).argmax(dim=-1)
     wanted = [COLOR_CAPTIONS.index(caption(*pair)) for pair in asked]
     assert (found == torch.tensor(wanted)).float().mean() >= 0.5
+
+
+def test_the_prior_tells_left_from_right(tmp_path, monkeypatch):
+    """Its mean images from the left are those from the right, mirrored, and not the same."""
+    monkeypatch.setenv("TSL_CACHE", str(tmp_path))
+    backbone = PixelBackbone(ModelConfig("priors/weights/toybox"), "cpu")
+    for category, color in (("duck", "yellow"), ("dog", "blue"), ("chair", "red"), ("truck", "green"), ("aeroplane", "white")):
+        text = backbone.embed([caption(category, color, view=f"{side} side view") for side in ("left", "right")])
+        left, right = backbone.decode(backbone.layout(text))
+        assert (left - right.flip(-1)).square().mean() < 0.5 * (left - right).square().mean(), category

@@ -1,0 +1,75 @@
+"""Metrics on cases with known answers."""
+
+import math
+
+import numpy as np
+import pytest
+import torch
+import trimesh
+
+from threestudio_like.evaluate.features import diversity, frechet_distance
+from threestudio_like.evaluate.images import psnr, saturation, ssim
+from threestudio_like.evaluate.shapes import aligned, compare, health
+
+
+def test_psnr_and_ssim():
+    truth = torch.rand(2, 3, 32, 32, generator=torch.Generator().manual_seed(0))
+    torch.testing.assert_close(psnr(truth + 0.1, truth), torch.full((2,), 20.0))
+    torch.testing.assert_close(ssim(truth, truth), torch.ones(2))
+    noisy = (truth + 0.3 * torch.randn(truth.shape, generator=torch.Generator().manual_seed(1))).clamp(0, 1)
+    assert (ssim(noisy, truth) < 0.9).all() and math.isinf(psnr(truth, truth)[0])
+
+
+def test_saturation_counts_the_object_only():
+    images = torch.zeros(1, 3, 4, 4)
+    images[:, 0] = 1.0  # pure red
+    images[:, :, :, 2:] = 0.5  # grey
+    left = torch.zeros(1, 1, 4, 4)
+    left[..., :2] = 1.0
+    assert saturation(images, left).item() == pytest.approx(1.0)
+    assert saturation(images, torch.ones(1, 1, 4, 4)).item() == pytest.approx(0.5)
+    assert saturation(images, 1 - left).item() == 0.0
+
+
+def test_frechet_distance_of_gaussians():
+    """`|m|^2 + D (s - 1)^2` between N(0, I) and N(m, s^2 I)."""
+    generator = torch.Generator().manual_seed(0)
+    a = torch.randn(20000, 4, generator=generator)
+    b = torch.tensor([1.0, 0, 0, 0]) + 2 * torch.randn(20000, 4, generator=generator)
+    assert frechet_distance(a, b) == pytest.approx(1 + 4, rel=0.05)
+    assert frechet_distance(a, a) == pytest.approx(0, abs=1e-6)
+
+
+def test_diversity_is_the_mean_distance():
+    assert diversity(torch.tensor([[0.0, 0], [3, 4], [0, 0]])) == pytest.approx(10 / 3)
+
+
+def test_shapes_of_known_overlap():
+    ball = trimesh.creation.icosphere(subdivisions=4, radius=0.5)
+    same = compare(ball, ball)
+    assert same.chamfer < 0.01 and same.f_score > 0.999 and same.volume_iou == 1
+    grown = compare(trimesh.creation.icosphere(subdivisions=4, radius=0.6), ball)
+    assert grown.chamfer == pytest.approx(0.1, abs=0.005) and grown.f_score == 0
+    assert grown.volume_iou == pytest.approx((0.5 / 0.6) ** 3, abs=0.02)
+    far = trimesh.creation.icosphere(subdivisions=4, radius=0.2)
+    far.apply_translation([0.75, 0, 0])
+    assert compare(far, ball).volume_iou == 0
+
+
+def test_a_turned_and_scaled_mesh_is_aligned():
+    body = trimesh.util.concatenate([trimesh.creation.box((0.8, 0.3, 0.2)), trimesh.creation.box(
+        (0.2, 0.2, 0.4), trimesh.transformations.translation_matrix([0.3, 0.0, 0.2]))])
+    other = body.copy()
+    other.apply_transform(trimesh.transformations.rotation_matrix(2.1, [0, 0, 1]))
+    other.apply_scale(0.6)
+    other.apply_translation([0.1, -0.1, 0.05])
+    before, after = compare(other, body), compare(aligned(other, body), body)
+    assert after.chamfer < 0.02 < before.chamfer and after.f_score > 0.97
+
+
+def test_health():
+    ball = trimesh.creation.icosphere(subdivisions=2)
+    two = trimesh.util.concatenate([ball, trimesh.creation.icosphere(subdivisions=2).apply_translation([3, 0, 0])])
+    assert health(two) == {"watertight": 1.0, "oriented": 1.0, "components": 2.0, "faces": 640.0}
+    open_ = trimesh.Trimesh(ball.vertices, ball.faces[1:])
+    assert health(open_)["watertight"] == 0.0 and np.isfinite(list(health(open_).values())).all()
