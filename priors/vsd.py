@@ -10,6 +10,7 @@ from torch import Tensor
 
 from priors.backbone import Backbone, target, to_eps
 from priors.guidance import Guidance, GuidanceConfig, Noised, randn
+from priors.student import LoRA
 from threestudio_like.config import Component, register
 from threestudio_like.schedule import Schedule
 
@@ -20,7 +21,7 @@ class VSDConfig(GuidanceConfig):
     step of the student for one of the scene: the recipe's `moves_every`."""
 
     scale: Schedule = Schedule.constant(7.5)
-    student: Annotated[Component, "student"] = field(kw_only=True)
+    student: Annotated[Component, "student"] = field(default_factory=lambda: Component("student", "lora", LoRA.Config()))
     lr: Schedule = Schedule.constant(1e-4)
     weight_decay: float = 0.01
     dropout: float = 0.1
