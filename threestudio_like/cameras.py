@@ -113,6 +113,23 @@ def orbit(views: int, elevation_deg: float, distance: float, fov_deg: float, siz
                          size, size, views=views)
 
 
+RIG_AZIMUTHS_DEG = (30.0, 90.0, 150.0, 210.0, 270.0, 330.0)
+RIG_ELEVATIONS_DEG = (20.0, -10.0, 20.0, -10.0, 20.0, -10.0)
+
+
+def zero123plus_rig(azimuth: Float[Tensor, "B"], distance: float, fov_deg: float, size: int) -> Cameras:
+    """Zero123++ v1.2's six views of each of B objects (arXiv 2310.15110, section 2.1): the cameras that go with one image.
+
+    `azimuth` is the image's own, in radians. The views lie 30, 90, ..., 330 degrees from it, at elevations that are 20 and
+    -10 degrees in turn, however high the image was taken from; the result holds B x 6 cameras, an object's side by side.
+    """
+    around, up = (azimuth.new_tensor(angles).deg2rad() for angles in (RIG_AZIMUTHS_DEG, RIG_ELEVATIONS_DEG))
+    everywhere = (azimuth[:, None] + around).flatten()
+    full = torch.ones_like(everywhere)
+    return orbit_cameras(everywhere, up.repeat(len(azimuth)), distance * full, math.radians(fov_deg) * full, size, size,
+                         views=len(around))
+
+
 @register("cameras", "random")
 class RandomCameras:
     """DreamFusion's camera sampler (appendix A.2). Built as `RandomCameras(config)`; `sample` draws `views` cameras.
