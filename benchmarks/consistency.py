@@ -1,5 +1,7 @@
 """Validates the consistency metric: true toys must pass it, Janus toys made on purpose must not.
 
+These are put together from true views, or are solids: the toy's front half, or quarter, once for each of 2 or 4 sides.
+
 python benchmarks/consistency.py [--toys 2] prints, for each kind of object, the share that is judged consistent.
 """
 
@@ -10,18 +12,22 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from skimage.measure import marching_cubes
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from priors.scorer import Scorer
 from threestudio_like.cameras import orbit
-from threestudio_like.data.toybox.assembly import CENTER, ROTATION
+from threestudio_like.data.toybox import trace_cpu
+from threestudio_like.data.toybox.assembly import COLOR, Toy
 from threestudio_like.data.toybox.catalogue import CATEGORIES, COLORS, make_toy
 from threestudio_like.data.toybox.photographs import pack
 from threestudio_like.data.toybox.render import Light, shoot
 from threestudio_like.evaluate.consistency import Verdict, judge
+from threestudio_like.kernels.rasterize import rasterize
 
 VIEWS = 24
+RESOLUTION = 96
 
 
 def pictures(toys: np.ndarray) -> torch.Tensor:
@@ -46,16 +52,27 @@ def repeated(true: torch.Tensor, fronts: int) -> torch.Tensor:
     return torch.stack([true[((k + period // 2) % period - period // 2) % VIEWS] for k in range(VIEWS)])
 
 
-def turned_copies(rows: np.ndarray, copies: int) -> np.ndarray:
-    """The primitives `[1, P, COLUMNS]` of a toy and of itself turned about z: a head at each end, and so on."""
-    parts = []
-    for angle in np.arange(copies) * 2 * np.pi / copies:
-        turn = np.array([[np.cos(angle), -np.sin(angle), 0], [np.sin(angle), np.cos(angle), 0], [0, 0, 1]])
-        part = rows.copy()
-        part[..., CENTER] = rows[..., CENTER] @ turn.T
-        part[..., ROTATION] = (rows[..., ROTATION].reshape(-1, 3, 3) @ turn.T).reshape(*rows.shape[:-1], 9)
-        parts.append(part)
-    return np.concatenate(parts, axis=1).astype(np.float32)
+def in_front(points: np.ndarray, fronts: int) -> np.ndarray:
+    """Where each point `[N, 3]` lies after the turn about z by a multiple of 360 / fronts degrees that brings it to the front."""
+    angle, period = np.arctan2(points[:, 1], points[:, 0]), 2 * np.pi / fronts
+    angle, radius = (angle + period / 2) % period - period / 2, np.hypot(points[:, 0], points[:, 1])
+    return np.stack([radius * np.cos(angle), radius * np.sin(angle), points[:, 2]], axis=-1).astype(np.float32)
+
+
+def solid_pictures(toy: Toy, fronts: int) -> torch.Tensor:
+    """`[VIEWS, 3, 64, 64]` around a solid made of `fronts` copies of the toy's front wedge: heads on all its sides."""
+    axis = np.linspace(-1, 1, RESOLUTION, dtype=np.float32)
+    grid = np.stack(np.meshgrid(axis, axis, axis, indexing="ij"), axis=-1).reshape(-1, 3)
+    distance = trace_cpu.distances(toy.primitives, in_front(grid, fronts))[0].reshape((RESOLUTION,) * 3)
+    vertices, faces, _, _ = marching_cubes(distance, 0.0, gradient_direction="descent")
+    vertices = (vertices / (RESOLUTION - 1) * 2 - 1).astype(np.float32)
+    colors = toy.primitives[trace_cpu.distances(toy.primitives, in_front(vertices, fronts))[1], COLOR]
+    vertices, faces, colors = (torch.from_numpy(np.ascontiguousarray(a)) for a in (vertices, faces, colors))
+    cameras = orbit(VIEWS, 15.0, 2.7, 41.0, 128)
+    fragments = rasterize(*cameras.project(vertices.expand(VIEWS, -1, -1)), faces, 128, 128)
+    seen = fragments.image(torch.cat([fragments.interpolate(colors), torch.ones(len(fragments.pixel), 1)], dim=-1))
+    images = seen[..., :3] + 0.85 * (1 - seen[..., 3:])
+    return torch.nn.functional.avg_pool2d(images.permute(0, 3, 1, 2), 2)
 
 
 def main() -> dict[str, list[tuple[str, "Verdict"]]]:
@@ -70,17 +87,17 @@ def main() -> dict[str, list[tuple[str, "Verdict"]]]:
         if not kind.has_front:
             continue
         for i in range(given.toys):
-            rows = pack([make_toy(category, list(COLORS)[int(rng.integers(len(COLORS)))], rng)])
-            true = pictures(rows)
+            toy = make_toy(category, list(COLORS)[int(rng.integers(len(COLORS)))], rng)
+            true = pictures(pack([toy]))
             kinds = {"true": true, "two-faced": mirrored(true), "two fronts": repeated(true, 2), "four fronts": repeated(true, 4),
-                     "doubled": pictures(turned_copies(rows, 2)), "fourfold": pictures(turned_copies(rows, 4))}
+                     "solid, two heads": solid_pictures(toy, 2), "solid, four heads": solid_pictures(toy, 4)}
             for name, images in kinds.items():
                 found.setdefault(name, []).append((category, judge(scorer.azimuth(images).softmax(-1), azimuth)))
     for name, verdicts in found.items():
         share = np.mean([verdict.consistent for _, verdict in verdicts])
         margins = np.quantile([verdict.margin for _, verdict in verdicts], (0.03, 0.5, 0.97))
         odd = sorted({category for category, verdict in verdicts if verdict.consistent != (name == "true")})
-        print(f"{name:12s} judged consistent: {100 * share:5.1f} % of {len(verdicts)}; margins (3, 50, 97 %): "
+        print(f"{name:18s} judged consistent: {100 * share:5.1f} % of {len(verdicts)}; margins (3, 50, 97 %): "
               f"{margins[0]:.2f} {margins[1]:.2f} {margins[2]:.2f}; misjudged: {', '.join(odd) or 'none'}")
     return found
 

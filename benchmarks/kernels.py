@@ -1,6 +1,6 @@
 """How much faster the compiled kernels are than their PyTorch references: one markdown table a device.
 
-    python benchmarks/kernels.py [--points 131072] [--rays 16384] [--repetitions 7] [--threads 2]
+    python benchmarks/kernels.py [--points 131072] [--rays 16384] [--repetitions 7] [--threads 2] [--only rasterise]
 
 Times are medians; both sides of a ratio take turns in one run, after a warm-up that is not counted.
 """
@@ -18,13 +18,16 @@ os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # idle threads that spin wo
 
 import torch
 import torch.nn.functional as F
+import trimesh
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
+from threestudio_like.cameras import orbit
 from threestudio_like.kernels import backend
 from threestudio_like.kernels.composite import accumulate, composite
 from threestudio_like.kernels.hashgrid import HashGrid, encode, encode_with_jacobian
 from threestudio_like.kernels.march import march
+from threestudio_like.kernels.rasterize import Edges, antialias, rasterize
 
 
 def hashgrid_cases(points: int, device: str) -> dict[str, Callable]:
@@ -64,6 +67,27 @@ def ray_cases(rays: int, device: str) -> dict[str, Callable]:
     }
 
 
+def rasterizer_cases(device: str) -> dict[str, Callable]:
+    """A sphere of about 20,000 faces, whose vertices are moved by what its picture says."""
+    ball = trimesh.creation.uv_sphere(0.7, count=(101, 101))
+    vertices = torch.as_tensor(ball.vertices, dtype=torch.float32, device=device).requires_grad_()
+    faces = torch.as_tensor(ball.faces, device=device)
+    edges = Edges.of(faces)
+    cases = {}
+    for size in (128, 512):
+        cameras = orbit(1, 15.0, 2.7, 41.0, size).to(device)
+        to_image = torch.randn(1, size, size, 3, device=device)
+
+        def draw(cameras=cameras, size=size, to_image=to_image):
+            screen, depth = cameras.project(vertices[None])
+            fragments = rasterize(screen, depth, faces, size, size)
+            image = antialias(fragments.image(fragments.interpolate(vertices)), fragments, screen, depth, edges)
+            torch.autograd.grad(image, vertices, to_image)
+
+        cases[f"rasterise {len(faces):,} faces, {size} x {size}, forward + backward"] = draw
+    return cases
+
+
 def milliseconds(case: Callable, side: str, device: str) -> float:
     start = time.perf_counter()
     with backend.forced(side):
@@ -85,6 +109,7 @@ def main():
     parser.add_argument("--points", type=int, default=131072)
     parser.add_argument("--rays", type=int, default=16384)
     parser.add_argument("--repetitions", type=int, default=7)
+    parser.add_argument("--only", default="", help="the operations whose names contain this")
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
@@ -95,8 +120,10 @@ def main():
         print(f"\n{device} ({machine}), torch {torch.__version__}, {arguments.points:,} points, 16 levels x 2 of 2^17 "
               f"entries, {arguments.rays:,} rays, median of {arguments.repetitions}\n")
         print(f"| operation | reference, ms | {device}, ms | reference : {device} |\n|---|---:|---:|---:|")
-        cases = hashgrid_cases(arguments.points, device) | ray_cases(arguments.rays, device)
+        cases = hashgrid_cases(arguments.points, device) | ray_cases(arguments.rays, device) | rasterizer_cases(device)
         for name, case in cases.items():
+            if arguments.only not in name:
+                continue
             reference, compiled = compare(case, device, arguments.repetitions)
             print(f"| {name} | {reference:.1f} | {compiled:.1f} | {reference / compiled:.1f} |", flush=True)
 

@@ -35,11 +35,15 @@ class PixelBackbone(Backbone):
         self.image_size = self.unet.config.sample_size * self.patch
 
     def unet_output(self, x_t: Tensor, t: Tensor, text: Tensor, camera: Tensor | None) -> Tensor:
-        mean = None if self.layout is None else self.layout(text, camera)
-        return refine(self.unet, mean, x_t, t, text, self.schedule.alphas_cumprod[t].to(x_t.dtype), camera)
+        alpha_squared = self.schedule.alphas_cumprod[t].to(x_t.dtype)
+        if self.layout is None:
+            return refine(self.unet, None, x_t, t, text, alpha_squared, camera=camera)
+        return refine(self.unet, self.layout(text, camera), x_t, t, text, alpha_squared, self.layout.spread, camera)
 
     def encode(self, images: Float[Tensor, "B image H W"]) -> Float[Tensor, "B C h w"]:
-        return F.pixel_unshuffle(2 * resize(images, self.image_size) - 1, self.patch)
+        x = 2 * resize(images, self.image_size) - 1
+        return F.pixel_unshuffle(x, self.patch) if self.layout is None else self.layout.fold(x, self.patch)
 
     def decode(self, latents: Float[Tensor, "B C h w"]) -> Float[Tensor, "B image S S"]:
-        return (0.5 * F.pixel_shuffle(latents, self.patch) + 0.5).clamp(0, 1)
+        x = F.pixel_shuffle(latents, self.patch) if self.layout is None else self.layout.unfold(latents, self.patch)
+        return (0.5 * x + 0.5).clamp(0, 1)

@@ -15,21 +15,28 @@ from priors.backbone import Backbone, Condition
 from threestudio_like.cameras import Cameras
 from threestudio_like.errors import UserError
 
-FRONT, LEFT, BACK, RIGHT, OVERHEAD = range(5)
-
 
 @dataclass(frozen=True)
 class ViewWords:
-    """What is added to the prompt for each view."""
+    """What is added to the prompt for each view.
 
-    front: str = "front view"
-    left: str = "side view"
-    right: str = "side view"
-    back: str = "back view"
+    `around`: once around the object, equally spaced, from its front over its left side; a multiple of four of them.
+    Cameras below and above `Prompt.Config.above_from_deg` also add the words of `heights`, where there are two.
+    """
+
+    around: tuple[str, ...] = ("front view", "side view", "back view", "side view")
+    heights: tuple[str, ...] = ()
     overhead: str = "overhead view"
 
+    def __post_init__(self):
+        if not self.around or len(self.around) % 4:
+            raise UserError(f"around: {len(self.around)} views; a multiple of four is needed: front, left, back, right")
+        if len(self.heights) not in (0, 2):
+            raise UserError(f"heights: {len(self.heights)}; two are needed, below and above, or none")
+
     def in_order(self) -> tuple[str, ...]:
-        return self.front, self.left, self.back, self.right, self.overhead
+        """Around at each height, then overhead."""
+        return *(f"{view} {height}".strip() for height in self.heights or ("",) for view in self.around), self.overhead
 
 
 @dataclass(frozen=True)
@@ -51,7 +58,7 @@ class Prompt:
 
     @dataclass(frozen=True)
     class Config:
-        """`views`: no view words; those of the nearest of four sides (DreamFusion, section 3.2); the two nearest sides'
+        """`views`: no view words; those of the nearest side (DreamFusion, section 3.2); the two nearest sides'
         embeddings blended by azimuth; or the blend with Perp-Neg. Above `overhead_from_deg` of elevation, all but
         `none` use the overhead words. `negative` takes the empty text's place in classifier-free guidance.
         """
@@ -62,6 +69,7 @@ class Prompt:
         words: ViewWords = field(default_factory=ViewWords)
         separator: str = ", "
         overhead_from_deg: float = 60.0
+        above_from_deg: float = 18.0
         perp_neg: PerpNeg = field(default_factory=PerpNeg)
 
     def __init__(self, config: Config, backbone: Backbone):
@@ -77,43 +85,36 @@ class Prompt:
 
     def at(self, cameras: Cameras) -> Condition:
         """What each of these cameras is to see."""
-        turns = cameras.azimuth.to(self.null) / (0.5 * math.pi)
-        overhead = cameras.elevation.to(self.null) > math.radians(self.config.overhead_from_deg)
+        words, sides = self.config.words, len(self.config.words.around)
+        azimuth, elevation = cameras.azimuth.to(self.null), cameras.elevation.to(self.null)
+        turns = azimuth / (2 * math.pi)
+        first = sides * (elevation > math.radians(self.config.above_from_deg)).long() if words.heights else torch.zeros_like(turns).long()
+        overhead = elevation > math.radians(self.config.overhead_from_deg)
         negatives = weights = None
         if self.config.views == "none":
             text = self.views.expand(len(cameras), -1, -1)
         elif self.config.views == "nearest":
-            text = self.views[nearest_side(turns)]
+            text = self.views[first + (turns * sides).round().long() % sides]
         else:
-            text = self.blend(turns)
+            text = self.blend(turns * sides, first, sides)
         if self.config.views != "none":
-            text = torch.where(overhead[:, None, None], self.views[OVERHEAD], text)
+            text = torch.where(overhead[:, None, None], self.views[-1], text)
         if self.config.views == "perp_neg":
-            front = torch.full_like(overhead, FRONT, dtype=torch.long)
-            negatives = self.views[torch.stack([front, visible_side(turns)], dim=1)]
-            weights = negative_weights(turns, self.config.perp_neg) * ~overhead[:, None]
+            visible_side = torch.where(turns % 1 <= 0.5, sides // 4, 3 * sides // 4)
+            negatives = self.views[torch.stack([first, first + visible_side], dim=1)]
+            weights = negative_weights(4 * turns, self.config.perp_neg) * ~overhead[:, None]
         return Condition(text, self.null.expand(len(cameras), -1, -1), negatives, weights,
                          cameras.c2w.reshape(-1, 16).to(self.null))
 
-    def blend(self, turns: Float[Tensor, "B"]) -> Float[Tensor, "B L D"]:
-        """Linear between the two sides that the azimuth, in quarter turns, lies between."""
-        before = turns.floor()
-        share = (turns - before)[:, None, None]
-        return (1 - share) * self.views[before.long() % 4] + share * self.views[(before.long() + 1) % 4]
-
-
-def nearest_side(turns: Float[Tensor, "B"]) -> Int[Tensor, "B"]:
-    """FRONT, LEFT, BACK or RIGHT: bins of 90 degrees around each."""
-    return turns.round().long() % 4
-
-
-def visible_side(turns: Float[Tensor, "B"]) -> Int[Tensor, "B"]:
-    """LEFT or RIGHT, whichever the camera sees more of."""
-    return torch.where(turns % 4 <= 2, LEFT, RIGHT)
+    def blend(self, place: Float[Tensor, "B"], first: Int[Tensor, "B"], sides: int) -> Float[Tensor, "B L D"]:
+        """Linear between the two sides that the azimuth lies between; `place` counts sides from the front."""
+        before = place.floor()
+        share = (place - before)[:, None, None]
+        return (1 - share) * self.views[first + before.long() % sides] + share * self.views[first + (before.long() + 1) % sides]
 
 
 def negative_weights(turns: Float[Tensor, "B"], weights: PerpNeg) -> Float[Tensor, "B 2"]:
-    """How strongly to avoid the front's and the side's look from there, never below 0."""
+    """How strongly to avoid the front's and the side's look from there (quarter turns), never below 0."""
     from_front = ((turns + 2) % 4 - 2).abs()
 
     def decay(constants: tuple[float, float, float], r: Tensor) -> Tensor:

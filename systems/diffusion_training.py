@@ -11,12 +11,14 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
+import torch.nn.functional as F
 from jaxtyping import Float, Int
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from priors import build
 from priors.backbone import NoiseSchedule, Prediction, target
+from priors.folder import read_json
 from priors.layout import refine
 from threestudio_like.errors import UserError
 from threestudio_like.schedule import Schedule
@@ -43,28 +45,36 @@ class DiffusionTrainingConfig(SystemConfig):
 
 @dataclass(frozen=True)
 class Batch:
-    """B examples: what the U-Net works on, in -1..1, and what it is told."""
+    """B examples: images in -1..1, and what the model is told about them."""
 
-    x: Float[Tensor, "B C h w"]
+    images: Float[Tensor, "B c H W"]
     tokens: Int[Tensor, "B L"]
     camera: Float[Tensor, "B K"] | None = None
 
     def __getitem__(self, part: slice) -> "Batch":
-        return Batch(self.x[part], self.tokens[part], None if self.camera is None else self.camera[part])
+        return Batch(self.images[part], self.tokens[part], None if self.camera is None else self.camera[part])
 
 
 class Denoiser(nn.Module):
     """Text encoder, layout (where there is one) and U-Net, as one trainable thing."""
 
     def __init__(self, text_encoder: nn.Module, layout: nn.Module | None, unet: nn.Module, alphas_cumprod: Tensor,
-                 prediction: Prediction):
+                 prediction: Prediction, patch: int = 1):
         super().__init__()
-        self.text_encoder, self.layout, self.unet, self.prediction = text_encoder, layout, unet, prediction
+        self.text_encoder, self.layout, self.unet = text_encoder, layout, unet
+        self.prediction, self.patch = prediction, patch
         self.register_buffer("alphas_cumprod", alphas_cumprod, persistent=False)
 
     @property
     def schedule(self) -> NoiseSchedule:
         return NoiseSchedule(self.alphas_cumprod)
+
+    def fold(self, images: Float[Tensor, "B c H W"]) -> Float[Tensor, "B C h w"]:
+        """What the U-Net works on."""
+        return F.pixel_unshuffle(images, self.patch) if self.layout is None else self.layout.fold(images, self.patch)
+
+    def unfold(self, x: Float[Tensor, "B C h w"]) -> Float[Tensor, "B c H W"]:
+        return F.pixel_shuffle(x, self.patch) if self.layout is None else self.layout.unfold(x, self.patch)
 
     def embed(self, tokens: Int[Tensor, "B L"]) -> Float[Tensor, "B L D"]:
         return self.text_encoder(tokens).last_hidden_state
@@ -76,7 +86,8 @@ class Denoiser(nn.Module):
         return self.denoise(x_t, t, text, camera, self.mean(text, camera))
 
     def denoise(self, x_t: Tensor, t: Tensor, text: Tensor, camera: Tensor | None, mean: Tensor | None) -> Tensor:
-        return refine(self.unet, mean, x_t, t, text, self.alphas_cumprod[t], camera)
+        spread = 1.0 if self.layout is None else self.layout.spread
+        return refine(self.unet, mean, x_t, t, text, self.alphas_cumprod[t], spread, camera)
 
 
 class DiffusionTraining(System):
@@ -96,7 +107,7 @@ class DiffusionTraining(System):
             raise UserError("layout_steps: this model has no layout that could be trained first")
         self.model, self.tokenizer, self.scheduler = model, tokenizer, scheduler
         if self.config.weights is not None:
-            load_weights(model, Path(self.config.weights))
+            load_weights(model, tokenizer, Path(self.config.weights))
         self.averaged = copy.deepcopy(model).requires_grad_(False)
 
     def draw(self, count: int, generator: torch.Generator) -> Batch:
@@ -106,17 +117,21 @@ class DiffusionTraining(System):
     def forward(self, step: int, generator: torch.Generator) -> StepResult:
         with_unet = step >= self.config.layout_steps
         count = self.config.batch if with_unet else self.config.layout_batch
-        batch = self.draw(count * self.processes, generator)[self.rank::self.processes]
-        text = self.model.embed(batch.tokens)
+        drawn = self.draw(count * self.processes, generator)
+        if step == 0 and self.config.weights is None and self.model.layout is not None:
+            for model in (self.model, self.averaged):
+                model.layout.find_components(drawn.images, model.patch)
+        batch = drawn[self.rank::self.processes]
+        x, text = self.model.fold(batch.images), self.model.embed(batch.tokens)
         mean = self.model.mean(text, batch.camera)
-        losses = {} if mean is None else {"layout": (mean - batch.x).square().mean()}
+        losses = {} if mean is None else {"layout": (mean - x).square().mean()}
         if with_unet:
             seen = None if mean is None else mean.detach()
-            losses["denoising"] = self.denoising_loss(batch, text, seen, generator)
+            losses["denoising"] = self.denoising_loss(x, batch, text, seen, generator)
         return StepResult(losses)
 
-    def denoising_loss(self, batch: Batch, text: Tensor, mean: Tensor | None, generator: torch.Generator) -> Tensor:
-        schedule, x = self.model.schedule, batch.x
+    def denoising_loss(self, x: Tensor, batch: Batch, text: Tensor, mean: Tensor | None, generator: torch.Generator) -> Tensor:
+        schedule = self.model.schedule
         whole = len(x) * self.processes
         uniform = torch.rand(whole, generator=generator, device=x.device)[self.rank::self.processes]
         t = (uniform**self.config.t_power * schedule.steps).long().clamp(max=schedule.steps - 1)
@@ -147,8 +162,11 @@ class DiffusionTraining(System):
         return {"parameters": sum(p.numel() for p in model.parameters())}
 
 
-def load_weights(model: Denoiser, folder: Path) -> None:
-    """Fills the model from a folder that `export` wrote. Raises UserError where it does not fit."""
+def load_weights(model: Denoiser, tokenizer, folder: Path) -> None:
+    """Fills the model from a folder that `export` wrote; words that it did not know keep their vectors.
+
+    Raises UserError where it does not fit.
+    """
     files = {"unet": "diffusion_pytorch_model", "layout": "diffusion_pytorch_model", "text_encoder": "model"}
     for name, file in files.items():
         part = getattr(model, name)
@@ -157,8 +175,29 @@ def load_weights(model: Denoiser, folder: Path) -> None:
         path = folder / name / f"{file}.safetensors"
         if not path.exists():
             raise UserError(f"weights: {path} does not exist")
+        stored = {key: tensor.float() for key, tensor in load_file(path).items()}
+        if name == "text_encoder":
+            stored = with_our_words(stored, part.state_dict(), tokenizer.get_vocab(), words_of(folder))
         try:
-            part.load_state_dict({key: tensor.float() for key, tensor in load_file(path).items()})
+            part.load_state_dict(stored)
         except RuntimeError as error:
             reason = str(error).splitlines()[-1].strip()[:120]
             raise UserError(f"weights: {path} does not fit the recipe's size ({reason})") from None
+
+
+def words_of(folder: Path) -> dict[str, int]:
+    """The vocabulary of a model folder. Raises UserError."""
+    return read_json(folder / "tokenizer" / "tokenizer.json")["model"]["vocab"]
+
+
+def with_our_words(stored: dict[str, Tensor], ours: dict[str, Tensor], vocabulary: dict[str, int],
+                   known: dict[str, int]) -> dict[str, Tensor]:
+    """A text encoder's stored tensors, the word embedding in our vocabulary's order."""
+    key = next(name for name in ours if name.endswith("token_embedding.weight"))
+    embedding = ours[key].clone()
+    if vocabulary == known or embedding.shape[1:] != stored[key].shape[1:]:
+        return stored
+    for word, place in vocabulary.items():
+        if word in known:
+            embedding[place] = stored[key][known[word]]
+    return stored | {key: embedding}

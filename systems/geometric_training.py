@@ -58,7 +58,8 @@ class GeometricTraining(DiffusionTraining):
         self.size = base.unet.config.sample_size * self.patch
         tokenizer, encoder = load_encoder(base.config, context.device)
         model = Denoiser(encoder, None if layout is None else geometric_layout(layout, self.patch),
-                         geometric_unet(base.unet, layout is not None, self.patch), base.schedule.alphas_cumprod, base.prediction)
+                         geometric_unet(base.unet, layout is not None, self.patch), base.schedule.alphas_cumprod, base.prediction,
+                         self.patch)
         self.use(model.to(context.device), tokenizer, DDPMScheduler.from_pretrained(base.folder / "scheduler"))
         self.data = config.data.build()
 
@@ -67,9 +68,9 @@ class GeometricTraining(DiffusionTraining):
         _, rng = on_the_cpu(generator)
         maps = self.data.maps(held_out=False)
         chosen = rng.integers(len(maps), size=count)
-        x = F.pixel_unshuffle(2 * self.resized(maps.images(chosen)).to(self.device) - 1, self.patch)
+        images = 2 * self.resized(maps.images(chosen)).to(self.device) - 1
         captions = ["" if rng.random() < self.config.empty else maps.caption(i, rng) for i in chosen]
-        return Batch(x, self.tokens(captions), camera_numbers(maps.cameras(chosen)).to(self.device))
+        return Batch(images, self.tokens(captions), camera_numbers(maps.cameras(chosen)).to(self.device))
 
     def resized(self, images: Float[Tensor, "B 4 H W"]) -> Float[Tensor, "B 4 S S"]:
         """At the size that the model makes."""
@@ -84,7 +85,7 @@ class GeometricTraining(DiffusionTraining):
         side = self.size // self.patch
         x = ddim(predict, self.scheduler, text, null, (MAP_CHANNELS * self.patch**2, side, side), self.config.scale,
                  self.config.sample_steps, make_generator(self.device, "samples", seed))
-        return (F.pixel_shuffle(x, self.patch) / 2 + 0.5).clamp(0, 1)
+        return (self.averaged.unfold(x) / 2 + 0.5).clamp(0, 1)
 
     def preview(self) -> Tensor:
         """One row a prompt, once around the object in eight views."""

@@ -15,7 +15,7 @@ from priors.scorer import Scorer
 from systems.diffusion_training import Batch, Denoiser, DiffusionTraining, DiffusionTrainingConfig
 from systems.judging import judge_samples
 from threestudio_like.config import register
-from threestudio_like.data.toybox.catalogue import CATEGORIES, COLORS, VIEWS, caption, is_held_out
+from threestudio_like.data.toybox.catalogue import CATEGORIES, COLORS, HEIGHTS, VIEWS, caption, is_held_out
 from threestudio_like.data.toybox.photographs import random_backgrounds
 from threestudio_like.data.toybox.training_set import TrainingSet
 from threestudio_like.monitor import write_png
@@ -28,12 +28,14 @@ from threestudio_like.system import Context
 class Captions:
     """How much a caption tells: the share of captions that name colour, feature and view, and of empty ones.
 
-    `side_share` of the named left and right views are called only "side view", as on the web.
+    Of the named views, `exact_share` are named as one of eight sides and two heights; of the rest, `side_share` of the
+    left and right ones are called only "side view", as on the web.
     """
 
     color: float = 0.9
     feature: float = 0.7
     view: float = 0.9
+    exact_share: float = 0.6
     side_share: float = 0.15
     empty: float = 0.1
 
@@ -59,7 +61,7 @@ class TextToImage(DiffusionTraining):
             Scorer.load(config.scorer)  # a missing judge is told before the work, not after
         tokenizer, scheduler = build.word_tokenizer(vocabulary(), config.size.tokens), build.noise_scheduler()
         model = Denoiser(build.text_encoder(config.size, len(tokenizer)), build.layout(config.size), build.unet(config.size),
-                         scheduler.alphas_cumprod.clone(), "sample")
+                         scheduler.alphas_cumprod.clone(), "sample", config.size.patch)
         self.use(model, tokenizer, scheduler)
 
     def draw(self, count: int, generator: torch.Generator) -> Batch:
@@ -68,14 +70,14 @@ class TextToImage(DiffusionTraining):
         photographs = self.config.data.photographs()
         chosen = rng.integers(len(photographs), size=count)
         images = photographs.images(chosen, random_backgrounds(count, on_cpu)).to(self.device)
-        return Batch(F.pixel_unshuffle(2 * images - 1, self.config.size.patch), self.tokens([self.caption(i, rng) for i in chosen]))
+        return Batch(2 * images - 1, self.tokens([self.caption(i, rng) for i in chosen]))
 
     def caption(self, index: int, rng: np.random.Generator) -> str:
         told = self.config.captions
-        named = (rng.random() < share for share in (told.color, told.feature, told.view))
+        named = (rng.random() < share for share in (told.color, told.feature, told.view, told.exact_share))
         text = self.config.data.photographs().caption(index, *named)
         if rng.random() < told.side_share:
-            text = re.sub("(left|right) side view", "side view", text)
+            text = re.sub("(left|right) side view$", "side view", text)
         return "" if rng.random() < told.empty else text
 
     @torch.no_grad()
@@ -85,7 +87,7 @@ class TextToImage(DiffusionTraining):
         text, null = (self.averaged.embed(self.tokens(t)) for t in (texts, [""] * len(texts)))
         shape = (3 * size.patch**2, size.image // size.patch, size.image // size.patch)
         x = ddim(self.averaged, self.scheduler, text, null, shape, scale, self.config.sample_steps, random)
-        return (F.pixel_shuffle(x, size.patch) / 2 + 0.5).clamp(0, 1)
+        return (self.averaged.unfold(x) / 2 + 0.5).clamp(0, 1)
 
     def preview(self) -> Tensor:
         """One row a category in a colour it was trained on, one column a view."""
@@ -115,5 +117,5 @@ def vocabulary() -> list[str]:
     """Every word of every caption of the world."""
     texts = [caption(category, color, feature, view)
              for category, kind in CATEGORIES.items() for color in (None, *COLORS)
-             for feature in (None, *kind.features) for view in (*VIEWS, "side view")]
+             for feature in (None, *kind.features) for view in (*VIEWS, "side view", *HEIGHTS)]
     return sorted(set(re.findall(r"\w+|[^\w\s]", " ".join(texts))) | {"a", "an"})

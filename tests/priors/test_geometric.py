@@ -6,7 +6,6 @@ import torch
 from priors.backbone import Condition
 from priors.folder import ModelConfig
 from priors.geometric import GeometricBackbone, camera_numbers, geometric_layout, geometric_unet
-from priors.layout import Layout, refine
 from priors.pixel import PixelBackbone
 from threestudio_like.cameras import orbit
 
@@ -45,25 +44,6 @@ def test_a_geometric_layout_keeps_what_words_mean(base):
     assert torch.equal(layout.cells[0].weight[:, :16], base.layout.cells[0].weight)
     text = torch.randn(3, 16, 16)
     assert layout(text, camera_numbers(CAMERAS)).shape == (3, 64, 8, 8)
-
-
-def test_a_layout_does_not_see_padding():
-    layout = Layout(text_width=8, wide=8, hidden=8, width=8, channels=4, size=8)
-    words, padding = torch.randn(1, 2, 8), torch.randn(1, 1, 8)
-    short = torch.cat([words, padding], dim=1)
-    long = torch.cat([words, padding.expand(1, 9, 8)], dim=1)
-    torch.testing.assert_close(layout(short), layout(long * (11 / 3) ** 0.5))
-
-
-def test_refine_is_the_mean_at_pure_noise_and_the_unet_without_noise():
-    class Zero(torch.nn.Module):
-        def forward(self, x, t, encoder_hidden_states, class_labels):
-            assert x.shape[1] == 8
-            return type("Output", (), {"sample": torch.zeros_like(x[:, :4])})
-
-    mean, x = torch.randn(2, 4, 8, 8), torch.randn(2, 4, 8, 8)
-    refined = refine(Zero(), mean, x, torch.tensor([999, 0]), torch.randn(2, 3, 8), torch.tensor([0.0, 1.0]))
-    assert torch.equal(refined[0], mean[0]) and (refined[1] == 0).all()
 
 
 def test_the_saved_model_is_a_backbone_that_hears_the_camera(models):

@@ -7,11 +7,11 @@ import torch
 
 from priors.text import PerpNeg, Prompt, ViewWords, negative_weights
 from threestudio_like.cameras import orbit_cameras
-from threestudio_like.config import parse
+from threestudio_like.config import load, parse
 from threestudio_like.data.toybox.catalogue import view_words
 from threestudio_like.errors import UserError
 
-WORDS = ViewWords(left="left side view", right="right side view")
+WORDS = ViewWords(around=("front view", "left side view", "back view", "right side view"))
 FRONT, LEFT, BACK, RIGHT, OVERHEAD, NULL = range(6)
 
 
@@ -67,6 +67,23 @@ def test_nearest_agrees_with_the_toybox_captions():
         assert [names[i] for i in seen] == [view_words(math.radians(a), math.radians(elevation)) for a in azimuth]
 
 
+def test_eight_sides_and_two_heights_agree_with_the_toybox_captions():
+    words = parse(ViewWords, load("backbones/toybox")["let"]["view_words"], "view_words")
+    backbone = OneHot()
+    prompt = Prompt(Prompt.Config("a dog", words=words), backbone)
+    for elevation in (-5.0, 17.0, 19.0, 50.0, 70.0):
+        azimuth = list(range(-179, 180, 7))
+        seen = prompt.at(cameras(azimuth, elevation)).text.argmax(dim=-1).flatten().tolist()
+        expected = ["a dog, " + view_words(math.radians(a), math.radians(elevation), exact=True) for a in azimuth]
+        assert [backbone.texts[i] for i in seen] == expected
+
+
+@pytest.mark.parametrize("words", [{"around": ("front", "back")}, {"around": ()}, {"heights": ("high",)}])
+def test_words_for_half_of_the_views(words):
+    with pytest.raises(UserError, match="needed"):
+        ViewWords(**words)
+
+
 def test_interpolation():
     condition = at("interpolated", [45.0, 90.0, -45.0, 157.5])
     expected = torch.zeros(4, 6)
@@ -112,9 +129,9 @@ def test_perp_neg_weights_by_hand():
 
 
 def test_the_recipe_form():
-    node = {"text": "a dog", "views": "perp_neg", "words": {"left": "left side view"},
+    node = {"text": "a dog", "views": "perp_neg", "words": {"around": ["front", "left", "back", "right"]},
             "perp_neg": {"side_back": [1, 2, 3]}}
     config = parse(Prompt.Config, node, "prompt")
-    assert config.words.left == "left side view" and config.perp_neg.side_back == (1.0, 2.0, 3.0)
+    assert config.words.around[1] == "left" and config.perp_neg.side_back == (1.0, 2.0, 3.0)
     with pytest.raises(UserError, match="prompt.views"):
         parse(Prompt.Config, {"text": "a dog", "views": "nearst"}, "prompt")

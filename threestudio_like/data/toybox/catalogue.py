@@ -56,8 +56,12 @@ CATEGORIES = {
     "robot": Category(animals.robot, ("with an antenna", "with a backpack")),
 }
 
-VIEWS = ("front view", "back view", "left side view", "right side view", "overhead view")
 OVERHEAD_FROM = np.deg2rad(60.0)
+ABOVE_FROM = np.deg2rad(18.0)
+AROUND = ("front view", "front left view", "left side view", "back left view",
+          "back view", "back right view", "right side view", "front right view")
+HEIGHTS = ("at eye level", "from above")
+VIEWS = ("front view", "back view", "left side view", "right side view", "overhead view")
 
 
 def is_held_out(color: str, category: str) -> bool:
@@ -101,9 +105,13 @@ def caption(category: str, color: str | None = None, feature: str | None = None,
     return text if view is None else f"{text}, {view}"
 
 
-def view_words(azimuth: float, elevation: float) -> str:
-    """The name of the view from there (radians): azimuth 0 sees the front, +90 degrees the toy's left side."""
+def view_words(azimuth: float, elevation: float, exact: bool = False) -> str:
+    """The name of the view from there (radians): azimuth 0 sees the front, +90 degrees the toy's left side.
+
+    One of four sides; `exact`, one of eight, and from which height.
+    """
     if elevation > OVERHEAD_FROM:
         return "overhead view"
-    quarter = int(np.round(azimuth / (np.pi / 2))) % 4
-    return ("front view", "left side view", "back view", "right side view")[quarter]
+    if not exact:
+        return AROUND[::2][int(np.round(azimuth / (np.pi / 2))) % 4]
+    return f"{AROUND[int(np.round(azimuth / (np.pi / 4))) % 8]} {HEIGHTS[int(elevation > ABOVE_FROM)]}"

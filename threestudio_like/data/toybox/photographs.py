@@ -74,11 +74,12 @@ class Photographs:
     def __len__(self) -> int:
         return len(self.rgba)
 
-    def caption(self, index: int, with_color: bool = True, with_feature: bool = True, with_view: bool = True) -> str:
+    def caption(self, index: int, with_color: bool = True, with_feature: bool = True, with_view: bool = True,
+                exact_view: bool = False) -> str:
         category = list(CATEGORIES)[self.category[index]]
         color = list(COLORS)[self.color[index]] if with_color and not self.textureless[index] else None
         feature = CATEGORIES[category].features[self.feature[index]] if with_feature and self.feature[index] >= 0 else None
-        view = view_words(self.azimuth[index], self.elevation[index]) if with_view else None
+        view = view_words(self.azimuth[index], self.elevation[index], exact_view) if with_view else None
         return caption(category, color, feature, view)
 
     def target(self, indices: np.ndarray) -> Tensor:
