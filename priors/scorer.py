@@ -16,6 +16,8 @@ from torch import Tensor, nn
 from priors.folder import REPOSITORY
 from threestudio_like.errors import UserError
 
+LAYERS = 6  # of the image tower, between two halvings
+
 
 @dataclass
 class ScorerSize:
@@ -50,8 +52,19 @@ class Scorer(nn.Module):
 
     def features(self, images: Float[Tensor, "B 3 H W"]) -> Float[Tensor, "B D"]:
         """What both heads see, for images in 0..1 of any size; also the features of Frechet distances."""
-        small = F.interpolate(images, (self.size.image,) * 2, mode="bilinear", align_corners=False, antialias=True)
-        return self.trunk(self.tower(2 * small - 1))
+        return self.trunk(self.tower(self.resized(images)))
+
+    def maps(self, images: Float[Tensor, "B 3 H W"]) -> list[Float[Tensor, "B C h w"]]:
+        """The image tower's feature maps after each halving: what perceptual distances compare."""
+        x, maps = self.resized(images), []
+        for block in range(len(self.size.channels)):
+            x = self.tower[LAYERS * block:LAYERS * (block + 1)](x)
+            maps.append(x)
+        return maps
+
+    def resized(self, images: Float[Tensor, "B 3 H W"]) -> Float[Tensor, "B 3 S S"]:
+        """At the tower's size, in -1..1."""
+        return 2 * F.interpolate(images, (self.size.image,) * 2, mode="bilinear", align_corners=False, antialias=True) - 1
 
     def image(self, images: Float[Tensor, "B 3 H W"]) -> Float[Tensor, "B D"]:
         """Unit vectors; their inner product with `text`'s is the similarity in -1..1."""

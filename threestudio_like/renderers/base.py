@@ -47,6 +47,9 @@ class Renderer(nn.Module):
     def refresh(self, scene: nn.Module, step: int, generator: torch.Generator) -> None:
         """Called before every training step, for what is kept from step to step."""
 
+    def forget(self) -> None:
+        """Drops what is kept from step to step: the next scene is another one."""
+
     def forward(self, scene: nn.Module, cameras: Cameras, shading: Shading, generator: torch.Generator | None = None,
                 normals: bool = False) -> Render:
         """Renders; with a generator (training) samples may be jittered and the background random."""

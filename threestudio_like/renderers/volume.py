@@ -60,6 +60,9 @@ class VolumeRenderer(Renderer):
         old = torch.where(self.density.isinf(), 0.0, self.density)
         self.density.copy_(torch.maximum(self.config.decay * old, density))
 
+    def forget(self) -> None:
+        self.density.fill_(torch.inf)
+
     def forward(self, scene: Field, cameras: Cameras, shading: Shading, generator: torch.Generator | None = None,
                 normals: bool = False) -> Render:
         """Renders; with a generator (training) the samples are jittered and the background may be random."""

@@ -1,7 +1,8 @@
 """FlexiCubes (Shen et al. 2023): a signed distance on a cubic grid, its dual surface made flexible by weights."""
 
 import torch
-from torch import nn
+from jaxtyping import Float
+from torch import Tensor, nn
 
 from threestudio_like.config import register
 from threestudio_like.kernels.cubes import CubeGrid, FlexibleWeights, cube_grid, flexible_cubes
@@ -22,12 +23,14 @@ class FlexiCubes(IsoSurface):
 
     def draw(self, vertices, sdf, middles):
         grid = CubeGrid(self.vertices, self.cubes, self.edges, self.cube_edges, self.cube_faces, self.boundary)
-        points, faces, deviation = flexible_cubes(vertices, sdf, self.positive_weights(), grid, middles)
+        points, faces, deviation = flexible_cubes(vertices, sdf, positive_weights(self.weights), grid, middles)
         return Surface.of(points, faces, deviation)
-
-    def positive_weights(self) -> FlexibleWeights:
-        corner, edge, quad = self.weights.split((8, 12, 1), dim=-1)
-        return FlexibleWeights(1 + 0.99 * corner.tanh(), 1 + 0.99 * edge.tanh(), 0.005 + 0.99 * quad[:, 0].sigmoid())
 
     def shape_parameters(self):
         return super().shape_parameters() | {"weights": [self.weights]}
+
+
+def positive_weights(raw: Float[Tensor, "C 21"]) -> FlexibleWeights:
+    """Each cube's weights from numbers of any size."""
+    corner, edge, quad = raw.split((8, 12, 1), dim=-1)
+    return FlexibleWeights(1 + 0.99 * corner.tanh(), 1 + 0.99 * edge.tanh(), 0.005 + 0.99 * quad[:, 0].sigmoid())

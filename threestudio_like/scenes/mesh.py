@@ -39,6 +39,8 @@ class Surface:
     edges: Edges
     deviation: Float[Tensor, ""] | None = None
     """How uneven the patches of a dual surface are; see `kernels/cubes`."""
+    crossings: Float[Tensor, "E 2"] | None = None
+    """The signed distances at both ends of the grid's edges that it crosses, where the scene tells them."""
 
     @staticmethod
     def of(vertices: Float[Tensor, "V 3"], faces: Int[Tensor, "F 3"], deviation: Tensor | None = None) -> "Surface":

@@ -1,0 +1,216 @@
+"""A reconstructor in InstantMesh's shape (Xu et al. 2024, arXiv 2404.07191): posed views in, a triplane and its decoder out.
+
+    views, cameras -> ViT, its norms modulated by the camera -> image tokens
+    learned triplane tokens -> L x (self-attention, cross-attention to the image tokens, MLP) -> upsampled planes
+    a point's features on the planes -> small MLPs: signed distance, colour, and FlexiCubes' deformation and weights
+
+The density of the volume-rendered phase is a function of the signed distance (`threestudio_like/scenes/triplane.py`), so that
+both phases train one shape.
+
+**The frame.** As in Zero123++ and InstantMesh, the object is reconstructed as the condition image sees it: azimuths are
+relative to that image's own, which is 0, while elevations are absolute. The six views of `zero123plus_rig` with azimuth 0 have
+these cameras. An image whose own elevation nobody knows is given `CONDITION_ELEVATION_DEG`.
+"""
+
+from dataclasses import dataclass
+
+import torch
+from diffusers import ConfigMixin, ModelMixin
+from diffusers.configuration_utils import register_to_config
+from jaxtyping import Float
+from torch import Tensor, nn
+from transformers import ViTConfig, ViTModel
+
+from threestudio_like.cameras import Cameras
+from threestudio_like.errors import UserError
+
+POSE_NUMBERS = 16
+CONDITION_ELEVATION_DEG = 15.0
+IMAGE_MEAN, IMAGE_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+PLANES = 3
+
+
+@dataclass
+class ReconstructorSize:
+    """The default is the Toybox's. InstantMesh-large: image 320, dino "facebook/dino-vitb16", width 1024, layers 16, heads 16,
+    tokens 32, upsample 2, channels 80, hidden_layers 4, grid 128."""
+
+    image: int = 64
+    dino: str | None = None
+    """A DINO ViT, hub id or folder, instead of an encoder of these sizes that starts from nothing:"""
+    patch: int = 8
+    encoder_width: int = 96
+    encoder_layers: int = 2
+    encoder_heads: int = 4
+    width: int = 128
+    layers: int = 3
+    heads: int = 4
+    tokens: int = 8
+    """Triplane tokens along a plane's side; `upsample` times as many cells."""
+    upsample: int = 4
+    channels: int = 24
+    hidden: int = 64
+    hidden_layers: int = 2
+    grid: int = 32
+    """Cubes along a side of the surface's grid."""
+    spread: float = 0.02
+    """Over how many scene units the density rises at the surface (VolSDF's beta)."""
+
+    def __post_init__(self):
+        if self.dino is None and self.image % self.patch:
+            raise ValueError(f"image ({self.image}) must be a multiple of patch ({self.patch})")
+        for name, of in (("width", self.heads), ("encoder_width", self.encoder_heads)):
+            if getattr(self, name) % of:
+                raise ValueError(f"{name} ({getattr(self, name)}) must be a multiple of its heads ({of})")
+
+
+def pose_numbers(cameras: Cameras) -> Float[Tensor, "B 16"]:
+    """Camera-to-world by rows without the last; focal lengths and principal point as shares of the image's sides."""
+    focal = 0.5 / torch.tan(0.5 * cameras.fov_y)
+    middle = torch.full_like(focal, 0.5)
+    intrinsics = torch.stack([focal * cameras.height / cameras.width, focal, middle, middle], dim=-1)
+    return torch.cat([cameras.c2w[:, :3].flatten(1), intrinsics], dim=-1)
+
+
+class CameraNorm(nn.Module):
+    """A layer norm that is scaled and shifted by what the camera's embedding says (adaLN); starts as the norm it wraps."""
+
+    def __init__(self, norm: nn.LayerNorm, camera_width: int):
+        super().__init__()
+        self.norm = norm
+        self.modulation = nn.Linear(camera_width, 2 * norm.normalized_shape[0])
+        nn.init.zeros_(self.modulation.weight)
+        nn.init.zeros_(self.modulation.bias)
+        self.camera: Float[Tensor, "V K"] | None = None
+        """That of the images that are on their way through the encoder."""
+
+    def forward(self, x: Float[Tensor, "V T W"]) -> Float[Tensor, "V T W"]:
+        scale, shift = self.modulation(self.camera)[:, None].chunk(2, dim=-1)
+        return self.norm(x) * (1 + scale) + shift
+
+
+class ViewEncoder(nn.Module):
+    """A ViT of transformers' whose every layer norm is told the camera."""
+
+    def __init__(self, vit: ViTModel, width: int):
+        super().__init__()
+        encoder_width = vit.config.hidden_size
+        self.vit = modulated(vit)
+        self.pose = nn.Sequential(nn.Linear(POSE_NUMBERS, encoder_width), nn.SiLU(), nn.Linear(encoder_width, encoder_width))
+        self.out = nn.Linear(encoder_width, width)
+        self.register_buffer("mean", torch.tensor(IMAGE_MEAN)[:, None, None], persistent=False)
+        self.register_buffer("std", torch.tensor(IMAGE_STD)[:, None, None], persistent=False)
+
+    def forward(self, images: Float[Tensor, "V 3 H W"], poses: Float[Tensor, "V 16"]) -> Float[Tensor, "V T width"]:
+        norms = [module for module in self.vit.modules() if isinstance(module, CameraNorm)]
+        camera = self.pose(poses)
+        for norm in norms:
+            norm.camera = camera
+        try:
+            resized = images.shape[-1] != self.vit.config.image_size
+            seen = self.vit((images - self.mean) / self.std, interpolate_pos_encoding=resized)
+        finally:
+            for norm in norms:  # the model can be copied only while it holds no activations
+                norm.camera = None
+        return self.out(seen.last_hidden_state)
+
+
+def modulated(vit: ViTModel) -> ViTModel:
+    """The same ViT, each of its layer norms wrapped."""
+    for parent in list(vit.modules()):
+        for name, child in list(parent.named_children()):
+            if isinstance(child, nn.LayerNorm):
+                setattr(parent, name, CameraNorm(child, vit.config.hidden_size))
+    return vit
+
+
+def mlp(inputs: int, hidden: int, layers: int, outputs: int) -> nn.Sequential:
+    """`layers` hidden layers; the output starts near zero."""
+    widths = [inputs] + layers * [hidden]
+    steps = [step for one, two in zip(widths[:-1], widths[1:]) for step in (nn.Linear(one, two), nn.SiLU())]
+    last = nn.Linear(hidden, outputs)
+    nn.init.normal_(last.weight, std=1e-2)
+    nn.init.zeros_(last.bias)
+    return nn.Sequential(*steps, last)
+
+
+class Decoder(nn.Module):
+    """A `TriplaneDecoder`. The signed distance is added to a ball's, so that there is a surface from the start."""
+
+    def __init__(self, features: int, hidden: int, layers: int, ball: float = 0.5):
+        super().__init__()
+        self.ball = ball
+        self.distance_net, self.color_net = (mlp(features, hidden, layers, outputs) for outputs in (1, 3))
+        self.deformation_net, self.weights_net = mlp(features, hidden, layers, 3), mlp(8 * features, hidden, layers, 21)
+
+    def distance(self, x: Float[Tensor, "N 3"], features: Float[Tensor, "N F"]) -> Float[Tensor, "N"]:
+        return x.norm(dim=-1) - self.ball + self.distance_net(features)[..., 0]
+
+    def color(self, features: Float[Tensor, "N F"]) -> Float[Tensor, "N 3"]:
+        return self.color_net(features).sigmoid()
+
+    def deformation(self, features: Float[Tensor, "N F"]) -> Float[Tensor, "N 3"]:
+        return self.deformation_net(features).tanh()
+
+    def weights(self, corners: Float[Tensor, "M 8*F"]) -> Float[Tensor, "M 21"]:
+        return self.weights_net(corners)
+
+
+class Reconstructor(ModelMixin, ConfigMixin):
+    """Planes from views, and the `decoder` of what lies on them; saves and loads as diffusers' models do.
+
+    `vit` are a ViTConfig's fields; the rest is named as in `ReconstructorSize`.
+    """
+
+    @register_to_config
+    def __init__(self, vit: dict, width: int = 128, layers: int = 3, heads: int = 4, tokens: int = 8, upsample: int = 4,
+                 channels: int = 24, hidden: int = 64, hidden_layers: int = 2, grid: int = 32, spread: float = 0.02):
+        super().__init__()
+        self.encoder = ViewEncoder(ViTModel(ViTConfig(**vit), add_pooling_layer=False), width)
+        self.queries = nn.Parameter(torch.randn(PLANES * tokens**2, width) / width**0.5)
+        self.blocks = nn.ModuleList(
+            nn.TransformerDecoderLayer(width, heads, 4 * width, dropout=0.0, activation="gelu", batch_first=True, norm_first=True)
+            for _ in range(layers))
+        self.norm = nn.LayerNorm(width)
+        self.up = nn.ConvTranspose2d(width, channels, upsample, stride=upsample)
+        self.decoder = Decoder(PLANES * channels, hidden, hidden_layers)
+
+    def forward(self, images: Float[Tensor, "B N 3 H W"], poses: Float[Tensor, "B N 16"]) -> Float[Tensor, "B 3 C R R"]:
+        """The planes of B objects, each from N views in 0..1 on white, whose cameras `pose_numbers` tells."""
+        seen = self.encoder(images.flatten(0, 1), poses.flatten(0, 1)).unflatten(0, (len(images), -1)).flatten(1, 2)
+        x = self.queries.expand(len(images), -1, -1)
+        for block in self.blocks:
+            x = block(x, seen)
+        side = self.config.tokens
+        x = self.norm(x).unflatten(1, (PLANES, side, side)).permute(0, 1, 4, 2, 3)
+        return self.up(x.flatten(0, 1)).unflatten(0, (-1, PLANES))
+
+    @staticmethod
+    def of(size: ReconstructorSize) -> "Reconstructor":
+        """A new one; its encoder starts from DINO's weights where the size names them. Raises UserError."""
+        vit = None if size.dino is None else pretrained(size.dino)
+        encoder = dict(image_size=size.image, patch_size=size.patch, hidden_size=size.encoder_width,
+                       num_hidden_layers=size.encoder_layers, num_attention_heads=size.encoder_heads,
+                       intermediate_size=4 * size.encoder_width) if vit is None else fields(vit.config)
+        model = Reconstructor(encoder, size.width, size.layers, size.heads, size.tokens, size.upsample, size.channels,
+                              size.hidden, size.hidden_layers, size.grid, size.spread)
+        if vit is not None:
+            model.encoder.vit = modulated(vit)
+        return model
+
+
+def pretrained(name: str) -> ViTModel:
+    """A ViT by hub id or folder. Raises UserError where it is not there, holds pickled weights only, or is none."""
+    try:
+        return ViTModel.from_pretrained(name, add_pooling_layer=False, use_safetensors=True).float()
+    except Exception as error:  # transformers raises whatever its loaders raise
+        reason = " ".join(str(error).split())[:160]
+        raise UserError(f"size.dino: '{name}' cannot be loaded as a ViT ({reason}); give a folder or a hub id of a DINO ViT "
+                        "with safetensors") from None
+
+
+def fields(config: ViTConfig) -> dict:
+    """Of the fields of a ViT's config, those that make its shape."""
+    names = ("image_size", "patch_size", "hidden_size", "num_hidden_layers", "num_attention_heads", "intermediate_size",
+             "hidden_act", "layer_norm_eps", "qkv_bias")
+    return {name: getattr(config, name) for name in names}

@@ -1,0 +1,148 @@
+"""A triplane (Chan et al. 2022) and what decodes it: a field to be volume-rendered, and the FlexiCubes surface of the same shape.
+
+A point's features are those of its projections onto three planes. They say a signed distance, from which both the density
+(VolSDF, Yariv et al. 2021, equation 2) and the surface are made, so that what one renderer teaches the other one sees.
+"""
+
+import functools
+from dataclasses import dataclass, field, replace
+from typing import Protocol
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float
+from torch import Tensor
+
+from threestudio_like.kernels.cubes import CubeGrid, cube_grid, flexible_cubes
+from threestudio_like.scenes.background import Background, Solid
+from threestudio_like.scenes.convert import NoSurface
+from threestudio_like.scenes.field import Points
+from threestudio_like.scenes.flexicubes import positive_weights
+from threestudio_like.scenes.mesh import Mesh, Surface
+
+CHUNK = 1 << 18
+PLANES = ((0, 1), (0, 2), (1, 2))
+"""The axes along each plane's columns and rows."""
+DIFFERENCE = 5e-3
+"""How far apart signed distances are compared for a normal."""
+
+
+class TriplaneDecoder(Protocol):
+    """Turns features of points, `[N, F]` with F = 3 C, into numbers."""
+
+    def distance(self, x: Float[Tensor, "N 3"], features: Float[Tensor, "N F"]) -> Float[Tensor, "N"]:
+        """The signed distance, negative inside."""
+
+    def color(self, features: Float[Tensor, "N F"]) -> Float[Tensor, "N 3"]:
+        """The albedo, 0..1."""
+
+    def deformation(self, features: Float[Tensor, "N F"]) -> Float[Tensor, "N 3"]:
+        """How a grid vertex moves along each axis, -1..1 as a share of the farthest."""
+
+    def weights(self, corners: Float[Tensor, "M 8*F"]) -> Float[Tensor, "M 21"]:
+        """A cube's FlexiCubes weights, before their activation, from the features of its corners."""
+
+
+@functools.lru_cache(maxsize=4)
+def shared_grid(resolution: int, device: torch.device) -> CubeGrid:
+    """The cubic grid, made once for all objects."""
+    grid = cube_grid(resolution)
+    return CubeGrid(*(getattr(grid, name).to(device) for name in CubeGrid.__dataclass_fields__))
+
+
+def plane_features(planes: Float[Tensor, "B 3 C R R"], x: Float[Tensor, "B N 3"]) -> Float[Tensor, "B N 3*C"]:
+    """Bilinear features of N points of the scene cube on each of B objects' planes, side by side."""
+    where = torch.stack([x[..., axes] for axes in PLANES], dim=1).flatten(0, 1)[:, None]  # [B 3, 1, N, 2]
+    found = F.grid_sample(planes.flatten(0, 1), where.to(planes), padding_mode="border", align_corners=False)
+    return found[:, :, 0].unflatten(0, (-1, 3)).flatten(1, 2).transpose(1, 2)
+
+
+@dataclass(frozen=True, eq=False)
+class Triplane:
+    """One object, for the volume and the mesh renderer; gradients flow to planes and decoder.
+
+    `spread`: VolSDF's beta, over how many scene units the density rises from nothing to 1 / beta. `resolution`: cubes a side
+    of the surface's grid.
+    """
+
+    planes: Float[Tensor, "3 C R R"]
+    decoder: TriplaneDecoder
+    resolution: int = 32
+    spread: float = 0.02
+    background: Background = field(default_factory=lambda: Solid(Solid.Config()))
+
+    def features(self, x: Float[Tensor, "N 3"]) -> Float[Tensor, "N F"]:
+        return plane_features(self.planes[None], x[None])[0]
+
+    def distance(self, x: Float[Tensor, "N 3"]) -> Float[Tensor, "N"]:
+        """The signed distance at points of the scene cube, negative inside."""
+        return self.decoder.distance(x, self.features(x))
+
+    def density(self, x: Float[Tensor, "N 3"]) -> Float[Tensor, "N"]:
+        """Per unit of length."""
+        return density_of(self.distance(x), self.spread)
+
+    def at(self, x: Float[Tensor, "N 3"], normals: bool = False) -> Points:
+        """The field at points of the scene cube."""
+        features = self.features(x)
+        density = density_of(self.decoder.distance(x, features), self.spread)
+        return Points(density, self.decoder.color(features), self.normal(x) if normals else None)
+
+    def normal(self, x: Float[Tensor, "N 3"]) -> Float[Tensor, "N 3"]:
+        """Unit normals by differences at the corners of a small tetrahedron; sampled planes have no second derivative."""
+        corners = x.new_tensor([[1, -1, -1], [-1, -1, 1], [-1, 1, -1], [1, 1, 1]])
+        slope = sum(corner * self.distance(x + DIFFERENCE * corner)[:, None] for corner in corners)
+        return F.normalize(slope, dim=-1, eps=1e-12)
+
+    def albedo(self, x: Float[Tensor, "N 3"]) -> Float[Tensor, "N 3"]:
+        """The colour alone, in 0..1."""
+        return self.decoder.color(self.features(x))
+
+    material = albedo
+
+    def surface(self, middles: bool = True) -> Surface:
+        """The FlexiCubes mesh; closed, because the boundary of the cube is outside. Raises NoSurface where there is none.
+
+        All vertices are asked without gradients, and those of the cubes that the surface goes through again with them.
+        """
+        grid = shared_grid(self.resolution, self.planes.device)
+        with torch.no_grad():
+            distance = torch.cat([self.distance(part) for part in grid.vertices.split(CHUNK)])
+            distance = outside_at(grid, distance)
+            inside = (distance < 0)[grid.cubes]
+            mixed = (inside.any(-1) & ~inside.all(-1)).nonzero()[:, 0]
+        if len(mixed) == 0:
+            raise NoSurface(f"the object has no surface: its signed distances are {distance.min():.3g} to {distance.max():.3g}")
+        near, corner = grid.cubes[mixed].unique(return_inverse=True)
+        features = self.features(grid.vertices[near])
+        found = self.decoder.distance(grid.vertices[near], features).to(distance)
+        distance = outside_at(grid, distance.index_put((near,), found))
+        reach = 0.5 / self.resolution
+        vertices = grid.vertices.index_add(0, near, reach * self.decoder.deformation(features).to(distance))
+        raw = distance.new_zeros(len(grid.cubes), 21).index_put(
+            (mixed,), self.decoder.weights(features[corner].flatten(1)).to(distance))
+        points, faces, deviation = flexible_cubes(vertices, distance, positive_weights(raw), grid, middles)
+        return replace(Surface.of(points, faces, deviation), crossings=crossings(grid, distance))
+
+    @torch.no_grad()
+    def mesh(self) -> Mesh:
+        """For export. Raises NoSurface."""
+        surface = self.surface(middles=False)
+        colors = torch.cat([self.albedo(part) for part in surface.vertices.split(CHUNK)])
+        return Mesh(surface.vertices.float().cpu().numpy(), surface.faces.cpu().numpy(), colors.float().cpu().numpy())
+
+
+def outside_at(grid: CubeGrid, distance: Float[Tensor, "V"]) -> Float[Tensor, "V"]:
+    """Signed distances that are positive all along the grid's boundary."""
+    return torch.where(grid.boundary, distance.clamp(min=1e-3), distance)
+
+
+def crossings(grid: CubeGrid, distance: Float[Tensor, "V"]) -> Float[Tensor, "E 2"]:
+    """The signed distances at both ends of the edges along which their sign changes."""
+    ends = distance[grid.edges]
+    return ends[(ends[:, 0] < 0) != (ends[:, 1] < 0)]
+
+
+def density_of(distance: Float[Tensor, "N"], spread: float) -> Float[Tensor, "N"]:
+    """`1 / beta` times the Laplace distribution's cumulative function of the negative distance (VolSDF, equations 2 and 3)."""
+    return (0.5 + 0.5 * distance.sign() * torch.expm1(-distance.abs() / spread)) / spread
