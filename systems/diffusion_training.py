@@ -45,14 +45,15 @@ class DiffusionTrainingConfig(SystemConfig):
 
 @dataclass(frozen=True)
 class Batch:
-    """B examples: images in -1..1, and what the model is told about them."""
+    """B examples: images in -1..1, and what the model is told about them: a text or an image in 0..1, a camera."""
 
     images: Float[Tensor, "B c H W"]
-    tokens: Int[Tensor, "B L"]
+    tokens: Int[Tensor, "B L"] | None = None
     camera: Float[Tensor, "B K"] | None = None
+    image: Float[Tensor, "B 3 h w"] | None = None
 
     def __getitem__(self, part: slice) -> "Batch":
-        return Batch(self.images[part], self.tokens[part], None if self.camera is None else self.camera[part])
+        return Batch(*(None if x is None else x[part] for x in (self.images, self.tokens, self.camera, self.image)))
 
 
 class Denoiser(nn.Module):
@@ -75,6 +76,10 @@ class Denoiser(nn.Module):
 
     def unfold(self, x: Float[Tensor, "B C h w"]) -> Float[Tensor, "B c H W"]:
         return F.pixel_shuffle(x, self.patch) if self.layout is None else self.layout.unfold(x, self.patch)
+
+    def clip(self, x: Float[Tensor, "B C h w"]) -> Float[Tensor, "B C h w"]:
+        """The nearest whose image is within -1..1."""
+        return self.fold(self.unfold(x).clamp(-1, 1))
 
     def embed(self, tokens: Int[Tensor, "B L"]) -> Float[Tensor, "B L D"]:
         return self.text_encoder(tokens).last_hidden_state
@@ -122,7 +127,7 @@ class DiffusionTraining(System):
             for model in (self.model, self.averaged):
                 model.layout.find_components(drawn.images, model.patch)
         batch = drawn[self.rank::self.processes]
-        x, text = self.model.fold(batch.images), self.model.embed(batch.tokens)
+        x, text = self.model.fold(batch.images), self.told(batch)
         mean = self.model.mean(text, batch.camera)
         losses = {} if mean is None else {"layout": (mean - x).square().mean()}
         if with_unet:
@@ -130,13 +135,22 @@ class DiffusionTraining(System):
             losses["denoising"] = self.denoising_loss(x, batch, text, seen, generator)
         return StepResult(losses)
 
+    def told(self, batch: Batch) -> Float[Tensor, "B L D"]:
+        """What the U-Net is told of each example, embedded."""
+        return self.model.embed(batch.tokens)
+
+    def denoise(self, x_t: Tensor, t: Tensor, text: Tensor, batch: Batch, mean: Tensor | None,
+                generator: torch.Generator) -> Tensor:
+        """The model's output, in its own parametrisation."""
+        return self.model.denoise(x_t, t, text, batch.camera, mean)
+
     def denoising_loss(self, x: Tensor, batch: Batch, text: Tensor, mean: Tensor | None, generator: torch.Generator) -> Tensor:
         schedule = self.model.schedule
         whole = len(x) * self.processes
         uniform = torch.rand(whole, generator=generator, device=x.device)[self.rank::self.processes]
         t = (uniform**self.config.t_power * schedule.steps).long().clamp(max=schedule.steps - 1)
         noise = torch.randn(whole, *x.shape[1:], generator=generator, device=x.device)[self.rank::self.processes]
-        output = self.model.denoise(schedule.add_noise(x, noise, t), t, text, batch.camera, mean)
+        output = self.denoise(schedule.add_noise(x, noise, t), t, text, batch, mean, generator)
         error = (output - target(x, noise, t, schedule, self.model.prediction)).square()
         if self.model.prediction == "sample":
             error = (1 / schedule.sigma(t).square()).clamp(max=self.config.weight_cap) * error

@@ -84,7 +84,7 @@ class GeometricTraining(DiffusionTraining):
         predict = lambda x, t, both: self.averaged(x, t, both, camera)
         side = self.size // self.patch
         x = ddim(predict, self.scheduler, text, null, (MAP_CHANNELS * self.patch**2, side, side), self.config.scale,
-                 self.config.sample_steps, make_generator(self.device, "samples", seed))
+                 self.config.sample_steps, make_generator(self.device, "samples", seed), self.averaged.clip)
         return (self.averaged.unfold(x) / 2 + 0.5).clamp(0, 1)
 
     def preview(self) -> Tensor:

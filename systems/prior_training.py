@@ -86,7 +86,8 @@ class TextToImage(DiffusionTraining):
         size, random = self.config.size, make_generator(self.device, "samples", seed)
         text, null = (self.averaged.embed(self.tokens(t)) for t in (texts, [""] * len(texts)))
         shape = (3 * size.patch**2, size.image // size.patch, size.image // size.patch)
-        x = ddim(self.averaged, self.scheduler, text, null, shape, scale, self.config.sample_steps, random)
+        x = ddim(self.averaged, self.scheduler, text, null, shape, scale, self.config.sample_steps, random,
+                 self.averaged.clip)
         return (self.averaged.unfold(x) / 2 + 0.5).clamp(0, 1)
 
     def preview(self) -> Tensor:
