@@ -1,0 +1,177 @@
+"""A user's image: the object alone, centred and of the size of training, whatever the file; what cannot be is said in a sentence."""
+
+import struct
+import sys
+import types
+import zlib
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from threestudio_like.data.images import ImageLoading, image_files, load_image
+from threestudio_like.errors import UserError
+
+RED, WHITE, GREY = (200, 30, 40), (255, 255, 255), (90, 120, 110)
+
+
+def picture(size=(120, 80), box=(10, 20, 50, 40), back=WHITE, front=RED, mode="RGB"):
+    image = Image.new(mode, size, back)
+    image.paste(front, box)
+    return image
+
+
+def red_box(image: torch.Tensor) -> tuple[int, int, int, int]:
+    """The red pixels' columns and rows."""
+    red = (image[0] > 0.6) & (image[1] < 0.3)
+    rows, columns = red.any(1).nonzero()[:, 0], red.any(0).nonzero()[:, 0]
+    return columns[0].item(), columns[-1].item() + 1, rows[0].item(), rows[-1].item() + 1
+
+
+def check_object(image, fill=0.7, size=64):
+    """Twice as wide as high, centred, as large as it should be, red on white."""
+    left, right, top, bottom = red_box(image)
+    assert image.shape == (3, size, size) and 0 <= image.min() and image.max() <= 1
+    assert right - left == pytest.approx(fill * size, abs=2) and bottom - top == pytest.approx(fill * size / 2, abs=2)
+    assert (left + right) / 2 == pytest.approx(size / 2, abs=1) and (top + bottom) / 2 == pytest.approx(size / 2, abs=1)
+    assert torch.allclose(image[:, 0, 0], torch.ones(3)) and torch.allclose(
+        image[:, size // 2, size // 2], torch.tensor(RED) / 255, atol=0.02)
+
+
+@pytest.mark.parametrize("name", ["a.png", "a.webp", "a.bmp", "a.gif", "a.tiff"])
+@pytest.mark.parametrize("back", [WHITE, GREY])
+def test_a_plain_background_is_keyed_out(tmp_path, name, back):
+    picture(back=back).save(tmp_path / name, **({"lossless": True} if name == "a.webp" else {}))
+    check_object(load_image(tmp_path / name, 64))
+
+
+def test_jpeg_and_cmyk_work(tmp_path):
+    picture().save(tmp_path / "a.jpg", quality=95)
+    check_object(load_image(tmp_path / "a.jpg", 64))
+    picture().convert("CMYK").save(tmp_path / "b.jpg", quality=95)
+    check_object(load_image(tmp_path / "b.jpg", 64))
+
+
+def test_alpha_wins_over_what_clear_pixels_hide(tmp_path):
+    image = picture(back=(0, 255, 0, 0), front=(*RED, 255), mode="RGBA")
+    image.save(tmp_path / "a.png")
+    check_object(load_image(tmp_path / "a.png", 64))
+    check_object(load_image(tmp_path / "a.png", 64, ImageLoading("alpha", 0.5)), fill=0.5)
+    palette = image.quantize(8)
+    palette.save(tmp_path / "b.png")
+    assert palette.mode == "P"
+    check_object(load_image(tmp_path / "b.png", 64))
+
+
+def test_what_is_enclosed_stays(tmp_path):
+    image = picture(size=(100, 100), box=(20, 20, 80, 80))
+    image.paste(WHITE, (40, 40, 60, 60))
+    image.paste(GREY, (45, 45, 55, 55))
+    image.save(tmp_path / "a.png")
+    found = load_image(tmp_path / "a.png", 64)
+    assert torch.allclose(found[:, 32, 32], torch.tensor(GREY) / 255, atol=0.02)
+
+
+def test_a_soft_rim_takes_no_background_along(tmp_path):
+    """Red over green, its edge blended over three pixels: on white no green may be left."""
+    x = np.clip((30 - np.abs(np.arange(100) - 49.5)) / 3 + 0.5, 0, 1)
+    alpha = np.minimum(x[:, None], x[None])[..., None]
+    pixels = alpha * np.array(RED) + (1 - alpha) * np.array((40, 200, 60))
+    Image.fromarray(pixels.round().astype(np.uint8)).save(tmp_path / "a.png")
+    found = load_image(tmp_path / "a.png", 50)
+    clearly_green = (found[1] > found[0] + 0.3) & (found[1] > found[2] + 0.3)
+    assert clearly_green.float().mean() < 0.03
+
+
+def test_sixteen_bits_keep_their_greys(tmp_path):
+    grey = np.full((60, 60), 65535, dtype=np.uint16)
+    grey[15:45, 15:45] = 20000
+    Image.fromarray(grey).save(tmp_path / "a.png")
+    assert load_image(tmp_path / "a.png", 32)[:, 16, 16].tolist() == pytest.approx([20000 / 65535] * 3, abs=0.01)
+
+
+def test_of_an_animation_the_first_picture_is_taken(tmp_path):
+    frames = [picture(), picture(front=(0, 0, 255))]
+    frames[0].save(tmp_path / "a.gif", save_all=True, append_images=frames[1:])
+    check_object(load_image(tmp_path / "a.gif", 64))
+
+
+def test_a_very_wide_image_works_and_a_huge_one_is_refused(tmp_path):
+    picture(size=(20000, 300), box=(9000, 10, 9500, 260)).save(tmp_path / "wide.png")
+    assert load_image(tmp_path / "wide.png", 32).shape == (3, 32, 32)
+    whole = (tmp_path / "wide.png").read_bytes()
+    for side in (10_000, 20_000):  # what the header says is all that is read of it
+        header = b"IHDR" + struct.pack(">II", side, side) + whole[24:29]
+        (tmp_path / "huge.png").write_bytes(whole[:12] + header + struct.pack(">I", zlib.crc32(header)) + whole[33:])
+        with pytest.raises(UserError, match="megapixels"):
+            load_image(tmp_path / "huge.png", 32)
+
+
+def test_a_turned_photograph_is_put_upright(tmp_path):
+    exif = Image.Exif()
+    exif[0x0112] = 6  # to be turned by a quarter clockwise
+    picture().transpose(Image.Transpose.ROTATE_90).save(tmp_path / "a.jpg", quality=95, exif=exif)
+    check_object(load_image(tmp_path / "a.jpg", 64))
+
+
+@pytest.mark.parametrize("make, says", [
+    (lambda p: Image.new("RGB", (50, 50), GREY).save(p), "no object"),
+    (lambda p: Image.new("RGBA", (50, 50), (0, 0, 0, 0)).save(p), "no object"),
+    (lambda p: Image.fromarray(np.random.default_rng(0).integers(0, 255, (50, 50, 3), np.uint8)).save(p), "rembg"),
+    (lambda p: Image.new("RGB", (1, 1), RED).save(p), "no object"),
+    (lambda p: Image.new("RGBA", (1, 1), (*RED, 200)).save(p), "pixels large"),
+    (lambda p: p.write_text("this is no image"), "not an image"),
+    (lambda p: p.write_bytes(b""), "not an image"),
+    (lambda p: (picture().save(p), p.write_bytes(p.read_bytes()[:90])), "damaged|cannot be opened"),
+    (lambda p: p.mkdir(), "cannot be opened"),
+    (lambda p: None, "no such image"),
+])
+def test_what_cannot_be_is_said_in_a_sentence(tmp_path, monkeypatch, make, says):
+    monkeypatch.setitem(sys.modules, "rembg", None)
+    path = tmp_path / "a.png"
+    make(path)
+    with pytest.raises(UserError, match=says) as caught:
+        load_image(path, 32)
+    assert str(path) in str(caught.value) and "\n" not in str(caught.value)
+
+
+def test_a_truncated_jpeg_is_refused(tmp_path):
+    path = tmp_path / "a.jpg"
+    picture(size=(400, 300)).save(path)
+    path.write_bytes(path.read_bytes()[:-800])
+    with pytest.raises(UserError, match="damaged"):
+        load_image(path, 32)
+
+
+def test_the_chosen_way_must_be_possible(tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "rembg", None)
+    picture().save(tmp_path / "a.png")
+    for way, says in (("alpha", "transparent"), ("rembg", "not installed")):
+        with pytest.raises(UserError, match=says):
+            load_image(tmp_path / "a.png", 32, ImageLoading(way))
+    noise = np.random.default_rng(0).integers(0, 255, (50, 50, 3), np.uint8)
+    Image.fromarray(noise).save(tmp_path / "b.png")
+    with pytest.raises(UserError, match="plain"):
+        load_image(tmp_path / "b.png", 32, ImageLoading("plain"))
+    with pytest.raises(ValueError, match="fill"):
+        ImageLoading(fill=0.0)
+
+
+def test_rembg_is_used_where_it_is_installed(tmp_path, monkeypatch):
+    noise = np.random.default_rng(0).integers(0, 255, (80, 120, 3), np.uint8)
+    Image.fromarray(noise).save(tmp_path / "a.png")
+    cut = picture(back=(0, 0, 0, 0), front=(*RED, 255), mode="RGBA")
+    monkeypatch.setitem(sys.modules, "rembg", types.SimpleNamespace(remove=lambda image: cut))
+    check_object(load_image(tmp_path / "a.png", 64))
+
+
+def test_files_of_a_folder(tmp_path):
+    with pytest.raises(UserError, match="no images"):
+        image_files(tmp_path)
+    for name in ("b.png", "a.JPG", "notes.txt"):
+        (tmp_path / name).write_text("")
+    assert [path.name for path in image_files(tmp_path)] == ["a.JPG", "b.png"]
+    assert image_files(tmp_path / "b.png") == [tmp_path / "b.png"]
+    with pytest.raises(UserError, match="no such image"):
+        image_files(tmp_path / "c.png")

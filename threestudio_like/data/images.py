@@ -1,0 +1,172 @@
+"""A user's image as image-to-3D models are shown theirs: the object alone, centred, filling as much of the frame, on white."""
+
+import logging
+import warnings
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from PIL import Image, ImageOps, UnidentifiedImageError
+from scipy.ndimage import label
+from torch import Tensor
+
+from threestudio_like.errors import UserError
+
+SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".gif", ".bmp", ".tif", ".tiff")
+MOST_PIXELS = 80_000_000
+WORKING_SIZE = 1024
+"""Larger images are reduced to this many pixels on their longer side before anything is looked for in them."""
+FEWEST_PIXELS = 8  # along the object's longer side
+OPAQUE = 250  # of 255
+LIKE_BACKGROUND, UNLIKE_BACKGROUND = 0.025, 0.06
+"""Colour differences, in 0..1, up to which a pixel is background, and from which it is object; between them, partly both."""
+PLAIN_BORDER = 0.95
+"""Share of the border's pixels that must have one colour for the background to be called plain."""
+DAMAGED = (OSError, SyntaxError, ValueError, EOFError, IndexError)  # what Pillow's readers raise on broken files
+
+
+@dataclass(frozen=True)
+class ImageLoading:
+    """`background`: how the object is told from it: by its alpha channel, by a plain colour all along the border, by rembg where
+    that is installed, or by the first of these that can (auto). `fill`: the object's longer side as a share of the frame's; toys are seen so large on average."""
+
+    background: Literal["auto", "alpha", "plain", "rembg"] = "auto"
+    fill: float = 0.7
+
+    def __post_init__(self):
+        if not 0 < self.fill <= 1:
+            raise ValueError(f"fill must be above 0 and at most 1, got {self.fill}")
+
+
+def image_files(path: Path) -> list[Path]:
+    """The image itself, or those of a folder by name. Raises UserError where there is none."""
+    if path.is_dir():
+        found = sorted(file for file in path.iterdir() if file.suffix.lower() in SUFFIXES)
+        if not found:
+            raise UserError(f"{path}: no images in this folder; those that can be read end in {', '.join(SUFFIXES)}")
+        return found
+    if not path.exists():
+        raise UserError(f"{path}: there is no such image")
+    return [path]
+
+
+def load_image(path: Path, size: int, loading: ImageLoading = ImageLoading()) -> Float[Tensor, "3 size size"]:
+    """The object of an image file, in 0..1. Raises UserError, in a sentence, for a file from which it cannot be had."""
+    image = read(path)
+    color, alpha = foreground(image, path, loading.background)
+    solid = alpha > 0.5
+    if not solid.any():
+        raise UserError(f"{path}: there is no object in it, only background")
+    rows, columns = (np.flatnonzero(solid.any(axis)) for axis in (1, 0))
+    top, bottom, left, right = rows[0], rows[-1] + 1, columns[0], columns[-1] + 1
+    longer = max(bottom - top, right - left)
+    if longer < FEWEST_PIXELS:
+        raise UserError(f"{path}: the object is only {right - left} x {bottom - top} pixels large; it takes at least {FEWEST_PIXELS}")
+    half = 0.5 * longer / loading.fill
+    middle = 0.5 * (left + right), 0.5 * (top + bottom)
+    on_white = np.clip(color * alpha[..., None] + 1 - alpha[..., None], 0, 1)
+    pad = int(np.ceil(half)) + 1
+    padded = np.pad(on_white, ((pad, pad), (pad, pad), (0, 0)), constant_values=1.0)
+    box = (middle[0] - half + pad, middle[1] - half + pad, middle[0] + half + pad, middle[1] + half + pad)
+    square = Image.fromarray((padded * 255).round().astype(np.uint8)).resize((size, size), Image.Resampling.BICUBIC, box=box)
+    return torch.from_numpy(np.asarray(square).copy()).permute(2, 0, 1).float() / 255
+
+
+def read(path: Path) -> Image.Image:
+    """The first picture of a file as RGBA, upright, at most WORKING_SIZE pixels wide and high. Raises UserError."""
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # the limit here is lower
+            image = Image.open(path)
+    except FileNotFoundError:
+        raise UserError(f"{path}: there is no such image") from None
+    except UnidentifiedImageError:
+        raise UserError(f"{path}: this is not an image that can be read; save it as PNG, JPEG or WebP") from None
+    except Image.DecompressionBombError:
+        raise UserError(f"{path}: the image is too large; {MOST_PIXELS // 10**6} megapixels can be read at most") from None
+    except DAMAGED as error:
+        raise UserError(f"{path}: the image cannot be opened ({reason(error)})") from None
+    with image:
+        width, height = image.size
+        if width * height > MOST_PIXELS:
+            raise UserError(f"{path}: the image has {width} x {height} pixels; {MOST_PIXELS // 10**6} megapixels can be read at most")
+        try:
+            image.load()
+            upright = ImageOps.exif_transpose(image)
+            rgba = eight_bit(upright).convert("RGBA")
+        except DAMAGED as error:
+            raise UserError(f"{path}: the image is damaged or of a kind that cannot be read ({reason(error)})") from None
+        if getattr(image, "n_frames", 1) > 1:
+            logging.getLogger(__name__).info("%s has several pictures; the first is taken", path)
+    premultiplied = rgba.convert("RGBa")  # or the hidden colours of clear pixels would show after reducing
+    premultiplied.thumbnail((WORKING_SIZE, WORKING_SIZE), Image.Resampling.BOX)
+    return premultiplied.convert("RGBA")
+
+
+def eight_bit(image: Image.Image) -> Image.Image:
+    """Grey pictures of 16 or 32 bits in 8, which Pillow itself would clip; others as they are."""
+    if image.mode not in ("I", "F") and not image.mode.startswith("I;"):
+        return image
+    grey = np.asarray(image).astype(np.float64)
+    if not np.isfinite(grey).all() or grey.min() < 0:
+        raise ValueError("its values are negative or not finite")
+    brightest = 1.0 if image.mode == "F" and grey.max() <= 1 else 255.0 if grey.max() <= 255 else 65535.0
+    return Image.fromarray((grey / brightest * 255).round().clip(0, 255).astype(np.uint8))
+
+
+def foreground(image: Image.Image, path: Path, how: str) -> tuple[Float[np.ndarray, "H W 3"], Float[np.ndarray, "H W"]]:
+    """Colours and opacity of the object, in 0..1. Raises UserError where the background cannot be told from it."""
+    pixels = np.asarray(image).astype(np.float32) / 255
+    color, alpha = pixels[..., :3], pixels[..., 3]
+    transparent = bool((np.asarray(image)[..., 3] < OPAQUE).any())
+    if how == "alpha" and not transparent:
+        raise UserError(f"{path}: nothing in it is transparent; use background=plain, rembg or auto")
+    if how in ("alpha", "auto") and transparent:
+        return color, alpha
+    if how in ("plain", "auto"):
+        backdrop = plain_background(color)
+        if backdrop is not None:
+            return keyed(color, backdrop)
+    if how == "plain":
+        raise UserError(f"{path}: its border has no plain colour that could be the background's; cut the object out, or use "
+                        "background=rembg")
+    return by_rembg(image, path, how)
+
+
+def plain_background(color: Float[np.ndarray, "H W 3"]) -> Float[np.ndarray, "3"] | None:
+    """The colour of nearly all of the border, if there is one."""
+    border = np.concatenate([color[0], color[-1], color[:, 0], color[:, -1]])
+    middle = np.median(border, axis=0)
+    return middle if (np.abs(border - middle).max(-1) < UNLIKE_BACKGROUND).mean() >= PLAIN_BORDER else None
+
+
+def keyed(color: Float[np.ndarray, "H W 3"], backdrop: Float[np.ndarray, "3"]) -> tuple[np.ndarray, np.ndarray]:
+    """What hangs together with the border and is like the background becomes clear; the rim's colours lose their share of it."""
+    apart = np.abs(color - backdrop).max(-1)
+    parts, _ = label(np.pad(apart < UNLIKE_BACKGROUND, 1, constant_values=True))
+    around = (parts == parts[0, 0])[1:-1, 1:-1]
+    partly = np.clip((apart - LIKE_BACKGROUND) / (UNLIKE_BACKGROUND - LIKE_BACKGROUND), 0, 1)
+    alpha = np.where(around, partly, 1.0)
+    own = (color - (1 - alpha[..., None]) * backdrop) / np.maximum(alpha[..., None], 1e-3)
+    return np.clip(np.where(alpha[..., None] > 0, own, color), 0, 1), alpha
+
+
+def by_rembg(image: Image.Image, path: Path, how: str) -> tuple[np.ndarray, np.ndarray]:
+    """As a salient object network sees it. Raises UserError where it is not installed or fails."""
+    try:
+        import rembg
+    except ImportError:
+        found = "its background is neither transparent nor plain" if how == "auto" else "rembg is not installed"
+        raise UserError(f"{path}: {found}; cut the object out, or pip install rembg") from None
+    try:
+        pixels = np.asarray(rembg.remove(image.convert("RGB"))).astype(np.float32) / 255
+    except Exception as error:  # whatever its network or the fetching of that raises
+        raise UserError(f"{path}: rembg failed ({reason(error)})") from None
+    return pixels[..., :3], pixels[..., 3]
+
+
+def reason(error: BaseException) -> str:
+    return (" ".join(str(error).split()) or type(error).__name__)[:120]
