@@ -3,4 +3,4 @@
 
 def register_all() -> None:
     """Imports every backbone and guidance, so that recipes can name it."""
-    from priors import csd, geometric, ism, latent, pixel, sdi, sds, student, vsd  # noqa: F401
+    from priors import csd, geometric, ism, latent, multiview, pixel, sdi, sds, student, vsd, zero123plus  # noqa: F401

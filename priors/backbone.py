@@ -153,20 +153,27 @@ class Backbone:
                 camera: Float[Tensor, "B K"] | None = None) -> Tensor:
         """The noise in x_t, [B,C,h,w] float32. The weights are frozen; callers who need no gradient use `no_grad`."""
         output = self.unet_output(x_t.to(self.dtype), t, text.to(self.dtype), None if camera is None else camera.to(self.dtype))
+        return self.noise_in(x_t, output, t)
+
+    def noise_in(self, x_t: Tensor, output: Tensor, t: Tensor) -> Tensor:
+        """The noise, float32, that the U-Net's output stands for."""
         # A model with a learned variance (DeepFloyd IF) has twice the channels; the first half is the mean.
-        mean = output[:, :x_t.shape[1]].float()
-        return to_eps(mean, x_t.float(), t, self.schedule, self.prediction)
+        return to_eps(output[:, :x_t.shape[1]].float(), x_t.float(), t, self.schedule, self.prediction)
 
     def unet_output(self, x_t: Tensor, t: Tensor, text: Tensor, camera: Tensor | None) -> Tensor:
         """What the U-Net says, in its own precision and parametrisation."""
         return self.unet(x_t, t, encoder_hidden_states=text, class_labels=camera).sample
 
-    def predict_given(self, x_t: Tensor, t: Tensor, text: Tensor, condition: Condition) -> Tensor:
-        """`predict`, with whatever else of the condition the model was trained on (camera, image): here nothing.
+    def output_given(self, x_t: Tensor, t: Tensor, text: Tensor, condition: Condition) -> Tensor:
+        """`unet_output`, with whatever else of the condition the model was trained on (camera, image): here nothing.
 
         x_t may hold several copies, one after the other, of the B images that the condition is about.
         """
-        return self.predict(x_t, t, text)
+        return self.unet_output(x_t, t, text, None)
+
+    def predict_given(self, x_t: Tensor, t: Tensor, text: Tensor, condition: Condition) -> Tensor:
+        """`predict`, with whatever else of the condition the model was trained on; x_t as in `output_given`."""
+        return self.noise_in(x_t, self.output_given(x_t.to(self.dtype), t, text.to(self.dtype), condition), t)
 
     def predict_each(self, x_t: Tensor, t: Tensor, texts: list[Tensor], condition: Condition) -> tuple[Tensor, ...]:
         """The noise in x_t under each of the texts `[B, L, D]`, in one call of the U-Net."""
@@ -180,14 +187,20 @@ class Backbone:
 
 def read_schedule(place, device: torch.device) -> tuple[NoiseSchedule, Prediction]:
     """The noise schedule of a model folder and what its U-Net predicts. Raises UserError."""
+    betas = read_scheduler(place)
+    return NoiseSchedule(betas.alphas_cumprod.to(device)), betas.config.prediction_type
+
+
+def read_scheduler(place) -> DDPMScheduler:
+    """A model folder's betas and prediction type, whatever sampler it names. Raises UserError."""
     path = place / "scheduler" / "scheduler_config.json"
     config = folder.read_json(path)
     prediction = config.get("prediction_type", "epsilon")
     if "beta_schedule" not in config or prediction not in PREDICTIONS:
         raise UserError(f"{path}: {config.get('_class_name')} with prediction_type '{prediction}' is not a "
                         "variance-preserving diffusion with betas; give `model` another one")
-    betas = DDPMScheduler.from_config({key: config[key] for key in SCHEDULE_KEYS if key in config})
-    return NoiseSchedule(betas.alphas_cumprod.to(device)), prediction
+    known = {key: config[key] for key in SCHEDULE_KEYS if key in config}
+    return DDPMScheduler.from_config(known | {"prediction_type": prediction})
 
 
 def resize(images: Float[Tensor, "B 3 H W"], size: int) -> Float[Tensor, "B 3 size size"]:

@@ -21,8 +21,10 @@ from safetensors import SafetensorError, safe_open
 from threestudio_like.errors import UserError
 
 REPOSITORY = Path(__file__).resolve().parent.parent
-WEIGHTS = {"unet": "diffusion_pytorch_model", "layout": "diffusion_pytorch_model", "vae": "diffusion_pytorch_model", "text_encoder": "model"}
-CONFIGS = {"scheduler": "scheduler_config.json", "tokenizer": "tokenizer_config.json"}
+WEIGHTS = {part: "diffusion_pytorch_model" for part in ("unet", "layout", "image_encoder", "vae")} | {
+    part: "model" for part in ("text_encoder", "vision_encoder")}
+CONFIGS = {"scheduler": "scheduler_config.json", "tokenizer": "tokenizer_config.json",
+           "feature_extractor_clip": "preprocessor_config.json", "feature_extractor_vae": "preprocessor_config.json"}
 TOKENIZERS = (("tokenizer.json",), ("vocab.json", "merges.txt"), ("spiece.model",))
 DTYPES = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
 CONNECT_SECONDS = 5

@@ -35,9 +35,9 @@ class GeometricBackbone(PixelBackbone):
 
     image_channels = MAP_CHANNELS
 
-    def predict_given(self, x_t: Tensor, t: Int[Tensor, "B"], text: Tensor, condition: Condition) -> Tensor:
-        camera = camera_numbers(condition.camera)
-        return self.predict(x_t, t, text, camera.repeat(len(x_t) // len(camera), 1))
+    def output_given(self, x_t: Tensor, t: Int[Tensor, "B"], text: Tensor, condition: Condition) -> Tensor:
+        camera = camera_numbers(condition.camera).to(x_t.dtype)
+        return self.unet_output(x_t, t, text, camera.repeat(len(x_t) // len(camera), 1))
 
 
 def geometric_unet(base: UNet2DConditionModel, mean: bool, patch: int) -> UNet2DConditionModel:

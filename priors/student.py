@@ -15,7 +15,7 @@ from peft import LoraConfig
 from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 
-from priors.backbone import Backbone, Prediction
+from priors.backbone import Backbone, Condition, Prediction
 from priors.geometric import CAMERA_WIDTH, camera_numbers
 from threestudio_like.config import register
 from threestudio_like.errors import UserError
@@ -30,8 +30,8 @@ class Student(nn.Module):
 
     prediction: Prediction
 
-    def forward(self, x_t: Float[Tensor, "B C h w"], t: Int[Tensor, "B"], text: Float[Tensor, "B L D"],
-                camera: Float[Tensor, "B 16"]) -> Float[Tensor, "B C h w"]:
+    def forward(self, x_t: Float[Tensor, "B C h w"], t: Int[Tensor, "B"],
+                condition: Condition) -> Float[Tensor, "B C h w"]:
         """The output, in the student's own parametrisation; a camera of zeros is none."""
         raise NotImplementedError
 
@@ -75,16 +75,17 @@ class LoRA(Student):
             load_adapter(self, list(names), Path(config.weights))
         self._switch(False)
 
-    def forward(self, x_t, t, text, camera):
-        with self.active(camera):
+    def forward(self, x_t, t, condition):
+        with self.active(condition.camera):
             dtype = self.backbone.dtype
-            return self.backbone.unet_output(x_t.to(dtype), t, text.to(dtype), None).float()[:, :x_t.shape[1]]
+            output = self.backbone.output_given(x_t.to(dtype), t, condition.text.to(dtype), condition)
+            return output.float()[:, :x_t.shape[1]]
 
     @contextmanager
-    def active(self, camera: Float[Tensor, "B 16"]):
+    def active(self, camera: Float[Tensor, "B 16"] | None):
         """Meanwhile the backbone's U-Net is the student."""
         self._switch(True)
-        self.told = camera_numbers(camera)
+        self.told = None if camera is None else camera_numbers(camera)
         try:
             yield
         finally:
@@ -129,7 +130,10 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
 
 @register("student", "unet")
 class SmallUNet(Student):
-    """A U-Net of its own, from nothing: smaller and freer than an adapter, and it must learn all."""
+    """A U-Net of its own, from nothing: smaller and freer than an adapter, and it must learn all.
+
+    It is told text and camera; of an image, only the tokens that take the text's place.
+    """
 
     @dataclass(frozen=True)
     class Config:
@@ -149,8 +153,9 @@ class SmallUNet(Student):
             attention_head_dim=4, class_embed_type="projection",
             projection_class_embeddings_input_dim=CAMERA_WIDTH).to(backbone.device)
 
-    def forward(self, x_t, t, text, camera):
-        return self.unet(x_t, t, encoder_hidden_states=text, class_labels=camera_numbers(camera)).sample
+    def forward(self, x_t, t, condition):
+        camera = x_t.new_zeros(len(x_t), CAMERA_WIDTH) if condition.camera is None else camera_numbers(condition.camera)
+        return self.unet(x_t, t, encoder_hidden_states=condition.text, class_labels=camera).sample
 
     def save(self, folder: Path) -> None:
         """Writes the U-Net's diffusers folder."""

@@ -1,6 +1,6 @@
 """Variational score distillation (Wang et al. 2023, "ProlificDreamer", arXiv 2305.16213, eq. 9 and algorithm 1)."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Annotated
 
@@ -40,7 +40,7 @@ class VSD(Guidance):
         self.student = config.student.build(backbone)
 
     def residual(self, noised: Noised, generator: torch.Generator) -> Tensor:
-        own = self.student(noised.x_t, noised.t, noised.condition.text, noised.condition.camera)
+        own = self.student(noised.x_t, noised.t, noised.condition)
         eps = to_eps(own, noised.x_t, noised.t, self.backbone.schedule, self.student.prediction)
         return self.guided_eps(noised, self.config.scale(noised.step)) - eps
 
@@ -52,8 +52,8 @@ class VSD(Guidance):
         noise = randn(x, generator)
         dropped = uniform[1] < self.config.dropout
         text = torch.where(dropped[:, None, None], told.null, told.text)
-        camera = torch.where(dropped[:, None], 0.0, told.camera)
-        output = self.student(schedule.add_noise(x, noise, t), t, text, camera)
+        camera = None if told.camera is None else torch.where(dropped[:, None], 0.0, told.camera)
+        output = self.student(schedule.add_noise(x, noise, t), t, replace(told, text=text, camera=camera))
         error = (output - target(x, noise, t, schedule, self.student.prediction)).square()
         if self.student.prediction == "sample":
             error = (1 / schedule.sigma(t).square()).clamp(max=self.config.weight_cap) * error

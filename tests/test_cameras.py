@@ -65,8 +65,9 @@ def test_the_six_views_lie_around_the_image():
     """Of an image from azimuth 90 and of one from the front: the latter's first camera is at 30 degrees, 20 up."""
     rig = zero123plus_rig(torch.tensor([math.pi / 2, 0.0]), 1.5, 49.1, 16)
     assert len(rig) == 12 and rig.views == 6 and (rig.height, rig.width) == (16, 16)
-    assert torch.allclose(rig.fov_y.rad2deg(), torch.full((12,), 49.1)) and torch.allclose(rig.position.norm(dim=1), torch.full((12,), 1.5))
-    first, second = (torch.tensor([[angle], [height], [1.5]]).flatten() for angle, height in ((30.0, 20.0), (90.0, -10.0)))
+    torch.testing.assert_close(rig.fov_y.rad2deg(), torch.full((12,), 49.1))
+    torch.testing.assert_close(rig.position.norm(dim=1), torch.full((12,), 1.5))
+    first, second = torch.tensor([30.0, 20.0, 1.5]), torch.tensor([90.0, -10.0, 1.5])
     for camera, (azimuth, elevation, distance) in zip(rig[6:8].position, (first, second)):
         assert torch.allclose(camera, spherical(azimuth.deg2rad(), elevation.deg2rad(), distance), atol=1e-5)
     turned = rig.position[6:] @ torch.tensor([[0.0, 1, 0], [-1, 0, 0], [0, 0, 1]])  # a quarter turn, from +x to +y

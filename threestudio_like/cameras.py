@@ -118,10 +118,10 @@ RIG_ELEVATIONS_DEG = (20.0, -10.0, 20.0, -10.0, 20.0, -10.0)
 
 
 def zero123plus_rig(azimuth: Float[Tensor, "B"], distance: float, fov_deg: float, size: int) -> Cameras:
-    """Zero123++ v1.2's six views of each of B objects (arXiv 2310.15110, section 2.1): the cameras that go with one image.
+    """The cameras of Zero123++ v1.2's six views that go with one image, for B objects (arXiv 2310.15110, section 2.1).
 
-    `azimuth` is the image's own, in radians. The views lie 30, 90, ..., 330 degrees from it, at elevations that are 20 and
-    -10 degrees in turn, however high the image was taken from; the result holds B x 6 cameras, an object's side by side.
+    `azimuth` is the image's own, in radians. The views lie 30, 90, ..., 330 degrees from it, at elevations that are 20
+    and -10 degrees in turn, however high the image was taken from: B x 6 cameras, an object's side by side.
     """
     around, up = (azimuth.new_tensor(angles).deg2rad() for angles in (RIG_AZIMUTHS_DEG, RIG_ELEVATIONS_DEG))
     everywhere = (azimuth[:, None] + around).flatten()

@@ -13,6 +13,8 @@ MAKERS = {
     "sd21": folders.stable_diffusion_21,
     "sd21_v": lambda place: folders.stable_diffusion_21(place, prediction="v_prediction"),
     "if": folders.deepfloyd,
+    "multiview": folders.multiview,
+    "zero123plus": folders.zero123plus,
 }
 
 

@@ -4,12 +4,14 @@ import json
 from pathlib import Path
 
 import torch
-from diffusers import AutoencoderKL, DDIMScheduler, DDPMScheduler, PNDMScheduler, UNet2DConditionModel
+from diffusers import AutoencoderKL, DDIMScheduler, DDPMScheduler, EulerAncestralDiscreteScheduler, PNDMScheduler
+from diffusers import UNet2DConditionModel
 from safetensors.torch import load_file, save_file
 from tokenizers import pre_tokenizers
-from transformers import CLIPTextConfig, CLIPTextModel, T5Config, T5EncoderModel, T5Tokenizer
+from transformers import CLIPTextConfig, CLIPTextModel, CLIPVisionConfig, CLIPVisionModelWithProjection
+from transformers import T5Config, T5EncoderModel, T5Tokenizer
 
-from priors import build
+from priors import build, views
 from priors.backbone import Backbone
 from priors.embedding import load_encoder
 from priors.folder import ModelConfig
@@ -18,6 +20,7 @@ from priors.latent import DirectBackbone
 from priors.pixel import PixelBackbone
 
 WIDTH = 16
+CLIP_MEAN, CLIP_STD = [0.48145466, 0.4578275, 0.40821073], [0.26862954, 0.26130258, 0.27577711]
 VIEW_WORDS = ["front", "back", "left", "right", "side", "overhead", "view"]
 TOYBOX_WORDS = ["a", "red", "blue", "dog", "duck", "car", ",", *VIEW_WORDS]
 OLD_VAE_NAMES = {"to_q": "query", "to_k": "key", "to_v": "value", "to_out.0": "proj_attn"}
@@ -69,6 +72,39 @@ def stable_diffusion_21(folder: Path, size: int = 8, prediction: str = "epsilon"
     scheduler = PNDMScheduler if prediction == "epsilon" else DDIMScheduler
     scheduler(beta_start=0.00085, beta_end=0.012, beta_schedule="scaled_linear", set_alpha_to_one=False, steps_offset=1,
               prediction_type=prediction).save_pretrained(folder / "scheduler")
+    return folder
+
+
+def multiview(folder: Path, view: int = 16) -> Path:
+    """As the project's own multi-view prior."""
+    torch.manual_seed(0)
+    size = views.Size(view=view, patch=2, channels=(16, 16), tokens_width=16, layout=(16, 8, 8))
+    unet, layout, encoder = views.unet(size), views.view_layout(size), views.image_encoder(size)
+    layout.find_components(torch.rand(4, 3, 3 * view, 2 * view), size.patch)
+    views.save(folder, unet, layout, encoder, build.noise_scheduler())
+    return folder
+
+
+def zero123plus(folder: Path) -> Path:
+    """As Zero123++ 1.2: Stable Diffusion 2's parts, predicting v, a CLIP vision encoder and what goes before it."""
+    _stable_diffusion(folder, 8, pad_token="!")
+    EulerAncestralDiscreteScheduler(
+        beta_start=0.00085, beta_end=0.012, beta_schedule="linear", prediction_type="v_prediction", steps_offset=1,
+        timestep_spacing="linspace").save_pretrained(folder / "scheduler")
+    CLIPVisionModelWithProjection(CLIPVisionConfig(
+        hidden_size=WIDTH, intermediate_size=32, num_hidden_layers=1, num_attention_heads=2, image_size=16,
+        patch_size=8, projection_dim=WIDTH)).save_pretrained(folder / "vision_encoder")
+    published = {f"do_{step}": True for step in ("center_crop", "convert_rgb", "normalize", "rescale", "resize")} | {
+        "image_processor_type": "CLIPImageProcessor", "resample": 3, "rescale_factor": 1 / 255}
+    for part, size, mean, std in (("clip", 16, CLIP_MEAN, CLIP_STD), ("vae", 32, [0.5] * 3, [0.8] * 3)):
+        _write(folder / f"feature_extractor_{part}" / "preprocessor_config.json", published | {
+            "crop_size": {"height": size, "width": size}, "size": {"shortest_edge": size},
+            "image_mean": mean, "image_std": std})
+    processor = ["transformers", "CLIPImageProcessor"]
+    _index(folder, "Zero123PlusPipeline", "EulerAncestralDiscreteScheduler", "CLIPTextModel", "CLIPTokenizer",
+           vae=["diffusers", "AutoencoderKL"], vision_encoder=["transformers", "CLIPVisionModelWithProjection"],
+           feature_extractor_clip=processor, feature_extractor_vae=processor,
+           ramping_coefficients=[i / 76 for i in range(77)])
     return folder
 
 
@@ -167,7 +203,7 @@ def _sentencepiece(folder: Path, pieces: list[tuple[str, float]]) -> None:
                                               "model_max_length": 512, **special})
 
 
-def _index(folder: Path, pipeline: str, scheduler: str, encoder: str, tokenizer: str, **more: list[str]) -> None:
+def _index(folder: Path, pipeline: str, scheduler: str, encoder: str, tokenizer: str, **more: list) -> None:
     _write(folder / "model_index.json", {
         "_class_name": pipeline, "_diffusers_version": "0.6.0", "scheduler": ["diffusers", scheduler],
         "text_encoder": ["transformers", encoder], "tokenizer": ["transformers", tokenizer],

@@ -22,6 +22,9 @@ class GaussianBackbone(Backbone):
     def decode(self, latents):
         return latents
 
+    def predict_given(self, x_t, t, text, condition):
+        return self.predict(x_t, t, text)
+
     def predict(self, x_t, t, text):
         self.calls.append(len(x_t))
         alpha, sigma = self.schedule.alpha(t), self.schedule.sigma(t)

@@ -22,6 +22,9 @@ class MixtureBackbone(Backbone):
     def encode(self, images):
         return images
 
+    def predict_given(self, x_t, t, text, condition):
+        return self.predict(x_t, t, text)
+
     def predict(self, x_t, t, text, camera=None):
         alpha, sigma = (value[:, :, 0, 0] for value in (self.schedule.alpha(t), self.schedule.sigma(t)))
         variance = alpha**2 * SPREAD**2 + sigma**2
@@ -40,7 +43,7 @@ class MLP(Student):
         self.prediction, self.schedule = "epsilon", backbone.schedule
         self.net = nn.Sequential(nn.Linear(3 + 8, 128), nn.SiLU(), nn.Linear(128, 128), nn.SiLU(), nn.Linear(128, 3))
 
-    def forward(self, x_t, t, text, camera):
+    def forward(self, x_t, t, condition):
         alpha, sigma = (value[:, :, 0, 0] for value in (self.schedule.alpha(t), self.schedule.sigma(t)))
         x = x_t[..., 0, 0]
         waves = torch.cat([f(sigma.log() * 2**i) for i in range(4) for f in (torch.sin, torch.cos)], dim=-1)

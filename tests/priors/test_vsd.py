@@ -1,5 +1,7 @@
 """VSD recovers a mixture where SDS collapses; its student is an adapter that starts as the prior and mixes with nothing."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 from diffusers import UNet2DConditionModel
@@ -78,7 +80,7 @@ def test_the_adapter_is_off_for_everyone_else(backbone):
         for parameter in vsd.student.parameters():
             parameter.add_(0.1)
     assert torch.equal(backbone.predict(x, t, told_.text), before)
-    first, second = (vsd.student(x, t, told_.text, camera) for camera in (CAMERAS, CAMERAS.flip(0)))
+    first, second = (vsd.student(x, t, replace(told_, camera=camera)) for camera in (CAMERAS, CAMERAS.flip(0)))
     assert not torch.allclose(first, second)  # the camera is heard
     assert torch.equal(backbone.predict(x, t, told_.text), before)
 

@@ -54,6 +54,9 @@ TINY = {
                            "data.photographer.size=16", "sample_steps=1"],
     "priors/agp.yaml": [*TINY_AGP, "layout_steps=1", "layout_batch=3", "data={type: toybox, toys: 3, views: 2, size: 16, samples: 1}"],
     "priors/agp-sd.yaml": [*TINY_AGP, "precision=32-true"],
+    "priors/multiview.yaml": ["steps=2", "batch=2", "layout_steps=1", "layout_batch=3", "sample_steps=2", "judged=3", "shown=2",
+                              "size={view: 16, patch: 4, channels: [16, 16], tokens_width: 16, layout: [16, 8, 8]}",
+                              "data={count: 8, held_out_count: 3, size: 16, samples: 1}"],
     "priors/scorer.yaml": [*TINY_PRIOR, "size={image: 16, channels: [8, 8], width: 8}", "held_out_count=60",
                            "data.photographer.size=16"],
 }

@@ -1,0 +1,136 @@
+"""Toys as a multi-view prior is shown them: one image from anywhere, and Zero123++'s six views around it.
+
+The image is a photograph, in a light that differs from one to the next. The six views are lit alike: half of the light
+is ambient, half a sun straight above, so that a surface has one colour from wherever it is seen. All are on white.
+"""
+
+import functools
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from threestudio_like.cameras import RIG_AZIMUTHS_DEG, RIG_ELEVATIONS_DEG, Cameras, zero123plus_rig
+from threestudio_like.data.cache import kept, sources
+from threestudio_like.data.toybox.assembly import Toy
+from threestudio_like.data.toybox.catalogue import CATEGORIES, COLORS, random_toy
+from threestudio_like.data.toybox.photographs import WORLD, Photographer, pack
+from threestudio_like.data.toybox.render import Light, shoot
+from threestudio_like.renderers.base import Render
+
+UNSEEN_CATEGORIES = ("boat", "teapot", "rabbit")
+"""Never trained on in any colour: a vehicle, a household thing and an animal, with relatives among the others."""
+
+VIEWS = len(RIG_AZIMUTHS_DEG)
+AMBIENT = 0.5
+TOGETHER = 64  # objects traced at once
+
+Split = Literal["train", "held_out", "unseen"]
+"""Colour-toy pairs of the training; the pairs held out from it; and all pairs of the unseen categories."""
+SPLITS: tuple[Split, ...] = ("train", "held_out", "unseen")
+HELD_OUT = {"train": False, "held_out": True, "unseen": None}
+
+
+@dataclass(frozen=True)
+class MultiviewImages:
+    """N objects on white, bytes: an `image [N, H, W, 3]` and its six `views [N, 6, H, W, 3]`, in the rig's order.
+
+    `azimuth` and `elevation [N]` are the image's, in radians; `category` and `color [N]` number the catalogue's.
+    """
+
+    image: np.ndarray
+    views: np.ndarray
+    azimuth: Float[np.ndarray, "N"]
+    elevation: Float[np.ndarray, "N"]
+    category: Int[np.ndarray, "N"]
+    color: Int[np.ndarray, "N"]
+
+    def __len__(self) -> int:
+        return len(self.image)
+
+    def images(self, indices: Int[np.ndarray, "B"]) -> Float[Tensor, "B 3 H W"]:
+        """In 0..1."""
+        return torch.from_numpy(self.image[indices]).permute(0, 3, 1, 2).float() / 255
+
+    def six_views(self, indices: Int[np.ndarray, "B"]) -> Float[Tensor, "B 6 3 H W"]:
+        """In 0..1."""
+        return torch.from_numpy(self.views[indices]).permute(0, 1, 4, 2, 3).float() / 255
+
+
+@dataclass(frozen=True)
+class MultiviewSet:
+    """The objects a multi-view prior is trained and judged on, as a recipe names them.
+
+    `count` objects are trained on, and `held_out_count` are in each of the other splits. Angles in degrees, lengths in
+    scene units, `samples`^2 rays a pixel. `elevation_deg` and `ambient` are the image's; its distance and field of view
+    are those of all Toybox photographs, and the six views' their means, so that objects keep their size.
+    """
+
+    count: int = 12000
+    held_out_count: int = 96
+    seed: int = 7
+    size: int = 64
+    samples: int = 2
+    elevation_deg: tuple[float, float] = (-10.0, 40.0)
+    ambient: tuple[float, float] = (0.45, 0.75)
+    distance: float = 2.7
+    fov_deg: float = 41.0
+
+    @functools.cache
+    def images(self, split: Split = "train") -> MultiviewImages:
+        """Made or read at the first call."""
+        count = self.count if split == "train" else self.held_out_count
+        config = replace(self, count=count, held_out_count=count)
+        key = repr((asdict(config), split, RIG_AZIMUTHS_DEG, RIG_ELEVATIONS_DEG))
+        key += sources(Path(__file__).parent, *WORLD, "photographs.py", "multiview.py")
+        return MultiviewImages(**kept("multiview", key, lambda: vars(take(config, split))))
+
+    def toy(self, split: Split, index: int) -> Toy:
+        """The object of that number, for its true shape."""
+        rng = np.random.default_rng([self.seed, SPLITS.index(split), 1, index])
+        while True:
+            toy = random_toy(rng, HELD_OUT[split])
+            if (toy.category in UNSEEN_CATEGORIES) == (split == "unseen"):
+                return toy
+
+    def rig(self, azimuth: Float[Tensor, "B"]) -> Cameras:
+        """The cameras of the six views of images taken from there (radians)."""
+        return zero123plus_rig(azimuth, self.distance, self.fov_deg, self.size)
+
+    def photographer(self) -> Photographer:
+        """Who takes the images: from all around alike."""
+        return Photographer(self.size, self.samples, elevation_deg=self.elevation_deg, overhead_share=0.0,
+                            front_share=0.0, ambient=self.ambient)
+
+
+def take(config: MultiviewSet, split: Split) -> MultiviewImages:
+    """`config.count` objects of a split."""
+    photographer = config.photographer()
+    parts = []
+    for start in range(0, config.count, TOGETHER):
+        rng = np.random.default_rng([config.seed, SPLITS.index(split), 0, start])
+        toys = [config.toy(split, i) for i in range(start, min(start + TOGETHER, config.count))]
+        packed = pack(toys)
+        cameras = photographer.cameras(len(toys), rng)
+        image = on_white(shoot(packed, cameras, photographer.light(cameras, rng), config.samples))
+        rig = config.rig(cameras.azimuth)
+        views = on_white(shoot(np.repeat(packed, VIEWS, axis=0), rig, even_light(len(rig)), config.samples))
+        labels = [(list(CATEGORIES).index(toy.category), list(COLORS).index(toy.color)) for toy in toys]
+        parts.append((image, views.reshape(-1, VIEWS, *views.shape[1:]), cameras.azimuth.numpy(),
+                      cameras.elevation.numpy(), *np.array(labels, dtype=np.int16).T))
+    return MultiviewImages(*(np.concatenate(arrays) for arrays in zip(*parts)))
+
+
+def even_light(count: int) -> Light:
+    """The six views' light."""
+    up = torch.tensor([0.0, 0.0, 1.0]).expand(count, 3)
+    return Light(up, torch.full((count,), AMBIENT), torch.zeros(count, dtype=torch.bool))
+
+
+def on_white(view: Render) -> np.ndarray:
+    """`[B, H, W, 3]` bytes."""
+    return ((view.rgb + 1 - view.opacity) * 255).round().clamp(0, 255).byte().numpy()
