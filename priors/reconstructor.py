@@ -53,7 +53,7 @@ class ReconstructorSize:
     hidden_layers: int = 2
     grid: int = 32
     """Cubes along a side of the surface's grid."""
-    spread: float = 0.02
+    spread: float = 0.01
     """Over how many scene units the density rises at the surface (VolSDF's beta)."""
 
     def __post_init__(self):
@@ -73,14 +73,18 @@ def pose_numbers(cameras: Cameras) -> Float[Tensor, "B 16"]:
 
 
 class CameraNorm(nn.Module):
-    """A layer norm that is scaled and shifted by what the camera's embedding says (adaLN); starts as the norm it wraps."""
+    """A layer norm that is scaled and shifted by what the camera's embedding says (adaLN).
 
-    def __init__(self, norm: nn.LayerNorm, camera_width: int):
+    Around a norm that has been trained it starts at zero, as that norm.
+    """
+
+    def __init__(self, norm: nn.LayerNorm, camera_width: int, trained: bool):
         super().__init__()
         self.norm = norm
         self.modulation = nn.Linear(camera_width, 2 * norm.normalized_shape[0])
-        nn.init.zeros_(self.modulation.weight)
-        nn.init.zeros_(self.modulation.bias)
+        if trained:
+            nn.init.zeros_(self.modulation.weight)
+            nn.init.zeros_(self.modulation.bias)
         self.camera: Float[Tensor, "V K"] | None = None
         """That of the images that are on their way through the encoder."""
 
@@ -95,7 +99,7 @@ class ViewEncoder(nn.Module):
     def __init__(self, vit: ViTModel, width: int):
         super().__init__()
         encoder_width = vit.config.hidden_size
-        self.vit = modulated(vit)
+        self.vit = modulated(vit, trained=False)
         self.pose = nn.Sequential(nn.Linear(POSE_NUMBERS, encoder_width), nn.SiLU(), nn.Linear(encoder_width, encoder_width))
         self.out = nn.Linear(encoder_width, width)
         self.register_buffer("mean", torch.tensor(IMAGE_MEAN)[:, None, None], persistent=False)
@@ -115,12 +119,12 @@ class ViewEncoder(nn.Module):
         return self.out(seen.last_hidden_state)
 
 
-def modulated(vit: ViTModel) -> ViTModel:
+def modulated(vit: ViTModel, trained: bool) -> ViTModel:
     """The same ViT, each of its layer norms wrapped."""
     for parent in list(vit.modules()):
         for name, child in list(parent.named_children()):
             if isinstance(child, nn.LayerNorm):
-                setattr(parent, name, CameraNorm(child, vit.config.hidden_size))
+                setattr(parent, name, CameraNorm(child, vit.config.hidden_size, trained))
     return vit
 
 
@@ -164,7 +168,7 @@ class Reconstructor(ModelMixin, ConfigMixin):
 
     @register_to_config
     def __init__(self, vit: dict, width: int = 128, layers: int = 3, heads: int = 4, tokens: int = 8, upsample: int = 4,
-                 channels: int = 24, hidden: int = 64, hidden_layers: int = 2, grid: int = 32, spread: float = 0.02):
+                 channels: int = 24, hidden: int = 64, hidden_layers: int = 2, grid: int = 32, spread: float = 0.01):
         super().__init__()
         self.encoder = ViewEncoder(ViTModel(ViTConfig(**vit), add_pooling_layer=False), width)
         self.queries = nn.Parameter(torch.randn(PLANES * tokens**2, width) / width**0.5)
@@ -195,7 +199,7 @@ class Reconstructor(ModelMixin, ConfigMixin):
         model = Reconstructor(encoder, size.width, size.layers, size.heads, size.tokens, size.upsample, size.channels,
                               size.hidden, size.hidden_layers, size.grid, size.spread)
         if vit is not None:
-            model.encoder.vit = modulated(vit)
+            model.encoder.vit = modulated(vit, trained=True)
         return model
 
 
