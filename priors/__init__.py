@@ -2,5 +2,6 @@
 
 
 def register_all() -> None:
-    """Imports every backbone and guidance, so that recipes can name it."""
-    from priors import csd, geometric, ism, latent, multiview, pixel, sdi, sds, student, vsd, zero123plus  # noqa: F401
+    """Imports every backbone, guidance and perceptual distance, so that recipes can name it."""
+    from priors import (  # noqa: F401
+        csd, geometric, ism, latent, multiview, perceptual, pixel, sdi, sds, student, vsd, zero123plus)

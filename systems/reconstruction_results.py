@@ -1,0 +1,150 @@
+"""What is reconstructed of held-out toys against what is true: on images, on shapes, in seconds; pictures; a GLB.
+
+A way of reconstructing is a function from an object's number to its `Triplane`, in the frame of its condition image; what it
+takes is timed. So a reconstructor on true views, on generated ones, or on one image are judged alike.
+"""
+
+import logging
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import torch
+import trimesh
+from jaxtyping import Float
+from torch import Tensor
+
+from priors.perceptual import Perceptual
+from priors.reconstructor import Reconstructor
+from priors.scorer import Scorer
+from threestudio_like.data.toybox.reconstruction import Objects, ReconstructionSet
+from threestudio_like.evaluate.features import frechet_distance
+from threestudio_like.evaluate.images import psnr, ssim
+from threestudio_like.evaluate.shapes import compare
+from threestudio_like.export import write_mesh
+from threestudio_like.monitor import write_png
+from threestudio_like.renderers.mesh import MeshRenderer
+from threestudio_like.renderers.shading import Shading
+from threestudio_like.scenes.convert import NoSurface, large_parts
+from threestudio_like.scenes.mesh import Mesh
+from threestudio_like.scenes.triplane import Triplane
+
+log = logging.getLogger(__name__)
+Reconstruct = Callable[[int], Triplane]
+
+
+@dataclass
+class ReconstructionEvaluation:
+    """How many objects of each split are judged, on views of how many pixels, and how many of them the pictures show."""
+
+    objects: int = 64
+    size: int = 64
+    shown: int = 6
+    scorer: str = "priors/weights/scorer"
+    """Its features are those of the Frechet distance between rendered and true views."""
+
+    def of(self, data: ReconstructionSet) -> ReconstructionSet:
+        """The set that is judged on: the training's, its random views larger."""
+        return replace(data, target_size=self.size)
+
+
+def scene_of(model: Reconstructor, planes: Float[Tensor, "3 C R R"]) -> Triplane:
+    """One object that a reconstructor's planes say."""
+    return Triplane(planes, model.decoder, model.config.grid, model.config.spread)
+
+
+def mesh_of(scene: Triplane, smallest_part: float = 0.02) -> Mesh:
+    """The object's closed mesh, coloured at its vertices, without parts of fewer than this share of its faces.
+
+    Raises NoSurface.
+    """
+    return large_parts(scene.mesh(), smallest_part)
+
+
+def write_reconstruction(scene: Triplane, path: Path) -> dict[str, float]:
+    """Writes the mesh by the path's suffix; says how large it is and how long that took. Without a surface nothing is written,
+    and the log says so."""
+    begin = time.perf_counter()
+    try:
+        mesh = mesh_of(scene)
+    except NoSurface as error:
+        log.warning("%s was not written: %s", path.name, error)
+        return {"mesh_vertices": 0, "mesh_faces": 0}
+    middle = time.perf_counter()
+    write_mesh(mesh, path)
+    return {"mesh_vertices": len(mesh.vertices), "mesh_faces": len(mesh.faces),
+            "mesh_watertight": float(body(mesh).is_watertight),
+            "mesh_seconds": middle - begin, "write_seconds": time.perf_counter() - middle}
+
+
+@torch.no_grad()
+def evaluate_reconstructor(reconstruct: Reconstruct, objects: Objects, show: ReconstructionEvaluation, perceptual: Perceptual,
+                           device: torch.device, picture_path: Path) -> dict[str, float]:
+    """Means over the first `show.objects` objects, and a picture of `show.shown`.
+
+    `psnr`, `ssim` and `perceptual` of the random views; `frechet` of all of them together; `chamfer`, `f_score` and
+    `volume_iou` where there is a surface; `surfaces`: how often there is one; `seconds` of `reconstruct` and of the mesh.
+    """
+    count = min(show.objects, len(objects))
+    scores, rendered, true = [], [], []
+    for i in range(count):
+        begin = time.perf_counter()
+        scene = reconstruct(i)
+        wait_for(device)
+        middle = time.perf_counter()
+        mesh = mesh_or_none(scene)
+        seconds = {"reconstruction_seconds": middle - begin, "mesh_seconds": time.perf_counter() - middle}
+        images, truth = views(scene, objects, i, device)
+        scores.append(seconds | {"psnr": psnr(images, truth).mean().item(), "ssim": ssim(images, truth).mean().item(),
+                                 "perceptual": perceptual(images, truth).mean().item(), "surfaces": float(mesh is not None)})
+        if mesh is not None:
+            scores[-1] |= asdict(compare(body(mesh), body(objects.mesh(i))))
+        rendered.append(images)
+        true.append(truth)
+    scorer = Scorer.load(show.scorer, device)
+    apart = frechet_distance(*(scorer.features(torch.cat(images)) for images in (rendered, true)))
+    write_png(picture_path, picture(reconstruct, objects, show.shown, device))
+    names = list(dict.fromkeys(name for own in scores for name in own))
+    return {name: float(np.mean([own[name] for own in scores if name in own])) for name in names} | {"frechet": apart}
+
+
+def views(scene: Triplane, objects: Objects, index: int, device: torch.device) -> tuple[Tensor, Tensor]:
+    """`[T, 3, H, W]`: an object's random views, of its mesh and true; white where there is no mesh."""
+    truth = objects.truth(np.array([index]))
+    true = truth.rgb[0].permute(0, 3, 1, 2).to(device)
+    try:
+        view = MeshRenderer(MeshRenderer.Config())(scene, truth.cameras.to(device), Shading())
+    except NoSurface:
+        return torch.ones_like(true), true
+    return view.rgb.permute(0, 3, 1, 2), true
+
+
+@torch.no_grad()
+def picture(reconstruct: Reconstruct, objects: Objects, count: int, device: torch.device) -> Float[Tensor, "H W 3"]:
+    """A row an object: its image, its six views, and random views in turn reconstructed and true."""
+    rows = []
+    for i in range(min(count, len(objects))):
+        shown = [*objects.views.images(np.array([i])), *objects.views.six_views(np.array([i]))[0]]
+        pairs = zip(*views(reconstruct(i), objects, i, device))
+        shown += [torch.nn.functional.interpolate(image[None].cpu(), shown[0].shape[-2:])[0] for pair in pairs for image in pair]
+        rows.append(torch.cat(shown, dim=-1))
+    return torch.cat(rows, dim=-2).permute(1, 2, 0)
+
+
+def mesh_or_none(scene: Triplane) -> Mesh | None:
+    try:
+        return mesh_of(scene)
+    except NoSurface:
+        return None
+
+
+def body(mesh: Mesh) -> trimesh.Trimesh:
+    return trimesh.Trimesh(mesh.vertices, mesh.faces, process=False)
+
+
+def wait_for(device: torch.device) -> None:
+    """Until the device has done what it was asked, so that seconds are its own."""
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)

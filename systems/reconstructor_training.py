@@ -1,0 +1,263 @@
+"""Trains a reconstructor from posed views, in InstantMesh's two phases (Xu et al. 2024, section 3.3), of which a recipe's
+`renderer` chooses one: volume rendering of the triplane, then rasterisation of its FlexiCubes mesh.
+
+    L = MSE(rgb) + a perceptual(rgb) + b MSE(mask) + c |depth| + d (1 - n . n_true) + penalties
+
+Toys have a known signed distance s, so both phases may add terms that cost no rendering, at points x around the surface:
+
+    |s_hat(x) - s(x)| near the surface,  BCE(sigmoid(-s_hat / w), s < 0),  MSE(colour) on it
+"""
+
+import copy
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Annotated
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float
+from torch import Tensor
+
+from priors.folder import read_json
+from priors.reconstructor import CONDITION_ELEVATION_DEG, Reconstructor, ReconstructorSize, pose_numbers
+from systems.reconstruction_results import ReconstructionEvaluation, evaluate_reconstructor, picture, scene_of, write_reconstruction
+from threestudio_like import penalties
+from threestudio_like.cameras import Cameras, orbit, zero123plus_rig
+from threestudio_like.config import Component, register
+from threestudio_like.data.toybox.reconstruction import Objects, ReconstructionSet, SurfacePoints, Truth
+from threestudio_like.errors import UserError, nearest
+from threestudio_like.randomness import on_the_cpu
+from threestudio_like.renderers.base import Render
+from threestudio_like.renderers.shading import Shading
+from threestudio_like.scenes.convert import NoSurface
+from threestudio_like.scenes.triplane import Triplane, plane_features
+from threestudio_like.schedule import Schedule
+from threestudio_like.system import Context, ParameterGroup, StepResult, System, SystemConfig
+
+RIG = 6
+NEAR = 0.2
+"""Signed distances are learned up to here, in scene units; beyond, only that they are at least as far."""
+OCCUPANCY_WIDTH = 0.05
+OF_VIEWS, OF_POINTS = ("rgb", "perceptual", "mask", "depth", "normal"), ("distance", "occupancy", "color")
+
+
+@dataclass
+class ReconstructorTrainingConfig(SystemConfig):
+    renderer: Annotated[Component, "renderer"] = field(kw_only=True)
+    perceptual: Annotated[Component, "perceptual"] = field(kw_only=True)
+    weights: dict[str, Schedule] = field(kw_only=True)
+    """Of the losses: rgb, perceptual, mask, depth, normal of views; distance, occupancy, color of points."""
+    penalties: dict[str, Schedule] = field(default_factory=dict)
+    size: ReconstructorSize = field(default_factory=ReconstructorSize)
+    data: ReconstructionSet = field(default_factory=ReconstructionSet)
+    lr: Schedule = Schedule.constant(1e-3)
+    weight_decay: float = 0.01
+    batch: int = 32
+    """Objects a step and process."""
+    views: tuple[int, ...] = (1, 2, 3, 4, 5, 6)
+    """Of these numbers of input views, each step draws one: 1 is the condition image, more are so many of the six."""
+    points: int = 256
+    """Of each kind, for each object; see `ReconstructionSet`."""
+    rendered: int = 2
+    """So many of a step's objects are rendered, each from `targets` random views."""
+    targets: int = 2
+    ema: float = 0.999
+    model: str | None = None
+    """A folder that another run wrote, to go on from."""
+    evaluation: ReconstructionEvaluation = field(default_factory=ReconstructionEvaluation)
+
+    def __post_init__(self):
+        super().__post_init__()
+        penalties.check_names(self.penalties)
+        for name in self.weights:
+            if name not in OF_VIEWS + OF_POINTS:
+                raise UserError(f"weights: unknown loss '{name}'{nearest(name, OF_VIEWS + OF_POINTS)}")
+        if not self.views or not 1 <= min(self.views) <= max(self.views) <= RIG:
+            raise ValueError(f"views are numbers from 1 to {RIG}, got {list(self.views)}")
+        if not 0 <= self.rendered <= self.batch or not 1 <= self.targets <= self.data.targets:
+            raise ValueError(f"rendered must be at most the batch ({self.batch}) and targets at most data.targets "
+                             f"({self.data.targets}), got {self.rendered} and {self.targets}")
+        if not 1 <= self.points <= self.data.points:
+            raise ValueError(f"points must be 1 to data.points ({self.data.points}), got {self.points}")
+        if self.size.image != self.data.views.size:
+            raise ValueError(f"size.image ({self.size.image}) and data.views.size ({self.data.views.size}) must be equal")
+
+
+@dataclass(frozen=True)
+class Batch:
+    """B objects: N posed views of each, points around them, and what others see of the first ones."""
+
+    images: Float[Tensor, "B N 3 H W"]
+    poses: Float[Tensor, "B N 16"]
+    points: SurfacePoints
+    truth: Truth
+
+
+@register("system", "reconstructor")
+class ReconstructorTraining(System):
+    """Trains, measures and saves a reconstructor; `model` is trained, `averaged` is what it leaves."""
+
+    Config = ReconstructorTrainingConfig
+    one_batch = True
+
+    def __init__(self, config: ReconstructorTrainingConfig, context: Context):
+        super().__init__()
+        self.config, self.device = config, context.device
+        self.rank, self.processes = context.rank, context.processes
+        self.model = Reconstructor.of(config.size) if config.model is None else load_reconstructor(config.model)
+        self.averaged = copy.deepcopy(self.model).requires_grad_(False)
+        self.renderer = config.renderer.build()
+        self.perceptual = [config.perceptual.build(context.device)]  # not a part: it is frozen, and not this system's to save
+
+    def start_from(self, previous: System, convert: str | None) -> None:
+        if convert is not None or not isinstance(previous, ReconstructorTraining):
+            raise UserError(f"init: a {type(previous).__name__} cannot be converted by '{convert}' into a reconstructor")
+        self.model.load_state_dict(previous.averaged.state_dict())
+        self.averaged.load_state_dict(previous.averaged.state_dict())
+
+    def draw(self, generator: torch.Generator) -> Batch:
+        """This process's share of the step's objects, from a random number of random views."""
+        config, (_, rng) = self.config, on_the_cpu(generator)
+        objects = config.data.objects("train")
+        chosen = rng.integers(len(objects), size=config.batch * self.processes)[self.rank::self.processes]
+        count = int(rng.choice(config.views))
+        images, poses = posed_views(objects, chosen, rng.permutation(RIG)[:count] if count > 1 else None)
+        points = objects.near(chosen, config.points, rng)
+        return Batch(images.to(self.device), poses.to(self.device),
+                     SurfacePoints(*(getattr(points, name).to(self.device) for name in ("x", "distance", "color"))),
+                     objects.truth(chosen[:config.rendered]).only(rng.permutation(config.data.targets)[:config.targets], self.device))
+
+    def forward(self, step: int, generator: torch.Generator) -> StepResult:
+        batch = self.draw(generator)
+        planes = self.model(batch.images, batch.poses)
+        losses = self.point_losses(planes, batch.points)
+        logs = {}
+        if self.config.rendered:
+            of_views, logs = self.view_losses(planes[:self.config.rendered], batch.truth, step, generator)
+            losses |= of_views
+        weights = {name: weight(step) for name, weight in (self.config.weights | self.config.penalties).items()}
+        weighted = {name: weights.get(name, 1.0) * loss for name, loss in losses.items() if weights.get(name, 1.0) != 0}
+        if not weighted:
+            raise UserError("weights: no loss counts at this step; give one of the points' a weight, or render objects")
+        return StepResult(weighted, logs)
+
+    def point_losses(self, planes: Float[Tensor, "B 3 C R R"], points: SurfacePoints) -> dict[str, Tensor]:
+        """Signed distance, inside and outside, and colour where they are known."""
+        features, on_surface = plane_features(planes, points.x), points.color.shape[1]
+        distance = self.model.decoder.distance(points.x, features)
+        off = points.distance[:, on_surface:]
+        occupancy = F.binary_cross_entropy_with_logits(-distance[:, on_surface:] / OCCUPANCY_WIDTH, (off < 0).to(off))
+        color = self.model.decoder.color(features[:, :on_surface])
+        return {"distance": outside_of(distance, points.distance).mean() / NEAR, "occupancy": occupancy,
+                "color": F.mse_loss(color, points.color)}
+
+    def view_losses(self, planes: Float[Tensor, "b 3 C R R"], truth: Truth, step: int,
+                    generator: torch.Generator) -> tuple[dict[str, Tensor], dict[str, float]]:
+        """The means over these objects of the views' losses and the penalties."""
+        found, vanished = [], []
+        for i, own in enumerate(planes):
+            scene = scene_of(self.model, own)
+            try:
+                view = self.render(scene, truth.cameras_of(i), generator)
+            except NoSurface:  # pulled back from its middle, which the rendering cannot do
+                vanished.append((scene.distance(own.new_zeros(1, 3)) + OCCUPANCY_WIDTH).clamp(min=0).sum())
+                continue
+            penalties.check_render(self.config.penalties, view)
+            found.append(self.compare(view, truth, i) | {
+                name: penalties.PENALTIES[name](view) for name, weight in self.config.penalties.items() if weight(step) != 0})
+        losses = {name: torch.stack([own[name] for own in found]).mean() for name in found[0]} if found else {}
+        if vanished:
+            losses["vanished"] = torch.stack(vanished).sum() / len(planes)
+        return losses, {"vanished": len(vanished) / len(planes)}
+
+    def render(self, scene: Triplane, cameras: Cameras, generator: torch.Generator) -> Render:
+        self.renderer.forget()
+        self.renderer.refresh(scene, 0, generator)
+        return self.renderer(scene, cameras, Shading(), generator, normals="normal" in self.config.weights)
+
+    def compare(self, view: Render, truth: Truth, i: int) -> dict[str, Tensor]:
+        """The losses of one object's views; depth and normals count where the object is."""
+        opacity = truth.opacity[i]
+        images = [rgb.permute(0, 3, 1, 2) for rgb in (view.rgb, truth.rgb[i])]
+        losses = {"rgb": F.mse_loss(view.rgb, truth.rgb[i]), "mask": F.mse_loss(view.opacity, opacity),
+                  "depth": (opacity * (view.depth - truth.depth[i]).abs()).mean()}
+        if "perceptual" in self.config.weights:
+            losses["perceptual"] = self.perceptual[0](*images).mean()
+        if "normal" in self.config.weights:
+            losses["normal"] = (opacity - (view.normal * truth.normal[i]).sum(-1, keepdim=True)).mean()
+        return losses
+
+    def parameter_groups(self):
+        yield ParameterGroup("model", list(self.model.parameters()), self.config.lr, self.config.weight_decay)
+
+    def after_step(self, step: int) -> None:
+        decay = min(self.config.ema, (step + 1) / (step + 10))
+        torch._foreach_lerp_(list(self.averaged.parameters()), [p.detach() for p in self.model.parameters()], 1 - decay)
+
+    @torch.no_grad()
+    def reconstruct(self, objects: Objects, index: int, rig: np.ndarray | None) -> Triplane:
+        """From these of an object's six views, or from its condition image (None)."""
+        images, poses = posed_views(objects, np.array([index]), rig)
+        return scene_of(self.averaged, self.averaged(images.to(self.device), poses.to(self.device))[0])
+
+    def ways(self) -> dict[str, np.ndarray | None]:
+        """What the model is shown when it is judged, by the prefix of its figures."""
+        return ({"": np.arange(max(self.config.views))} if max(self.config.views) > 1 else {}) | (
+            {"single_" if max(self.config.views) > 1 else "": None} if 1 in self.config.views else {})
+
+    def preview(self) -> Tensor:
+        show = self.config.evaluation
+        objects = show.of(self.config.data).objects("held_out")
+        rig = next(iter(self.ways().values()))
+        return picture(lambda i: self.reconstruct(objects, i, rig), objects, show.shown, self.device)
+
+    def evaluate(self, folder: Path) -> dict[str, float]:
+        """On held-out colours of known categories, and, apart, on whole categories that are never trained on."""
+        figures = {}
+        for prefix, rig in self.ways().items():
+            for split, name in (("held_out", ""), ("unseen", "unseen_")):
+                objects = self.config.evaluation.of(self.config.data).objects(split)
+                found = evaluate_reconstructor(
+                    lambda i: self.reconstruct(objects, i, rig), objects, self.config.evaluation, self.perceptual[0], self.device,
+                    folder / f"{prefix}{split}.png")
+                figures |= {f"{prefix}{name}{key}": value for key, value in found.items()}
+        return figures
+
+    def export(self, folder: Path) -> dict[str, float]:
+        """Writes the averaged weights, half precision, as a diffusers model `model/`, and a held-out object's mesh."""
+        copy.deepcopy(self.averaged).half().cpu().save_pretrained(folder / "model", safe_serialization=True)
+        objects = self.config.evaluation.of(self.config.data).objects("held_out")
+        scene = self.reconstruct(objects, 0, next(iter(self.ways().values())))
+        return write_reconstruction(scene, folder / "mesh.glb") | {"parameters": sum(p.numel() for p in self.averaged.parameters())}
+
+
+def outside_of(distance: Float[Tensor, "B K"], truth: Float[Tensor, "B K"]) -> Float[Tensor, "B K"]:
+    """The error of a signed distance that must be right up to NEAR, and no nearer than that beyond."""
+    lowest = torch.where(truth > -NEAR, truth.clamp(max=NEAR), -torch.inf)
+    highest = torch.where(truth < NEAR, truth.clamp(min=-NEAR), torch.inf)
+    return (lowest - distance).clamp(min=0) + (distance - highest).clamp(min=0)
+
+
+def posed_views(objects: Objects, chosen: np.ndarray, rig: np.ndarray | None) -> tuple[Float[Tensor, "B N 3 H W"], Tensor]:
+    """These of the objects' six views, or their condition images (None), and the poses `[B, N, 16]` that they have, or are said
+    to have, in the condition images' frame."""
+    config = objects.config.views
+    if rig is None:
+        camera = orbit(1, CONDITION_ELEVATION_DEG, config.distance, config.fov_deg, config.size)
+        images, poses = objects.views.images(chosen)[:, None], pose_numbers(camera)
+    else:
+        images = objects.views.six_views(chosen)[:, rig]
+        poses = pose_numbers(zero123plus_rig(torch.zeros(1), config.distance, config.fov_deg, config.size))[rig]
+    return images, poses.expand(len(chosen), -1, -1)
+
+
+def load_reconstructor(folder: str | Path) -> Reconstructor:
+    """What `export` wrote, in single precision, trainable. Raises UserError where it is missing or damaged."""
+    place = Path(folder)
+    read_json(place / "config.json")
+    try:
+        return Reconstructor.from_pretrained(place, torch_dtype=torch.float32, use_safetensors=True, local_files_only=True).train()
+    except Exception as error:  # a config of another class, of another version, or damaged
+        reason = " ".join(str(error).split())[:160]
+        raise UserError(f"model: {place} cannot be loaded as a reconstructor ({reason})") from None
