@@ -17,16 +17,18 @@ USER_ERRNOS = {errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EPERM, errno.EROF
 def arguments(argv: list[str] | None) -> argparse.Namespace:
     about = "Runs a recipe: every stage, then evaluation and export."
     parser = argparse.ArgumentParser(prog="launch.py", description=about)
-    parser.add_argument("--config", required=True, metavar="NAME", help="a recipe: a bare name in configs/, or a path")
+    parser.add_argument("--config", required=True, metavar="NAME", help="a recipe or a comparison: a bare name in configs/, or a path")
     what = parser.add_mutually_exclusive_group()
     what.add_argument("--check", action="store_true", help="parse and build, say what would run, and stop")
     what.add_argument("--resume", action="store_true", help="go on where this run stopped, exactly")
     what.add_argument("--test", action="store_true", help="evaluate a finished run again")
     what.add_argument("--export", action="store_true", help="export a finished run again")
     what.add_argument("--sweep", nargs="+", metavar="key=a,b,c", help="a grid of runs; what is done is not run again")
-    parser.add_argument("--table", action="store_true", help="with --sweep: only print how far it is")
-    parser.add_argument("--workers", type=int, default=1, metavar="N", help="with --sweep: runs at once")
-    parser.add_argument("--retries", type=int, default=0, metavar="N", help="with --sweep: new tries of a run that fails")
+    many = parser.add_argument_group("with --sweep, and for a comparison")
+    many.add_argument("--table", action="store_true", help="only print how far it is")
+    many.add_argument("--workers", type=int, default=1, metavar="N", help="runs at once")
+    many.add_argument("--retries", type=int, default=0, metavar="N", help="new tries of a run that fails")
+    many.add_argument("--cluster", choices=["slurm"], help="runs are jobs of a cluster: cluster.partition=, .time=, .gpus=, ...")
     parser.add_argument("--stage", metavar="S", help="only this stage")
     parser.add_argument("overrides", nargs="*", metavar="key=value", help="keys that replace the recipe's")
     return parser.parse_args(argv)
@@ -61,18 +63,29 @@ def carry_out(given: argparse.Namespace) -> int:
     import priors
     import systems
     import threestudio_like
-    from threestudio_like.config import find_recipe, load
     from threestudio_like import sweep
+    from threestudio_like.comparison import is_comparison, parse_comparison
+    from threestudio_like.config import find_recipe, load
     from threestudio_like.run import Run, parse_recipe
+    from threestudio_like.slurm import read_cluster
 
     for room in (threestudio_like, priors, systems):
         room.register_all()
     if given.sweep:
         given.axes, shared = sweep.axes(given.sweep)
         given.overrides = [*given.overrides, *shared]
-    recipe = parse_recipe(load(given.config, given.overrides), find_recipe(given.config).stem)
+    given.cluster_keys, given.overrides = read_cluster(given.overrides)
+    plain = load(given.config, given.overrides)
+    name = find_recipe(given.config).stem
+    if is_comparison(plain):
+        return compare(given, parse_comparison(plain, name))
+    recipe = parse_recipe(plain, name)
     if given.sweep:
-        return sweep_through(given, recipe)
+        jobs = sweep.grid(given.axes, Path(recipe.run.out or f"outputs/sweeps/{name}"), given.config, tuple(given.overrides))
+        if not given.table:
+            run_all(given, jobs)
+        print(sweep.table(jobs))
+        return 0 if given.table or all(job.status == "done" for job in jobs) else 1
     run = Run(recipe)
     if given.check:
         print("\n".join(run.check()))
@@ -86,19 +99,35 @@ def carry_out(given: argparse.Namespace) -> int:
     return 0
 
 
-def sweep_through(given: argparse.Namespace, recipe) -> int:
-    """Runs a grid, or says how far it is; 0 where all of it is done."""
-    from threestudio_like import sweep
-    from threestudio_like.config import load
-    from threestudio_like.run import parse_recipe
+def compare(given: argparse.Namespace, comparison) -> int:
+    """Runs what a comparison misses and writes its report; 0 where all of it is done."""
+    from systems.measuring import measure
+    from threestudio_like import report, sweep
 
-    jobs = sweep.grid(given.axes, Path(recipe.run.out or f"outputs/sweeps/{recipe.name}"))
-    if not given.table:
-        for job in jobs:  # a mistake is told before the first run
-            parse_recipe(load(given.config, [*given.overrides, *job.keys]), recipe.name)
-        sweep.run(jobs, given.config, given.overrides, given.workers, given.retries)
-    print(sweep.table(jobs))
-    return 0 if given.table or all(job.status == "done" for job in jobs) else 1
+    jobs = [cell.job for cell in comparison.cells]
+    if given.check:
+        sweep.check(jobs)
+        print(f"{sum(job.status == 'done' for job in jobs)} of {len(jobs)} runs are done; would report in {comparison.folder}")
+        return 0
+    if given.table:
+        print(f"{sweep.table(jobs)}\n\n{report.tables.markdown(measure(comparison))}")
+        return 0
+    run_all(given, jobs)
+    results = measure(comparison)
+    for written in report.write(results, comparison.folder):
+        print(written)
+    return 0 if all(job.status == "done" for job in jobs) else 1
+
+
+def run_all(given: argparse.Namespace, jobs: list) -> None:
+    """Here, or on the cluster; a mistake in any run is told before the first."""
+    from threestudio_like import slurm, sweep
+
+    sweep.check(jobs)
+    if given.cluster == "slurm":
+        slurm.run(jobs, given.cluster_keys, given.retries)
+    else:
+        sweep.run(jobs, given.workers, given.retries)
 
 
 def fail(message: str, code: int) -> int:

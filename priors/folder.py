@@ -22,7 +22,8 @@ from threestudio_like.errors import UserError
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 WEIGHTS = {part: "diffusion_pytorch_model" for part in ("unet", "layout", "image_encoder", "vae")} | {
-    part: "model" for part in ("text_encoder", "vision_encoder")}
+    part: "model" for part in ("text_encoder", "vision_encoder", ".")}
+"""The stem of each part's weights. The part `.` is the folder itself, as transformers lays out its models."""
 CONFIGS = {"scheduler": "scheduler_config.json", "tokenizer": "tokenizer_config.json",
            "feature_extractor_clip": "preprocessor_config.json", "feature_extractor_vae": "preprocessor_config.json"}
 TOKENIZERS = (("tokenizer.json",), ("vocab.json", "merges.txt"), ("spiece.model",))
@@ -115,10 +116,11 @@ def _download(config: ModelConfig, parts: tuple[str, ...]) -> Path:
 def _patterns(parts: tuple[str, ...], variant: str | None) -> list[str]:
     patterns = ["model_index.json"]
     for part in parts:
-        patterns += [f"{part}/*.json", f"{part}/*.txt", f"{part}/*.model"]
+        place = "" if part == "." else f"{part}/"
+        patterns += [f"{place}*.json", f"{place}*.txt", f"{place}*.model"]
         if part in WEIGHTS:
             stem = WEIGHTS[part] + (f".{variant}" if variant else "")
-            patterns += [f"{part}/{stem}.safetensors", f"{part}/{stem}-*-of-*.safetensors"]
+            patterns += [f"{place}{stem}.safetensors", f"{place}{stem}-*-of-*.safetensors"]
     return patterns
 
 

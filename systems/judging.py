@@ -1,5 +1,6 @@
 """What the Toybox scorer is asked: which caption of the whole world fits, and from which side a picture was taken."""
 
+import re
 from collections.abc import Callable
 
 import torch
@@ -16,6 +17,13 @@ SIDES = {"front view": 0, "left side view": 1, "back view": 2, "right side view"
 def pair_index(category: str, color: str) -> int:
     """The place of a colour x category pair in COLOR_CAPTIONS."""
     return list(CATEGORIES).index(category) * len(COLORS) + list(COLORS).index(color)
+
+
+def toy_of(prompt: str) -> tuple[str, str] | None:
+    """The category and colour that a prompt names, where it names one of each."""
+    words = re.findall(r"\w+", prompt.lower())
+    color, category = ([word for word in words if word in known] for known in (COLORS, CATEGORIES))
+    return (category[0], color[0]) if len(color) == len(category) == 1 else None
 
 
 def seen_side(scorer: Scorer, images: Tensor) -> Tensor:

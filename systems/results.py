@@ -1,7 +1,6 @@
 """What a finished scene leaves: the turntable, the strip of views, the mesh, and the scorer's opinion."""
 
 import logging
-import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,14 +8,17 @@ from typing import TYPE_CHECKING
 
 import imageio.v2 as imageio
 import torch
+import trimesh
 from torch import Tensor
 
 from priors.scorer import Scorer
-from systems.judging import CATEGORY_CAPTIONS, COLOR_CAPTIONS, pair_index
+from systems.judging import CATEGORY_CAPTIONS, COLOR_CAPTIONS, pair_index, toy_of
 from threestudio_like.cameras import Cameras, orbit
 from threestudio_like.checkpoint import write_atomically
 from threestudio_like.data.toybox.catalogue import CATEGORIES, COLORS
 from threestudio_like.evaluate.consistency import judge
+from threestudio_like.evaluate.images import saturation
+from threestudio_like.evaluate.shapes import HEALTH, health
 from threestudio_like.export import check_formats, write_mesh
 from threestudio_like.monitor import to_bytes, write_png
 from threestudio_like.renderers.shading import Shading, headlight
@@ -57,17 +59,19 @@ class Evaluation:
 
 def evaluate_scene(particle: "Particle", shown: Callable[[Cameras], Shading], prompt: str, show: Evaluation,
                    folder: Path) -> dict[str, float]:
-    """Writes `turntable.png` (8 views: colour, and the bare shape below) and `turntable.mp4`; returns the scores."""
+    """Writes `turntable.png` (8 views: colour, and the bare shape below) and `turntable.mp4`; returns `saturation` and the
+    scores."""
     device = next(particle.parameters()).device
     around = lambda views, size: orbit(views, show.elevation_deg, show.distance, show.fov_deg, size).to(device)
     strip = around(8, show.strip_size)
-    rows = [torch.cat([view.rgb[0] for view in particle.views(strip, shading)], dim=1)
-            for shading in (shown(strip), Shading("textureless", headlight(strip), 0.4, 0.6))]
-    write_png(folder / "turntable.png", torch.cat(rows, dim=0))
+    rows = [particle.views(strip, shading) for shading in (shown(strip), Shading("textureless", headlight(strip), 0.4, 0.6))]
+    write_png(folder / "turntable.png", torch.cat([torch.cat([view.rgb[0] for view in row], dim=1) for row in rows], dim=0))
     video = around(show.video_frames, show.video_size)
     write_atomically(folder / "turntable.mp4", lambda path: write_video(
         path, [view.rgb[0] for view in particle.views(video, shown(video))]))
-    return {} if show.scorer is None else scores(particle, shown, prompt, show)
+    image = lambda pixels: torch.cat([pixels(view) for view in rows[0]]).permute(0, 3, 1, 2)
+    found = {"saturation": saturation(image(lambda view: view.rgb), image(lambda view: view.opacity)).mean().item()}
+    return found if show.scorer is None else found | scores(particle, shown, prompt, show)
 
 
 def write_video(path: Path, frames: list[Tensor]) -> None:
@@ -85,15 +89,15 @@ def scores(particle: "Particle", shown: Callable[[Cameras], Shading], prompt: st
     tell of one object, with the `consistency_margin` in nats a view (see `evaluate/consistency`). Empty where the prompt is
     not about the Toybox.
     """
-    words = re.findall(r"\w+", prompt.lower())
-    color, category = ([word for word in words if word in known] for known in (COLORS, CATEGORIES))
-    if len(color) != 1 or len(category) != 1:
+    toy = toy_of(prompt)
+    if toy is None:
         return {}
+    category, color = toy
     device = next(particle.parameters()).device
     scorer = Scorer.load(show.scorer, device)
     cameras = orbit(4, 30.0, show.distance, show.fov_deg, show.judged_size).to(device)
     look = lambda shading: torch.cat([v.rgb.permute(0, 3, 1, 2) for v in particle.views(cameras, shading)])
-    right_pair = pair_index(category[0], color[0])
+    right_pair = pair_index(category, color)
     pair = (scorer.image(look(shown(cameras))) @ scorer.text(COLOR_CAPTIONS).T).mean(0)
     bare = Shading("textureless", headlight(cameras), 0.4, 0.6)
     kind = (scorer.image(look(bare)) @ scorer.text(CATEGORY_CAPTIONS).T).mean(0)
@@ -102,7 +106,7 @@ def scores(particle: "Particle", shown: Callable[[Cameras], Shading], prompt: st
         "color_correct": float(pair.argmax() == right_pair), "color_similarity": pair[right_pair].item(),
         "geometry_correct": float(kind.argmax() == right_pair // len(COLORS)),
     }
-    if CATEGORIES[category[0]].has_front:
+    if CATEGORIES[category].has_front:
         cameras = orbit(24, 15.0, show.distance, show.fov_deg, show.judged_size).to(device)
         verdict = judge(scorer.azimuth(look(shown(cameras))).softmax(-1), cameras.azimuth)
         log.info("seen from all around: %s (margin %.2f)", verdict.story, verdict.margin)
@@ -119,10 +123,11 @@ def export_scene(scene, show: Evaluation, folder: Path) -> dict[str, float]:
         mesh = large_parts(mesh, show.smallest_part)
     except NoSurface as error:
         log.warning("no mesh was written: %s", error)
-        return {"mesh_vertices": 0, "mesh_faces": 0}
+        return {"mesh_vertices": 0, **{f"mesh_{key}": 0.0 for key in HEALTH}}
+    found = health(trimesh.Trimesh(mesh.vertices, mesh.faces, process=False))
     if show.texture_size is not None:
         mesh = bake(mesh, scene.material if isinstance(scene, IsoSurface) else scene.albedo, show.texture_size, device)
     folder.mkdir(parents=True, exist_ok=True)
     for suffix in show.formats:
         write_mesh(mesh, folder / f"mesh.{suffix}")
-    return {"mesh_vertices": len(mesh.vertices), "mesh_faces": len(mesh.faces)}
+    return {"mesh_vertices": len(mesh.vertices), **{f"mesh_{key}": value for key, value in found.items()}}

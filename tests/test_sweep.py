@@ -8,11 +8,14 @@ import sys
 import time
 
 import pytest
+from omegaconf import OmegaConf
 
-from threestudio_like.config import CONFIGS
+import tests.test_training  # noqa: F401  registers the small system
+from tests import fitting
+from threestudio_like.config import load
 from threestudio_like.errors import UserError
 from threestudio_like.run import Busy, lock
-from threestudio_like.sweep import axes, grid, split, table
+from threestudio_like.sweep import axes, check, grid, split, table, unique_slug
 
 
 def test_values_are_split_outside_brackets():
@@ -22,16 +25,24 @@ def test_values_are_split_outside_brackets():
 
 
 def test_a_grid_is_all_combinations(tmp_path):
-    jobs = grid(["seed=0,1", "guides.look.guidance.scale=7.5,10"], tmp_path)
+    jobs = grid(["seed=0,1", "guides.look.guidance.scale=7.5,10"], tmp_path, "fit", ("steps=5",))
     assert [job.folder.name for job in jobs] == ["seed-0_scale-7p5", "seed-0_scale-10", "seed-1_scale-7p5", "seed-1_scale-10"]
-    assert jobs[1].keys == ("seed=0", "guides.look.guidance.scale=10")
+    assert jobs[1].keys == ("steps=5", "seed=0", "guides.look.guidance.scale=10")
+    assert jobs[1].labels == {"seed": "0", "guides.look.guidance.scale": "10"}
     for wrong, message in ((["seed"], "not of the form"), ([], "at least one"), (["seed=1,1"], "are the same")):
         with pytest.raises(UserError, match=message):
-            grid(wrong, tmp_path)
+            grid(wrong, tmp_path, "fit")
+
+
+def test_every_text_has_a_folder_of_its_own():
+    texts = ["a duck", "a duck!", "a-duck", "A duck", "a 🐶", "a 🐱", "7.5", "-1", "1", "x" * 70, "x" * 71, "", "../..", "a\nb", "a b"]
+    names = [unique_slug(text) for text in texts]
+    assert len(set(names)) == len(texts) and names[0] == "a-duck" and names[6] == "7p5"
+    assert all(name.replace("-", "").isalnum() and name.isascii() and len(name) < 70 for name in names)
 
 
 def test_the_table_of_a_half_done_sweep(tmp_path):
-    done, failed, waiting = grid(["seed=0,1,2"], tmp_path)
+    done, failed, waiting = grid(["seed=0,1,2"], tmp_path, "fit")
     for job in (done, failed):
         job.folder.mkdir()
     (done.folder / "metrics.json").write_text(json.dumps({"status": "done", "score": 0.5}))
@@ -50,38 +61,27 @@ def test_a_folder_has_one_writer(tmp_path):
     lock(tmp_path / "run").close()
 
 
-TOY = """
-import sys
-sys.path.insert(0, {root!r})
-import launch
-from tests.test_training import FitConfig  # registers the small system
-sys.exit(launch.main(sys.argv[1:]))
-"""
-
-
 @pytest.fixture
 def sweep(tmp_path):
     """Starts a sweep over the small system of the training loop's tests."""
-    launcher, recipe = tmp_path / "launch_fit.py", tmp_path / "fit.yaml"
-    launcher.write_text(TOY.format(root=str(CONFIGS.parent)))
-    recipe.write_text("system: fit_for_tests\nsteps: 400\ncheckpoint_every: 20\npreview_every: 0\n")
+    program, recipe = fitting.write(tmp_path)
 
     def start(*words):
-        command = [sys.executable, str(launcher), "--config", str(recipe), *words, f"out={tmp_path / 'out'}"]
+        command = [sys.executable, str(program), "--config", str(recipe), *words, f"out={tmp_path / 'out'}"]
         return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 
     return start
 
 
 def test_a_failing_run_is_recorded_and_the_others_go_on(sweep, tmp_path):
-    process = sweep("--retries", "1", "--sweep", "break_at=-1,3", "steps=5")
+    process = sweep("--retries", "1", "--sweep", "break_at=1000,3", "steps=5")
     out, err = process.communicate(timeout=200)
     assert process.returncode == 1, err
-    good, bad = (tmp_path / "out" / f"break_at-{value}" for value in (1, 3))
+    good, bad = (tmp_path / "out" / f"break_at-{value}" for value in (1000, 3))
     assert json.loads((good / "metrics.json").read_text())["status"] == "done"
     record = json.loads((bad / "sweep.json").read_text())
     assert record["attempts"] == 2 and "'fit' is" in record["reason"]
-    assert "| -1 | done |" in out and "| 3 | failed:" in out
+    assert "| 1000 | done |" in out and "| 3 | failed:" in out
 
 
 def test_a_killed_sweep_goes_on_and_runs_nothing_twice(sweep, tmp_path):
@@ -101,3 +101,21 @@ def test_a_killed_sweep_goes_on_and_runs_nothing_twice(sweep, tmp_path):
     assert before == {path: path.stat().st_mtime_ns for path in before}
     steps = [json.loads(path.read_text())["steps"] for path in before]
     assert steps == [400] * 3
+
+
+def test_a_folder_that_holds_another_run_is_refused(tmp_path):
+    _, recipe = fitting.write(tmp_path)
+    jobs = grid(["steps=5,6"], tmp_path / "out", str(recipe), ("seed=1",))
+    check(jobs)
+    stored = jobs[1].folder / "config.yaml"
+    stored.parent.mkdir(parents=True)
+    stored.write_text(OmegaConf.to_yaml(load(str(recipe), jobs[1].keys) | {"git_revision": "0", "out": "elsewhere"}))
+    check(jobs)
+    stored.write_text(stored.read_text().replace("seed: 1", "seed: 0"))
+    with pytest.raises(UserError, match="steps-6: the run there was made by another recipe, which differs at 'seed'"):
+        check(jobs)
+    stored.write_text("steps: [half a fi")
+    with pytest.raises(UserError, match="config.yaml: cannot be read"):
+        check(jobs)
+    with pytest.raises(UserError, match="unknown key 'stepz'; did you mean 'steps'"):
+        check(grid(["stepz=5,6"], tmp_path / "out", str(recipe)))

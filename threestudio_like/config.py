@@ -203,7 +203,7 @@ def load(name: str, overrides: list[str] | tuple[str, ...] = (), beside: Path | 
     """The recipe as plain data: what it extends below it, the overrides `key.path=value` on top, interpolated."""
     recipe = _with_extends(find_recipe(name, beside), ())
     for override in overrides:
-        recipe = overlay(recipe, _parse_override(override))
+        recipe = overlay(recipe, parse_override(override))
     try:
         return OmegaConf.to_container(OmegaConf.create(recipe), resolve=True)
     except OmegaConfBaseException as error:
@@ -221,7 +221,8 @@ def _with_extends(path: Path, above: tuple[Path, ...]) -> dict:
     return overlay(merged, recipe)
 
 
-def _parse_override(text: str) -> dict:
+def parse_override(text: str) -> dict:
+    """`key.path=value` as nested plain data. Raises UserError."""
     key, equals, value = text.partition("=")
     if not equals or not re.fullmatch(r"[\w.-]+", key):
         raise UserError(f"'{text}' is not an override of the form key.path=value")

@@ -18,10 +18,11 @@ except ImportError:  # not on Windows
 
 import torch
 from omegaconf import OmegaConf
+from omegaconf.errors import OmegaConfBaseException
 
 from threestudio_like import checkpoint
 from threestudio_like.checkpoint import write_text
-from threestudio_like.config import CONFIGS, Component, components, overlay, parse, parse_component
+from threestudio_like.config import CONFIGS, Component, components, overlay, parse, parse_component, read_yaml
 from threestudio_like.errors import UserError, nearest
 from threestudio_like.kernels import backend
 from threestudio_like.monitor import Monitor, peak_memory_mib
@@ -93,6 +94,17 @@ def run_folder(recipe: Recipe) -> Path:
     if recipe.run.out:
         return Path(recipe.run.out)
     return Path("outputs") / recipe.name / f"{slug(recipe.run.prompt)}-{recipe.run.seed}"
+
+
+def changed_key(stored: Path, plain: dict) -> str | None:
+    """The first key at which a recipe differs from the one that a run's `config.yaml` holds. Raises UserError."""
+    try:
+        before = OmegaConf.to_container(OmegaConf.create(read_yaml(stored)), resolve=True)
+    except OmegaConfBaseException as error:
+        raise UserError(f"{stored}: cannot be read ({' '.join(str(error).split())[:100]}); move the run's folder away") from None
+    before.pop("git_revision", None)
+    changed = (key for key in {**before, **plain} if key not in SAME_RUN and before.get(key) != plain.get(key))
+    return next(changed, None)
 
 
 class Run:
@@ -173,13 +185,10 @@ class Run:
     def _check_same(self, stored: Path) -> None:
         if not stored.exists():
             raise UserError(f"--resume: there is no run in {self.folder}")
-        before = OmegaConf.to_container(OmegaConf.load(stored), resolve=True)
-        before.pop("git_revision", None)
-        now = self.recipe.plain
-        for key in {**before, **now}:
-            if key not in SAME_RUN and before.get(key) != now.get(key):
-                raise UserError(f"--resume: the recipe has changed since this run began, at '{key}'; "
-                                f"start anew without --resume, or give the keys it had ({stored})")
+        key = changed_key(stored, self.recipe.plain)
+        if key is not None:
+            raise UserError(f"--resume: the recipe has changed since this run began, at '{key}'; "
+                            f"start anew without --resume, or give the keys it had ({stored})")
 
     def train(self, only: str | None = None) -> None:
         """Trains the stages in order, each from its checkpoint if it has one, then evaluates and exports the last."""
@@ -197,7 +206,8 @@ class Run:
                 seconds += train(system, stage, self.checkpoint_path(stage), settings, self.fabric, monitor)
                 self.fabric.barrier()  # the checkpoint is there before another process looks for it
                 steps += system.config.steps
-                self.metrics |= {"steps": steps, "seconds_per_step": round(seconds / max(steps, 1), 4)}
+                self.metrics |= {"steps": steps, "train_seconds": round(seconds, 2),
+                                 "seconds_per_step": round(seconds / max(steps, 1), 4)}
             if self.fabric.global_rank == 0:
                 self.metrics |= system.evaluate(self.folder)
                 self.metrics |= system.export(self.folder)

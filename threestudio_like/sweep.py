@@ -1,9 +1,10 @@
-"""A grid of runs: one process a run, as many at once as asked, each in a folder of its own.
+"""Many runs: one process a run, as many at once as asked, each in a folder of its own.
 
 A run's folder is the only state. What is done stays done, what was cut off is resumed, what failed says why and is tried
 again as often as asked; so a sweep that is killed goes on when the same command is given again.
 """
 
+import hashlib
 import itertools
 import json
 import os
@@ -11,9 +12,9 @@ import re
 import subprocess
 import sys
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor, as_completed
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from queue import SimpleQueue
 
@@ -21,8 +22,9 @@ import torch
 from tqdm import tqdm
 
 from threestudio_like.checkpoint import write_text
+from threestudio_like.config import find_recipe, load
 from threestudio_like.errors import UserError
-from threestudio_like.run import BUSY, slug
+from threestudio_like.run import BUSY, changed_key, parse_recipe, slug
 
 WAIT_SECONDS = 2.0
 RECORD = "sweep.json"
@@ -30,10 +32,12 @@ RECORD = "sweep.json"
 
 @dataclass(frozen=True)
 class Job:
-    """One run of a sweep: the keys that are its own, and where it lives."""
+    """One run: its recipe, the keys that replace the recipe's, where it lives, and its cells in a table."""
 
+    config: str
     keys: tuple[str, ...]
     folder: Path
+    labels: dict[str, str] = field(compare=False)
 
     @property
     def metrics(self) -> dict:
@@ -54,15 +58,27 @@ class Job:
             return "failed"
         return "interrupted" if self.metrics else "waiting"
 
+    @property
+    def reason(self) -> str:
+        """Why it failed."""
+        return self.record.get("reason", "")
+
+    def command(self, launcher: str) -> list[str]:
+        """What starts it, or goes on with it."""
+        resume = ["--resume"] if (self.folder / "config.yaml").exists() else []
+        return [sys.executable, launcher, "--config", self.config, *resume, *self.keys, f"out={self.folder}"]
+
 
 def read(path: Path) -> dict:
+    """A JSON file's map; empty where it cannot be read as one."""
     try:
-        return json.loads(path.read_text())
+        node = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return {}
+    return node if isinstance(node, dict) else {}
 
 
-def grid(axes: Iterable[str], out: Path) -> list[Job]:
+def grid(axes: Iterable[str], out: Path, config: str, shared: tuple[str, ...] = ()) -> list[Job]:
     """The jobs of all combinations of `key=a,b,c` texts, the last axis running fastest. Raises UserError."""
     choices = []
     for axis in axes:
@@ -72,7 +88,8 @@ def grid(axes: Iterable[str], out: Path) -> list[Job]:
         choices.append([f"{key}={value}" for value in split(values)])
     if not choices:
         raise UserError("--sweep: name at least one key=a,b,c")
-    jobs = [Job(keys, out / name_of(keys)) for keys in itertools.product(*choices)]
+    cells = list(itertools.product(*choices))
+    jobs = [Job(config, (*shared, *keys), out / name_of(keys), labels_of(keys)) for keys in cells]
     if len({job.folder for job in jobs}) < len(jobs):
         raise UserError("--sweep: two runs of the grid are the same")
     return jobs
@@ -91,13 +108,40 @@ def split(values: str) -> list[str]:
     return [part.strip() for part in parts]
 
 
-def name_of(keys: tuple[str, ...]) -> str:
+def labels_of(keys: Iterable[str]) -> dict[str, str]:
+    """Each key's value by its name."""
+    return {name: value for name, _, value in (key.partition("=") for key in keys)}
+
+
+def name_of(keys: Iterable[str]) -> str:
     """A folder's name: the last part of each key and its value."""
-    parts = (key.partition("=") for key in keys)
-    return "_".join(f"{key.rsplit('.', 1)[-1]}-{slug(value.replace('.', 'p'))}" for key, _, value in parts)
+    return "_".join(f"{key.rsplit('.', 1)[-1]}-{unique_slug(value)}" for key, value in labels_of(keys).items())
 
 
-def run(jobs: list[Job], config: str, shared: list[str], workers: int, retries: int) -> None:
+def unique_slug(text: str) -> str:
+    """A file name for any text, another for every text: where the slug leaves something out, a hash says it."""
+    short = slug(re.sub(r"(?<=\d)\.(?=\d)", "p", text))
+    whole = "-" not in text and short in (text.replace(" ", "-"), text.replace(".", "p"))
+    return short if whole else f"{short}-{digest(text)}"
+
+
+def digest(text: str) -> str:
+    """Six letters that differ where the text does."""
+    return hashlib.blake2b(text.encode(), digest_size=3).hexdigest()
+
+
+def check(jobs: Iterable[Job]) -> None:
+    """Refuses, before the first run, a mistaken key and a folder that holds another run. Raises UserError."""
+    for job in jobs:
+        recipe = parse_recipe(load(job.config, job.keys), find_recipe(job.config).stem)
+        stored = job.folder / "config.yaml"
+        key = changed_key(stored, recipe.plain) if stored.exists() else None
+        if key is not None:
+            raise UserError(f"{job.folder}: the run there was made by another recipe, which differs at '{key}'; "
+                            "move the folder away to run anew, or give another out=")
+
+
+def run(jobs: list[Job], workers: int, retries: int) -> None:
     """Runs what is not done, `workers` at once, each on a GPU of its own or a share of the cores."""
     if workers < 1:
         raise UserError(f"workers must be at least 1, got {workers}")
@@ -109,35 +153,58 @@ def run(jobs: list[Job], config: str, shared: list[str], workers: int, retries: 
         place = places.get()
         try:
             while job.status != "done" and job.record.get("attempts", 0) <= retries:
-                attempt(job, config, shared, environment(place, workers))
+                attempt(job, os.path.abspath(sys.argv[0]), environment(place, workers))
         finally:
             places.put(place)
         return job
 
-    waiting = [job for job in jobs if job.status != "done"]
-    for job in waiting:  # a new command is a new try
-        (job.folder / RECORD).unlink(missing_ok=True)
-    with ThreadPoolExecutor(workers) as pool, tqdm(total=len(jobs), initial=len(jobs) - len(waiting), desc="sweep",
-                                                   disable=not sys.stderr.isatty()) as bar:
+    waiting = try_again(jobs)
+    with ThreadPoolExecutor(workers) as pool, progress(jobs, waiting) as bar:
         for finished in as_completed([pool.submit(one, job) for job in waiting]):
-            job = finished.result()
-            said = job.status + (f" ({job.record['reason']})" if job.status == "failed" else "")
-            print(f"{job.folder.name}: {said}", file=sys.stderr)
-            bar.update(1)
+            tell(finished.result(), bar)
 
 
-def attempt(job: Job, config: str, shared: list[str], env: dict[str, str]) -> None:
-    """Starts or resumes a run in a process of its own, waits for it, and records why it failed if it did."""
-    resume = ["--resume"] if (job.folder / "config.yaml").exists() else []
-    command = [sys.executable, os.path.abspath(sys.argv[0]), "--config", config, *resume, *shared, *job.keys, f"out={job.folder}"]
-    while (done := subprocess.run(command, env=env, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)).returncode == BUSY:
+def try_again(jobs: list[Job]) -> list[Job]:
+    """The jobs that are not done; a new command is a new try for those that failed."""
+    waiting = [job for job in jobs if job.status != "done"]
+    for job in waiting:
+        (job.folder / RECORD).unlink(missing_ok=True)
+    return waiting
+
+
+def progress(jobs: list[Job], waiting: list[Job]) -> tqdm:
+    """A bar of runs."""
+    return tqdm(total=len(jobs), initial=len(jobs) - len(waiting), desc="runs", disable=not sys.stderr.isatty())
+
+
+def tell(job: Job, bar: tqdm) -> None:
+    """Says how a job ended."""
+    print(f"{job.folder.name}: {job.status}" + (f" ({job.reason})" if job.reason else ""), file=sys.stderr)
+    bar.update(1)
+
+
+def attempt(job: Job, launcher: str, env: dict[str, str], before: Callable[[], None] | None = None) -> None:
+    """Starts or resumes a run in a process of its own, waits for it, and records why it failed if it did.
+
+    `before` is called in that process before the run begins.
+    """
+    while True:
+        done = subprocess.run(job.command(launcher), env=env, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True,
+                              preexec_fn=before)
+        if done.returncode != BUSY:
+            break
         time.sleep(WAIT_SECONDS)  # a process of an earlier sweep is still at it
-    record = {"attempts": job.record.get("attempts", 0) + 1}
-    if done.returncode != 0:
-        lines = [line for line in done.stderr.splitlines() if line.strip()]
-        record["reason"] = lines[-1].strip() if lines else f"exit code {done.returncode}"
+        if job.status == "done":
+            return
+    lines = [line for line in done.stderr.splitlines() if line.strip()]
+    record(job, "" if done.returncode == 0 else lines[-1].strip() if lines else f"exit code {done.returncode}")
+
+
+def record(job: Job, reason: str) -> None:
+    """Counts an attempt, which failed where there is a reason."""
+    entry = {"attempts": job.record.get("attempts", 0) + 1} | ({"reason": reason} if reason else {})
     job.folder.mkdir(parents=True, exist_ok=True)
-    write_text(job.folder / RECORD, json.dumps(record) + "\n")
+    write_text(job.folder / RECORD, json.dumps(entry) + "\n")
 
 
 def environment(place: int, workers: int) -> dict[str, str]:
@@ -152,15 +219,21 @@ def environment(place: int, workers: int) -> dict[str, str]:
 
 
 def table(jobs: list[Job]) -> str:
-    """Markdown: a row a run, its keys, status and figures so far."""
-    names = [key.partition("=")[0] for key in jobs[0].keys]
-    skipped = {"status", "reason", "device"}
-    figures = list(dict.fromkeys(
-        key for job in jobs for key, value in job.metrics.items() if key not in skipped and isinstance(value, int | float)))
-    lines = ["| " + " | ".join([*names, "status", *figures]) + " |", "|---" * (len(names) + 1 + len(figures)) + "|"]
-    for job in jobs:
-        values = [key.partition("=")[2] for key in job.keys]
-        said = job.status + (f": {job.record['reason']}" if job.status == "failed" else "")
-        shown = [f"{job.metrics[key]:.4g}" if key in job.metrics else "" for key in figures]
-        lines.append("| " + " | ".join([*values, said, *shown]) + " |")
-    return "\n".join(lines)
+    """Markdown: a row a run, its labels, status and figures so far."""
+    found = [job.metrics for job in jobs]
+    figures = list(dict.fromkeys(key for metrics in found for key, value in metrics.items() if is_number(value)))
+    rows = [[*jobs[0].labels, "status", *figures], ["---"] * (len(jobs[0].labels) + 1 + len(figures))]
+    for job, metrics in zip(jobs, found):
+        said = job.status + (f": {job.reason}" if job.status == "failed" else "")
+        shown = [f"{metrics[key]:.4g}" if is_number(metrics.get(key)) else "" for key in figures]
+        rows.append([*map(cell, job.labels.values()), cell(said), *shown])
+    return "\n".join(f"| {' | '.join(row)} |" for row in rows)
+
+
+def is_number(value: object) -> bool:
+    return isinstance(value, int | float)
+
+
+def cell(text: str) -> str:
+    """Text that keeps to one cell of a markdown table."""
+    return " ".join(text.replace("|", "\\|").split())

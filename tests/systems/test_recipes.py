@@ -18,7 +18,7 @@ def write_meshes(folder):
     (folder / "captions.json").write_text(json.dumps({"one.glb": "a box", "two.ply": ["a box", "a block"]}))
 
 
-RECIPES = sorted(str(p.relative_to(CONFIGS)) for p in CONFIGS.rglob("*.yaml") if p.parent.name != "backbones")
+RECIPES = sorted(str(p.relative_to(CONFIGS)) for p in CONFIGS.rglob("*.yaml") if p.parent.name not in ("backbones", "comparisons"))
 
 TINY_SCENE = ["steps=2", "cameras.size=8", "cameras.views=2", "renderer.resolution=8", "renderer.step=0.2", "precision=32-true",
               "scene.encoding={levels: 2, features: 2, log2_entries: 8, base: 4, finest: 8}", "scene.hidden=8",

@@ -10,6 +10,7 @@ from scipy.spatial import cKDTree
 from threestudio_like.scenes.signed_distance import winding_numbers
 
 SAMPLES = 20_000
+HEALTH = ("watertight", "oriented", "components", "faces")
 
 
 @dataclass(frozen=True)
@@ -64,7 +65,8 @@ def aligned(mesh: trimesh.Trimesh, truth: trimesh.Trimesh, turns: int = 8, round
 
 
 def health(mesh: trimesh.Trimesh) -> dict[str, float]:
-    """`watertight` and `oriented` (0 or 1), `components`, `faces`."""
+    """The figures HEALTH: `watertight` (every edge has two faces) and `oriented` (they agree on outside), 0 or 1, higher is
+    better; `components`, connected parts, and `faces`, from 0 up (trimesh)."""
     parts = trimesh.graph.connected_component_labels(mesh.face_adjacency, node_count=len(mesh.faces))
-    return {"watertight": float(mesh.is_watertight), "oriented": float(mesh.is_winding_consistent),
-            "components": float(len(np.unique(parts))), "faces": float(len(mesh.faces))}
+    figures = (mesh.is_watertight, mesh.is_winding_consistent, len(np.unique(parts)), len(mesh.faces))
+    return dict(zip(HEALTH, map(float, figures)))

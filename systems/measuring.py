@@ -1,0 +1,116 @@
+"""What a comparison measures beyond a run's own figures: the judge's opinion of the turntables that the runs left."""
+
+from collections.abc import Iterable
+from pathlib import Path
+
+import imageio.v3 as iio
+import numpy as np
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from priors.judge import Judge, load_judge
+from systems.judging import toy_of
+from threestudio_like.cameras import orbit
+from threestudio_like.comparison import Cell, Comparison
+from threestudio_like.data.toybox.catalogue import make_toy
+from threestudio_like.data.toybox.photographs import pack
+from threestudio_like.data.toybox.render import Light, shoot
+from threestudio_like.errors import UserError
+from threestudio_like.evaluate.features import frechet_distance
+from threestudio_like.measured import Measured, numbers
+from threestudio_like.randomness import seed_for
+
+VIEWS = 8
+JUDGED = {"r_precision", "r_precision_geometry", "similarity", "diversity", "frechet"}
+"""The metrics that take a judge."""
+PICTURES = (".png", ".jpg", ".jpeg", ".webp")
+
+
+def measure(comparison: Comparison) -> Measured:
+    """Every number of the runs that are done. Raises UserError where the judge or the reference cannot be had."""
+    config = comparison.config
+    of_runs = {str(cell.job.folder): numbers(cell) for cell in comparison.cells}
+    wanted = JUDGED & {*config.metrics, *(claim.metric for claim in config.claims)}
+    if not wanted:
+        return Measured(comparison, of_runs, {})
+    if "frechet" in wanted and config.reference is None:
+        raise UserError(f"{comparison.name}: the metric 'frechet' needs a `reference:`, a folder of images or 'toybox'")
+    judge = load_judge(config.judge, "cuda" if torch.cuda.is_available() else "cpu")
+    seen, notes = {}, []
+    for cell in comparison.cells:
+        if cell.job.status != "done":
+            continue
+        try:
+            seen[str(cell.job.folder)] = turntables(cell.job.folder)
+        except (OSError, ValueError):
+            notes.append(f"{cell.job.folder} has no readable turntable.png; what the judge would say of it is missing.")
+    captions = [*dict.fromkeys((*config.prompts, *config.distractors))]
+    features = {}
+    for cell in comparison.cells:
+        views = seen.get(str(cell.job.folder))
+        if views is None:
+            continue
+        of_runs[str(cell.job.folder)] |= opinion(judge, views, captions, captions.index(cell.prompt))
+        features[cell] = [judge.features(color).cpu() for color, _ in views]
+    for folder, value in apart(features).items():
+        of_runs[folder]["diversity"] = value
+    of_methods = {}
+    if "frechet" in wanted and features:
+        truth = torch.cat([judge.features(images).cpu() for images in reference(config.reference, config.prompts)])
+        for method in comparison.methods:
+            own = [views for cell, parts in features.items() if cell.method == method for views in parts]
+            if own:
+                of_methods[method, "frechet"] = frechet_distance(torch.cat(own), truth)
+    return Measured(comparison, of_runs, of_methods, tuple(notes))
+
+
+def turntables(folder: Path) -> list[tuple[Float[Tensor, "8 3 S S"], Float[Tensor, "8 3 S S"]]]:
+    """The views of each particle of a run, colour and textureless, in 0..1. Raises OSError or ValueError."""
+    places = sorted(folder.glob("particle-*")) or [folder]
+    found = []
+    for place in places:
+        strip = torch.from_numpy(iio.imread(place / "turntable.png")[..., :3].copy()).permute(2, 0, 1) / 255
+        size = strip.shape[1] // 2
+        rows = strip.unflatten(1, (2, size)).unflatten(3, (VIEWS, size))
+        found.append(tuple(rows.permute(1, 3, 0, 2, 4)))
+    return found
+
+
+def opinion(judge: Judge, views: list, captions: list[str], right: int) -> dict[str, float]:
+    """Which caption fits a run's views best, and how well its own does; means over its particles."""
+    text = judge.text(captions)
+    fit = lambda images: (judge.image(images) @ text.T).mean(0)
+    color, shape = (torch.stack([fit(particle[row]) for particle in views]) for row in (0, 1))
+    hit = lambda found: (found.argmax(-1) == right).float().mean().item()
+    return {"r_precision": hit(color), "r_precision_geometry": hit(shape), "similarity": color[:, right].mean().item()}
+
+
+def apart(features: dict[Cell, list[Tensor]]) -> dict[str, float]:
+    """Each run's mean distance to the method's other results for its prompt; the mean over runs is that of all pairs."""
+    found = {}
+    for cell, own in features.items():
+        own = torch.stack([part.mean(0) for part in own])
+        others = [part.mean(0) for other, parts in features.items()
+                  if other is not cell and (other.method, other.prompt) == (cell.method, cell.prompt) for part in parts]
+        distances = [torch.pdist(own).repeat(2)] + ([torch.cdist(own, torch.stack(others)).flatten()] if others else [])
+        if (all_of_them := torch.cat(distances)).numel():
+            found[str(cell.job.folder)] = all_of_them.mean().item()
+    return found
+
+
+def reference(name: str, prompts: Iterable[str]) -> list[Float[Tensor, "B 3 H W"]]:
+    """The images that the Frechet distance is to. Raises UserError."""
+    if name == "toybox":
+        return [true_views(*toy, individual) for prompt in prompts if (toy := toy_of(prompt)) for individual in range(4)]
+    files = sorted(path for path in Path(name).rglob("*") if path.suffix.lower() in PICTURES)
+    if len(files) < 2:
+        raise UserError(f"reference: '{name}' is no folder with at least two images, nor 'toybox'")
+    return [torch.from_numpy(iio.imread(path, mode="RGB").copy()).permute(2, 0, 1)[None] / 255 for path in files]
+
+
+def true_views(category: str, color: str, individual: int, size: int = 64) -> Float[Tensor, "8 3 S S"]:
+    """A true toy on a turntable as the runs': 15 degrees above, unlit, before light grey."""
+    toy = make_toy(category, color, np.random.default_rng(seed_for("reference", individual)))
+    view = shoot(pack([toy] * VIEWS), orbit(VIEWS, 15.0, 2.7, 41.0, size), Light.flat(VIEWS), 2)
+    return (view.rgb + (1 - view.opacity) * 0.85).permute(0, 3, 1, 2)

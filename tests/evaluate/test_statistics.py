@@ -1,0 +1,69 @@
+"""Intervals and tests on numbers whose answer is known."""
+
+import numpy as np
+import pytest
+
+from threestudio_like.evaluate.statistics import difference, holm, interval, rate
+
+
+def values(rows) -> dict:
+    """`rows[p][s]` is the figure of prompt p and seed s."""
+    return {(f"p{p}", s): float(value) for p, row in enumerate(rows) for s, value in enumerate(row)}
+
+
+def test_the_interval_of_one_seed_a_prompt_is_the_means():
+    """1.96 standard errors, where there are many."""
+    x = np.random.default_rng(0).normal(3, 2, size=(400, 1))
+    found = interval(values(x))
+    assert found.mean == pytest.approx(x.mean()) and found.count == 400
+    assert found.high - found.mean == pytest.approx(1.96 * x.std() / 20, rel=0.05)
+
+
+def test_seeds_that_agree_are_no_more_prompts():
+    """Ten equal seeds of a prompt tell as much as one."""
+    x = np.random.default_rng(1).normal(size=(40, 1))
+    assert interval(values(x.repeat(10, axis=1))).half == pytest.approx(interval(values(x)).half, rel=0.05)
+
+
+def test_seeds_that_differ_count_where_prompts_agree():
+    assert interval(values([[0, 1], [0, 1], [0, 1]])).half > 0.2
+    assert interval(values([[0, 0, 1, 1]])).half > 0.3
+    assert interval(values([[2], [2], [2]])).half == 0
+
+
+def test_the_interval_holds_the_truth_as_often_as_it_says():
+    rng = np.random.default_rng(2)
+    held = [(lambda found: found.low <= 0 <= found.high)(interval(values(rng.normal(size=(25, 1)) + 0.3 * rng.normal(size=(25, 2)))))
+            for _ in range(100)]
+    assert 0.87 <= np.mean(held) <= 1.0
+
+
+def test_paired_tests_are_exact_where_few():
+    """All n differences of one sign: p = 2 / 2^n."""
+    a, b = values([[1], [2], [3], [4], [5]]), values([[0.5], [1], [1], [2], [1]])
+    found = difference(a, b)
+    assert found.p == pytest.approx(2 / 2**5) and found.interval.mean == pytest.approx(1.9) and found.interval.count == 5
+    assert difference(b, a).p == pytest.approx(found.p) and difference(a, a).p == 1.0
+
+
+def test_only_what_both_have_is_paired():
+    assert difference(values([[1], [2]]), {("p1", 0): 1.0, ("p7", 0): 5.0}).interval.count == 1
+    assert difference(values([[1], [2]]), {}) is None
+
+
+def test_false_alarms_are_as_rare_as_they_should_be():
+    rng = np.random.default_rng(3)
+    alarms = [difference(values(rng.normal(size=(8, 1))), values(rng.normal(size=(8, 1)))).p < 0.05 for _ in range(200)]
+    assert np.mean(alarms) < 0.1
+
+
+def test_holm():
+    assert holm([0.01, 0.04, 0.03]) == pytest.approx([0.03, 0.06, 0.06])
+    assert holm([0.9, 0.8]) == [1.0, 1.0] and holm([]) == []
+
+
+def test_a_rate_of_few_runs_is_not_sure():
+    """Clopper and Pearson: ten of ten are at least 69 % (0.025^(1/10)), whatever the bootstrap says."""
+    found = rate(values([[1]] * 10))
+    assert found.low == pytest.approx(0.025**0.1, abs=1e-4) and found.high == 1.0 and found.mean == 1.0
+    assert rate(values([[0.3], [0.5]])) == interval(values([[0.3], [0.5]]))

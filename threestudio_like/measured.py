@@ -1,0 +1,178 @@
+"""A comparison with every number found so far: what its tables, plots and verdicts are made of."""
+
+from dataclasses import dataclass
+from functools import cached_property
+from itertools import combinations
+from typing import Literal
+
+from threestudio_like.comparison import Cell, Claim, Comparison
+from threestudio_like.config import read_yaml
+from threestudio_like.errors import UserError
+from threestudio_like.evaluate import statistics
+from threestudio_like.evaluate.metrics import METRICS
+from threestudio_like.evaluate.statistics import Difference, Interval, Values
+from threestudio_like.run import git_revision
+from threestudio_like.sweep import is_number
+
+LEVEL = 0.05
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What became of a claim, and the numbers that say so."""
+
+    claim: Claim
+    word: Literal["reproduced", "not reproduced", "undecided"]
+    why: str
+
+
+@dataclass(frozen=True)
+class Test:
+    """A paired test between two methods; `p` is Holm's, over all pairs of a metric."""
+
+    metric: str
+    one: str
+    other: str
+    interval: Interval
+    p: float
+
+
+@dataclass(frozen=True)
+class Measured:
+    """`of_runs`: the figures of each run by its folder. `of_methods`: figures of a whole method, by (method, metric)."""
+
+    comparison: Comparison
+    of_runs: dict[str, dict[str, float]]
+    of_methods: dict[tuple[str, str], float]
+    notes: tuple[str, ...] = ()
+
+    @property
+    def methods(self) -> list[str]:
+        return list(self.comparison.methods)
+
+    @property
+    def metrics(self) -> list[str]:
+        return list(self.comparison.config.metrics)
+
+    def figure(self, cell: Cell, metric: str) -> float | None:
+        """A run's figure, if it is done and has it."""
+        return self.of_runs.get(str(cell.job.folder), {}).get(metric)
+
+    def values(self, method: str, metric: str) -> Values:
+        """A method's figures by prompt and seed."""
+        cells = [cell for cell in self.comparison.cells if cell.method == method]
+        found = {(cell.prompt, cell.seed): self.figure(cell, metric) for cell in cells}
+        return {key: value for key, value in found.items() if value is not None}
+
+    def interval(self, method: str, metric: str) -> Interval | None:
+        """None where nothing is measured yet. A figure of a whole method has no interval: its ends are not numbers."""
+        if (method, metric) in self.of_methods:
+            return Interval(self.of_methods[method, metric], float("nan"), float("nan"), len(self.comparison.cells))
+        values = self.values(method, metric)
+        return statistics.interval(values) if values else None
+
+    def best(self, metric: str) -> set[str]:
+        """The methods whose mean, as it is shown, is the best."""
+        kind = METRICS[metric]
+        found = {method: self.interval(method, metric) for method in self.methods}
+        shown = {method: float(kind.show(value.mean)) for method, value in found.items() if value is not None}
+        if kind.better == "neither" or len(shown) < 2:
+            return set()
+        wanted = max(shown.values()) if kind.better == "higher" else min(shown.values())
+        return {method for method, value in shown.items() if value == wanted}
+
+    def difference(self, one: str, other: str, metric: str) -> Difference | None:
+        return statistics.difference(self.values(one, metric), self.values(other, metric))
+
+    @cached_property
+    def tests(self) -> list[Test]:
+        """All pairs of methods on all metrics."""
+        done = []
+        for metric in self.metrics:
+            pairs = [(one, other, self.difference(one, other, metric)) for one, other in combinations(self.methods, 2)]
+            pairs = [pair for pair in pairs if pair[2] is not None]
+            adjusted = statistics.holm([found.p for *_, found in pairs])
+            for (one, other, found), p in zip(pairs, adjusted):
+                done.append(Test(metric, one, other, found.interval, p))
+        return done
+
+    def verdicts(self) -> list[Verdict]:
+        return [self.verdict(claim) for claim in self.comparison.config.claims]
+
+    def verdict(self, claim: Claim) -> Verdict:
+        """Reproduced (or not) where the 95 % interval lies wholly on the claim's side (or the other), and, against another
+        method, the paired test is at 0.05; undecided otherwise."""
+        kind = METRICS[claim.metric]
+        higher = claim.higher_than is not None or claim.at_least is not None
+        if claim.other is not None:
+            found = self.difference(claim.method, claim.other, claim.metric)
+            if found is None:
+                return Verdict(claim, "undecided", "not measured yet")
+            span, bound, sure = found.interval, 0.0, found.p < LEVEL
+            why = f"difference {said(kind, span)}, p = {found.p:.3g}"
+        else:
+            values = self.values(claim.method, claim.metric)
+            if not values:
+                return Verdict(claim, "undecided", "not measured yet")
+            span, sure = statistics.rate(values), True
+            bound = claim.at_least if higher else claim.at_most
+            why = f"{said(kind, span)}, against {kind.show(bound)}{kind.unit}"
+        above, below = span.low >= bound, span.high <= bound
+        if span.low == span.high == bound and claim.other is not None:
+            above = below = False
+        if sure and (above if higher else below):
+            return Verdict(claim, "reproduced", why)
+        return Verdict(claim, "not reproduced" if sure and (below if higher else above) else "undecided", why)
+
+    def revisions(self) -> dict[str, list[str]]:
+        """The runs' folders by the git revision they were made at."""
+        found: dict[str, list[str]] = {}
+        for cell in self.comparison.cells:
+            if cell.job.status == "done":
+                found.setdefault(revision(cell), []).append(str(cell.job.folder))
+        return found
+
+    def warnings(self) -> list[str]:
+        """What a reader must know: failures, gaps, and runs of other revisions. One sentence each."""
+        said = []
+        for cell in self.comparison.cells:
+            if cell.job.status == "failed":
+                said.append(f"{cell.method}, '{cell.prompt}', seed {cell.seed} failed: {cell.job.reason}")
+        left = sum(cell.job.status in ("waiting", "interrupted") for cell in self.comparison.cells)
+        if left:
+            said.append(f"{left} of {len(self.comparison.cells)} runs are still to be done; what follows is of the others.")
+        revisions = self.revisions()
+        if len(revisions) > 1:
+            told = "; ".join(f"{len(folders)} at {short(name)}" for name, folders in revisions.items())
+            said.append(f"The runs were made at several revisions ({told}); move a run's folder away to run it anew.")
+        now = git_revision()
+        if len(revisions) == 1 and now not in revisions:
+            said.append(f"The runs were made at revision {short(next(iter(revisions)))}, this report at {short(now)}.")
+        if any(name.endswith("+") for name in revisions):
+            said.append("A + behind a revision means that the code differed from it.")
+        return [*said, *self.notes]
+
+
+def said(kind, span: Interval) -> str:
+    """A mean and its interval in words."""
+    return f"{kind.show(span.mean)}{kind.unit} [{kind.show(span.low)}, {kind.show(span.high)}], n = {span.count}"
+
+
+def revision(cell: Cell) -> str:
+    """The git revision a run was made at; `unknown` where its record cannot be read."""
+    try:
+        return str(read_yaml(cell.job.folder / "config.yaml").get("git_revision") or "unknown")
+    except UserError:
+        return "unknown"
+
+
+def numbers(cell: Cell) -> dict[str, float]:
+    """What a finished run itself has measured."""
+    if cell.job.status != "done":
+        return {}
+    return {key: float(value) for key, value in cell.job.metrics.items() if is_number(value)}
+
+
+def short(revision: str | None) -> str:
+    """Enough of a revision to find it; the + of code that differed stays."""
+    return "unknown" if revision is None else revision[:10] + ("+" if revision.endswith("+") else "")

@@ -1,0 +1,18 @@
+"""A comparison on paper: report.html (one file, opens offline), report.md, table.tex, results.csv, tests.csv, figures/."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+from threestudio_like.checkpoint import write_text
+from threestudio_like.measured import Measured
+from threestudio_like.report import figures, page, tables
+
+
+def write(measured: Measured, folder: Path) -> Iterator[Path]:
+    """Writes all of it; yields the paths as they are written."""
+    drawn = figures.draw(measured, folder / "figures")
+    for name, text in (("results.csv", tables.results(measured)), ("tests.csv", tables.tests(measured)),
+                       ("table.tex", tables.latex(measured)), ("report.md", tables.markdown(measured, drawn)),
+                       ("report.html", page.html(measured, drawn))):
+        write_text(folder / name, text)
+        yield folder / name

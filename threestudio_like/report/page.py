@@ -1,0 +1,73 @@
+"""A comparison as one HTML file that opens offline: every picture and video is inside it."""
+
+import base64
+import io
+from dataclasses import dataclass
+from pathlib import Path
+
+import jinja2
+from PIL import Image
+
+from threestudio_like.evaluate.metrics import METRICS
+from threestudio_like.measured import Measured
+from threestudio_like.report import figures, tables
+from threestudio_like.sweep import Job
+
+TEMPLATE = Path(__file__).with_name("page.html")
+
+
+@dataclass(frozen=True)
+class Exhibit:
+    """A method's result in the gallery: data URLs, empty where there is nothing to show, and then why."""
+
+    method: str
+    folder: str
+    strip: str
+    video: str
+    missing: str
+
+
+def html(measured: Measured, drawn: list[Path]) -> str:
+    """The page. Text from recipes and runs is escaped."""
+    comparison = measured.comparison
+    page = jinja2.Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True).from_string(TEMPLATE.read_text(encoding="utf-8"))
+    return page.render(
+        title=comparison.config.title or comparison.name, about=comparison.config.about, budget=tables.budget(measured),
+        warnings=measured.warnings(), headings=tables.headings(measured), rows=tables.rows(measured), intervals=tables.INTERVALS,
+        verdicts=measured.verdicts(), gallery=gallery(measured), seed=comparison.config.seeds[0],
+        plots=[(path.stem, data_url(path.read_bytes(), "image/png"), width(path)) for path in drawn if path.stem != "gallery"],
+        tests=[(METRICS[test.metric].title, METRICS[test.metric].show, test) for test in measured.tests],
+        metrics=[METRICS[metric] for metric in measured.metrics], runs=tables.runs(measured))
+
+
+def gallery(measured: Measured) -> list[tuple[str, list[Exhibit]]]:
+    """For each prompt, every method's first seed at the same views."""
+    first = measured.comparison.config.seeds[0]
+    chosen = [cell for cell in measured.comparison.cells if cell.seed == first]
+    return [(prompt, [exhibit(cell.method, cell.job) for cell in chosen if cell.prompt == prompt])
+            for prompt in measured.comparison.config.prompts]
+
+
+def exhibit(method: str, job: Job) -> Exhibit:
+    places = sorted(job.folder.glob("particle-*")) or [job.folder]
+    picture, video = figures.strip(job), places[0] / "turntable.mp4"
+    missing = "" if picture is not None else job.reason or (job.status if job.status != "done" else "no turntable")
+    return Exhibit(method, str(job.folder), "" if picture is None else jpeg(picture),
+                   data_url(video.read_bytes(), "video/mp4") if video.exists() and picture is not None else "", missing)
+
+
+def width(path: Path) -> int:
+    """Of a figure on the page, in CSS pixels: a little larger than in print."""
+    with Image.open(path) as picture:
+        return round(picture.width * 125 / figures.DPI)
+
+
+def jpeg(picture) -> str:
+    """A small copy of a picture."""
+    file = io.BytesIO()
+    Image.fromarray(picture).save(file, "JPEG", quality=88)
+    return data_url(file.getvalue(), "image/jpeg")
+
+
+def data_url(content: bytes, kind: str) -> str:
+    return f"data:{kind};base64,{base64.b64encode(content).decode()}"
