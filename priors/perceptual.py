@@ -1,7 +1,7 @@
 """How differently two images look to a network that has seen many: the distance of its features, as in LPIPS.
 
-Zhang et al. 2018, "The Unreasonable Effectiveness of Deep Features as a Perceptual Metric", equation 1: at every layer the
-features are made unit vectors over the channels, and their squared differences are averaged over the image.
+Zhang et al. 2018, "The Unreasonable Effectiveness of Deep Features as a Perceptual Metric", equation 1: at every layer
+the features are made unit vectors over the channels, and their squared differences are averaged over the image.
 """
 
 import importlib.util
@@ -20,6 +20,7 @@ from threestudio_like.config import register
 from threestudio_like.errors import UserError
 
 BACKBONES = {"alex": "alexnet-owt-7be5be79.pth", "vgg": "vgg16-397923af.pth", "squeeze": "squeezenet1_1-b8a52dc0.pth"}
+OTHERWISE = "or use `perceptual: {type: scorer}`"
 SMALLEST = 32  # pixels a side; smaller images vanish in LPIPS's networks
 
 
@@ -33,7 +34,7 @@ class Perceptual(nn.Module):
 
 @register("perceptual", "scorer")
 class ScorerDistance(Perceptual):
-    """The Toybox scorer's features, every layer counting alike: the embedded stand-in for LPIPS, on a scale of its own."""
+    """By the Toybox scorer's features, every layer counting alike: the embedded stand-in for LPIPS, on its own scale."""
 
     @dataclass
     class Config:
@@ -61,14 +62,14 @@ class LPIPS(Perceptual):
     def missing(config: Config) -> str | None:
         """One sentence on what keeps it from loading, or None; touches no network."""
         if importlib.util.find_spec("torchvision") is None:
-            return "perceptual: LPIPS needs torchvision: pip install torchvision; or use `perceptual: {type: scorer}`"
+            return f"perceptual: LPIPS needs torchvision: pip install torchvision; {OTHERWISE}"
         path = Path(torch.hub.get_dir()) / "checkpoints" / BACKBONES[config.net]
         if not path.is_file():
-            return f"perceptual: {path} is missing; put torchvision's weights there, or use `perceptual: {{type: scorer}}`"
+            return f"perceptual: {path} is missing; put torchvision's weights there, {OTHERWISE}"
         try:
             torch.load(path, map_location="meta", weights_only=True)  # torchvision itself would unpickle anything
         except (RuntimeError, EOFError, pickle.UnpicklingError):
-            return f"perceptual: {path} is damaged; fetch torchvision's weights again, or use `perceptual: {{type: scorer}}`"
+            return f"perceptual: {path} is damaged; fetch torchvision's weights again, {OTHERWISE}"
         return None
 
     def __init__(self, config: Config, device: torch.device):

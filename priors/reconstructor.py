@@ -1,18 +1,19 @@
-"""A reconstructor in InstantMesh's shape (Xu et al. 2024, arXiv 2404.07191): posed views in, a triplane and its decoder out.
+"""A reconstructor in InstantMesh's shape (Xu et al. 2024, arXiv 2404.07191): posed views in, a triplane out.
 
     views, cameras -> ViT, its norms modulated by the camera -> image tokens
     learned triplane tokens -> L x (self-attention, cross-attention to the image tokens, MLP) -> upsampled planes
     a point's features on the planes -> small MLPs: signed distance, colour, and FlexiCubes' deformation and weights
 
-The density of the volume-rendered phase is a function of the signed distance (`threestudio_like/scenes/triplane.py`), so that
-both phases train one shape.
+The density of the volume-rendered phase is a function of the signed distance (`threestudio_like/scenes/triplane.py`),
+so that both phases train one shape.
 
-**The frame.** As in Zero123++ and InstantMesh, the object is reconstructed as the condition image sees it: azimuths are
-relative to that image's own, which is 0, while elevations are absolute. The six views of `zero123plus_rig` with azimuth 0 have
-these cameras. An image whose own elevation nobody knows is given `CONDITION_ELEVATION_DEG`.
+**The frame.** As in Zero123++ and InstantMesh, the object is reconstructed as the condition image sees it: azimuths
+are relative to that image's own, which is 0, while elevations are absolute. The six views of `zero123plus_rig` with
+azimuth 0 have these cameras. An image whose own elevation nobody knows is given `CONDITION_ELEVATION_DEG`.
 """
 
 from dataclasses import dataclass
+from pathlib import Path
 
 import torch
 from diffusers import ConfigMixin, ModelMixin
@@ -21,6 +22,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from transformers import ViTConfig, ViTModel
 
+from priors.folder import REPOSITORY, read_json
 from threestudio_like.cameras import Cameras
 from threestudio_like.errors import UserError
 
@@ -32,8 +34,8 @@ PLANES = 3
 
 @dataclass
 class ReconstructorSize:
-    """The default is the Toybox's. InstantMesh-large: image 320, dino "facebook/dino-vitb16", width 1024, layers 16, heads 16,
-    tokens 32, upsample 2, channels 80, hidden_layers 4, grid 128."""
+    """The default is the Toybox's. InstantMesh-large: image 320, dino "facebook/dino-vitb16", width 1024, layers 16,
+    heads 16, tokens 32, upsample 2, channels 80, hidden_layers 4, grid 128."""
 
     image: int = 64
     dino: str | None = None
@@ -51,7 +53,7 @@ class ReconstructorSize:
     channels: int = 24
     hidden: int = 64
     hidden_layers: int = 2
-    grid: int = 32
+    grid: int = 40
     """Cubes along a side of the surface's grid."""
     spread: float = 0.01
     """Over how many scene units the density rises at the surface (VolSDF's beta)."""
@@ -98,10 +100,10 @@ class ViewEncoder(nn.Module):
 
     def __init__(self, vit: ViTModel, width: int):
         super().__init__()
-        encoder_width = vit.config.hidden_size
+        inner = vit.config.hidden_size
         self.vit = modulated(vit, trained=False)
-        self.pose = nn.Sequential(nn.Linear(POSE_NUMBERS, encoder_width), nn.SiLU(), nn.Linear(encoder_width, encoder_width))
-        self.out = nn.Linear(encoder_width, width)
+        self.pose = nn.Sequential(nn.Linear(POSE_NUMBERS, inner), nn.SiLU(), nn.Linear(inner, inner))
+        self.out = nn.Linear(inner, width)
         self.register_buffer("mean", torch.tensor(IMAGE_MEAN)[:, None, None], persistent=False)
         self.register_buffer("std", torch.tensor(IMAGE_STD)[:, None, None], persistent=False)
 
@@ -168,12 +170,13 @@ class Reconstructor(ModelMixin, ConfigMixin):
 
     @register_to_config
     def __init__(self, vit: dict, width: int = 128, layers: int = 3, heads: int = 4, tokens: int = 8, upsample: int = 4,
-                 channels: int = 24, hidden: int = 64, hidden_layers: int = 2, grid: int = 32, spread: float = 0.01):
+                 channels: int = 24, hidden: int = 64, hidden_layers: int = 2, grid: int = 40, spread: float = 0.01):
         super().__init__()
         self.encoder = ViewEncoder(ViTModel(ViTConfig(**vit), add_pooling_layer=False), width)
         self.queries = nn.Parameter(torch.randn(PLANES * tokens**2, width) / width**0.5)
         self.blocks = nn.ModuleList(
-            nn.TransformerDecoderLayer(width, heads, 4 * width, dropout=0.0, activation="gelu", batch_first=True, norm_first=True)
+            nn.TransformerDecoderLayer(width, heads, 4 * width, dropout=0.0, activation="gelu", batch_first=True,
+                                       norm_first=True)
             for _ in range(layers))
         self.norm = nn.LayerNorm(width)
         self.up = nn.ConvTranspose2d(width, channels, upsample, stride=upsample)
@@ -202,6 +205,21 @@ class Reconstructor(ModelMixin, ConfigMixin):
             model.encoder.vit = modulated(vit, trained=True)
         return model
 
+    @staticmethod
+    def load(folder: str | Path) -> "Reconstructor":
+        """From a folder, as given or in the repository, in single precision.
+
+        Raises UserError where it is missing or damaged.
+        """
+        place = Path(folder) if Path(folder).exists() else REPOSITORY / folder
+        read_json(place / "config.json")
+        try:
+            return Reconstructor.from_pretrained(place, torch_dtype=torch.float32, use_safetensors=True,
+                                                 local_files_only=True)
+        except Exception as error:  # a config of another class, of another version, or damaged
+            reason = " ".join(str(error).split())[:160]
+            raise UserError(f"model: {place} cannot be loaded as a reconstructor ({reason})") from None
+
 
 def pretrained(name: str) -> ViTModel:
     """A ViT by hub id or folder. Raises UserError where it is not there, holds pickled weights only, or is none."""
@@ -209,8 +227,8 @@ def pretrained(name: str) -> ViTModel:
         return ViTModel.from_pretrained(name, add_pooling_layer=False, use_safetensors=True).float()
     except Exception as error:  # transformers raises whatever its loaders raise
         reason = " ".join(str(error).split())[:160]
-        raise UserError(f"size.dino: '{name}' cannot be loaded as a ViT ({reason}); give a folder or a hub id of a DINO ViT "
-                        "with safetensors") from None
+        raise UserError(f"size.dino: '{name}' cannot be loaded as a ViT ({reason}); give a folder or a hub id of a DINO "
+                        "ViT with safetensors") from None
 
 
 def fields(config: ViTConfig) -> dict:

@@ -1,7 +1,7 @@
 """What is reconstructed of held-out toys against what is true: on images, on shapes, in seconds; pictures; a GLB.
 
-A way of reconstructing is a function from an object's number to its `Triplane`, in the frame of its condition image; what it
-takes is timed. So a reconstructor on true views, on generated ones, or on one image are judged alike.
+A way of reconstructing is a function from an object's number to its `Triplane`, in the frame of its condition image;
+what it takes is timed. So a reconstructor on true views, on generated ones, or on one image are judged alike.
 """
 
 import logging
@@ -12,6 +12,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 import trimesh
 from jaxtyping import Float
 from torch import Tensor
@@ -37,7 +38,7 @@ Reconstruct = Callable[[int], Triplane]
 
 @dataclass
 class ReconstructionEvaluation:
-    """How many objects of each split are judged, on views of how many pixels, and how many of them the pictures show."""
+    """How many objects of each split are judged, on views of how many pixels, and how many the pictures show."""
 
     objects: int = 64
     size: int = 64
@@ -64,8 +65,10 @@ def mesh_of(scene: Triplane, smallest_part: float = 0.02) -> Mesh:
 
 
 def write_reconstruction(scene: Triplane, path: Path) -> dict[str, float]:
-    """Writes the mesh by the path's suffix; says how large it is and how long that took. Without a surface nothing is written,
-    and the log says so."""
+    """Writes the mesh by the path's suffix; returns how large it is and how long that took.
+
+    Without a surface nothing is written, and the log says so.
+    """
     begin = time.perf_counter()
     try:
         mesh = mesh_of(scene)
@@ -80,12 +83,13 @@ def write_reconstruction(scene: Triplane, path: Path) -> dict[str, float]:
 
 
 @torch.no_grad()
-def evaluate_reconstructor(reconstruct: Reconstruct, objects: Objects, show: ReconstructionEvaluation, perceptual: Perceptual,
-                           device: torch.device, picture_path: Path) -> dict[str, float]:
+def evaluate_reconstructor(reconstruct: Reconstruct, objects: Objects, show: ReconstructionEvaluation,
+                           perceptual: Perceptual, device: torch.device, picture_path: Path) -> dict[str, float]:
     """Means over the first `show.objects` objects, and a picture of `show.shown`.
 
     `psnr`, `ssim` and `perceptual` of the random views; `frechet` of all of them together; `chamfer`, `f_score` and
-    `volume_iou` where there is a surface; `surfaces`: how often there is one; `seconds` of `reconstruct` and of the mesh.
+    `volume_iou` where there is a surface; `surfaces`: how often there is one; the seconds of `reconstruct` and of the
+    mesh.
     """
     count = min(show.objects, len(objects))
     scores, rendered, true = [], [], []
@@ -97,8 +101,9 @@ def evaluate_reconstructor(reconstruct: Reconstruct, objects: Objects, show: Rec
         mesh = mesh_or_none(scene)
         seconds = {"reconstruction_seconds": middle - begin, "mesh_seconds": time.perf_counter() - middle}
         images, truth = views(scene, objects, i, device)
-        scores.append(seconds | {"psnr": psnr(images, truth).mean().item(), "ssim": ssim(images, truth).mean().item(),
-                                 "perceptual": perceptual(images, truth).mean().item(), "surfaces": float(mesh is not None)})
+        of_views = {"psnr": psnr, "ssim": ssim, "perceptual": perceptual}
+        scores.append(seconds | {"surfaces": float(mesh is not None)} | {
+            name: measure(images, truth).mean().item() for name, measure in of_views.items()})
         if mesh is not None:
             scores[-1] |= asdict(compare(body(mesh), body(objects.mesh(i))))
         rendered.append(images)
@@ -127,8 +132,8 @@ def picture(reconstruct: Reconstruct, objects: Objects, count: int, device: torc
     rows = []
     for i in range(min(count, len(objects))):
         shown = [*objects.views.images(np.array([i])), *objects.views.six_views(np.array([i]))[0]]
-        pairs = zip(*views(reconstruct(i), objects, i, device))
-        shown += [torch.nn.functional.interpolate(image[None].cpu(), shown[0].shape[-2:])[0] for pair in pairs for image in pair]
+        pairs = torch.stack(views(reconstruct(i), objects, i, device), dim=1).flatten(0, 1).cpu()
+        shown += F.interpolate(pairs, shown[0].shape[-2:])
         rows.append(torch.cat(shown, dim=-1))
     return torch.cat(rows, dim=-2).permute(1, 2, 0)
 

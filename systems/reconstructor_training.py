@@ -1,9 +1,9 @@
-"""Trains a reconstructor from posed views, in InstantMesh's two phases (Xu et al. 2024, section 3.3), of which a recipe's
-`renderer` chooses one: volume rendering of the triplane, then rasterisation of its FlexiCubes mesh.
+"""Trains a reconstructor from posed views, in InstantMesh's two phases (Xu et al. 2024), of which a stage's `renderer`
+chooses one: volume rendering of the triplane, then rasterisation of its FlexiCubes mesh.
 
     L = MSE(rgb) + a perceptual(rgb) + b MSE(mask) + c |depth| + d (1 - n . n_true) + penalties
 
-Toys have a known signed distance s, so both phases may add terms that cost no rendering, at points x around the surface:
+Toys have a known signed distance s, so both phases may add terms at points around the surface, which cost no rendering:
 
     |s_hat(x) - s(x)| near the surface,  BCE(sigmoid(-s_hat / w), s < 0),  MSE(colour) on it
 """
@@ -19,9 +19,9 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor
 
-from priors.folder import read_json
 from priors.reconstructor import CONDITION_ELEVATION_DEG, Reconstructor, ReconstructorSize, pose_numbers
-from systems.reconstruction_results import ReconstructionEvaluation, evaluate_reconstructor, picture, scene_of, write_reconstruction
+from systems.reconstruction_results import (ReconstructionEvaluation, evaluate_reconstructor, picture, scene_of,
+                                            write_reconstruction)
 from threestudio_like import penalties
 from threestudio_like.cameras import Cameras, orbit, zero123plus_rig
 from threestudio_like.config import Component, register
@@ -80,8 +80,9 @@ class ReconstructorTrainingConfig(SystemConfig):
                              f"({self.data.targets}), got {self.rendered} and {self.targets}")
         if not 1 <= self.points <= self.data.points:
             raise ValueError(f"points must be 1 to data.points ({self.data.points}), got {self.points}")
-        if self.size.image != self.data.views.size:
-            raise ValueError(f"size.image ({self.size.image}) and data.views.size ({self.data.views.size}) must be equal")
+        image, views = self.size.image, self.data.views.size
+        if image != views:
+            raise ValueError(f"size.image ({image}) and data.views.size ({views}) must be equal")
 
 
 @dataclass(frozen=True)
@@ -105,14 +106,15 @@ class ReconstructorTraining(System):
         super().__init__()
         self.config, self.device = config, context.device
         self.rank, self.processes = context.rank, context.processes
-        self.model = Reconstructor.of(config.size) if config.model is None else load_reconstructor(config.model)
+        self.model = Reconstructor.of(config.size) if config.model is None else Reconstructor.load(config.model).train()
         self.averaged = copy.deepcopy(self.model).requires_grad_(False)
         self.renderer = config.renderer.build()
-        self.perceptual = [config.perceptual.build(context.device)]  # not a part: it is frozen, and not this system's to save
+        self.perceptual = [config.perceptual.build(context.device)]  # in a list: frozen, and not this system's to save
 
     def start_from(self, previous: System, convert: str | None) -> None:
         if convert is not None or not isinstance(previous, ReconstructorTraining):
-            raise UserError(f"init: a {type(previous).__name__} cannot be converted by '{convert}' into a reconstructor")
+            kind = type(previous).__name__
+            raise UserError(f"init: a {kind} cannot be converted by '{convert}' into a reconstructor")
         self.model.load_state_dict(previous.averaged.state_dict())
         self.averaged.load_state_dict(previous.averaged.state_dict())
 
@@ -123,10 +125,10 @@ class ReconstructorTraining(System):
         chosen = rng.integers(len(objects), size=config.batch * self.processes)[self.rank::self.processes]
         count = int(rng.choice(config.views))
         images, poses = posed_views(objects, chosen, rng.permutation(RIG)[:count] if count > 1 else None)
-        points = objects.near(chosen, config.points, rng)
-        return Batch(images.to(self.device), poses.to(self.device),
-                     SurfacePoints(*(getattr(points, name).to(self.device) for name in ("x", "distance", "color"))),
-                     objects.truth(chosen[:config.rendered]).only(rng.permutation(config.data.targets)[:config.targets], self.device))
+        points = objects.near(chosen, config.points, rng).to(self.device)
+        targets = rng.permutation(config.data.targets)[:config.targets]
+        truth = objects.truth(chosen[:config.rendered]).only(targets, self.device)
+        return Batch(images.to(self.device), poses.to(self.device), points, truth)
 
     def forward(self, step: int, generator: torch.Generator) -> StepResult:
         batch = self.draw(generator)
@@ -165,7 +167,8 @@ class ReconstructorTraining(System):
                 continue
             penalties.check_render(self.config.penalties, view)
             found.append(self.compare(view, truth, i) | {
-                name: penalties.PENALTIES[name](view) for name, weight in self.config.penalties.items() if weight(step) != 0})
+                name: penalties.PENALTIES[name](view)
+                for name, weight in self.config.penalties.items() if weight(step) != 0})
         losses = {name: torch.stack([own[name] for own in found]).mean() for name in found[0]} if found else {}
         if vanished:
             losses["vanished"] = torch.stack(vanished).sum() / len(planes)
@@ -219,8 +222,8 @@ class ReconstructorTraining(System):
             for split, name in (("held_out", ""), ("unseen", "unseen_")):
                 objects = self.config.evaluation.of(self.config.data).objects(split)
                 found = evaluate_reconstructor(
-                    lambda i: self.reconstruct(objects, i, rig), objects, self.config.evaluation, self.perceptual[0], self.device,
-                    folder / f"{prefix}{split}.png")
+                    lambda i: self.reconstruct(objects, i, rig), objects, self.config.evaluation, self.perceptual[0],
+                    self.device, folder / f"{prefix}{split}.png")
                 figures |= {f"{prefix}{name}{key}": value for key, value in found.items()}
         return figures
 
@@ -229,7 +232,8 @@ class ReconstructorTraining(System):
         copy.deepcopy(self.averaged).half().cpu().save_pretrained(folder / "model", safe_serialization=True)
         objects = self.config.evaluation.of(self.config.data).objects("held_out")
         scene = self.reconstruct(objects, 0, next(iter(self.ways().values())))
-        return write_reconstruction(scene, folder / "mesh.glb") | {"parameters": sum(p.numel() for p in self.averaged.parameters())}
+        parameters = sum(p.numel() for p in self.averaged.parameters())
+        return write_reconstruction(scene, folder / "mesh.glb") | {"parameters": parameters}
 
 
 def outside_of(distance: Float[Tensor, "B K"], truth: Float[Tensor, "B K"]) -> Float[Tensor, "B K"]:
@@ -239,9 +243,10 @@ def outside_of(distance: Float[Tensor, "B K"], truth: Float[Tensor, "B K"]) -> F
     return (lowest - distance).clamp(min=0) + (distance - highest).clamp(min=0)
 
 
-def posed_views(objects: Objects, chosen: np.ndarray, rig: np.ndarray | None) -> tuple[Float[Tensor, "B N 3 H W"], Tensor]:
-    """These of the objects' six views, or their condition images (None), and the poses `[B, N, 16]` that they have, or are said
-    to have, in the condition images' frame."""
+def posed_views(objects: Objects, chosen: np.ndarray,
+                rig: np.ndarray | None) -> tuple[Float[Tensor, "B N 3 H W"], Float[Tensor, "B N 16"]]:
+    """These of the objects' six views, or their condition images (None), and the poses that they have, or are said to
+    have, in the condition images' frame."""
     config = objects.config.views
     if rig is None:
         camera = orbit(1, CONDITION_ELEVATION_DEG, config.distance, config.fov_deg, config.size)
@@ -250,14 +255,3 @@ def posed_views(objects: Objects, chosen: np.ndarray, rig: np.ndarray | None) ->
         images = objects.views.six_views(chosen)[:, rig]
         poses = pose_numbers(zero123plus_rig(torch.zeros(1), config.distance, config.fov_deg, config.size))[rig]
     return images, poses.expand(len(chosen), -1, -1)
-
-
-def load_reconstructor(folder: str | Path) -> Reconstructor:
-    """What `export` wrote, in single precision, trainable. Raises UserError where it is missing or damaged."""
-    place = Path(folder)
-    read_json(place / "config.json")
-    try:
-        return Reconstructor.from_pretrained(place, torch_dtype=torch.float32, use_safetensors=True, local_files_only=True).train()
-    except Exception as error:  # a config of another class, of another version, or damaged
-        reason = " ".join(str(error).split())[:160]
-        raise UserError(f"model: {place} cannot be loaded as a reconstructor ({reason})") from None

@@ -1,4 +1,4 @@
-"""A user's image: the object alone, centred and of the size of training, whatever the file; what cannot be is said in a sentence."""
+"""A user's image: the object alone, centred and as large as in training, whatever the file; or a sentence says why not."""
 
 import struct
 import sys
@@ -33,7 +33,8 @@ def check_object(image, fill=0.7, size=64, within=2):
     """Twice as wide as high, centred, as large as it should be, red on white."""
     left, right, top, bottom = red_box(image)
     assert image.shape == (3, size, size) and 0 <= image.min() and image.max() <= 1
-    assert right - left == pytest.approx(fill * size, abs=within) and bottom - top == pytest.approx(fill * size / 2, abs=within)
+    assert right - left == pytest.approx(fill * size, abs=within)
+    assert bottom - top == pytest.approx(fill * size / 2, abs=within)
     assert (left + right) / 2 == pytest.approx(size / 2, abs=1) and (top + bottom) / 2 == pytest.approx(size / 2, abs=1)
     assert torch.allclose(image[:, 0, 0], torch.ones(3)) and torch.allclose(
         image[:, size // 2, size // 2], torch.tensor(RED) / 255, atol=0.02)

@@ -1,4 +1,4 @@
-"""A triplane whose decoder says a ball is one, to both renderers, with gradients to the planes; the surface is closed."""
+"""A triplane whose decoder says a ball is one, to both renderers, with gradients to its planes; its mesh is closed."""
 
 import math
 
@@ -130,7 +130,8 @@ def test_the_density_is_the_laplace_distributions():
 def test_sign_changes_are_penalised_where_the_scene_tells_them():
     view = MeshRenderer(MeshRenderer.Config(1))(ball(), orbit(1, 0.0, 2.5, 40.0, 8), Shading())
     penalties.check_render(["sign_changes", "deviation"], view)
-    assert penalties.sign_changes(view).item() == pytest.approx(math.log(2), abs=0.05)  # distances near zero: each sign as likely
-    volume = VolumeRenderer(VolumeRenderer.Config(step=0.1, resolution=8))(ball(), orbit(1, 0.0, 2.5, 40.0, 8), Shading())
+    assert penalties.sign_changes(view).item() == pytest.approx(math.log(2), abs=0.05)  # near zero each sign is as likely
+    volume = VolumeRenderer(VolumeRenderer.Config(step=0.1, resolution=8))
+    volume = volume(ball(), orbit(1, 0.0, 2.5, 40.0, 8), Shading())
     with pytest.raises(UserError, match="mesh renderer"):
         penalties.check_render(["sign_changes"], volume)

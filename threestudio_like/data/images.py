@@ -1,4 +1,4 @@
-"""A user's image as image-to-3D models are shown theirs: the object alone, centred, filling as much of the frame, on white."""
+"""A user's image as image-to-3D models are shown theirs: the object alone, centred, as large in the frame, on white."""
 
 import logging
 import warnings
@@ -22,7 +22,7 @@ WORKING_SIZE = 1024
 FEWEST_PIXELS = 8  # along the object's longer side
 OPAQUE = 250  # of 255
 LIKE_BACKGROUND, UNLIKE_BACKGROUND = 0.025, 0.06
-"""Colour differences, in 0..1, up to which a pixel is background, and from which it is object; between them, partly both."""
+"""Colour differences, in 0..1, up to which a pixel is background, and from which it is object; between them, both."""
 PLAIN_BORDER = 0.95
 """Share of the border's pixels that must have one colour for the background to be called plain."""
 DAMAGED = (OSError, SyntaxError, ValueError, EOFError, IndexError)  # what Pillow's readers raise on broken files
@@ -30,8 +30,9 @@ DAMAGED = (OSError, SyntaxError, ValueError, EOFError, IndexError)  # what Pillo
 
 @dataclass(frozen=True)
 class ImageLoading:
-    """`background`: how the object is told from it: by its alpha channel, by a plain colour all along the border, by rembg where
-    that is installed, or by the first of these that can (auto). `fill`: the object's longer side as a share of the frame's; toys are seen so large on average."""
+    """`background`: how the object is told from it: by its alpha channel, by a plain colour all along the border, by
+    rembg where that is installed, or by the first of these that can (auto). `fill`: the object's longer side as a share
+    of the frame's; toys are seen so large on average."""
 
     background: Literal["auto", "alpha", "plain", "rembg"] = "auto"
     fill: float = 0.7
@@ -64,14 +65,16 @@ def load_image(path: Path, size: int, loading: ImageLoading = ImageLoading()) ->
     top, bottom, left, right = rows[0], rows[-1] + 1, columns[0], columns[-1] + 1
     longer = max(bottom - top, right - left)
     if longer < FEWEST_PIXELS:
-        raise UserError(f"{path}: the object is only {right - left} x {bottom - top} pixels large; it takes at least {FEWEST_PIXELS}")
+        raise UserError(f"{path}: the object is only {right - left} x {bottom - top} pixels large; it takes at least "
+                        f"{FEWEST_PIXELS}")
     half = 0.5 * longer / loading.fill
     middle = 0.5 * (left + right), 0.5 * (top + bottom)
     on_white = np.clip(color * alpha[..., None] + 1 - alpha[..., None], 0, 1)
     pad = int(np.ceil(half)) + 1
     padded = np.pad(on_white, ((pad, pad), (pad, pad), (0, 0)), constant_values=1.0)
     box = (middle[0] - half + pad, middle[1] - half + pad, middle[0] + half + pad, middle[1] + half + pad)
-    square = Image.fromarray((padded * 255).round().astype(np.uint8)).resize((size, size), Image.Resampling.BICUBIC, box=box)
+    whole = Image.fromarray((padded * 255).round().astype(np.uint8))
+    square = whole.resize((size, size), Image.Resampling.BICUBIC, box=box)
     return torch.from_numpy(np.asarray(square).copy()).permute(2, 0, 1).float() / 255
 
 
@@ -86,19 +89,20 @@ def read(path: Path) -> Image.Image:
     except UnidentifiedImageError:
         raise UserError(f"{path}: this is not an image that can be read; save it as PNG, JPEG or WebP") from None
     except Image.DecompressionBombError:
-        raise UserError(f"{path}: the image is too large; {MOST_PIXELS // 10**6} megapixels can be read at most") from None
+        raise UserError(f"{path}: the image is too large; {MOST_PIXELS // 10**6} megapixels can be read") from None
     except DAMAGED as error:
         raise UserError(f"{path}: the image cannot be opened ({reason(error)})") from None
     with image:
         width, height = image.size
         if width * height > MOST_PIXELS:
-            raise UserError(f"{path}: the image has {width} x {height} pixels; {MOST_PIXELS // 10**6} megapixels can be read at most")
+            raise UserError(f"{path}: the image has {width} x {height} pixels; {MOST_PIXELS // 10**6} megapixels can be "
+                            "read")
         try:
             image.load()
             upright = ImageOps.exif_transpose(image)
             rgba = eight_bit(upright).convert("RGBA")
         except DAMAGED as error:
-            raise UserError(f"{path}: the image is damaged or of a kind that cannot be read ({reason(error)})") from None
+            raise UserError(f"{path}: the image is damaged or of an unreadable kind ({reason(error)})") from None
         if getattr(image, "n_frames", 1) > 1:
             logging.getLogger(__name__).info("%s has several pictures; the first is taken", path)
     premultiplied = rgba.convert("RGBa")  # or the hidden colours of clear pixels would show after reducing
@@ -131,8 +135,8 @@ def foreground(image: Image.Image, path: Path, how: str) -> tuple[Float[np.ndarr
         if backdrop is not None:
             return keyed(color, backdrop)
     if how == "plain":
-        raise UserError(f"{path}: its border has no plain colour that could be the background's; cut the object out, or use "
-                        "background=rembg")
+        raise UserError(f"{path}: its border has no plain colour that could be the background's; cut the object out, or "
+                        "use background=rembg")
     return by_rembg(image, path, how)
 
 
@@ -144,7 +148,7 @@ def plain_background(color: Float[np.ndarray, "H W 3"]) -> Float[np.ndarray, "3"
 
 
 def keyed(color: Float[np.ndarray, "H W 3"], backdrop: Float[np.ndarray, "3"]) -> tuple[np.ndarray, np.ndarray]:
-    """What hangs together with the border and is like the background becomes clear; the rim's colours lose their share of it."""
+    """What hangs together with the border and is like the background becomes clear; the rim's colours lose theirs."""
     apart = np.abs(color - backdrop).max(-1)
     parts, _ = label(np.pad(apart < UNLIKE_BACKGROUND, 1, constant_values=True))
     around = (parts == parts[0, 0])[1:-1, 1:-1]

@@ -1,7 +1,7 @@
-"""A triplane (Chan et al. 2022) and what decodes it: a field to be volume-rendered, and the FlexiCubes surface of the same shape.
+"""A triplane (Chan et al. 2022) and what decodes it: a field to be volume-rendered, and the same shape as a surface.
 
-A point's features are those of its projections onto three planes. They say a signed distance, from which both the density
-(VolSDF, Yariv et al. 2021, equation 2) and the surface are made, so that what one renderer teaches the other one sees.
+A point's features are those of its projections onto three planes. They say a signed distance, from which both the
+density (VolSDF, Yariv et al. 2021) and the surface (FlexiCubes) are made: what one renderer teaches the other one sees.
 """
 
 import functools
@@ -63,8 +63,8 @@ def plane_features(planes: Float[Tensor, "B 3 C R R"], x: Float[Tensor, "B N 3"]
 class Triplane:
     """One object, for the volume and the mesh renderer; gradients flow to planes and decoder.
 
-    `spread`: VolSDF's beta, over how many scene units the density rises from nothing to 1 / beta. `resolution`: cubes a side
-    of the surface's grid.
+    `spread`: VolSDF's beta, over how many scene units the density rises from nothing to 1 / beta. `resolution`: cubes a
+    side of the surface's grid.
     """
 
     planes: Float[Tensor, "3 C R R"]
@@ -91,7 +91,7 @@ class Triplane:
         return Points(density, self.decoder.color(features), self.normal(x) if normals else None)
 
     def normal(self, x: Float[Tensor, "N 3"]) -> Float[Tensor, "N 3"]:
-        """Unit normals by differences at the corners of a small tetrahedron; sampled planes have no second derivative."""
+        """Unit normals by differences at a small tetrahedron's corners; sampled planes have no second derivative."""
         corners = x.new_tensor([[1, -1, -1], [-1, -1, 1], [-1, 1, -1], [1, 1, 1]])
         slope = sum(corner * self.distance(x + DIFFERENCE * corner)[:, None] for corner in corners)
         return F.normalize(slope, dim=-1, eps=1e-12)
@@ -103,7 +103,7 @@ class Triplane:
     material = albedo
 
     def surface(self, middles: bool = True) -> Surface:
-        """The FlexiCubes mesh; closed, because the boundary of the cube is outside. Raises NoSurface where there is none.
+        """The FlexiCubes mesh; closed, because the cube's boundary is outside. Raises NoSurface where there is none.
 
         All vertices are asked without gradients, and those of the cubes that the surface goes through again with them.
         """
@@ -114,7 +114,8 @@ class Triplane:
             inside = (distance < 0)[grid.cubes]
             mixed = (inside.any(-1) & ~inside.all(-1)).nonzero()[:, 0]
         if len(mixed) == 0:
-            raise NoSurface(f"the object has no surface: its signed distances are {distance.min():.3g} to {distance.max():.3g}")
+            low, high = distance.min(), distance.max()
+            raise NoSurface(f"the object has no surface: its signed distances are {low:.3g} to {high:.3g}")
         near, corner = grid.cubes[mixed].unique(return_inverse=True)
         features = self.features(grid.vertices[near])
         found = self.decoder.distance(grid.vertices[near], features).to(distance)
@@ -146,7 +147,9 @@ def crossings(grid: CubeGrid, distance: Float[Tensor, "V"]) -> Float[Tensor, "E 
 
 
 def density_of(distance: Float[Tensor, "N"], spread: float) -> Float[Tensor, "N"]:
-    """`1 / beta` times the Laplace distribution's cumulative function of the negative distance (VolSDF, equations 2 and 3),
-    moved inwards: rays that graze a surface stay near it for long, and silhouettes would be too large."""
+    """`1 / beta` times the Laplace distribution's cumulative function of the negative distance (VolSDF, equations 2, 3).
+
+    It is moved inwards: rays that graze a surface stay near it for long, and silhouettes would be too large.
+    """
     distance = distance + INWARD * spread
     return (0.5 + 0.5 * distance.sign() * torch.expm1(-distance.abs() / spread)) / spread

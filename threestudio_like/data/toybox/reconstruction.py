@@ -1,7 +1,7 @@
-"""What a reconstructor learns from: the toys of a multi-view set, seen at random as well, and points around their surfaces.
+"""What a reconstructor learns from: the toys of a multi-view set, seen at random too, and points around their surfaces.
 
-Every toy is turned until its one image is taken from azimuth 0, the frame in which a reconstructor works. Colours are those in
-the six views' light, which depends on the surface alone: what is reconstructed looks like the views.
+Every toy is turned until its one image is taken from azimuth 0, the frame in which a reconstructor works. Colours are
+those in the six views' light, which depends on the surface alone: what is reconstructed looks like the views.
 """
 
 import functools
@@ -33,9 +33,9 @@ KINDS = 3
 
 @dataclass(frozen=True)
 class ReconstructionSet:
-    """Beside the objects of `views`: `targets` random views of each, uniform in area, and `points` of each of three kinds.
+    """Beside the objects of `views`: `targets` random views of each, uniform in area, and `points` of each of three
+    kinds, which lie on the surface; near it; and, half of them, somewhat farther, the others anywhere in the cube.
 
-    The points lie on the surface; near it; and, half of the third kind, somewhat farther, the others anywhere in the cube.
     Angles in degrees, sizes in pixels, `samples`^2 rays a pixel.
     """
 
@@ -51,7 +51,8 @@ class ReconstructionSet:
         """Made or read at the first call."""
         count = self.views.count if split == "train" else self.views.held_out_count
         config = replace(self, views=replace(self.views, count=count, held_out_count=count))
-        key = repr((asdict(config), split)) + sources(Path(__file__).parent, *WORLD, "multiview.py", "reconstruction.py")
+        key = repr((asdict(config), split))
+        key += sources(Path(__file__).parent, *WORLD, "multiview.py", "reconstruction.py")
         return Objects(self, split, **kept("reconstruction", key, lambda: take(self, split)))
 
 
@@ -80,11 +81,14 @@ class Truth:
 
 @dataclass(frozen=True)
 class SurfacePoints:
-    """K points of each of B objects with their signed distances; the first S lie on the surface and have these colours."""
+    """K points of each of B objects with their signed distances; the first S, on the surface, have these colours."""
 
     x: Float[Tensor, "B K 3"]
     distance: Float[Tensor, "B K"]
     color: Float[Tensor, "B S 3"]
+
+    def to(self, device) -> "SurfacePoints":
+        return SurfacePoints(self.x.to(device), self.distance.to(device), self.color.to(device))
 
 
 @dataclass(frozen=True)
@@ -112,11 +116,12 @@ class Objects:
     def truth(self, chosen: Int[np.ndarray, "B"]) -> Truth:
         rgba = torch.from_numpy(self.rgba[chosen]).float() / 255
         depth = torch.from_numpy(self.depth[chosen].astype(np.float32))[..., None] * DEPTH_UNIT
-        return Truth(target_cameras(self.config, torch.from_numpy(self.angles[chosen]).flatten(0, 1)),
-                     rgba[..., :3] + 1 - rgba[..., 3:], rgba[..., 3:], depth, torch.from_numpy(self.normal[chosen]).float() / 127)
+        cameras = target_cameras(self.config, torch.from_numpy(self.angles[chosen]).flatten(0, 1))
+        normal = torch.from_numpy(self.normal[chosen]).float() / 127
+        return Truth(cameras, rgba[..., :3] + 1 - rgba[..., 3:], rgba[..., 3:], depth, normal)
 
     def near(self, chosen: Int[np.ndarray, "B"], count: int, rng: np.random.Generator) -> SurfacePoints:
-        """`count` points of each kind, drawn from those that are kept; the places drawn are the same for all B objects."""
+        """`count` points of each kind, drawn from those that are kept: the same places of all B objects."""
         each = self.config.points
         places = np.concatenate([kind * each + rng.permutation(each)[:count] for kind in range(KINDS)])
         return SurfacePoints(
@@ -132,9 +137,9 @@ class Objects:
 
 def target_cameras(config: ReconstructionSet, angles: Float[Tensor, "B 2"]) -> Cameras:
     """At these azimuths and elevations, as far away as the six views'."""
-    full = torch.ones(len(angles))
-    return orbit_cameras(angles[:, 0], angles[:, 1], config.views.distance * full, math.radians(config.views.fov_deg) * full,
-                         config.target_size, config.target_size, views=config.targets)
+    full, fov = torch.ones(len(angles)), math.radians(config.views.fov_deg)
+    return orbit_cameras(angles[:, 0], angles[:, 1], config.views.distance * full, fov * full, config.target_size,
+                         config.target_size, views=config.targets)
 
 
 def take(config: ReconstructionSet, split: Split) -> dict[str, np.ndarray]:
@@ -211,7 +216,8 @@ def distance_and_slope(rows: np.ndarray, x: Float[np.ndarray, "N 3"]) -> tuple[n
     """The signed distance and its gradient, by differences at the corners of a small tetrahedron."""
     step = 2e-3
     corners = np.array([[1, -1, -1], [-1, -1, 1], [-1, 1, -1], [1, 1, 1]], dtype=np.float32)
-    values = trace_cpu.distances(rows, (x[:, None] + step * corners).reshape(-1, 3).astype(np.float32))[0].reshape(-1, 4)
+    around = (x[:, None] + step * corners).reshape(-1, 3).astype(np.float32)
+    values = trace_cpu.distances(rows, around)[0].reshape(-1, 4)
     return values.mean(1), values @ corners / (4 * step)
 
 
