@@ -83,7 +83,7 @@ def test_rendering_alone_teaches_the_encoder(stage, judge):
 
 
 def test_one_object_can_be_learned(judge):
-    """Forty steps on one object's points: nearer the truth, and its surface has about its volume."""
+    """Eighty steps on one object's points: nearer the truth, and its surface has about its volume."""
     system = built("volume", judge, "data.views.count=1", "stages.volume.rendered=0", "stages.volume.views=[6]",
                    "stages.volume.points=64")
     optimizer = torch.optim.Adam(system.model.parameters(), 3e-3)
