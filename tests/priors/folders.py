@@ -8,7 +8,7 @@ from diffusers import AutoencoderKL, DDIMScheduler, DDPMScheduler, EulerAncestra
 from diffusers import UNet2DConditionModel
 from safetensors.torch import load_file, save_file
 from tokenizers import pre_tokenizers
-from transformers import CLIPTextConfig, CLIPTextModel, CLIPVisionConfig, CLIPVisionModelWithProjection
+from transformers import CLIPConfig, CLIPModel, CLIPTextConfig, CLIPTextModel, CLIPVisionConfig, CLIPVisionModelWithProjection
 from transformers import T5Config, T5EncoderModel, T5Tokenizer
 
 from priors import build, views
@@ -23,6 +23,19 @@ WIDTH = 16
 CLIP_MEAN, CLIP_STD = [0.48145466, 0.4578275, 0.40821073], [0.26862954, 0.26130258, 0.27577711]
 VIEW_WORDS = ["front", "back", "left", "right", "side", "overhead", "view"]
 TOYBOX_WORDS = ["a", "red", "blue", "dog", "duck", "car", ",", *VIEW_WORDS]
+ZERO123PLUS = {
+    "unet": dict(sample_size=96, block_out_channels=(320, 640, 1280, 1280), layers_per_block=2,
+                 cross_attention_dim=1024, down_block_types=("CrossAttnDownBlock2D",) * 3 + ("DownBlock2D",),
+                 up_block_types=("UpBlock2D",) + ("CrossAttnUpBlock2D",) * 3, attention_head_dim=(5, 10, 20, 20),
+                 use_linear_projection=True, norm_num_groups=32),
+    "vae": dict(block_out_channels=(128, 256, 512, 512), layers_per_block=2, norm_num_groups=32, sample_size=768),
+    "text_encoder": dict(vocab_size=49408, hidden_size=1024, intermediate_size=4096, num_hidden_layers=23,
+                         num_attention_heads=16, bos_token_id=0, eos_token_id=2),
+    "vision_encoder": dict(hidden_size=1280, intermediate_size=5120, num_hidden_layers=32, num_attention_heads=16,
+                           image_size=224, patch_size=14, projection_dim=1024),
+}
+"""What in the configs of Zero123++ 1.2 is not as in the tiny ones."""
+
 OLD_VAE_NAMES = {"to_q": "query", "to_k": "key", "to_v": "value", "to_out.0": "proj_attn"}
 
 
@@ -85,18 +98,23 @@ def multiview(folder: Path, view: int = 16) -> Path:
     return folder
 
 
-def zero123plus(folder: Path) -> Path:
-    """As Zero123++ 1.2: Stable Diffusion 2's parts, predicting v, a CLIP vision encoder and what goes before it."""
-    _stable_diffusion(folder, 8, pad_token="!")
+def zero123plus(folder: Path, parts: dict[str, dict] | None = None) -> Path:
+    """As Zero123++ 1.2: Stable Diffusion 2's parts, predicting v, a CLIP vision encoder and what goes before it.
+
+    `parts`: of unet, vae, text_encoder and vision_encoder, what in their configs is not tiny; then in half precision.
+    """
+    _stable_diffusion(folder, 8, pad_token="!", parts=parts)
     EulerAncestralDiscreteScheduler(
         beta_start=0.00085, beta_end=0.012, beta_schedule="linear", prediction_type="v_prediction", steps_offset=1,
         timestep_spacing="linspace").save_pretrained(folder / "scheduler")
-    CLIPVisionModelWithProjection(CLIPVisionConfig(
-        hidden_size=WIDTH, intermediate_size=32, num_hidden_layers=1, num_attention_heads=2, image_size=16,
-        patch_size=8, projection_dim=WIDTH)).save_pretrained(folder / "vision_encoder")
+    tiny = dict(hidden_size=WIDTH, intermediate_size=32, num_hidden_layers=1, num_attention_heads=2, image_size=16,
+                patch_size=8, projection_dim=WIDTH)
+    vision = CLIPVisionConfig(**tiny | (parts or {}).get("vision_encoder", {}))
+    _as_published(CLIPVisionModelWithProjection(vision), parts).save_pretrained(folder / "vision_encoder")
     published = {f"do_{step}": True for step in ("center_crop", "convert_rgb", "normalize", "rescale", "resize")} | {
         "image_processor_type": "CLIPImageProcessor", "resample": 3, "rescale_factor": 1 / 255}
-    for part, size, mean, std in (("clip", 16, CLIP_MEAN, CLIP_STD), ("vae", 32, [0.5] * 3, [0.8] * 3)):
+    sizes = (vision.image_size, 320 if parts else 32)
+    for part, size, mean, std in (("clip", sizes[0], CLIP_MEAN, CLIP_STD), ("vae", sizes[1], [0.5] * 3, [0.8] * 3)):
         _write(folder / f"feature_extractor_{part}" / "preprocessor_config.json", published | {
             "crop_size": {"height": size, "width": size}, "size": {"shortest_edge": size},
             "image_mean": mean, "image_std": std})
@@ -139,29 +157,50 @@ def deepfloyd(folder: Path, size: int = 16, sentencepiece: bool = False, variant
     return folder
 
 
+def clip(folder: Path) -> Path:
+    """As OpenAI's CLIP in transformers' layout: all in one folder."""
+    torch.manual_seed(0)
+    words = _clip_tokenizer(folder, "<|endoftext|>")
+    tower = {"hidden_size": WIDTH, "intermediate_size": 32, "num_hidden_layers": 1, "num_attention_heads": 2}
+    text = tower | {"vocab_size": words, "bos_token_id": words - 2, "eos_token_id": words - 1, "pad_token_id": words - 1}
+    CLIPModel(CLIPConfig(text_config=text, vision_config=tower | {"image_size": 8, "patch_size": 4}, projection_dim=6)).save_pretrained(folder)
+    _write(folder / "preprocessor_config.json", {"image_mean": [0.4, 0.5, 0.6], "image_std": [0.2, 0.25, 0.3]})
+    return folder
+
+
 def rename(path: Path, name) -> None:
     """Rewrites a safetensors file under other tensor names."""
     save_file({name(key): value for key, value in load_file(path).items()}, path, metadata={"format": "pt"})
 
 
-def _stable_diffusion(folder: Path, size: int, pad_token: str) -> None:
+def _stable_diffusion(folder: Path, size: int, pad_token: str, parts: dict[str, dict] | None = None) -> None:
     torch.manual_seed(0)
-    UNet2DConditionModel(
-        sample_size=size, in_channels=4, out_channels=4, block_out_channels=(8, 16), layers_per_block=1,
-        down_block_types=("CrossAttnDownBlock2D", "DownBlock2D"), up_block_types=("UpBlock2D", "CrossAttnUpBlock2D"),
-        cross_attention_dim=WIDTH, attention_head_dim=2, norm_num_groups=4).save_pretrained(folder / "unet")
-    AutoencoderKL(
-        block_out_channels=(4, 4, 4, 4), layers_per_block=1, latent_channels=4, norm_num_groups=2, sample_size=8 * size,
-        down_block_types=("DownEncoderBlock2D",) * 4, up_block_types=("UpDecoderBlock2D",) * 4,
-        ).save_pretrained(folder / "vae")
     vocabulary = _clip_tokenizer(folder / "tokenizer", pad_token)
-    CLIPTextModel(CLIPTextConfig(
-        vocab_size=vocabulary, hidden_size=WIDTH, intermediate_size=32, num_hidden_layers=1, num_attention_heads=2,
-        bos_token_id=vocabulary - 2, eos_token_id=vocabulary - 1, pad_token_id=1,
-        )).save_pretrained(folder / "text_encoder")
+    tiny = {
+        "unet": dict(
+            sample_size=size, in_channels=4, out_channels=4, block_out_channels=(8, 16), layers_per_block=1,
+            down_block_types=("CrossAttnDownBlock2D", "DownBlock2D"),
+            up_block_types=("UpBlock2D", "CrossAttnUpBlock2D"), cross_attention_dim=WIDTH, attention_head_dim=2,
+            norm_num_groups=4),
+        "vae": dict(
+            block_out_channels=(4, 4, 4, 4), layers_per_block=1, latent_channels=4, norm_num_groups=2,
+            sample_size=8 * size, down_block_types=("DownEncoderBlock2D",) * 4,
+            up_block_types=("UpDecoderBlock2D",) * 4),
+        "text_encoder": dict(
+            vocab_size=vocabulary, hidden_size=WIDTH, intermediate_size=32, num_hidden_layers=1, num_attention_heads=2,
+            bos_token_id=vocabulary - 2, eos_token_id=vocabulary - 1, pad_token_id=1)}
+    config = {part: values | (parts or {}).get(part, {}) for part, values in tiny.items()}
+    _as_published(UNet2DConditionModel(**config["unet"]), parts).save_pretrained(folder / "unet")
+    _as_published(AutoencoderKL(**config["vae"]), parts).save_pretrained(folder / "vae")
+    encoder = CLIPTextModel(CLIPTextConfig(**config["text_encoder"]))
+    _as_published(encoder, parts).save_pretrained(folder / "text_encoder")
     rename(folder / "text_encoder" / "model.safetensors", lambda key: "text_model." + key.removeprefix("text_model."))
     _index(folder, "StableDiffusionPipeline", "PNDMScheduler", "CLIPTextModel", "CLIPTokenizer",
            vae=["diffusers", "AutoencoderKL"])
+
+
+def _as_published(model, parts: dict[str, dict] | None):
+    return model.half() if parts else model
 
 
 def _old_vae_name(key: str) -> str:

@@ -1,16 +1,20 @@
 """Multi-view priors: tiles, both attentions, one step and many, and score distillation on tiled views."""
 
+import os
 from dataclasses import replace
 
 import pytest
 import torch
+from diffusers import UNet2DConditionModel
 
 from priors.backbone import to_eps
 from priors.multiview import FoldedMultiview, MultiviewConfig
+from priors.reference import give_reference_attention, look, looking_at
 from priors.student import LoRA, SmallUNet
 from priors.views import Size, image_encoder, tile, unet, untile, view_layout
 from priors.vsd import VSD, VSDConfig
 from priors.zero123plus import Preprocessor, Zero123Plus
+from tests.priors import folders
 from threestudio_like.config import Component, load, parse_component
 from threestudio_like.errors import UserError
 from threestudio_like.schedule import Schedule
@@ -158,6 +162,29 @@ def test_one_step_teaches_a_generator(models):
     prior.unet.requires_grad_(True)
     prior.one_step(prior.noise(1, generator()), prior.condition(images(1)), 4.0).square().sum().backward()
     assert all(p.grad is not None for p in prior.unet.parameters())
+
+
+def test_at_the_published_size_all_fits_together():
+    """Without weights, on the meta device: the published number of parameters, and one look at the image."""
+    with torch.device("meta"):
+        unet = UNet2DConditionModel(in_channels=4, out_channels=4, **folders.ZERO123PLUS["unet"])
+        assert sum(p.numel() for p in unet.parameters()) == 865_910_724
+        give_reference_attention(unet)
+        t, text = torch.zeros(1, dtype=torch.long), torch.zeros(1, 77, 1024)
+        keys = look(unet, torch.zeros(1, 4, 64, 64), t, text)
+        coarsest = keys["mid_block.attentions.0.transformer_blocks.0.attn1.processor"]
+        assert len(keys) == 16 and coarsest[0].shape == (1, 64, 1280)
+        x = torch.zeros(1, 4, 120, 80)
+        assert looking_at(unet, keys)(x, t, encoder_hidden_states=text).sample.shape == x.shape
+
+
+@pytest.mark.skipif("TSL_FULL_SIZE" not in os.environ, reason="minutes and 12 GB; TSL_FULL_SIZE=1 asks for it")
+def test_the_published_layout_loads_at_full_size(tmp_path):
+    folder = folders.zero123plus(tmp_path, folders.ZERO123PLUS)
+    prior = Zero123Plus(Zero123Plus.Config(str(folder), attention="noised"), "cpu")
+    with torch.no_grad():
+        x = prior.one_step(prior.noise(1, generator()), prior.condition(images(1, 512)))
+        assert prior.decode(x).shape == (1, 3, 960, 640) and x.isfinite().all()
 
 
 @pytest.mark.parametrize("kind", [LoRA.Config(rank=2), SmallUNet.Config(channels=(8, 16))], ids=["lora", "unet"])

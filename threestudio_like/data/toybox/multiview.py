@@ -1,7 +1,7 @@
 """Toys as a multi-view prior is shown them: one image from anywhere, and Zero123++'s six views around it.
 
-The image is a photograph, in a light that differs from one to the next. The six views are lit alike: half of the light
-is ambient, half a sun straight above, so that a surface has one colour from wherever it is seen. All are on white.
+The image is a photograph, in a light that differs from one to the next. The six views are lit alike: most of the light
+is ambient, the rest a sun straight above, so that a surface has one colour from wherever it is seen. All are on white.
 """
 
 import functools
@@ -26,7 +26,7 @@ UNSEEN_CATEGORIES = ("boat", "teapot", "rabbit")
 """Never trained on in any colour: a vehicle, a household thing and an animal, with relatives among the others."""
 
 VIEWS = len(RIG_AZIMUTHS_DEG)
-AMBIENT = 0.5
+AMBIENT = 0.65
 TOGETHER = 64  # objects traced at once
 
 Split = Literal["train", "held_out", "unseen"]

@@ -1,0 +1,73 @@
+"""Zero123++ at its published sizes, with random weights: `python benchmarks/zero123plus.py [--folder F] [--tiny]`.
+
+Writes a model folder of the published layout (4 GB in half precision; kept where `--folder` names a place), loads it as
+`configs/backbones/zero123plus.yaml` does, and times what turns one image into six views: its tokens, one step and 75 of
+them under both kinds of attention, and the decoder. `--tiny` does the same with a model of a few kilobytes.
+"""
+
+import argparse
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import torch
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+
+from priors.zero123plus import Zero123Plus  # noqa: E402
+from tests.priors import folders  # noqa: E402
+from threestudio_like.randomness import generator  # noqa: E402
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--folder", type=Path)
+    parser.add_argument("--tiny", action="store_true")
+    parser.add_argument("--steps", type=int, default=75)
+    given = parser.parse_args()
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    with tempfile.TemporaryDirectory() as temporary:
+        folder = given.folder or Path(temporary) / "model"
+        if not (folder / "model_index.json").exists():
+            folders.zero123plus(folder, None if given.tiny else folders.ZERO123PLUS)
+        for attention in ("noised", "clean"):
+            size = 32 if given.tiny else 320
+            config = Zero123Plus.Config(str(folder), precision="fp16", attention=attention, view_size=size)
+            measure(Zero123Plus(config, device), given.steps)
+
+
+@torch.no_grad()
+def measure(prior: Zero123Plus, steps: int) -> None:
+    """Prints a line a part."""
+    device = prior.device
+    image = torch.rand(1, 3, 512, 512, generator=torch.Generator().manual_seed(0)).to(device)
+    random = generator(device, "benchmark")
+    told = prior.condition(image)
+    z = prior.noise(1, random)
+    parts = {"tokens": lambda: prior.condition(image).text,
+             "one step, scale 1": lambda: prior.one_step(z, told),
+             "one step, scale 4": lambda: prior.one_step(z, told, 4.0),
+             f"{steps} steps, scale 4": lambda: prior.sample(told, 4.0, steps, random),
+             "decoder": lambda: prior.decode(z)}
+    print(f"attention to the {prior.config.attention} image; {device}, {prior.dtype}, views of {prior.view_size}")
+    for name, part in parts.items():
+        if "steps" not in name:
+            part()  # the first call is slower
+        seconds, made = timed(part)
+        print(f"  {name:20s} {seconds:8.3f} s{'' if made.isfinite().all() else ', not finite'}", flush=True)
+    if device.type == "cuda":
+        print(f"  peak memory {torch.cuda.max_memory_allocated() / 2**30:.1f} GiB")
+
+
+def timed(part) -> tuple[float, torch.Tensor]:
+    wait = torch.cuda.synchronize if torch.cuda.is_available() else lambda: None
+    wait()
+    begin = time.perf_counter()
+    made = part()
+    wait()
+    return time.perf_counter() - begin, made
+
+
+if __name__ == "__main__":
+    main()
