@@ -17,7 +17,8 @@ USER_ERRNOS = {errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EPERM, errno.EROF
 def arguments(argv: list[str] | None) -> argparse.Namespace:
     about = "Runs a recipe: every stage, then evaluation and export."
     parser = argparse.ArgumentParser(prog="launch.py", description=about)
-    parser.add_argument("--config", required=True, metavar="NAME", help="a recipe or a comparison: a bare name in configs/, or a path")
+    parser.add_argument("--config", required=True, metavar="NAME",
+                        help="a recipe or comparison: a name in configs/, or a path")
     what = parser.add_mutually_exclusive_group()
     what.add_argument("--check", action="store_true", help="parse and build, say what would run, and stop")
     what.add_argument("--resume", action="store_true", help="go on where this run stopped, exactly")
@@ -28,7 +29,7 @@ def arguments(argv: list[str] | None) -> argparse.Namespace:
     many.add_argument("--table", action="store_true", help="only print how far it is")
     many.add_argument("--workers", type=int, default=1, metavar="N", help="runs at once")
     many.add_argument("--retries", type=int, default=0, metavar="N", help="new tries of a run that fails")
-    many.add_argument("--cluster", choices=["slurm"], help="runs are jobs of a cluster: cluster.partition=, .time=, .gpus=, ...")
+    many.add_argument("--cluster", choices=["slurm"], help="runs are its jobs: cluster.partition=, .time=, .gpus=")
     parser.add_argument("--stage", metavar="S", help="only this stage")
     parser.add_argument("overrides", nargs="*", metavar="key=value", help="keys that replace the recipe's")
     return parser.parse_args(argv)
@@ -81,7 +82,8 @@ def carry_out(given: argparse.Namespace) -> int:
         return compare(given, parse_comparison(plain, name))
     recipe = parse_recipe(plain, name)
     if given.sweep:
-        jobs = sweep.grid(given.axes, Path(recipe.run.out or f"outputs/sweeps/{name}"), given.config, tuple(given.overrides))
+        folder = Path(recipe.run.out or f"outputs/sweeps/{name}")
+        jobs = sweep.grid(given.axes, folder, given.config, tuple(given.overrides))
         if not given.table:
             run_all(given, jobs)
         print(sweep.table(jobs))
@@ -107,7 +109,8 @@ def compare(given: argparse.Namespace, comparison) -> int:
     jobs = [cell.job for cell in comparison.cells]
     if given.check:
         sweep.check(jobs)
-        print(f"{sum(job.status == 'done' for job in jobs)} of {len(jobs)} runs are done; would report in {comparison.folder}")
+        done = sum(job.status == "done" for job in jobs)
+        print(f"{done} of {len(jobs)} runs are done; would report in {comparison.folder}")
         return 0
     if given.table:
         print(f"{sweep.table(jobs)}\n\n{report.tables.markdown(measure(comparison))}")

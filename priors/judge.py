@@ -41,10 +41,13 @@ class Clip:
         self.device = torch.device(device)
         try:
             self.tokenizer = transformers.AutoTokenizer.from_pretrained(place, local_files_only=True)
-        except (OSError, ValueError) as error:
+        except Exception as error:  # damaged files raise what the libraries below happen to raise
             raise UserError(f"{place}: its tokenizer cannot be used ({' '.join(str(error).split())[:120]})") from None
         look = folder.read_json(place / "preprocessor_config.json")
-        self.mean, self.std = (torch.tensor(look[key], device=device)[:, None, None] for key in ("image_mean", "image_std"))
+        if not {"image_mean", "image_std"} <= look.keys():
+            raise UserError(f"{place}: preprocessor_config.json lacks image_mean or image_std; fetch the model again")
+        channels = lambda key: torch.tensor(look[key], device=device)[:, None, None]
+        self.mean, self.std = channels("image_mean"), channels("image_std")
 
     def image(self, images: Float[Tensor, "B 3 H W"]) -> Float[Tensor, "B D"]:
         return F.normalize(self.features(images), dim=-1)

@@ -18,10 +18,12 @@ from threestudio_like.data.toybox.photographs import pack
 from threestudio_like.data.toybox.render import Light, shoot
 from threestudio_like.errors import UserError
 from threestudio_like.evaluate.features import frechet_distance
-from threestudio_like.measured import Measured, numbers
+from threestudio_like.measured import Measured, left_by, numbers
 from threestudio_like.randomness import seed_for
 
 VIEWS = 8
+INDIVIDUALS = 4
+"""True toys of each prompt that stand for the truth."""
 JUDGED = {"r_precision", "r_precision_geometry", "similarity", "diversity", "frechet"}
 """The metrics that take a judge."""
 PICTURES = (".png", ".jpg", ".jpeg", ".webp")
@@ -42,7 +44,7 @@ def measure(comparison: Comparison) -> Measured:
         if cell.job.status != "done":
             continue
         try:
-            seen[str(cell.job.folder)] = turntables(cell.job.folder)
+            seen[str(cell.job.folder)] = turntables(cell)
         except (OSError, ValueError):
             notes.append(f"{cell.job.folder} has no readable turntable.png; what the judge would say of it is missing.")
     captions = [*dict.fromkeys((*config.prompts, *config.distractors))]
@@ -65,11 +67,10 @@ def measure(comparison: Comparison) -> Measured:
     return Measured(comparison, of_runs, of_methods, tuple(notes))
 
 
-def turntables(folder: Path) -> list[tuple[Float[Tensor, "8 3 S S"], Float[Tensor, "8 3 S S"]]]:
+def turntables(cell: Cell) -> list[tuple[Float[Tensor, "8 3 S S"], Float[Tensor, "8 3 S S"]]]:
     """The views of each particle of a run, colour and textureless, in 0..1. Raises OSError or ValueError."""
-    places = sorted(folder.glob("particle-*")) or [folder]
     found = []
-    for place in places:
+    for place in left_by(cell):
         strip = torch.from_numpy(iio.imread(place / "turntable.png")[..., :3].copy()).permute(2, 0, 1) / 255
         size = strip.shape[1] // 2
         rows = strip.unflatten(1, (2, size)).unflatten(3, (VIEWS, size))
@@ -87,7 +88,7 @@ def opinion(judge: Judge, views: list, captions: list[str], right: int) -> dict[
 
 
 def apart(features: dict[Cell, list[Tensor]]) -> dict[str, float]:
-    """Each run's mean distance to the method's other results for its prompt; the mean over runs is that of all pairs."""
+    """Each run's mean distance to the method's other results for its prompt; their mean is that of all pairs."""
     found = {}
     for cell, own in features.items():
         own = torch.stack([part.mean(0) for part in own])
@@ -102,7 +103,10 @@ def apart(features: dict[Cell, list[Tensor]]) -> dict[str, float]:
 def reference(name: str, prompts: Iterable[str]) -> list[Float[Tensor, "B 3 H W"]]:
     """The images that the Frechet distance is to. Raises UserError."""
     if name == "toybox":
-        return [true_views(*toy, individual) for prompt in prompts if (toy := toy_of(prompt)) for individual in range(4)]
+        toys = [toy for prompt in prompts if (toy := toy_of(prompt))]
+        if not toys:
+            raise UserError("reference: no prompt names one of the Toybox's toys and colours; give a folder of images")
+        return [true_views(*toy, individual) for toy in toys for individual in range(INDIVIDUALS)]
     files = sorted(path for path in Path(name).rglob("*") if path.suffix.lower() in PICTURES)
     if len(files) < 2:
         raise UserError(f"reference: '{name}' is no folder with at least two images, nor 'toybox'")

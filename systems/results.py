@@ -59,13 +59,14 @@ class Evaluation:
 
 def evaluate_scene(particle: "Particle", shown: Callable[[Cameras], Shading], prompt: str, show: Evaluation,
                    folder: Path) -> dict[str, float]:
-    """Writes `turntable.png` (8 views: colour, and the bare shape below) and `turntable.mp4`; returns `saturation` and the
-    scores."""
+    """Writes `turntable.png` (8 views: colour, and the bare shape below) and `turntable.mp4`; returns `saturation` and
+    the scores."""
     device = next(particle.parameters()).device
     around = lambda views, size: orbit(views, show.elevation_deg, show.distance, show.fov_deg, size).to(device)
     strip = around(8, show.strip_size)
-    rows = [particle.views(strip, shading) for shading in (shown(strip), Shading("textureless", headlight(strip), 0.4, 0.6))]
-    write_png(folder / "turntable.png", torch.cat([torch.cat([view.rgb[0] for view in row], dim=1) for row in rows], dim=0))
+    clay = Shading("textureless", headlight(strip), 0.4, 0.6)
+    rows = [particle.views(strip, shading) for shading in (shown(strip), clay)]
+    write_png(folder / "turntable.png", torch.cat([torch.cat([view.rgb[0] for view in row], dim=1) for row in rows]))
     video = around(show.video_frames, show.video_size)
     write_atomically(folder / "turntable.mp4", lambda path: write_video(
         path, [view.rgb[0] for view in particle.views(video, shown(video))]))

@@ -14,7 +14,7 @@ REVISION = "0" * 40
 
 
 def finish(cell: Cell, figures: dict[str, float], views: np.ndarray | None = None, revision: str = REVISION) -> None:
-    """The folder of a run that is done. `views` `[8, S, S, 3]` bytes are its turntable, the bare shape below in grey."""
+    """The folder of a run that is done. `views` `[8, S, S, 3]` bytes are its turntable, the shape below in grey."""
     folder = cell.job.folder
     folder.mkdir(parents=True)
     plain = load(cell.job.config, [key for key in cell.job.keys if not key.startswith("prompt=")])

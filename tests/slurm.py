@@ -69,11 +69,12 @@ def cluster(folder: Path) -> Iterator[dict[str, str]]:
         (folder / name).mkdir(parents=True)
     (folder / "munge.key").write_bytes(os.urandom(1024))
     (folder / "munge.key").chmod(0o600)
-    (folder / "slurm.conf").write_text(CONFIG.format(host=host, user="root", folder=folder, controller=controller, worker=worker,
-                                                     cpus=os.cpu_count()))
+    (folder / "slurm.conf").write_text(CONFIG.format(
+        host=host, user="root", folder=folder, controller=controller, worker=worker, cpus=os.cpu_count()))
     env = os.environ | {"SLURM_CONF": str(folder / "slurm.conf"), "PATH": os.environ["PATH"] + ":/usr/sbin:/sbin"}
     munge = [f"--{name}-file={folder}/munge.{name}" for name in ("key", "log", "seed", "pid")]
-    commands = (["munged", "--force", "--foreground", f"--socket={folder}/munge.socket", *munge], ["slurmctld", "-D"], ["slurmd", "-D"])
+    commands = (["munged", "--force", "--foreground", f"--socket={folder}/munge.socket", *munge],
+                ["slurmctld", "-D"], ["slurmd", "-D"])
     started = []
     try:
         for command in commands:

@@ -40,7 +40,7 @@ def command(folder, text: str) -> None:
 
 @pytest.mark.parametrize("text, says", [
     (None, "'sinfo' is not on this machine"),
-    ("echo 'Unable to contact slurm controller' >&2; exit 1", "the cluster does not answer .Unable to contact slurm controller"),
+    ("echo 'Unable to contact slurm controller' >&2; exit 1", "the cluster does not answer .Unable to contact slurm"),
     ("exec sleep 30", "does not answer within 1 seconds"),
     ("echo gpu", "SLURM has no 'gpus'; did you mean 'gpu'"),
 ])
@@ -64,10 +64,11 @@ def cluster(tmp_path_factory):
 
 
 def test_a_sweep_on_a_real_slurm(cluster, tmp_path):
-    """The sweep is killed, a job is warned as at its time's end and put back; at the end every run is done, none twice."""
+    """The sweep is killed, a job is warned as at its time's end and put back; in the end all is done, nothing twice."""
     program, recipe = fitting.write(tmp_path)
-    words = [sys.executable, str(program), "--config", str(recipe), "--cluster", "slurm", "cluster.partition=debug", "cluster.cpus=1",
-             f"out={tmp_path / 'out'}", "steps=20000", "--sweep", "break_at=1000000,2000000,3"]
+    words = [sys.executable, str(program), "--config", str(recipe), "--cluster", "slurm",
+             "cluster.partition=debug", "cluster.cpus=1", f"out={tmp_path / 'out'}", "steps=20000",
+             "--sweep", "break_at=1000000,2000000,3"]
     start = lambda: subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=cluster)
     queue = lambda: loopback.said("squeue", "-h", "-o", "%i", env=cluster).split()
     good = [tmp_path / f"out/break_at-{step}" for step in (1000000, 2000000)]

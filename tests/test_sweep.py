@@ -26,7 +26,8 @@ def test_values_are_split_outside_brackets():
 
 def test_a_grid_is_all_combinations(tmp_path):
     jobs = grid(["seed=0,1", "guides.look.guidance.scale=7.5,10"], tmp_path, "fit", ("steps=5",))
-    assert [job.folder.name for job in jobs] == ["seed-0_scale-7p5", "seed-0_scale-10", "seed-1_scale-7p5", "seed-1_scale-10"]
+    assert [job.folder.name for job in jobs] == [
+        "seed-0_scale-7p5", "seed-0_scale-10", "seed-1_scale-7p5", "seed-1_scale-10"]
     assert jobs[1].keys == ("steps=5", "seed=0", "guides.look.guidance.scale=10")
     assert jobs[1].labels == {"seed": "0", "guides.look.guidance.scale": "10"}
     for wrong, message in ((["seed"], "not of the form"), ([], "at least one"), (["seed=1,1"], "are the same")):
@@ -35,7 +36,8 @@ def test_a_grid_is_all_combinations(tmp_path):
 
 
 def test_every_text_has_a_folder_of_its_own():
-    texts = ["a duck", "a duck!", "a-duck", "A duck", "a 🐶", "a 🐱", "7.5", "-1", "1", "x" * 70, "x" * 71, "", "../..", "a\nb", "a b"]
+    texts = ["a duck", "a duck!", "a-duck", "A duck", "a 🐶", "a 🐱", "7.5", "-1", "1", "x" * 70, "x" * 71, "", "../..",
+             "a\nb", "a b"]
     names = [unique_slug(text) for text in texts]
     assert len(set(names)) == len(texts) and names[0] == "a-duck" and names[6] == "7p5"
     assert all(name.replace("-", "").isalnum() and name.isascii() and len(name) < 70 for name in names)

@@ -2,7 +2,6 @@
 
 import itertools
 import math
-from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -50,7 +49,7 @@ class Claim:
 
 @dataclass
 class ComparisonConfig:
-    """The keys of a comparison. Its methods are `methods:`, or all combinations of a `grid:` of the recipe `config:`."""
+    """A comparison's keys. Its methods are `methods:`, or all combinations of a `grid:` of the recipe `config:`."""
 
     prompts: tuple[str, ...]
     metrics: tuple[str, ...]
@@ -137,7 +136,8 @@ def expand(config: ComparisonConfig, name: str) -> dict[str, Method]:
     made = {}
     for values in itertools.product(*config.grid.values()):
         keys = dict(zip(config.grid, values))
-        made[", ".join(f"{key.rsplit('.', 1)[-1]} {text_of(key, value)}" for key, value in keys.items())] = Method(config.config, keys)
+        words = (f"{key.rsplit('.', 1)[-1]} {text_of(key, value)}" for key, value in keys.items())
+        made[", ".join(words)] = Method(config.config, keys)
     return made
 
 
@@ -147,11 +147,11 @@ def cell(method: str, chosen: Method, shared: dict[str, Any], prompt: str, seed:
     recipe = find_recipe(chosen.config).stem
     place = f"{recipe}_{name_of(keys)[:80]}_{digest(str(keys))}" if keys else recipe
     labels = {"method": method, "prompt": prompt, "seed": str(seed)}
-    job = Job(chosen.config, (*keys, f"prompt={prompt}", f"seed={seed}"), runs / place / f"{unique_slug(prompt)}-{seed}", labels)
-    return Cell(method, prompt, seed, job)
+    folder = runs / place / f"{unique_slug(prompt)}-{seed}"
+    return Cell(method, prompt, seed, Job(chosen.config, (*keys, f"prompt={prompt}", f"seed={seed}"), folder, labels))
 
 
-def overrides(keys: dict[str, Any]) -> Iterable[str]:
+def overrides(keys: dict[str, Any]) -> tuple[str, ...]:
     """`{key: value}` as `key=value` texts for the launcher."""
     return tuple(f"{key}={text_of(key, value)}" for key, value in keys.items())
 
@@ -160,4 +160,5 @@ def text_of(key: str, value: Any) -> str:
     """A value as the launcher reads it: YAML in one line; to the letter where the key holds text."""
     if key in TEXT_KEYS:
         return value
-    return yaml.safe_dump(value, default_flow_style=True, allow_unicode=True, width=math.inf).removesuffix("...\n").strip()
+    text = yaml.safe_dump(value, default_flow_style=True, allow_unicode=True, width=math.inf)
+    return text.removesuffix("...\n").strip()

@@ -1,8 +1,10 @@
 """A comparison with every number found so far: what its tables, plots and verdicts are made of."""
 
+import math
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import combinations
+from pathlib import Path
 from typing import Literal
 
 from threestudio_like.comparison import Cell, Claim, Comparison
@@ -39,7 +41,7 @@ class Test:
 
 @dataclass(frozen=True)
 class Measured:
-    """`of_runs`: the figures of each run by its folder. `of_methods`: figures of a whole method, by (method, metric)."""
+    """`of_runs`: the figures of each run by its folder; `of_methods`: those of a whole method by (method, metric)."""
 
     comparison: Comparison
     of_runs: dict[str, dict[str, float]]
@@ -67,7 +69,8 @@ class Measured:
     def interval(self, method: str, metric: str) -> Interval | None:
         """None where nothing is measured yet. A figure of a whole method has no interval: its ends are not numbers."""
         if (method, metric) in self.of_methods:
-            return Interval(self.of_methods[method, metric], float("nan"), float("nan"), len(self.comparison.cells))
+            done = sum(cell.method == method and cell.job.status == "done" for cell in self.comparison.cells)
+            return Interval(self.of_methods[method, metric], math.nan, math.nan, done)
         values = self.values(method, metric)
         return statistics.interval(values) if values else None
 
@@ -100,8 +103,8 @@ class Measured:
         return [self.verdict(claim) for claim in self.comparison.config.claims]
 
     def verdict(self, claim: Claim) -> Verdict:
-        """Reproduced (or not) where the 95 % interval lies wholly on the claim's side (or the other), and, against another
-        method, the paired test is at 0.05; undecided otherwise."""
+        """Reproduced (or not) where the 95 % interval lies wholly on the claim's side (or the other), and, against
+        another method, the paired test is at 0.05; undecided otherwise."""
         kind = METRICS[claim.metric]
         higher = claim.higher_than is not None or claim.at_least is not None
         if claim.other is not None:
@@ -140,7 +143,8 @@ class Measured:
                 said.append(f"{cell.method}, '{cell.prompt}', seed {cell.seed} failed: {cell.job.reason}")
         left = sum(cell.job.status in ("waiting", "interrupted") for cell in self.comparison.cells)
         if left:
-            said.append(f"{left} of {len(self.comparison.cells)} runs are still to be done; what follows is of the others.")
+            said.append(f"{left} of {len(self.comparison.cells)} runs are still to be done; "
+                        "what follows is of the others.")
         revisions = self.revisions()
         if len(revisions) > 1:
             told = "; ".join(f"{len(folders)} at {short(name)}" for name, folders in revisions.items())
@@ -164,6 +168,11 @@ def revision(cell: Cell) -> str:
         return str(read_yaml(cell.job.folder / "config.yaml").get("git_revision") or "unknown")
     except UserError:
         return "unknown"
+
+
+def left_by(cell: Cell) -> list[Path]:
+    """The folders of a run's results: its own, or one for each of its particles."""
+    return sorted(cell.job.folder.glob("particle-*")) or [cell.job.folder]
 
 
 def numbers(cell: Cell) -> dict[str, float]:

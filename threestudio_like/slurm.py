@@ -1,7 +1,7 @@
 """Runs as jobs of a SLURM cluster, through submitit.
 
-The queue and the runs' folders are the only state: a run that is neither done nor queued is submitted. So a sweep that is
-killed finds its jobs again, and a job that SLURM stops goes on exactly where it was.
+The queue and the runs' folders are the only state: a run that is neither done nor queued is submitted. So a sweep that
+is killed finds its jobs again, and a job that SLURM stops goes on exactly where it was.
 """
 
 import getpass
@@ -27,7 +27,7 @@ REMEDY = "look at it with `sinfo`; what is done is kept, and the same command go
 
 @dataclass
 class Cluster:
-    """What one run asks of SLURM (`cluster.KEY=VALUE`). Where its `time` is over it is put back into the queue and resumed."""
+    """What one run asks of SLURM (`cluster.KEY=VALUE`). When its `time` is over it is queued again, and resumed."""
 
     partition: str | None = None
     time: int = 240
@@ -52,7 +52,8 @@ def read_cluster(overrides: list[str]) -> tuple[Cluster, list[str]]:
     keys: dict = {}
     for override in own:
         keys = overlay(keys, parse_override(override))
-    return parse(Cluster, keys.get("cluster", {}), "cluster"), [override for override in overrides if override not in own]
+    cluster = parse(Cluster, keys.get("cluster", {}), "cluster")
+    return cluster, [override for override in overrides if override not in own]
 
 
 @dataclass
@@ -114,13 +115,15 @@ def submit(job: Job, cluster: Cluster) -> None:
 
     executor = submitit.AutoExecutor(logs(job), cluster="slurm", slurm_max_num_timeout=cluster.requeues)
     executor.update_parameters(
-        name=name(job), timeout_min=cluster.time, tasks_per_node=1, cpus_per_task=cluster.cpus, mem_gb=cluster.memory_gb,
-        gpus_per_node=cluster.gpus or None, slurm_partition=cluster.partition, slurm_account=cluster.account,
+        name=name(job), timeout_min=cluster.time, tasks_per_node=1, cpus_per_task=cluster.cpus,
+        mem_gb=cluster.memory_gb, gpus_per_node=cluster.gpus or None,
+        slurm_partition=cluster.partition, slurm_account=cluster.account,
         slurm_signal_delay_s=cluster.warning, slurm_setup=[f'export PYTHONPATH="{ROOT}:$PYTHONPATH"'])
     try:
         executor.submit(Task(job, os.path.abspath(sys.argv[0]), cluster.cpus))
     except submitit.core.utils.FailedJobError as error:
-        raise UserError(f"--cluster slurm: the job was refused ({' '.join(str(error).split())[-200:]}); {REMEDY}") from None
+        reason = " ".join(str(error).split())[-200:]
+        raise UserError(f"--cluster slurm: the job was refused ({reason}); {REMEDY}") from None
 
 
 def name(job: Job) -> str:
@@ -146,7 +149,8 @@ def check(cluster: Cluster) -> None:
         raise UserError('--cluster slurm needs submitit: pip install -e ".[slurm]"') from None
     partitions = ask("sinfo", "-h", "-o", "%R").split()
     if cluster.partition is not None and cluster.partition not in partitions:
-        raise UserError(f"cluster.partition: SLURM has no '{cluster.partition}'{nearest(cluster.partition, partitions)}")
+        raise UserError(f"cluster.partition: SLURM has no '{cluster.partition}'"
+                        f"{nearest(cluster.partition, partitions)}")
 
 
 def ask(*command: str) -> str:
@@ -154,9 +158,11 @@ def ask(*command: str) -> str:
     try:
         done = subprocess.run(command, capture_output=True, text=True, timeout=ANSWER_SECONDS)
     except FileNotFoundError:
-        raise UserError(f"--cluster slurm: '{command[0]}' is not on this machine; start the sweep on a login node") from None
+        raise UserError(f"--cluster slurm: '{command[0]}' is not on this machine; "
+                        "start the sweep on a login node") from None
     except subprocess.TimeoutExpired:
-        raise UserError(f"--cluster slurm: the cluster does not answer within {ANSWER_SECONDS} seconds; {REMEDY}") from None
+        raise UserError(f"--cluster slurm: the cluster does not answer within {ANSWER_SECONDS} seconds; "
+                        f"{REMEDY}") from None
     if done.returncode != 0:
         reason = " ".join(done.stderr.split())[-200:]
         raise UserError(f"--cluster slurm: the cluster does not answer ({reason}); {REMEDY}")

@@ -1,7 +1,7 @@
 """Many runs: one process a run, as many at once as asked, each in a folder of its own.
 
-A run's folder is the only state. What is done stays done, what was cut off is resumed, what failed says why and is tried
-again as often as asked; so a sweep that is killed goes on when the same command is given again.
+A run's folder is the only state. What is done stays done, what was cut off is resumed, what failed says why and is
+tried again as often as asked; so a sweep that is killed goes on when the same command is given again.
 """
 
 import hashlib
@@ -189,8 +189,8 @@ def attempt(job: Job, launcher: str, env: dict[str, str], before: Callable[[], N
     `before` is called in that process before the run begins.
     """
     while True:
-        done = subprocess.run(job.command(launcher), env=env, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True,
-                              preexec_fn=before)
+        done = subprocess.run(job.command(launcher), env=env, text=True, preexec_fn=before,
+                              stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
         if done.returncode != BUSY:
             break
         time.sleep(WAIT_SECONDS)  # a process of an earlier sweep is still at it

@@ -1,4 +1,4 @@
-"""How sure a difference is: bootstrap intervals over prompts, and paired tests over runs of the same prompt and seed."""
+"""How sure a difference is: bootstrap intervals over prompts, paired tests over runs of the same prompt and seed."""
 
 from dataclasses import dataclass
 
@@ -33,8 +33,8 @@ class Difference:
 
 
 def interval(values: Values) -> Interval:
-    """The mean and its percentile bootstrap interval (Efron 1979), in two levels: prompts are drawn, and of each drawn prompt
-    its seeds, because the seeds of a prompt are alike (Davison and Hinkley 1997, section 3.8)."""
+    """The mean and its percentile bootstrap interval (Efron 1979), in two levels: prompts are drawn, and of each drawn
+    prompt its seeds, because the seeds of a prompt are alike (Davison and Hinkley 1997, section 3.8)."""
     prompts: dict[str, list[float]] = {}
     for (prompt, _), value in values.items():
         prompts.setdefault(prompt, []).append(value)
@@ -54,7 +54,7 @@ def interval(values: Values) -> Interval:
 def difference(a: Values, b: Values) -> Difference | None:
     """Of `a` over `b`, over the prompts and seeds that both have; None where there are none.
 
-    The test flips the signs of the differences: all ways, or 9,999 at random (Fisher 1935). It is of the hypothesis that the
+    The test flips the signs of the differences: all ways, or 9,999 at random (Fisher 1935). Its hypothesis is that the
     two methods do the same on every prompt; with n pairs no p is below 2 / 2^n.
     """
     both = {key: a[key] - b[key] for key in a if key in b}
@@ -80,8 +80,8 @@ def holm(p: list[float]) -> list[float]:
 
 
 def rate(values: Values) -> Interval:
-    """A mean with an interval that holds for few runs too: of zeros and ones the exact one (Clopper and Pearson 1934), where
-    the bootstrap knows no doubt when all are equal; of other numbers the bootstrap's."""
+    """A mean with an interval that holds for few runs too: of zeros and ones the exact one (Clopper and Pearson 1934),
+    where the bootstrap knows no doubt when all are equal; of other numbers the bootstrap's."""
     if not set(values.values()) <= {0.0, 1.0}:
         return interval(values)
     found = binomtest(int(sum(values.values())), len(values))

@@ -9,9 +9,9 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, NullLocator
 
+from threestudio_like.comparison import Cell
 from threestudio_like.evaluate.metrics import METRICS
-from threestudio_like.measured import Measured
-from threestudio_like.sweep import Job
+from threestudio_like.measured import Measured, left_by
 
 COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00", "#555555", "#B2A000")
 """Told apart by the colour-blind too (Okabe and Ito 2008)."""
@@ -23,7 +23,7 @@ MARKS = {"markersize": 5, "capsize": 2.5, "linewidth": 1.2}
 
 
 def draw(measured: Measured, folder: Path) -> list[Path]:
-    """Writes `means` (every metric with its intervals), `cost` (the first metric by time) and `gallery`; returns the PNGs."""
+    """Writes `means` (every metric), `cost` (the first metric by time) and `gallery`; returns the PNGs."""
     with matplotlib.rc_context(STYLE):
         figures = {"means": means(measured), "cost": cost(measured), "gallery": gallery(measured)}
         return [save(figure, folder / name) for name, figure in figures.items() if figure is not None]
@@ -43,7 +43,8 @@ def color(measured: Measured, method: str) -> str:
 
 def means(measured: Measured) -> Figure | None:
     """A panel a metric, a row a method: the mean, its 95 % interval, and the runs behind it."""
-    metrics = [metric for metric in measured.metrics if any(measured.values(method, metric) for method in measured.methods)]
+    known = lambda metric: any(measured.values(method, metric) for method in measured.methods)
+    metrics = [metric for metric in measured.metrics if known(metric)]
     if not metrics:
         return None
     rows = -(-len(metrics) // 5)
@@ -65,7 +66,8 @@ def panel(axes: Axes, measured: Measured, metric: str) -> None:
             continue
         found, tint = measured.interval(method, metric), color(measured, method)
         spread = row + np.linspace(-0.22, 0.22, len(values))
-        axes.plot([scale * value for value in values.values()], spread, ".", color=tint, alpha=0.3, markersize=4, markeredgewidth=0)
+        runs = [scale * value for value in values.values()]
+        axes.plot(runs, spread, ".", color=tint, alpha=0.3, markersize=4, markeredgewidth=0)
         reach = [[max(scale * (found.mean - found.low), 0)], [max(scale * (found.high - found.mean), 0)]]
         axes.errorbar(scale * found.mean, row, xerr=reach, fmt="o", color=tint, **MARKS)
     axes.set_yticks(range(len(measured.methods)), measured.methods)
@@ -81,7 +83,8 @@ def panel(axes: Axes, measured: Measured, metric: str) -> None:
 def cost(measured: Measured) -> Figure | None:
     """The first metric against seconds, where those are among the metrics."""
     metric = measured.metrics[0]
-    found = [(method, measured.interval(method, "train_seconds"), measured.interval(method, metric)) for method in measured.methods]
+    found = [(method, *(measured.interval(method, name) for name in ("train_seconds", metric)))
+             for method in measured.methods]
     found = [entry for entry in found if entry[1] is not None and entry[2] is not None]
     if "train_seconds" not in measured.metrics[1:] or len(found) < 2:
         return None
@@ -90,8 +93,8 @@ def cost(measured: Measured) -> Figure | None:
     scale = 100 if METRICS[metric].percent else 1
     for method, x, y in found:
         axes.errorbar(x.mean, scale * y.mean, xerr=[[x.mean - x.low], [x.high - x.mean]],
-                      yerr=[[max(scale * (y.mean - y.low), 0)], [max(scale * (y.high - y.mean), 0)]], fmt="o", label=method,
-                      color=color(measured, method), **MARKS)
+                      yerr=[[max(scale * (y.mean - y.low), 0)], [max(scale * (y.high - y.mean), 0)]],
+                      fmt="o", label=method, color=color(measured, method), **MARKS)
     axes.set(xscale="log", xlabel="seconds", ylabel=f"{METRICS[metric].title} {METRICS[metric].arrow}".strip())
     axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 3, 5, 7)))
     axes.xaxis.set_minor_locator(NullLocator())
@@ -106,8 +109,8 @@ def gallery(measured: Measured) -> Figure | None:
     """A row a prompt, a column a method: the first seed's result from two opposite sides."""
     prompts, methods = measured.comparison.config.prompts, measured.methods
     first = measured.comparison.config.seeds[0]
-    jobs = {(cell.prompt, cell.method): cell.job for cell in measured.comparison.cells if cell.seed == first}
-    pictures = {key: strip(job) for key, job in jobs.items()}
+    cells = {(cell.prompt, cell.method): cell for cell in measured.comparison.cells if cell.seed == first}
+    pictures = {key: strip(cell) for key, cell in cells.items()}
     if all(picture is None for picture in pictures.values()):
         return None
     figure = Figure(figsize=(1.5 * len(methods) + 1.1, 0.77 * len(prompts) + 0.3), layout="constrained")
@@ -117,7 +120,8 @@ def gallery(measured: Measured) -> Figure | None:
             axes.set(xticks=[], yticks=[])
             axes.spines[:].set_visible(False)
             if pictures[prompt, method] is None:
-                axes.text(0.5, 0.5, jobs[prompt, method].status, ha="center", va="center", color="grey", transform=axes.transAxes)
+                said = cells[prompt, method].job.status
+                axes.text(0.5, 0.5, said, ha="center", va="center", color="grey", transform=axes.transAxes)
             else:
                 axes.imshow(np.concatenate([views(pictures[prompt, method])[k] for k in SHOWN], axis=1))
             if row == 0:
@@ -132,11 +136,10 @@ def short(text: str, longest: int = 28) -> str:
     return text if len(text) <= longest else text[:longest - 1] + "…"
 
 
-def strip(job: Job) -> np.ndarray | None:
-    """The colour row of a finished run's turntable `[S, 8 S, 3]`, or None where there is none."""
-    places = sorted(job.folder.glob("particle-*")) or [job.folder]
+def strip(cell: Cell) -> np.ndarray | None:
+    """The colour row of a finished run's (first) turntable `[S, 8 S, 3]`, or None where there is none."""
     try:
-        picture = iio.imread(places[0] / "turntable.png")[..., :3] if job.status == "done" else None
+        picture = iio.imread(left_by(cell)[0] / "turntable.png")[..., :3] if cell.job.status == "done" else None
     except (OSError, ValueError):
         return None
     return None if picture is None else picture[:picture.shape[0] // 2]

@@ -8,10 +8,10 @@ from pathlib import Path
 import jinja2
 from PIL import Image
 
+from threestudio_like.comparison import Cell
 from threestudio_like.evaluate.metrics import METRICS
-from threestudio_like.measured import Measured
+from threestudio_like.measured import Measured, left_by
 from threestudio_like.report import figures, tables
-from threestudio_like.sweep import Job
 
 TEMPLATE = Path(__file__).with_name("page.html")
 
@@ -30,12 +30,15 @@ class Exhibit:
 def html(measured: Measured, drawn: list[Path]) -> str:
     """The page. Text from recipes and runs is escaped."""
     comparison = measured.comparison
-    page = jinja2.Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True).from_string(TEMPLATE.read_text(encoding="utf-8"))
+    escaping = jinja2.Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True)
+    page = escaping.from_string(TEMPLATE.read_text(encoding="utf-8"))
+    plots = [path for path in drawn if path.stem != "gallery"]
     return page.render(
         title=comparison.config.title or comparison.name, about=comparison.config.about, budget=tables.budget(measured),
-        warnings=measured.warnings(), headings=tables.headings(measured), rows=tables.rows(measured), intervals=tables.INTERVALS,
+        warnings=measured.warnings(), headings=tables.headings(measured), rows=tables.rows(measured),
+        intervals=tables.INTERVALS,
         verdicts=measured.verdicts(), gallery=gallery(measured), seed=comparison.config.seeds[0],
-        plots=[(path.stem, data_url(path.read_bytes(), "image/png"), width(path)) for path in drawn if path.stem != "gallery"],
+        plots=[(path.stem, data_url(path.read_bytes(), "image/png"), width(path)) for path in plots],
         tests=[(METRICS[test.metric].title, METRICS[test.metric].show, test) for test in measured.tests],
         metrics=[METRICS[metric] for metric in measured.metrics], runs=tables.runs(measured))
 
@@ -44,16 +47,17 @@ def gallery(measured: Measured) -> list[tuple[str, list[Exhibit]]]:
     """For each prompt, every method's first seed at the same views."""
     first = measured.comparison.config.seeds[0]
     chosen = [cell for cell in measured.comparison.cells if cell.seed == first]
-    return [(prompt, [exhibit(cell.method, cell.job) for cell in chosen if cell.prompt == prompt])
+    return [(prompt, [exhibit(cell) for cell in chosen if cell.prompt == prompt])
             for prompt in measured.comparison.config.prompts]
 
 
-def exhibit(method: str, job: Job) -> Exhibit:
-    places = sorted(job.folder.glob("particle-*")) or [job.folder]
-    picture, video = figures.strip(job), places[0] / "turntable.mp4"
-    missing = "" if picture is not None else job.reason or (job.status if job.status != "done" else "no turntable")
-    return Exhibit(method, str(job.folder), "" if picture is None else jpeg(picture),
-                   data_url(video.read_bytes(), "video/mp4") if video.exists() and picture is not None else "", missing)
+def exhibit(cell: Cell) -> Exhibit:
+    picture, video, job = figures.strip(cell), left_by(cell)[0] / "turntable.mp4", cell.job
+    if picture is None:
+        why = job.reason or (job.status if job.status != "done" else "no turntable")
+        return Exhibit(cell.method, str(job.folder), "", "", why)
+    moving = data_url(video.read_bytes(), "video/mp4") if video.exists() else ""
+    return Exhibit(cell.method, str(job.folder), jpeg(picture), moving, "")
 
 
 def width(path: Path) -> int:

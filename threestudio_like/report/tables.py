@@ -11,9 +11,10 @@ from threestudio_like.evaluate.metrics import METRICS
 from threestudio_like.measured import LEVEL, Measured, revision, said, short
 from threestudio_like.sweep import cell as one_line
 
-INTERVALS = ("± is half of the 95 % bootstrap interval over prompts; bold is the best mean; † differs from the first method "
-             f"(paired sign-flip test, Holm-adjusted p < {LEVEL}); n is the number of runs.")
-LATEX = {"\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "↑": r"$\uparrow$", "↓": r"$\downarrow$",
+INTERVALS = ("± is half of the 95 % bootstrap interval over prompts; bold is the best mean; † differs from the first "
+             f"method (paired sign-flip test, Holm-adjusted p < {LEVEL}); n is the number of runs.")
+LATEX = {"\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}",
+         "↑": r"$\uparrow$", "↓": r"$\downarrow$",
          "é": r"\'e", **{letter: "\\" + letter for letter in "&%$#_{}"}}
 
 
@@ -40,8 +41,8 @@ def entry(measured: Measured, method: str, metric: str) -> Entry:
     first = measured.methods[0]
     differs = any(t.metric == metric and (t.one, t.other) == (first, method) and t.p < LEVEL for t in measured.tests)
     known = found.count > 1 and not isnan(found.half)
-    return Entry(kind.show(found.mean), kind.show(found.half) if known else "", method in measured.best(metric), differs,
-                 said(kind, found) if known else "")
+    return Entry(kind.show(found.mean), kind.show(found.half) if known else "", method in measured.best(metric),
+                 differs, said(kind, found) if known else "")
 
 
 def rows(measured: Measured) -> list[tuple[str, str, list[Entry]]]:
@@ -57,11 +58,13 @@ def headings(measured: Measured) -> list[str]:
 
 def budget(measured: Measured) -> str:
     """What was run, in a sentence."""
-    config, done = measured.comparison.config, sum(cell.job.status == "done" for cell in measured.comparison.cells)
-    devices = sorted({str(cell.job.metrics.get("device")) for cell in measured.comparison.cells if cell.job.status == "done"})
-    many = lambda count, word: f"{count} {word}" + ("" if count == 1 else "s")
-    return (f"{many(len(measured.methods), 'method')} × {many(len(config.prompts), 'prompt')} × {many(len(config.seeds), 'seed')}: "
-            f"{done} of {len(measured.comparison.cells)} runs done" + (f", on {', '.join(devices)}" if devices else "")
+    config = measured.comparison.config
+    done = [cell.job.metrics for cell in measured.comparison.cells if cell.job.status == "done"]
+    devices = sorted({str(metrics.get("device")) for metrics in done})
+    many = lambda things, word: f"{len(things)} {word}" + ("" if len(things) == 1 else "s")
+    return (f"{many(measured.methods, 'method')} × {many(config.prompts, 'prompt')} × {many(config.seeds, 'seed')}: "
+            f"{len(done)} of {len(measured.comparison.cells)} runs done"
+            + (f", on {', '.join(devices)}" if devices else "")
             + "".join(f"; revision {short(name)}" for name in measured.revisions()) + ".")
 
 
@@ -81,9 +84,10 @@ def markdown(measured: Measured, drawn: Iterable[Path] = ()) -> str:
 
 def runs(measured: Measured) -> tuple[list[str], list[list[str]]]:
     """Where every number comes from: headings and a row a run."""
+    shown = lambda c, metric: "" if (value := measured.figure(c, metric)) is None else METRICS[metric].show(value)
     rows = [[c.method, c.prompt, str(c.seed), c.job.status + (f": {c.job.reason}" if c.job.status == "failed" else ""),
              c.job.config, str(c.job.folder), short(revision(c)) if c.job.metrics else "",
-             *("" if (value := measured.figure(c, metric)) is None else METRICS[metric].show(value) for metric in measured.metrics)]
+             *(shown(c, metric) for metric in measured.metrics)]
             for c in measured.comparison.cells]
     titles = [METRICS[metric].title for metric in measured.metrics]
     return ["method", "prompt", "seed", "status", "config", "folder", "revision", *titles], rows
@@ -96,10 +100,12 @@ def grid(head: list[str], rows: Iterable[list[str]]) -> str:
 
 def latex(measured: Measured) -> str:
     """The table for a paper (packages booktabs and, for wide ones, graphicx)."""
-    lines = [r"% \usepackage{booktabs,graphicx}", rf"\begin{{tabular}}{{l{'r' * (len(measured.metrics) + 1)}}}", r"\toprule",
+    columns = "l" + "r" * (len(measured.metrics) + 1)
+    lines = [r"% \usepackage{booktabs,graphicx}", rf"\begin{{tabular}}{{{columns}}}", r"\toprule",
              " & ".join(map(tex, headings(measured))) + r" \\", r"\midrule"]
     for name, count, entries in rows(measured):
-        numbers = (entry.text(r"\textbf{{{}}}", r"$^\dagger$").replace("±", r"$\pm$").replace("–", "--") for entry in entries)
+        texts = (entry.text(r"\textbf{{{}}}", r"$^\dagger$") for entry in entries)
+        numbers = (text.replace("±", r"$\pm$").replace("–", "--") for text in texts)
         lines.append(" & ".join([tex(name), count, *numbers]) + r" \\")
     return "\n".join([*lines, r"\bottomrule", r"\end{tabular}", f"% {INTERVALS}", f"% {budget(measured)}"]) + "\n"
 
@@ -112,15 +118,16 @@ def tex(text: str) -> str:
 def results(measured: Measured) -> str:
     """A row a run: every figure it has, and where it is from."""
     names = list(dict.fromkeys(name for figures in measured.of_runs.values() for name in figures))
-    rows = [[c.method, c.prompt, c.seed, c.job.status, c.job.reason, c.job.config, " ".join(c.job.keys), c.job.folder, revision(c),
-             *(measured.of_runs.get(str(c.job.folder), {}).get(name, "") for name in names)] for c in measured.comparison.cells]
+    figures = lambda c: measured.of_runs.get(str(c.job.folder), {})
+    rows = [[c.method, c.prompt, c.seed, c.job.status, c.job.reason, c.job.config, " ".join(c.job.keys), c.job.folder,
+             revision(c), *(figures(c).get(name, "") for name in names)] for c in measured.comparison.cells]
     return sheet(["method", "prompt", "seed", "status", "reason", "config", "keys", "folder", "revision", *names], rows)
 
 
 def tests(measured: Measured) -> str:
     """A row a pair of methods and metric."""
-    rows = [[test.metric, test.one, test.other, *(f"{value:.6g}" for value in (
-        test.interval.mean, test.interval.low, test.interval.high)), test.interval.count, f"{test.p:.4g}"] for test in measured.tests]
+    rows = [[test.metric, test.one, test.other, *(f"{value:.6g}" for value in (found.mean, found.low, found.high)),
+             found.count, f"{test.p:.4g}"] for test in measured.tests for found in [test.interval]]
     return sheet(["metric", "method", "other", "difference", "low", "high", "pairs", "p_holm"], rows)
 
 
