@@ -30,7 +30,8 @@ class ToyboxCoordinates:
 
     @dataclass(frozen=True)
     class Config:
-        """Angles in degrees, lengths in scene units, `samples`^2 rays a pixel."""
+        """`toys` of the training pairs, a tenth as many held-out ones. Angles in degrees, lengths in scene units, `samples`^2
+        rays a pixel."""
 
         toys: int = 12000
         views: int = 4
@@ -57,9 +58,10 @@ class ToyboxCoordinates:
 def take(config: ToyboxCoordinates.Config, held_out: bool | None) -> dict[str, np.ndarray]:
     """The arrays of a `CoordinateMaps`, the captions of a toy on lines of one text."""
     rng = np.random.default_rng([config.seed, (False, True, None).index(held_out)])
+    count = max(config.toys // 10, 1) if held_out else config.toys
     maps, c2w, captions = [], [], []
-    for start in range(0, config.toys, 128):
-        toys = [random_toy(rng, held_out) for _ in range(min(128, config.toys - start))]
+    for start in range(0, count, 128):
+        toys = [random_toy(rng, held_out) for _ in range(min(128, count - start))]
         low, high = boxes(toys)
         cameras = random_cameras(config, len(toys) * config.views, rng)
         packed = np.repeat(pack(toys), config.views, axis=0)
@@ -69,7 +71,7 @@ def take(config: ToyboxCoordinates.Config, held_out: bool | None) -> dict[str, n
         c2w.append(cameras.c2w.reshape(-1, 16).numpy())
         captions += ["\n".join(said_of(toy)) for toy in toys]
     return {"maps": np.concatenate(maps), "c2w": np.concatenate(c2w), "captions": np.array(captions),
-            "object": np.arange(config.toys).repeat(config.views)}
+            "object": np.arange(count).repeat(config.views)}
 
 
 def said_of(toy: Toy) -> list[str]:
