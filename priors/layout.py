@@ -25,7 +25,7 @@ class Layout(ModelMixin, ConfigMixin):
     Its text is a bag of words; what equals the last token is padding. `camera_width` numbers about a camera may lie beside
     it. Left and right come from products of words, which a wide first layer that starts at full strength finds within
     100,000 images; a narrow or gentle one does not. Its images are the `channels` components of folded ones (`fold`);
-    `spread` is their standard deviation.
+    `spread` is their standard deviation, in training that around the mean.
     """
 
     @register_to_config

@@ -123,9 +123,8 @@ class DiffusionTraining(System):
         with_unet = step >= self.config.layout_steps
         count = self.config.batch if with_unet else self.config.layout_batch
         drawn = self.draw(count * self.processes, generator)
-        if step == 0 and self.config.weights is None and self.model.layout is not None:
-            for model in (self.model, self.averaged):
-                model.layout.find_components(drawn.images, model.patch)
+        if self.config.weights is None and self.model.layout is not None:
+            self.fit_filter(step, drawn)
         batch = drawn[self.rank::self.processes]
         x, text = self.model.fold(batch.images), self.told(batch)
         mean = self.model.mean(text, batch.camera)
@@ -134,6 +133,18 @@ class DiffusionTraining(System):
             seen = None if mean is None else mean.detach()
             losses["denoising"] = self.denoising_loss(x, batch, text, seen, generator)
         return StepResult(losses)
+
+    @torch.no_grad()
+    def fit_filter(self, step: int, drawn: Batch) -> None:
+        """Patches' components at the first step; and once the layout knows the mean, how far images are from it."""
+        layout, averaged = self.model.layout, self.averaged.layout
+        if step == 0:
+            layout.find_components(drawn.images, self.model.patch)
+        elif step == self.config.layout_steps:
+            residual = self.model.fold(drawn.images) - self.model.mean(self.told(drawn), drawn.camera)
+            layout.spread.copy_(residual.square().mean((0, 2, 3)).sqrt())
+        averaged.basis.copy_(layout.basis)
+        averaged.spread.copy_(layout.spread)
 
     def told(self, batch: Batch) -> Float[Tensor, "B L D"]:
         """What the U-Net is told of each example, embedded."""
