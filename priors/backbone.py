@@ -3,6 +3,7 @@
 `x_t = alpha_t x + sigma_t eps`, `alpha_t^2 + sigma_t^2 = 1`. Whatever a model was trained to output, callers see eps.
 """
 
+import copy
 from dataclasses import dataclass
 from typing import Literal
 
@@ -140,6 +141,12 @@ class Backbone:
     def missing(cls, config: folder.ModelConfig) -> str | None:
         """What keeps this model from loading, its text encoder included, in a sentence, or None; touches no network."""
         return folder.missing(config, (*cls.parts, *embedding.PARTS))
+
+    def around(self, unet: UNet2DConditionModel) -> "Backbone":
+        """The same model with another U-Net, in that one's precision; all else is shared."""
+        other = copy.copy(self)
+        other.unet, other.dtype = unet, unet.dtype
+        return other
 
     def encode(self, images: Float[Tensor, "B 3 H W"]) -> Float[Tensor, "B C h w"]:
         """What the U-Net works on, from images in 0..1 of any size; differentiable."""

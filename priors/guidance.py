@@ -119,7 +119,11 @@ class Guidance(nn.Module):
     def forward(self, images: Float[Tensor, "B H W 3"], condition: Condition, step: int,
                 generator: torch.Generator) -> ScoreLoss:
         """The loss of images in 0..1 whose gradient is the distillation's, averaged over the B images."""
-        x = self.backbone.encode(images.permute(0, 3, 1, 2)).float()
+        return self.distil(self.backbone.encode(images.permute(0, 3, 1, 2)).float(), condition, step, generator)
+
+    def distil(self, x: Float[Tensor, "B C h w"], condition: Condition, step: int,
+               generator: torch.Generator) -> ScoreLoss:
+        """The same of what the backbone's U-Net works on, float32: for generators that make it without a detour."""
         t = sample_t(self.config, self.backbone.schedule, len(x), step, generator).to(x.device)
         noise = randn(x, generator)
         x_t = self.backbone.schedule.add_noise(x.detach(), noise, t)

@@ -106,12 +106,13 @@ class MultiviewBackbone(Backbone):
         alpha_squared = self.schedule.alphas_cumprod[t].to(x_t.dtype)
         if self.layout is None:
             return refine(unet, None, x_t, t, text, alpha_squared)
-        return refine(unet, self.layout(text), x_t, t, text, alpha_squared, self.layout.spread)
+        mean = self.layout(text.to(self.layout.dtype)).to(x_t.dtype)
+        return refine(unet, mean, x_t, t, text, alpha_squared, self.layout.spread)
 
     @torch.no_grad()
-    def sample(self, condition: Condition, scale: float, steps: int,
-               generator: torch.Generator) -> Float[Tensor, "B C h w"]:
-        """Views by deterministic DDIM under classifier-free guidance, from the generator's noise, for `decode`."""
+    def sample(self, condition: Condition, scale: float, steps: int, generator: torch.Generator | None,
+               z: Float[Tensor, "B C h w"] | None = None) -> Float[Tensor, "B C h w"]:
+        """Views by deterministic DDIM under classifier-free guidance, for `decode`; from z, or the generator's noise."""
         text, null = condition.text.to(self.dtype), condition.null.to(self.dtype)
         both = torch.cat([text, null])
         seen = self.seen(both, condition)
@@ -121,8 +122,8 @@ class MultiviewBackbone(Backbone):
             keys = clean if self.config.attention == "clean" else self.keys(seen, t, told)
             return self.output(x_t.to(self.dtype), t, told, keys).float()
 
-        shape = self.noise(1, torch.Generator().manual_seed(0)).shape[1:]
-        return ddim(predict, self.scheduler, text, null, shape, scale, steps, generator, self.clip)
+        z = self.noise(len(text), generator) if z is None else z
+        return ddim(predict, self.scheduler, text, null, z.shape[1:], scale, steps, generator, self.clip, z)
 
     def one_step(self, z: Float[Tensor, "B C h w"], condition: Condition,
                  scale: float = 1.0) -> Float[Tensor, "B C h w"]:

@@ -11,17 +11,18 @@ from priors.backbone import NoiseSchedule, cfg, to_x0
 
 @torch.no_grad()
 def ddim(predict: Callable[[Tensor, Tensor, Tensor], Tensor], scheduler: SchedulerMixin, text: Tensor, null: Tensor,
-         shape: tuple[int, int, int], scale: float, steps: int, generator: torch.Generator,
-         clip: Callable[[Tensor], Tensor] | None = None) -> Tensor:
+         shape: tuple[int, int, int], scale: float, steps: int, generator: torch.Generator | None,
+         clip: Callable[[Tensor], Tensor] | None = None, z: Tensor | None = None) -> Tensor:
     """Latents `[B, *shape]` for the embeddings `text` and `null` `[B, L, D]`.
 
     `predict(x_t, t, text)` gives what the scheduler's `prediction_type` says; guidance in eps, v or x0 is the same,
-    each being affine in the others at a fixed x_t. `clip` holds every step's clean image where images can be.
+    each being affine in the others at a fixed x_t. `clip` holds every step's clean image where images can be. It starts
+    from the noise `z`, or the generator's.
     """
     sampler = DDIMScheduler.from_config(scheduler.config, prediction_type="sample", clip_sample=False, timestep_spacing="trailing")
     sampler.set_timesteps(steps)
     schedule = NoiseSchedule(sampler.alphas_cumprod.to(text.device))
-    x = torch.randn(len(text), *shape, generator=generator, device=text.device)
+    x = torch.randn(len(text), *shape, generator=generator, device=text.device) if z is None else z
     for step in sampler.timesteps:
         t = step.to(text.device).expand(len(x))
         with_text, without = predict(torch.cat([x, x]), t.repeat(2), torch.cat([text, null])).chunk(2)

@@ -1,9 +1,11 @@
 """What VSD learns beside the scene: a model of the noise in the scene's own renders, told the camera.
 
-Either LoRA on the frozen U-Net of the prior (one U-Net, the adapter on or off), or a small U-Net of its own. The camera goes
-through an MLP and is added to the time embedding (ProlificDreamer, arXiv 2305.16213, section 3.3 and appendix).
+Either LoRA on the frozen U-Net of the prior (one U-Net, the adapter on or off), or a small U-Net of its own: there the
+camera goes through an MLP and is added to the time embedding (ProlificDreamer, arXiv 2305.16213, section 3.3 and
+appendix). Or a second U-Net with the prior's weights, learned whole (GECO, arXiv 2405.20327).
 """
 
+import copy
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,12 +17,14 @@ from peft import LoraConfig
 from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 
+from priors import folder as models
 from priors.backbone import Backbone, Condition, Prediction
 from priors.geometric import CAMERA_WIDTH, camera_numbers
 from threestudio_like.config import register
 from threestudio_like.errors import UserError
 
 ADAPTER = "student"
+UNET = "unet"
 WEIGHTS = "pytorch_lora_weights.safetensors"
 CAMERA_WEIGHTS = "camera.safetensors"
 
@@ -160,6 +164,60 @@ class SmallUNet(Student):
     def save(self, folder: Path) -> None:
         """Writes the U-Net's diffusers folder."""
         self.unet.save_pretrained(folder)
+
+
+@register("student", "copy")
+class Copy(Student):
+    """A second U-Net that starts with the prior's weights and is learned whole; all else is the prior's.
+
+    It is told what the prior is told: of cameras nothing, unless the prior is.
+    """
+
+    @dataclass(frozen=True)
+    class Config:
+        """`weights`: a folder that `save` wrote, to go on from."""
+
+        weights: str | None = None
+
+    def __init__(self, config: Config, backbone: Backbone):
+        """Raises UserError where the weights are missing or do not fit."""
+        super().__init__()
+        self.prediction = backbone.prediction
+        self.unet = trainable_copy(backbone.unet)
+        if config.weights is not None:
+            load_unet(self.unet, Path(config.weights))
+        self.backbone = backbone.around(self.unet)
+
+    def forward(self, x_t, t, condition):
+        dtype = self.backbone.dtype
+        output = self.backbone.output_given(x_t.to(dtype), t, condition.text.to(dtype), condition)
+        return output.float()[:, :x_t.shape[1]]
+
+    def save(self, folder: Path) -> None:
+        """Writes the U-Net's diffusers folder `unet/`."""
+        self.unet.save_pretrained(folder / UNET)
+
+
+def trainable_copy(unet: UNet2DConditionModel) -> UNet2DConditionModel:
+    """In single precision. Raises UserError where the U-Net has an adapter, whose copy nobody would switch."""
+    if getattr(unet, "peft_config", None):
+        raise UserError("the prior's U-Net is to be copied, but has an adapter; give what adapts it a `backbone:` of "
+                        "its own")
+    own = copy.deepcopy(unet)
+    return (own if own.dtype == torch.float32 else own.float()).requires_grad_(True)
+
+
+def load_unet(unet: UNet2DConditionModel, folder: Path) -> None:
+    """Fills a U-Net from the `unet/` of a folder, of any precision.
+
+    Raises UserError where it is not there or of another size.
+    """
+    stored = models.load(UNet2DConditionModel, folder, UNET, None, torch.float32)
+    try:
+        unet.load_state_dict(stored.state_dict())
+    except RuntimeError as error:
+        reason = str(error).splitlines()[-1].strip()[:120]
+        raise UserError(f"{folder / UNET} is of another size than the prior's ({reason})") from None
 
 
 def camera_embedding(unet: UNet2DConditionModel) -> nn.Module:

@@ -1,0 +1,123 @@
+"""The one-step generator of GECO (arXiv 2405.20327): from noise and an image to six views, by one call of a U-Net.
+
+`G(z, image)` is what a multi-view prior sees in pure noise, under classifier-free guidance, turned into x0. It starts
+with the prior's weights. Its own are a whole U-Net, or a low-rank difference to the prior's (Hu et al. 2021).
+"""
+
+import copy
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from diffusers import UNet2DConditionModel
+from jaxtyping import Float
+from peft import LoraConfig
+from safetensors.torch import load_file
+from torch import Tensor, nn
+
+from priors.backbone import Condition
+from priors.folder import REPOSITORY
+from priors.multiview import MultiviewBackbone
+from priors.student import UNET, WEIGHTS, load_unet, trainable_copy
+from threestudio_like.errors import UserError
+
+ADAPTER = "generator"
+
+
+@dataclass(frozen=True)
+class LowRank:
+    """`targets`: the ends of the names of the layers that are adapted."""
+
+    rank: int = 16
+    targets: tuple[str, ...] = ("to_q", "to_k", "to_v", "to_out.0", "conv1", "conv2", "conv_in", "conv_out")
+
+
+@dataclass(frozen=True)
+class OneStepConfig:
+    """`scale` of classifier-free guidance; at 1, one call of the U-Net without it.
+
+    `weights`: a folder that `save` wrote, whole or low-rank, to go on from. `lora`: learns a difference of that rank
+    instead of all weights.
+    """
+
+    scale: float = 4.0
+    lora: LowRank | None = None
+    weights: str | None = None
+
+    def __post_init__(self):
+        if self.lora is not None and self.weights is not None:
+            raise ValueError("`weights` say themselves whether they are low-rank; give them or `lora`, not both")
+
+
+class OneStepGenerator(nn.Module):
+    """Its parameters are what is learned; all else it shares with the prior."""
+
+    def __init__(self, config: OneStepConfig, prior: MultiviewBackbone):
+        """Raises UserError where the weights are missing or do not fit the prior."""
+        super().__init__()
+        self.scale = config.scale
+        unet = trainable_copy(prior.unet)
+        self.low_rank = config.lora is not None
+        if config.weights is not None:
+            self.low_rank = load(unet, config.weights)
+        elif config.lora is not None:
+            add_adapter(unet, config.lora)
+        if self.low_rank:
+            unet.requires_grad_(False)
+            names = [name for name, _ in unet.named_parameters() if ".lora_" in name]
+            self.adapter = nn.ParameterList(unet.get_parameter(name).requires_grad_(True) for name in names)
+        else:
+            self.unet = unet
+        self.backbone = prior.around(unet)
+
+    def forward(self, z: Float[Tensor, "B C h w"], condition: Condition) -> Float[Tensor, "B C h w"]:
+        """Clean views, for the prior's `decode`; differentiable."""
+        return self.backbone.one_step(z, condition, self.scale)
+
+    def save(self, folder: Path) -> None:
+        """Writes the U-Net's diffusers folder `unet/`, half precision, or the difference that
+        `UNet2DConditionModel.load_lora_adapter` reads."""
+        if self.low_rank:
+            self.backbone.unet.save_lora_adapter(folder, adapter_name=ADAPTER, weight_name=WEIGHTS)
+        else:
+            copy.deepcopy(self.unet).half().cpu().save_pretrained(folder / UNET)
+
+    def ready(self, dtype: torch.dtype) -> "OneStepGenerator":
+        """Itself, frozen and in this precision, its difference added to the prior's weights."""
+        unet = self.backbone.unet
+        if self.low_rank:
+            unet.fuse_lora()
+        self.backbone = self.backbone.around(unet if unet.dtype == dtype else unet.to(dtype))
+        return self.requires_grad_(False)
+
+
+def add_adapter(unet: UNet2DConditionModel, lora: LowRank) -> None:
+    """A difference of zero. Raises UserError where the U-Net has no such layers."""
+    config = LoraConfig(r=lora.rank, lora_alpha=lora.rank, target_modules=list(lora.targets),
+                        init_lora_weights="gaussian")
+    try:
+        unet.add_adapter(config, ADAPTER)
+    except ValueError as error:
+        raise UserError(f"generator.lora.targets: {' '.join(str(error).split())[:160]}") from None
+
+
+def load(unet: UNet2DConditionModel, weights: str) -> bool:
+    """Fills the U-Net from a generator's folder, as given or in the repository; whether it holds a low-rank difference.
+
+    Raises UserError where it is missing, damaged, or of another prior.
+    """
+    place = next((place for place in (Path(weights), REPOSITORY / weights) if place.is_dir()), None)
+    if place is None:
+        raise UserError(f"the generator's folder '{weights}' does not exist; give the one that a run of geco.yaml left")
+    if not (place / WEIGHTS).is_file():
+        load_unet(unet, place)
+        return False
+    try:
+        layers = {name.partition(".lora_")[0] for name in load_file(place / WEIGHTS)}
+        foreign = sorted(layers - dict(unet.named_modules()).keys())
+        if foreign:
+            raise ValueError(f"it has no layer {foreign[0]}")
+        unet.load_lora_adapter(place, prefix=None, weight_name=WEIGHTS, adapter_name=ADAPTER, local_files_only=True)
+    except Exception as error:  # damaged, or of other layers
+        raise UserError(f"{place / WEIGHTS} does not fit the prior ({' '.join(str(error).split())[:160]})") from None
+    return True
