@@ -24,6 +24,8 @@ def arguments(argv: list[str] | None) -> argparse.Namespace:
     what.add_argument("--resume", action="store_true", help="go on where this run stopped, exactly")
     what.add_argument("--test", action="store_true", help="evaluate a finished run again")
     what.add_argument("--export", action="store_true", help="export a finished run again")
+    what.add_argument("--generate", action="store_true",
+                      help="image=FILE_OR_FOLDER or prompt=TEXT to meshes, n=4 of each, in one pass (GECO)")
     what.add_argument("--sweep", nargs="+", metavar="key=a,b,c", help="a grid of runs; what is done is not run again")
     many = parser.add_argument_group("with --sweep, and for a comparison")
     many.add_argument("--table", action="store_true", help="only print how far it is")
@@ -75,12 +77,20 @@ def carry_out(given: argparse.Namespace) -> int:
     if given.sweep:
         given.axes, shared = sweep.axes(given.sweep)
         given.overrides = [*given.overrides, *shared]
+    if given.generate:
+        from systems.generation import generate, take_request
+
+        request, given.overrides = take_request(given.overrides)
     given.cluster_keys, given.overrides = read_cluster(given.overrides)
     plain = load(given.config, given.overrides)
     name = find_recipe(given.config).stem
     if is_comparison(plain):
         return compare(given, parse_comparison(plain, name))
     recipe = parse_recipe(plain, name)
+    if given.generate:
+        folder, code = generate(recipe, request)
+        print(folder)
+        return code
     if given.sweep:
         folder = Path(recipe.run.out or f"outputs/sweeps/{name}")
         jobs = sweep.grid(given.axes, folder, given.config, tuple(given.overrides))

@@ -20,6 +20,7 @@ from torch import Tensor
 from priors.perceptual import Perceptual
 from priors.reconstructor import Reconstructor
 from priors.scorer import Scorer
+from threestudio_like.cameras import Cameras, zero123plus_rig
 from threestudio_like.data.toybox.reconstruction import Objects, ReconstructionSet
 from threestudio_like.evaluate.features import frechet_distance
 from threestudio_like.evaluate.images import psnr, ssim
@@ -34,6 +35,8 @@ from threestudio_like.scenes.triplane import Triplane
 
 log = logging.getLogger(__name__)
 Reconstruct = Callable[[int], Triplane]
+UNSEEN = slice(2, 4)
+"""Of the six views, those 150 and 210 degrees from the condition image."""
 
 
 @dataclass
@@ -87,12 +90,12 @@ def evaluate_reconstructor(reconstruct: Reconstruct, objects: Objects, show: Rec
                            perceptual: Perceptual, device: torch.device, picture_path: Path) -> dict[str, float]:
     """Means over the first `show.objects` objects, and a picture of `show.shown`.
 
-    `psnr`, `ssim` and `perceptual` of the random views; `frechet` of all of them together; `chamfer`, `f_score` and
-    `volume_iou` where there is a surface; `surfaces`: how often there is one; the seconds of `reconstruct` and of the
-    mesh.
+    `psnr`, `ssim` and `perceptual` of the random views; `frechet` of all of them together, and `frechet_unseen_sides`
+    of those that the condition image does not show; `chamfer`, `f_score` and `volume_iou` where there is a surface;
+    `surfaces`: how often there is one; the seconds of `reconstruct` and of the mesh.
     """
     count = min(show.objects, len(objects))
-    scores, rendered, true = [], [], []
+    scores, random, behind = [], [], []
     for i in range(count):
         begin = time.perf_counter()
         scene = reconstruct(i)
@@ -106,24 +109,36 @@ def evaluate_reconstructor(reconstruct: Reconstruct, objects: Objects, show: Rec
             name: measure(images, truth).mean().item() for name, measure in of_views.items()})
         if mesh is not None:
             scores[-1] |= asdict(compare(body(mesh), body(objects.mesh(i))))
-        rendered.append(images)
-        true.append(truth)
+        random.append((images, truth))
+        behind.append(unseen_sides(scene, objects, i, device))
     scorer = Scorer.load(show.scorer, device)
-    apart = frechet_distance(*(scorer.features(torch.cat(images)) for images in (rendered, true)))
+    apart = {name: frechet_distance(*(scorer.features(torch.cat(images)) for images in zip(*pairs)))
+             for name, pairs in (("frechet", random), ("frechet_unseen_sides", behind))}
     write_png(picture_path, picture(reconstruct, objects, show.shown, device))
     names = list(dict.fromkeys(name for own in scores for name in own))
-    return {name: float(np.mean([own[name] for own in scores if name in own])) for name in names} | {"frechet": apart}
+    return {name: float(np.mean([own[name] for own in scores if name in own])) for name in names} | apart
 
 
 def views(scene: Triplane, objects: Objects, index: int, device: torch.device) -> tuple[Tensor, Tensor]:
-    """`[T, 3, H, W]`: an object's random views, of its mesh and true; white where there is no mesh."""
+    """`[T, 3, H, W]`: an object's random views, of its mesh and true."""
     truth = objects.truth(np.array([index]))
-    true = truth.rgb[0].permute(0, 3, 1, 2).to(device)
+    return drawn(scene, truth.cameras.to(device)), truth.rgb[0].permute(0, 3, 1, 2).to(device)
+
+
+def unseen_sides(scene: Triplane, objects: Objects, index: int, device: torch.device) -> tuple[Tensor, Tensor]:
+    """`[2, 3, H, W]`: of an object's six views those of its other side, of its mesh and true."""
+    config = objects.config.views
+    rig = zero123plus_rig(torch.zeros(1), config.distance, config.fov_deg, config.size)[UNSEEN]
+    return drawn(scene, rig.to(device)), objects.views.six_views(np.array([index]))[0, UNSEEN].to(device)
+
+
+def drawn(scene: Triplane, cameras: Cameras) -> Float[Tensor, "T 3 H W"]:
+    """Renders of the mesh; white where there is none."""
     try:
-        view = MeshRenderer(MeshRenderer.Config())(scene, truth.cameras.to(device), Shading())
+        view = MeshRenderer(MeshRenderer.Config())(scene, cameras, Shading())
     except NoSurface:
-        return torch.ones_like(true), true
-    return view.rgb.permute(0, 3, 1, 2), true
+        return torch.ones(len(cameras), 3, cameras.height, cameras.width, device=cameras.c2w.device)
+    return view.rgb.permute(0, 3, 1, 2)
 
 
 @torch.no_grad()

@@ -22,15 +22,13 @@ from torch import Tensor
 from priors.reconstructor import CONDITION_ELEVATION_DEG, Reconstructor, ReconstructorSize, pose_numbers
 from systems.reconstruction_results import (ReconstructionEvaluation, evaluate_reconstructor, picture, scene_of,
                                             write_reconstruction)
+from systems.view_losses import OF_VIEWS, ViewLosses, check_names, weighted
 from threestudio_like import penalties
-from threestudio_like.cameras import Cameras, orbit, zero123plus_rig
+from threestudio_like.cameras import orbit, zero123plus_rig
 from threestudio_like.config import Component, register
 from threestudio_like.data.toybox.reconstruction import Objects, ReconstructionSet, SurfacePoints, Truth
-from threestudio_like.errors import UserError, nearest
+from threestudio_like.errors import UserError
 from threestudio_like.randomness import on_the_cpu
-from threestudio_like.renderers.base import Render
-from threestudio_like.renderers.shading import Shading
-from threestudio_like.scenes.convert import NoSurface
 from threestudio_like.scenes.triplane import Triplane, plane_features
 from threestudio_like.schedule import Schedule
 from threestudio_like.system import Context, ParameterGroup, StepResult, System, SystemConfig
@@ -39,7 +37,7 @@ RIG = 6
 NEAR = 0.2
 """Signed distances are learned up to here, in scene units; beyond, only that they are at least as far."""
 OCCUPANCY_WIDTH = 0.05
-OF_VIEWS, OF_POINTS = ("rgb", "perceptual", "mask", "depth", "normal"), ("distance", "occupancy", "color")
+OF_POINTS = ("distance", "occupancy", "color")
 
 
 @dataclass
@@ -70,9 +68,7 @@ class ReconstructorTrainingConfig(SystemConfig):
     def __post_init__(self):
         super().__post_init__()
         penalties.check_names(self.penalties)
-        for name in self.weights:
-            if name not in OF_VIEWS + OF_POINTS:
-                raise UserError(f"weights: unknown loss '{name}'{nearest(name, OF_VIEWS + OF_POINTS)}")
+        check_names(self.weights, OF_VIEWS + OF_POINTS)
         if not self.views or not 1 <= min(self.views) <= max(self.views) <= RIG:
             raise ValueError(f"views are numbers from 1 to {RIG}, got {list(self.views)}")
         if not 0 <= self.rendered <= self.batch or not 1 <= self.targets <= self.data.targets:
@@ -110,6 +106,7 @@ class ReconstructorTraining(System):
         self.averaged = copy.deepcopy(self.model).requires_grad_(False)
         self.renderer = config.renderer.build()
         self.perceptual = [config.perceptual.build(context.device)]  # in a list: frozen, and not this system's to save
+        self.view_losses = ViewLosses(self.renderer, self.perceptual[0], config.weights, config.penalties)
 
     def start_from(self, previous: System, convert: str | None) -> None:
         if convert is not None or not isinstance(previous, ReconstructorTraining):
@@ -136,13 +133,13 @@ class ReconstructorTraining(System):
         losses = self.point_losses(planes, batch.points)
         logs = {}
         if self.config.rendered:
-            of_views, logs = self.view_losses(planes[:self.config.rendered], batch.truth, step, generator)
+            rendered = planes[:self.config.rendered]
+            of_views, logs = self.view_losses(self.model, rendered, batch.truth, step, generator)
             losses |= of_views
-        weights = {name: weight(step) for name, weight in (self.config.weights | self.config.penalties).items()}
-        weighted = {name: weights.get(name, 1.0) * loss for name, loss in losses.items() if weights.get(name, 1.0) != 0}
-        if not weighted:
+        counted = weighted(losses, self.config.weights | self.config.penalties, step)
+        if not counted:
             raise UserError("weights: no loss counts at this step; give one of the points' a weight, or render objects")
-        return StepResult(weighted, logs)
+        return StepResult(counted, logs)
 
     def point_losses(self, planes: Float[Tensor, "B 3 C R R"], points: SurfacePoints) -> dict[str, Tensor]:
         """Signed distance, inside and outside, and colour where they are known."""
@@ -153,43 +150,6 @@ class ReconstructorTraining(System):
         color = self.model.decoder.color(features[:, :on_surface])
         return {"distance": outside_of(distance, points.distance).mean() / NEAR, "occupancy": occupancy,
                 "color": F.mse_loss(color, points.color)}
-
-    def view_losses(self, planes: Float[Tensor, "b 3 C R R"], truth: Truth, step: int,
-                    generator: torch.Generator) -> tuple[dict[str, Tensor], dict[str, float]]:
-        """The means over these objects of the views' losses and the penalties."""
-        found, vanished = [], []
-        for i, own in enumerate(planes):
-            scene = scene_of(self.model, own)
-            try:
-                view = self.render(scene, truth.cameras_of(i), generator)
-            except NoSurface:  # pulled back from its middle, which the rendering cannot do
-                vanished.append((scene.distance(own.new_zeros(1, 3)) + OCCUPANCY_WIDTH).clamp(min=0).sum())
-                continue
-            penalties.check_render(self.config.penalties, view)
-            found.append(self.compare(view, truth, i) | {
-                name: penalties.PENALTIES[name](view)
-                for name, weight in self.config.penalties.items() if weight(step) != 0})
-        losses = {name: torch.stack([own[name] for own in found]).mean() for name in found[0]} if found else {}
-        if vanished:
-            losses["vanished"] = torch.stack(vanished).sum() / len(planes)
-        return losses, {"vanished": len(vanished) / len(planes)}
-
-    def render(self, scene: Triplane, cameras: Cameras, generator: torch.Generator) -> Render:
-        self.renderer.forget()
-        self.renderer.refresh(scene, 0, generator)
-        return self.renderer(scene, cameras, Shading(), generator, normals="normal" in self.config.weights)
-
-    def compare(self, view: Render, truth: Truth, i: int) -> dict[str, Tensor]:
-        """The losses of one object's views; depth and normals count where the object is."""
-        opacity = truth.opacity[i]
-        images = [rgb.permute(0, 3, 1, 2) for rgb in (view.rgb, truth.rgb[i])]
-        losses = {"rgb": F.mse_loss(view.rgb, truth.rgb[i]), "mask": F.mse_loss(view.opacity, opacity),
-                  "depth": (opacity * (view.depth - truth.depth[i]).abs()).mean()}
-        if "perceptual" in self.config.weights:
-            losses["perceptual"] = self.perceptual[0](*images).mean()
-        if "normal" in self.config.weights:
-            losses["normal"] = (opacity - (view.normal * truth.normal[i]).sum(-1, keepdim=True)).mean()
-        return losses
 
     def parameter_groups(self):
         yield ParameterGroup("model", list(self.model.parameters()), self.config.lr, self.config.weight_decay)

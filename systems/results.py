@@ -21,6 +21,7 @@ from threestudio_like.evaluate.images import saturation
 from threestudio_like.evaluate.shapes import HEALTH, health
 from threestudio_like.export import check_formats, write_mesh
 from threestudio_like.monitor import to_bytes, write_png
+from threestudio_like.renderers.base import Render
 from threestudio_like.renderers.shading import Shading, headlight
 from threestudio_like.scenes.convert import NoSurface, extract, large_parts
 from threestudio_like.scenes.isosurface import IsoSurface
@@ -59,20 +60,28 @@ class Evaluation:
 
 def evaluate_scene(particle: "Particle", shown: Callable[[Cameras], Shading], prompt: str, show: Evaluation,
                    folder: Path) -> dict[str, float]:
-    """Writes `turntable.png` (8 views: colour, and the bare shape below) and `turntable.mp4`; returns `saturation` and
-    the scores."""
-    device = next(particle.parameters()).device
-    around = lambda views, size: orbit(views, show.elevation_deg, show.distance, show.fov_deg, size).to(device)
+    """Writes the turntable; returns `saturation` and the scores."""
+    strip = write_turntable(particle.views, shown, show, folder, next(particle.parameters()).device)
+    image = lambda pixels: torch.cat([pixels(view) for view in strip]).permute(0, 3, 1, 2)
+    found = {"saturation": saturation(image(lambda view: view.rgb), image(lambda view: view.opacity)).mean().item()}
+    return found if show.scorer is None else found | scores(particle, shown, prompt, show)
+
+
+def write_turntable(views: Callable[[Cameras, Shading], list[Render]], shown: Callable[[Cameras], Shading],
+                    show: Evaluation, folder: Path, device: torch.device) -> list[Render]:
+    """Writes `turntable.png` (8 views: colour, and the bare shape below) and `turntable.mp4`; returns the 8 views.
+
+    `views` renders cameras one by one.
+    """
+    around = lambda count, size: orbit(count, show.elevation_deg, show.distance, show.fov_deg, size).to(device)
     strip = around(8, show.strip_size)
     clay = Shading("textureless", headlight(strip), 0.4, 0.6)
-    rows = [particle.views(strip, shading) for shading in (shown(strip), clay)]
+    rows = [views(strip, shading) for shading in (shown(strip), clay)]
     write_png(folder / "turntable.png", torch.cat([torch.cat([view.rgb[0] for view in row], dim=1) for row in rows]))
     video = around(show.video_frames, show.video_size)
     write_atomically(folder / "turntable.mp4", lambda path: write_video(
-        path, [view.rgb[0] for view in particle.views(video, shown(video))]))
-    image = lambda pixels: torch.cat([pixels(view) for view in rows[0]]).permute(0, 3, 1, 2)
-    found = {"saturation": saturation(image(lambda view: view.rgb), image(lambda view: view.opacity)).mean().item()}
-    return found if show.scorer is None else found | scores(particle, shown, prompt, show)
+        path, [view.rgb[0] for view in views(video, shown(video))]))
+    return rows[0]
 
 
 def write_video(path: Path, frames: list[Tensor]) -> None:

@@ -55,6 +55,12 @@ class Cameras:
         return replace(self, c2w=self.c2w[index], fov_y=self.fov_y[index], azimuth=self.azimuth[index],
                        elevation=self.elevation[index], distance=self.distance[index])
 
+    @staticmethod
+    def join(parts: "list[Cameras]") -> "Cameras":
+        """Those of several objects, of one image size and number of views, one after the other."""
+        names = ("c2w", "fov_y", "azimuth", "elevation", "distance")
+        return replace(parts[0], **{name: torch.cat([getattr(part, name) for part in parts]) for name in names})
+
     def rays(self) -> Rays:
         """One ray through every pixel centre, in row-major order: N = B x height x width."""
         device = self.c2w.device

@@ -8,6 +8,8 @@ import trimesh
 import launch
 from priors.scorer import Scorer, ScorerSize
 from systems.prior_training import vocabulary
+from tests.systems.test_generation import picture
+from tests.systems.test_geco import tiny_reconstructor
 from threestudio_like.config import CONFIGS
 
 def write_meshes(folder):
@@ -38,7 +40,13 @@ TINY_STAGES = ["cameras.views=2", "evaluation.strip_size=8", "evaluation.video_f
                  for key in ("scene.resolution=4", "cameras.size=8", "renderer.supersample=1"))]
 TINY_PRIOR = ["steps=2", "batch=2", "data.count=12", "data.photographer.samples=1"]
 TINY_AGP = ["steps=2", "batch=2", "sample_steps=1", "judged=4", "prompts=[a dog]"]
+TINY_GECO = ["data.views={count: 3, held_out_count: 2, size: 16, samples: 1}", "data.samples=1", "data.targets=2",
+             "data.points=16", "teacher={steps: 2, count: 2}", "evaluation={objects: 2, size: 16, shown: 1, diverse: 1, seeds: 2}",
+             "stages.scene.cameras={size: 12, views: 2}", "generation.show={strip_size: 8, video_frames: 3, video_size: 16}",
+             "precision=32-true", *(f"stages.{stage}.{key}" for stage in ("views", "scene") for key in ("steps=2", "batch=1"))]
 TINY = {
+    "geco.yaml": TINY_GECO,
+    "geco-zero123plus.yaml": [*TINY_GECO, "backbone.view_size=16"],
     "dreamfusion.yaml": TINY_SCENE,
     "sweetdreamer-nerf.yaml": TINY_SCENE,
     "prolificdreamer.yaml": TINY_STAGES,
@@ -74,7 +82,14 @@ def backbones(models, tmp_path):
     Scorer(ScorerSize(), vocabulary()).save(tmp_path / "scorer")
     scorer = f"evaluation.scorer={tmp_path / 'scorer'}"
     write_meshes(tmp_path / "meshes")
-    return {"priors/agp.yaml": [f"backbone.model={models('toybox')}"],
+    geco = [scorer, f"reconstructor.pretrained={tiny_reconstructor(tmp_path / 'reconstructor')}"]
+    (tmp_path / "images").mkdir()
+    picture(tmp_path / "images/one.png"), picture(tmp_path / "images/two.png", (30, 30, 200))
+    return {"geco.yaml": [*geco, f"backbone.model={models('multiview')}", f"perceptual.model={tmp_path / 'scorer'}",
+                          f"generation.text.backbone.model={models('toybox')}"],
+            "geco-zero123plus.yaml": [*geco, f"backbone.model={models('zero123plus')}", f"images.path={tmp_path / 'images'}",
+                                      f"perceptual={{type: scorer, model: {tmp_path / 'scorer'}}}"],
+            "priors/agp.yaml": [f"backbone.model={models('toybox')}"],
             "priors/agp-sd.yaml": [f"backbone.model={models('sd21')}", f"data.folder={tmp_path / 'meshes'}",
                                    "data.views=2", "data.size=8", "data.held_out_every=2"],
             "priors/toybox.yaml": [scorer.removeprefix("evaluation.")],
@@ -98,7 +113,7 @@ def test_recipe_runs_two_steps(recipe, backbones, tmp_path, monkeypatch):
     assert launch.main(["--config", recipe, "--check", *keys]) == 0
     assert launch.main(["--config", recipe, *keys]) == 0
     metrics = json.loads((tmp_path / "run/metrics.json").read_text())
-    stages = {"fantasia3d": 3, "sweetdreamer": 3, "prolificdreamer": 3, "priors/reconstructor": 2}.get(
+    stages = {"fantasia3d": 3, "sweetdreamer": 3, "prolificdreamer": 3, "priors/reconstructor": 2, "geco": 2, "geco-zero123plus": 2}.get(
         recipe.removesuffix(".yaml").removesuffix("-sd"), 1)
     assert metrics["status"] == "done" and metrics["steps"] == 2 * stages
     if recipe == "playground2d.yaml":
@@ -106,6 +121,8 @@ def test_recipe_runs_two_steps(recipe, backbones, tmp_path, monkeypatch):
     elif recipe.startswith("priors"):
         assert (tmp_path / "run/model").is_dir()
     else:
+        if recipe.startswith("geco"):
+            assert {"generator", "reconstructor", "views.png"} <= {path.name for path in (tmp_path / "run").iterdir()}
         places = [tmp_path / "run"] if "particles=2" not in keys else [tmp_path / f"run/particle-{i}" for i in (0, 1)]
         for place in places:
             left = {path.name for path in place.iterdir()}

@@ -1,0 +1,107 @@
+"""What GECO is distilled from: condition images, and the views that the teacher makes of them in many steps, kept."""
+
+import hashlib
+import logging
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+
+import numpy as np
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from priors.multiview import MultiviewBackbone
+from priors.views import untile
+from threestudio_like.data.cache import kept
+from threestudio_like.data.images import ImageLoading, image_files, load_image
+from threestudio_like.data.toybox.multiview import MultiviewSet
+from threestudio_like.monitor import to_bytes
+from threestudio_like.randomness import generator as make_generator
+
+log = logging.getLogger(__name__)
+TOGETHER = 16  # objects that the teacher draws at once
+
+
+@dataclass(frozen=True)
+class ImageFolder:
+    """Condition images from a folder, cut out, centred and on white, `size` pixels a side."""
+
+    path: str
+    size: int = 256
+    loading: ImageLoading = field(default_factory=ImageLoading)
+
+
+@dataclass(frozen=True)
+class TeacherViews:
+    """The second stage's targets: `count` pairs of an image and a noise, each of them the start of `steps` steps of
+    DDIM under guidance by `scale`. Beyond the number of images, an image has several noises."""
+
+    steps: int = 75
+    scale: float = 4.0
+    count: int = 512
+    seed: int = 0
+
+    def __post_init__(self):
+        if min(self.steps, self.count) < 1:
+            raise ValueError(f"steps and count must be at least 1, got {self.steps} and {self.count}")
+
+
+@dataclass(frozen=True)
+class ConditionImages:
+    """N images, bytes."""
+
+    image: Int[np.ndarray, "N H W 3"]
+
+    def __len__(self) -> int:
+        return len(self.image)
+
+    def __getitem__(self, chosen: Int[np.ndarray, "B"]) -> Float[Tensor, "B 3 H W"]:
+        """In 0..1."""
+        return torch.from_numpy(self.image[chosen]).permute(0, 3, 1, 2).float() / 255
+
+    @staticmethod
+    def of(toys: MultiviewSet, folder: ImageFolder | None) -> "ConditionImages":
+        """The training images of the toys, or those of the folder. Raises UserError for a file that cannot be read."""
+        if folder is None:
+            return ConditionImages(toys.images("train").image)
+        files = image_files(Path(folder.path))
+        key = repr([asdict(folder), *((str(file), file.stat().st_size, file.stat().st_mtime_ns) for file in files)])
+        load = lambda file: to_bytes(load_image(file, folder.size, folder.loading).permute(1, 2, 0))
+        return ConditionImages(**kept("conditions", key, lambda: {"image": np.stack([load(file) for file in files])}))
+
+
+def noise(prior: MultiviewBackbone, *keys: object) -> Float[Tensor, "1 C h w"]:
+    """The z of these keys, on every device the same."""
+    return prior.noise(1, make_generator("cpu", "views", *keys))
+
+
+@torch.no_grad()
+def teacher_views(prior: MultiviewBackbone, images: ConditionImages, config: TeacherViews, rank: int = 0,
+                  processes: int = 1) -> Int[np.ndarray, "N 6 S S 3"]:
+    """Bytes; made once and kept, in parts. Of several processes each begins with other parts, and finds those that the
+    others have made."""
+    weights = [digest(path) for path in sorted(prior.folder.rglob("*.safetensors"))]
+    parts = [np.arange(start, min(start + TOGETHER, config.count)) for start in range(0, config.count, TOGETHER)]
+    made: dict[int, np.ndarray] = {}
+
+    def views(part: np.ndarray) -> dict[str, np.ndarray]:
+        log.info("the teacher makes views %d to %d of %d, in %d steps", part[0] + 1, part[-1] + 1, config.count,
+                 config.steps)
+        condition = prior.condition(images[part % len(images)].to(prior.device))
+        z = torch.cat([noise(prior, config.seed, i) for i in part])
+        tiled = prior.decode(prior.sample(condition, config.scale, config.steps, None, z))
+        return {"views": to_bytes(untile(tiled).permute(0, 1, 3, 4, 2))}
+
+    order = [i for first in range(processes) for i in range((rank + first) % processes, len(parts), processes)]
+    for i in order:
+        seen = hashlib.sha256(images.image[parts[i] % len(images)].tobytes()).hexdigest()
+        key = repr((weights, vars(prior.config) | {"model": ""}, config.steps, config.scale, config.seed,
+                    parts[i].tolist(), seen))
+        made[i] = kept("teacher_views", key, lambda: views(parts[i]))["views"]
+    return np.concatenate([made[i] for i in range(len(parts))])
+
+
+def digest(path: Path) -> str:
+    """Of a file's bytes."""
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
