@@ -41,7 +41,7 @@ TINY_STAGES = ["cameras.views=2", "evaluation.strip_size=8", "evaluation.video_f
 TINY_PRIOR = ["steps=2", "batch=2", "data.count=12", "data.photographer.samples=1"]
 TINY_AGP = ["steps=2", "batch=2", "sample_steps=1", "judged=4", "prompts=[a dog]"]
 TINY_GECO = ["data.views={count: 3, held_out_count: 2, size: 16, samples: 1}", "data.samples=1", "data.targets=2",
-             "data.points=16", "teacher={steps: 2, count: 2}", "evaluation={objects: 2, size: 16, shown: 1, diverse: 1, seeds: 2}",
+             "data.points=16", "teacher={steps: 2, count: 2}", "evaluation={objects: 1, size: 16, shown: 1, diverse: 1, seeds: 2, rungs: [teacher, geco]}",
              "stages.scene.cameras={size: 12, views: 2}", "generation.show={strip_size: 8, video_frames: 3, video_size: 16}",
              "precision=32-true", *(f"stages.{stage}.{key}" for stage in ("views", "scene") for key in ("steps=2", "batch=1"))]
 TINY = {
