@@ -34,7 +34,7 @@ def arguments(argv: list[str] | None) -> argparse.Namespace:
     many.add_argument("--cluster", choices=["slurm"], help="runs are its jobs: cluster.partition=, .time=, .gpus=")
     parser.add_argument("--stage", metavar="S", help="only this stage")
     parser.add_argument("overrides", nargs="*", metavar="key=value", help="keys that replace the recipe's")
-    return parser.parse_args(argv)
+    return parser.parse_intermixed_args(argv)
 
 
 def main(argv: list[str] | None = None) -> int:

@@ -154,7 +154,7 @@ class GecoScene(Geco):
         logs = {"without_target": 1 - len(kept) / len(chosen)}
         weights = self.config.weights | self.config.penalties
         # All processes name the same losses, or one would wait for another's.
-        losses = dict.fromkeys((*weights, "vanished"), 0.0 * self.reconstructor.queries.sum())
+        losses = dict.fromkeys((*weights, "vanished"), 0.0 * self.reconstructor.queries.square().sum())
         if truth is not None:
             planes = self.reconstructor(self.fast_views(chosen[kept]), self.poses.expand(len(kept), -1, -1))
             found, more = self.view_losses(self.reconstructor, planes, truth, step, generator)

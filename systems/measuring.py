@@ -18,6 +18,7 @@ from threestudio_like.data.toybox.photographs import pack
 from threestudio_like.data.toybox.render import Light, shoot
 from threestudio_like.errors import UserError
 from threestudio_like.evaluate.features import frechet_distance
+from threestudio_like.evaluate.images import saturation
 from threestudio_like.measured import Measured, left_by, numbers
 from threestudio_like.randomness import seed_for
 
@@ -33,7 +34,10 @@ def measure(comparison: Comparison) -> Measured:
     """Every number of the runs that are done. Raises UserError where the judge or the reference cannot be had."""
     config = comparison.config
     of_runs = {str(cell.job.folder): numbers(cell) for cell in comparison.cells}
-    wanted = JUDGED & {*config.metrics, *(claim.metric for claim in config.claims)}
+    asked = {*config.metrics, *(claim.metric for claim in config.claims)}
+    if "saturation_error" in asked:
+        compare_saturation(comparison, of_runs)
+    wanted = JUDGED & asked
     if not wanted:
         return Measured(comparison, of_runs, {})
     if "frechet" in wanted and config.reference is None:
@@ -65,6 +69,20 @@ def measure(comparison: Comparison) -> Measured:
             if own:
                 of_methods[method, "frechet"] = frechet_distance(torch.cat(own), truth)
     return Measured(comparison, of_runs, of_methods, tuple(notes))
+
+
+def compare_saturation(comparison: Comparison, of_runs: dict[str, dict[str, float]]) -> None:
+    """Adds to each run how far its saturation is from that of its prompt's true toys. Raises UserError without a truth."""
+    if comparison.config.reference != "toybox":
+        raise UserError(f"{comparison.name}: the metric 'saturation_error' needs the truth: `reference: toybox`")
+    truth = {}
+    for prompt in comparison.config.prompts:
+        if (toy := toy_of(prompt)) is not None:
+            truth[prompt] = np.mean([saturation(*true_views(*toy, i)).mean().item() for i in range(INDIVIDUALS)])
+    for cell in comparison.cells:
+        figures = of_runs[str(cell.job.folder)]
+        if "saturation" in figures and cell.prompt in truth:
+            figures["saturation_error"] = abs(figures["saturation"] - truth[cell.prompt])
 
 
 def turntables(cell: Cell) -> list[tuple[Float[Tensor, "8 3 S S"], Float[Tensor, "8 3 S S"]]]:
@@ -106,15 +124,16 @@ def reference(name: str, prompts: Iterable[str]) -> list[Float[Tensor, "B 3 H W"
         toys = [toy for prompt in prompts if (toy := toy_of(prompt))]
         if not toys:
             raise UserError("reference: no prompt names one of the Toybox's toys and colours; give a folder of images")
-        return [true_views(*toy, individual) for toy in toys for individual in range(INDIVIDUALS)]
+        return [true_views(*toy, individual)[0] for toy in toys for individual in range(INDIVIDUALS)]
     files = sorted(path for path in Path(name).rglob("*") if path.suffix.lower() in PICTURES)
     if len(files) < 2:
         raise UserError(f"reference: '{name}' is no folder with at least two images, nor 'toybox'")
     return [torch.from_numpy(iio.imread(path, mode="RGB").copy()).permute(2, 0, 1)[None] / 255 for path in files]
 
 
-def true_views(category: str, color: str, individual: int, size: int = 64) -> Float[Tensor, "8 3 S S"]:
-    """A true toy on a turntable as the runs': 15 degrees above, unlit, before light grey."""
+def true_views(category: str, color: str, individual: int,
+               size: int = 64) -> tuple[Float[Tensor, "8 3 S S"], Float[Tensor, "8 1 S S"]]:
+    """A true toy on a turntable as the runs': 15 degrees above, unlit, before light grey; and its opacity."""
     toy = make_toy(category, color, np.random.default_rng(seed_for("reference", individual)))
     view = shoot(pack([toy] * VIEWS), orbit(VIEWS, 15.0, 2.7, 41.0, size), Light.flat(VIEWS), 2)
-    return (view.rgb + (1 - view.opacity) * 0.85).permute(0, 3, 1, 2)
+    return (view.rgb + (1 - view.opacity) * 0.85).permute(0, 3, 1, 2), view.opacity.permute(0, 3, 1, 2)

@@ -62,6 +62,11 @@ def test_a_mistaken_key_is_refused(capsys, keys, override, says):
     assert says in refused(capsys, "--config", "dreamfusion.yaml", *keys, override)
 
 
+def test_keys_and_flags_mix_in_any_order(capsys, keys):
+    assert launch.main(["seed=7", "--config", "dreamfusion.yaml", *keys, "--check", "steps=3"]) == 0
+    assert "dreamfusion, 3 steps" in capsys.readouterr().out
+
+
 def test_a_missing_or_broken_recipe_is_refused(capsys, tmp_path):
     assert "did you mean 'dreamfusion'" in refused(capsys, "--config", "dreamfusoin.yaml")
     (tmp_path / "bad.yaml").write_text("steps: [1, 2\n  : {")

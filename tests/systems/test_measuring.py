@@ -14,6 +14,7 @@ from tests.fabricated import fail, finish
 from threestudio_like.comparison import parse_comparison
 from threestudio_like.data.toybox.catalogue import CATEGORIES, caption
 from threestudio_like.errors import UserError
+from threestudio_like.evaluate.images import saturation
 
 METRICS = ["r_precision", "r_precision_geometry", "similarity", "diversity", "frechet", "color_correct"]
 
@@ -45,7 +46,7 @@ def test_true_toys_are_found_and_shuffled_prompts_are_at_chance():
     scorer = Scorer.load("priors/weights/scorer")
     names = list(CATEGORIES)[::3]
     captions = [caption(name, color) for name, color in zip(names, ("red", "blue", "yellow", "green") * 3)]
-    shown = [[(views, views)] for views in (true_views(*toy_of(text), 0) for text in captions)]
+    shown = [[(views, views)] for views, _ in (true_views(*toy_of(text), 0) for text in captions)]
     right_of = lambda views, right: opinion(scorer, views, captions, right)["r_precision"]
     found = lambda rights: np.mean([right_of(views, right) for views, right in zip(shown, rights)])
     assert found(range(len(names))) >= 0.8
@@ -67,7 +68,7 @@ def test_measures(comparison):
     """Seeds that are alike have no diversity; the true toys are nearer to true toys than noise is."""
     for cell in comparison.cells:
         individual = cell.seed if cell.method == "true" else 0
-        views = bytes_of(true_views(*toy_of(cell.prompt), individual))
+        views = bytes_of(true_views(*toy_of(cell.prompt), individual)[0])
         finish(cell, {"color_correct": 1.0}, views if cell.method == "true" else views // 3)
     found = measure(comparison)
     assert set(found.values("true", "r_precision").values()) == {1.0}
@@ -91,6 +92,22 @@ def test_runs_that_left_no_pictures_and_runs_that_failed_are_told(comparison):
     told = "\n".join(found.warnings())
     for said in ("has no readable turntable.png", "seed 1 failed: it broke", "6 of 8 runs are still to be done"):
         assert said in told
+
+
+def test_saturation_is_compared_with_the_truths(tmp_path):
+    """True toys err by what individuals differ in; grey ones by all of the truth's saturation."""
+    plain = {"prompts": ["a red dog"], "metrics": ["saturation_error"], "reference": "toybox", "out": str(tmp_path / "r"),
+             "methods": {"true": {"config": "dreamfusion"}, "grey": {"config": "dreamfusion", "keys": {"steps": 5}}}}
+    comparison = parse_comparison(plain, "test")
+    own = saturation(*true_views("dog", "red", 1)).mean().item()
+    for cell, value in zip(comparison.cells, (own, 0.0)):
+        finish(cell, {"saturation": value})
+    found = measure(comparison)
+    (true,), (grey,) = (found.values(method, "saturation_error").values() for method in ("true", "grey"))
+    assert true < 0.1 < grey == pytest.approx(own, abs=0.1)
+    lonely = parse_comparison(plain | {"reference": str(tmp_path)}, "test")
+    with pytest.raises(UserError, match="'saturation_error' needs the truth"):
+        measure(lonely)
 
 
 def test_a_frechet_distance_needs_a_reference(comparison, tmp_path):

@@ -5,12 +5,15 @@ import torch
 from diffusers import DDPMScheduler
 
 from priors.folder import REPOSITORY, ModelConfig
+from priors.geometric import GeometricBackbone, camera_numbers
 from priors.pixel import PixelBackbone
 from priors.sampling import ddim
 from priors.scorer import Scorer
 from systems.judging import COLOR_CAPTIONS
+from threestudio_like.cameras import orbit
 from threestudio_like.data.toybox.catalogue import caption
 from threestudio_like.data.toybox.photographs import Photographer, take
+from threestudio_like.evaluate.coordinates import view_direction
 
 WEIGHTS = REPOSITORY / "priors/weights"
 
@@ -54,3 +57,19 @@ def test_the_prior_tells_left_from_right(tmp_path, monkeypatch):
         text = backbone.embed([caption(category, color, view=f"{side} side view") for side in ("left", "right")])
         left, right = backbone.decode(backbone.layout(text))
         assert (left - right.flip(-1)).square().mean() < 0.5 * (left - right).square().mean(), category
+
+
+def test_the_geometric_prior_obeys_the_camera(tmp_path, monkeypatch):
+    """Maps of a duck and of a chair, asked from eight sides, tell by their coordinates that they were seen from there."""
+    monkeypatch.setenv("TSL_CACHE", str(tmp_path))
+    backbone = GeometricBackbone(ModelConfig("priors/weights/agp"), "cpu")
+    cameras = orbit(8, 15.0, 2.7, 41.0, 64).c2w.reshape(-1, 16)
+    embedded = backbone.embed(["a yellow duck", "a red chair", ""])
+    text, null = embedded[:2].repeat_interleave(8, dim=0), embedded[2:].expand(16, -1, -1)
+    scheduler = DDPMScheduler(beta_schedule="squaredcos_cap_v2", prediction_type="epsilon")
+    camera = camera_numbers(cameras).repeat(4, 1)
+    predict = lambda x, t, both: backbone.predict(x, t, both, camera)
+    maps = backbone.decode(ddim(predict, scheduler, text, null, (64, 16, 16), 3.0, 20, torch.Generator().manual_seed(0)))
+    seen, asked = view_direction(maps), 2 * torch.pi * torch.arange(8).repeat(2) / 8
+    turned = torch.atan2(seen[:, 1], seen[:, 0]) - asked
+    assert (turned.cos() > 0.5**0.5).float().mean() >= 0.8

@@ -60,6 +60,9 @@ METRICS = {
     "saturation": Metric(
         "Saturation", "neither",
         "The mean HSV saturation of the object's pixels on 8 views, in 0..1: it should be the truth's."),
+    "saturation_error": Metric(
+        "Saturation error", "lower",
+        "How far that is from the mean of true toys of the prompt, in 0..1."),
     "diversity": Metric(
         "Diversity", "higher",
         "The mean distance, in the judge's features averaged over 8 views, from this result to the method's "

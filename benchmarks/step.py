@@ -1,0 +1,118 @@
+"""Where the time of a step goes, method by method: `python benchmarks/step.py [method ...] [--comparison claims]`.
+
+The methods are a comparison's. They train for a while first (an empty scene is not the one that runs) and are then timed in
+turn, block by block, so that whatever else the machine does hits all alike. The memory is measured in a process each.
+"""
+
+import argparse
+import os
+import resource
+import subprocess
+import sys
+import time
+from collections import defaultdict
+from pathlib import Path
+
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # see launch.py
+
+import numpy as np  # noqa: E402
+import torch  # noqa: E402
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+
+import priors  # noqa: E402
+import systems  # noqa: E402
+import threestudio_like  # noqa: E402
+from threestudio_like.comparison import Comparison, parse_comparison  # noqa: E402
+from threestudio_like.config import load  # noqa: E402
+from threestudio_like.randomness import generator  # noqa: E402
+from threestudio_like.run import Run, parse_recipe  # noqa: E402
+from threestudio_like.train import make_optimizer  # noqa: E402
+
+BLOCK = 5
+
+
+class Method:
+    """A method's first stage, stepped and timed."""
+
+    def __init__(self, comparison: Comparison, name: str):
+        job = next(cell.job for cell in comparison.cells if cell.method == name)
+        run = Run(parse_recipe(load(job.config, list(job.keys)), name))
+        self.system = run.build(next(iter(run.recipe.stages)))
+        self.optimizer = make_optimizer(self.system, list(self.system.parameter_groups()))
+        self.device, self.step, self.seconds = run.fabric.device, 0, defaultdict(list)
+        for particle in self.system.particles:
+            self.time(particle.renderer, "refresh", "occupancy grid")
+            self.time(particle.renderer, "forward", "render, forward")
+        for guide in self.system.guides.values():
+            self.time(guide.guidance, "residual", "prior's noise less the noise, or the student's")
+            if guide.guidance.learned():
+                self.time(guide.guidance, "prior_loss", "student's own loss, forward")
+
+    def time(self, owner, name: str, part: str) -> None:
+        function = getattr(owner, name)
+
+        def timed(*args, **named):
+            begin = now()
+            result = function(*args, **named)
+            self.seconds[part].append(now() - begin)
+            return result
+
+        setattr(owner, name, timed)
+
+    def run(self, steps: int) -> None:
+        for _ in range(steps):
+            begin = now()
+            losses = self.system(self.step, generator(self.device, 0, self.step)).losses
+            middle = now()
+            sum(losses.values()).backward()
+            self.seconds["backward"].append(now() - middle)
+            self.optimizer.step()
+            self.optimizer.zero_grad(set_to_none=True)
+            self.seconds["whole step"].append(now() - begin)
+            self.step += 1
+
+
+def now() -> float:
+    if torch.cuda.is_available():
+        torch.cuda.synchronize()
+    return time.perf_counter()
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("methods", nargs="*", default=["DreamFusion", "DreamFusion by VSD"])
+    parser.add_argument("--comparison", default="comparisons/claims.yaml")
+    parser.add_argument("--warm-up", type=int, default=100)
+    parser.add_argument("--steps", type=int, default=40)
+    parser.add_argument("--memory-of", help="only runs this method, and prints its process's peak memory in MiB")
+    given = parser.parse_args()
+    for room in (threestudio_like, priors, systems):
+        room.register_all()
+    comparison = parse_comparison(load(given.comparison, []), Path(given.comparison).stem)
+    if given.memory_of:
+        Method(comparison, given.memory_of).run(given.warm_up)
+        print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024)
+        return
+    methods = {name: Method(comparison, name) for name in given.methods}
+    for method in methods.values():
+        method.run(given.warm_up)
+        method.seconds.clear()
+    for _ in range(given.steps // BLOCK):
+        for method in methods.values():
+            method.run(BLOCK)
+    alone = [sys.executable, __file__, "--comparison", given.comparison, "--warm-up", str(given.warm_up), "--memory-of"]
+    memory = {name: int(subprocess.run([*alone, name], check=True, capture_output=True, text=True).stdout.split()[-1])
+              for name in methods}
+    parts = list(dict.fromkeys(part for method in methods.values() for part in method.seconds))
+    per_step = lambda method, part: 1000 * np.sum(method.seconds.get(part, [0.0])) / len(method.seconds["whole step"])
+    print(f"{torch.get_num_threads()} threads, {given.steps} steps after {given.warm_up}\n")
+    print(f"| ms a step | {' | '.join(methods)} |\n|---|{'---:|' * len(methods)}")
+    for part in parts:
+        cells = [f"{(own := per_step(m, part)):.1f} ({100 * own / per_step(m, 'whole step'):.0f} %)" for m in methods.values()]
+        print(f"| {part} | {' | '.join(cells)} |")
+    print(f"| process's peak memory, MiB | {' | '.join(map(str, memory.values()))} |")
+
+
+if __name__ == "__main__":
+    main()
