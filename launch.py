@@ -69,7 +69,8 @@ def carry_out(given: argparse.Namespace) -> int:
     from threestudio_like import sweep
     from threestudio_like.comparison import is_comparison, parse_comparison
     from threestudio_like.config import find_recipe, load
-    from threestudio_like.run import Run, parse_recipe
+    from threestudio_like.recipe import parse_recipe
+    from threestudio_like.run import Run
     from threestudio_like.slurm import read_cluster
 
     for room in (threestudio_like, priors, systems):
@@ -105,7 +106,7 @@ def carry_out(given: argparse.Namespace) -> int:
     if given.test or given.export:
         run.test(given.stage, export_only=given.export)
     else:
-        run.start(given.resume)
+        run.start(given.resume, given.stage)
         run.train(given.stage)
     print(f"{run.folder}")
     return 0

@@ -78,10 +78,11 @@ def solid_pictures(toy: Toy, fronts: int) -> torch.Tensor:
 def main() -> dict[str, list[tuple[str, "Verdict"]]]:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--toys", type=int, default=2, help="individuals a category")
+    parser.add_argument("--seed", type=int, default=7)
     given = parser.parse_args()
     scorer = Scorer.load("priors/weights/scorer")
     azimuth = orbit(VIEWS, 15.0, 2.7, 41.0, 64).azimuth
-    rng = np.random.default_rng(7)
+    rng = np.random.default_rng(given.seed)
     found: dict[str, list[tuple[str, Verdict]]] = {}
     for category, kind in CATEGORIES.items():
         if not kind.has_front:

@@ -26,7 +26,8 @@ import threestudio_like  # noqa: E402
 from threestudio_like.comparison import Comparison, parse_comparison  # noqa: E402
 from threestudio_like.config import load  # noqa: E402
 from threestudio_like.randomness import generator  # noqa: E402
-from threestudio_like.run import Run, parse_recipe  # noqa: E402
+from threestudio_like.recipe import parse_recipe  # noqa: E402
+from threestudio_like.run import Run  # noqa: E402
 from threestudio_like.train import make_optimizer  # noqa: E402
 
 BLOCK = 5

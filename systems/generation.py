@@ -35,7 +35,8 @@ from threestudio_like.monitor import peak_memory_mib, write_png
 from threestudio_like.randomness import generator as make_generator
 from threestudio_like.renderers.mesh import MeshRenderer
 from threestudio_like.renderers.shading import Shading
-from threestudio_like.run import Recipe, Run, slug
+from threestudio_like.recipe import Recipe, slug
+from threestudio_like.run import Run
 from threestudio_like.scenes.convert import NoSurface
 from threestudio_like.scenes.mesh import Mesh
 from threestudio_like.scenes.triplane import Triplane

@@ -17,7 +17,7 @@ from threestudio_like.comparison import is_comparison, parse_comparison
 from threestudio_like.config import CONFIGS, load
 from threestudio_like.errors import UserError
 from threestudio_like.evaluate.metrics import METRICS
-from threestudio_like.run import parse_recipe
+from threestudio_like.recipe import parse_recipe
 
 FILES = sorted(path.stem for path in (CONFIGS / "comparisons").glob("*.yaml"))
 PLAIN = {"prompts": ["a red dog", "a dog, red"], "metrics": ["color_correct"], "seeds": [0, 1],

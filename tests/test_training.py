@@ -15,7 +15,8 @@ from torch import nn
 from threestudio_like import checkpoint
 from threestudio_like.config import register
 from threestudio_like.errors import UserError
-from threestudio_like.run import Run, parse_recipe, run_folder, slug
+from threestudio_like.recipe import parse_recipe, run_folder, slug
+from threestudio_like.run import Run
 from threestudio_like.schedule import Schedule
 from threestudio_like.system import ParameterGroup, StepResult, System, SystemConfig
 from threestudio_like.train import Interrupted, NonFinite
@@ -67,11 +68,11 @@ class Fit(System):
         return {"error": (self.point - 1).norm().item()}
 
 
-def run(tmp_path, resume=False, **keys):
+def run(tmp_path, resume=False, only=None, **keys):
     plain = {"system": "fit_for_tests", "steps": 20, "seed": 3, "device": "cpu", "checkpoint_every": 7, "preview_every": 10,
              "out": str(tmp_path / "run")} | keys
     made = Run(parse_recipe(plain, "fit"))
-    made.start(resume)
+    made.start(resume, only)
     return made
 
 
@@ -132,6 +133,21 @@ def test_a_later_stage_starts_from_the_earlier(tmp_path):
     made = run(tmp_path, stages={"first": {"steps": 30}, "second": {"steps": 1, "lr": 0.0, "init": {"stage": "first"}}})
     made.train()
     assert torch.equal(made.finished("first").point, made.finished("second").point)
+
+
+def test_a_stage_alone_takes_over_what_was_trained_before_it(tmp_path):
+    """By the same keys; a stage that was trained by others is not mixed in."""
+    stages = lambda first, second: {"first": {"steps": first}, "second": {"steps": second, "init": {"stage": "first"}}}
+    whole = run(tmp_path, stages=stages(30, 1))
+    whole.train()
+    again = run(tmp_path, stages=stages(30, 2), only="second")
+    again.train("second")
+    assert torch.equal(again.finished("first").point, whole.finished("first").point)
+    assert again.finished("second").count == 2 and (tmp_path / "run.1/checkpoints/second.pt").exists()
+    other = run(tmp_path, stages=stages(29, 2), only="second")
+    with pytest.raises(UserError, match="stage 'first' has no checkpoint"):
+        other.train("second")
+    assert "was trained by other keys" in (other.folder / "log.txt").read_text()
 
 
 @pytest.mark.parametrize("gradient, says", [(False, "step 9: the loss 'fit' is nan"),

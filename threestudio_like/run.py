@@ -4,12 +4,12 @@ import contextlib
 import itertools
 import json
 import logging
-import re
+import shutil
 import subprocess
 import time
-from dataclasses import dataclass, fields, replace
+from dataclasses import replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 try:
     import fcntl
@@ -18,93 +18,20 @@ except ImportError:  # not on Windows
 
 import torch
 from omegaconf import OmegaConf
-from omegaconf.errors import OmegaConfBaseException
 
 from threestudio_like import checkpoint
 from threestudio_like.checkpoint import write_text
-from threestudio_like.config import CONFIGS, Component, components, overlay, parse, parse_component, read_yaml
+from threestudio_like.config import CONFIGS, components
 from threestudio_like.errors import UserError, nearest
 from threestudio_like.kernels import backend
 from threestudio_like.monitor import Monitor, peak_memory_mib
+from threestudio_like.recipe import Recipe, changed_key, parse_recipe, read_stored, run_folder
 from threestudio_like.system import Context, System
 from threestudio_like.train import Interrupted, Settings, make_fabric, train
 
 log = logging.getLogger(__name__)
 BUSY = 75
 """The exit code of a run whose folder another process is writing (EX_TEMPFAIL)."""
-SAME_RUN = ("out",)
-"""Keys that may differ between a run and its resumption."""
-
-
-@dataclass
-class RunConfig:
-    """The keys of a recipe that belong to the run; all others belong to its stages."""
-
-    prompt: str = ""
-    negative_prompt: str = ""
-    seed: int = 0
-    out: str | None = None
-    device: Literal["auto", "cpu", "cuda"] = "auto"
-    devices: int = 1
-    precision: Literal["32-true", "16-mixed", "bf16-mixed"] = "32-true"
-    kernels: Literal["auto", "reference", "cpu", "cuda"] | None = None
-    """Forces one side of all kernels; by default TSL_KERNELS, or the device, chooses."""
-    checkpoint_every: int = 250
-    checkpoint_seconds: float = 60.0
-    preview_every: int = 100
-    stages: dict[str, Any] | None = None
-    let: dict[str, Any] | None = None
-    """Values for use elsewhere in the recipe as `${let.name}`."""
-
-
-@dataclass(frozen=True)
-class Recipe:
-    """A parsed recipe: the run's keys, its stages in order, and the plain data they came from."""
-
-    name: str
-    run: RunConfig
-    stages: dict[str, Component]
-    plain: dict
-
-
-def parse_recipe(plain: dict, name: str) -> Recipe:
-    """Reads plain data. Keys that are not the run's are shared by all stages; without `stages:` there is one, `main`."""
-    own = {field.name for field in fields(RunConfig)}
-    run = parse(RunConfig, {key: value for key, value in plain.items() if key in own}, "")
-    shared = {key: value for key, value in plain.items() if key not in own}
-    if "system" not in shared:
-        raise UserError(f"{name}: the key 'system' is missing{nearest('system', shared) if shared else ''}")
-    stages = {}
-    for stage, keys in (run.stages or {"main": {}}).items():
-        if not isinstance(keys, dict | None):
-            raise UserError(f"stages.{stage}: expected a block, got {keys!r}")
-        block = overlay(shared, keys or {})
-        block["type"] = block.pop("system")
-        stages[stage] = parse_component("system", block, f"stages.{stage}" if run.stages else "")
-    return Recipe(name, run, stages, plain)
-
-
-def slug(text: str) -> str:
-    """A file name for any prompt of any length."""
-    return re.sub(r"[^a-z0-9]+", "-", text.lower()).strip("-")[:60].strip("-") or "run"
-
-
-def run_folder(recipe: Recipe) -> Path:
-    """`out`, or `outputs/<config>/<prompt-slug>-<seed>`."""
-    if recipe.run.out:
-        return Path(recipe.run.out)
-    return Path("outputs") / recipe.name / f"{slug(recipe.run.prompt)}-{recipe.run.seed}"
-
-
-def changed_key(stored: Path, plain: dict) -> str | None:
-    """The first key at which a recipe differs from the one that a run's `config.yaml` holds. Raises UserError."""
-    try:
-        before = OmegaConf.to_container(OmegaConf.create(read_yaml(stored)), resolve=True)
-    except OmegaConfBaseException as error:
-        raise UserError(f"{stored}: cannot be read ({' '.join(str(error).split())[:100]}); move the run's folder away") from None
-    before.pop("git_revision", None)
-    changed = (key for key in {**before, **plain} if key not in SAME_RUN and before.get(key) != plain.get(key))
-    return next(changed, None)
 
 
 class Run:
@@ -148,17 +75,17 @@ class Run:
             said.append(f"{stage}: {component.type}, {component.config.steps} steps, on {self.fabric.device}")
         return [*said, f"would run in {self.folder}"]
 
-    def start(self, resume: bool) -> None:
+    def start(self, resume: bool, only: str | None = None) -> None:
         """Starts the other processes, and makes the folder ready. One that holds another run is refused (resume) or moved
-        aside (fresh)."""
+        aside (fresh); what it trained before the stage `only`, by the same keys, is taken over."""
         self.fabric.launch()
         self.context = replace(self.context, device=self.fabric.device, rank=self.fabric.global_rank,
                                processes=self.fabric.world_size)
         if self.fabric.global_rank == 0:
-            self._make_ready(resume)
+            self._make_ready(resume, self._chosen(only)[0])
         self.fabric.barrier()
 
-    def _make_ready(self, resume: bool) -> None:
+    def _make_ready(self, resume: bool, first: str) -> None:
         self._lock = lock(self.folder)
         stored = self.folder / "config.yaml"
         if resume:
@@ -166,11 +93,11 @@ class Run:
             _log_to(self.folder / "log.txt")
             return
         try:
-            self._make_room(stored)
+            self._make_room(stored, first)
         except OSError as error:
             raise UserError(f"{self.folder}: the run cannot be written there ({error.strerror})") from None
 
-    def _make_room(self, stored: Path) -> None:
+    def _make_room(self, stored: Path, first: str) -> None:
         aside = None
         if stored.exists():
             numbered = (self.folder.with_name(f"{self.folder.name}.{n}") for n in itertools.count(1))
@@ -179,8 +106,27 @@ class Run:
         _log_to(self.folder / "log.txt")
         if aside is not None:
             log.info("an earlier run was here; it is kept as %s", aside)
+            self._take_over(aside, first)
         plain = self.recipe.plain | {"git_revision": git_revision()}
         write_text(stored, OmegaConf.to_yaml(OmegaConf.create(_escaped(plain))))
+
+    def _take_over(self, earlier: Path, first: str) -> None:
+        """The checkpoints of the stages before `first`, as far as that run's keys for them were these."""
+        before = list(itertools.takewhile(lambda stage: stage != first, self.recipe.stages))
+        if not before:
+            return
+        try:
+            then = parse_recipe(read_stored(earlier / "config.yaml"), self.recipe.name)
+        except UserError:
+            return  # of another version: none of it is the same
+        for stage in before:
+            old = earlier / "checkpoints" / f"{stage}.pt"
+            same = then.run.seed == self.recipe.run.seed and repr(then.stages.get(stage)) == repr(self.recipe.stages[stage])
+            if not same or not old.exists():
+                log.info("its stage '%s' %s", stage, "has no checkpoint" if same else "was trained by other keys, and is not used")
+                return
+            self.checkpoint_path(stage).parent.mkdir(exist_ok=True)
+            shutil.copy2(old, self.checkpoint_path(stage))
 
     def _check_same(self, stored: Path) -> None:
         if not stored.exists():

@@ -24,7 +24,8 @@ from tqdm import tqdm
 from threestudio_like.checkpoint import write_text
 from threestudio_like.config import find_recipe, load
 from threestudio_like.errors import UserError
-from threestudio_like.run import BUSY, changed_key, parse_recipe, slug
+from threestudio_like.recipe import changed_key, parse_recipe, slug
+from threestudio_like.run import BUSY
 
 WAIT_SECONDS = 2.0
 RECORD = "sweep.json"

@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 
-from threestudio_like.evaluate.consistency import STORIES, interpolate, judge
+from threestudio_like.evaluate.consistency import SHARE, STORIES, UNTOLD, interpolate, judge
 
 AZIMUTH = torch.arange(24) * (2 * math.pi / 24)
 
@@ -32,8 +32,11 @@ def test_a_few_wrong_views_do_not_decide():
     assert judge(judged(seen), AZIMUTH).consistent
 
 
-def test_a_judge_that_knows_nothing_gives_no_margin():
-    assert abs(judge(torch.full((24, 24), 1 / 24), AZIMUTH).margin) < 1e-5
+def test_where_no_side_can_be_told_nothing_is_consistent():
+    verdict = judge(torch.full((24, 24), 1 / 24), AZIMUTH)
+    assert verdict.story == UNTOLD and verdict.margin == pytest.approx(math.log(SHARE), abs=1e-5)
+    assert judge(judged(AZIMUTH, spread=0.8), AZIMUTH).consistent
+    assert judge(judged(AZIMUTH, spread=1.2), AZIMUTH).story == UNTOLD
 
 
 def test_an_object_that_turns_the_wrong_way_is_not_surely_consistent():

@@ -22,7 +22,8 @@ from threestudio_like.config import load
 from threestudio_like.errors import UserError
 from threestudio_like.monitor import Monitor
 from threestudio_like.randomness import generator
-from threestudio_like.run import Run, parse_recipe
+from threestudio_like.recipe import parse_recipe
+from threestudio_like.run import Run
 from threestudio_like.system import Context
 from threestudio_like.train import Settings, train
 

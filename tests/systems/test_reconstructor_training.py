@@ -20,7 +20,7 @@ from systems.reconstructor_training import NEAR, ReconstructorTraining, outside_
 from threestudio_like.config import load
 from threestudio_like.errors import UserError
 from threestudio_like.randomness import generator
-from threestudio_like.run import parse_recipe
+from threestudio_like.recipe import parse_recipe
 from threestudio_like.system import Context
 
 TINY = ["data.views.count=3", "data.views.held_out_count=2", "data.views.size=16", "data.views.samples=1",

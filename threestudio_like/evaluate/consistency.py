@@ -2,7 +2,7 @@
 
 A judge says of each view from which azimuth it seems to be seen. Around a consistent object that azimuth goes round once with
 the camera; around one with several fronts it comes back early. Which of these stories the views tell is a comparison of
-likelihoods.
+likelihoods, also with that of an object of which no side can be told: parts in the wrong places, or none.
 """
 
 import math
@@ -23,6 +23,10 @@ STORIES: dict[str, Callable[[Tensor], Tensor]] = {
 }
 """From which azimuth each kind of object seems to be seen, by the camera's; the object may stand turned."""
 CONSISTENT = "once around"
+UNTOLD = "no telling"
+SHARE = 1 / 3
+"""Of the circle, to within which a judge knows the azimuth of an object of which no side can be told. Chosen on the objects of
+`benchmarks/consistency.py`: true toys are known better, all of them, and most solids with several heads worse."""
 
 
 @dataclass(frozen=True)
@@ -60,6 +64,7 @@ def judge(probability: Float[Tensor, "N bins"], azimuth: Float[Tensor, "N"], flo
             seen = story(wrap(azimuth - 2 * math.pi * turn / bins, 2 * math.pi))
             turned.append(interpolate(likely, seen).mean())
         scores[name] = torch.stack(turned).max().item()
+    scores[UNTOLD] = -math.log(SHARE * bins)
     others = max(score for name, score in scores.items() if name != CONSISTENT)
     return Verdict(max(scores, key=scores.get), scores[CONSISTENT] - others)
 
