@@ -2,8 +2,9 @@
 
 20 prompts, half of them pairs that the prior never saw. A prompt counts as found in colour when the scorer picks it
 among all colour x category captions (4 colour renders at 30 degrees elevation), and in geometry when the scorer picks
-its category on textureless renders; `consistent` counts the categories with a front. Runs that exist in the output folder are not run again. Prints a markdown table
-with 95 % bootstrap intervals; also measures the true toys' renders, the ceiling.
+its category on textureless renders; `consistent` counts the categories with a front. Runs that exist in the output
+folder are not run again. Prints a markdown table with 95 % bootstrap intervals; also measures the true toys' renders,
+the ceiling.
 """
 
 import argparse
@@ -27,6 +28,7 @@ from threestudio_like.cameras import orbit  # noqa: E402
 from threestudio_like.data.toybox.catalogue import CATEGORIES, COLORS, caption, is_held_out, make_toy  # noqa: E402
 from threestudio_like.data.toybox.photographs import pack  # noqa: E402
 from threestudio_like.data.toybox.render import Light, shoot  # noqa: E402
+from threestudio_like.evaluate.statistics import Values, interval  # noqa: E402
 
 SEEN = (("yellow", "duck"), ("red", "chair"), ("blue", "car"), ("green", "turtle"), ("wooden", "house"),
         ("red", "mushroom"), ("white", "snowman"), ("purple", "mug"), ("orange", "fish"), ("pink", "elephant"))
@@ -45,16 +47,15 @@ def prompts() -> list[tuple[str, str, bool]]:
     return chosen
 
 
-def interval(values: list[float]) -> str:
-    """`mean [low, high]` in percent, by 10,000 bootstrap samples."""
-    draws = np.random.default_rng(0).choice(values, (10000, len(values))).mean(1)
-    low, high = np.percentile(draws, [2.5, 97.5])
-    return f"{100 * np.mean(values):.0f} % [{100 * low:.0f}, {100 * high:.0f}]"
+def shown(values: Values) -> str:
+    """`mean [low, high]` in percent."""
+    found = interval(values)
+    return f"{100 * found.mean:.0f} % [{100 * found.low:.0f}, {100 * found.high:.0f}]"
 
 
-def ceiling(scorer: Scorer, chosen, seeds: int) -> tuple[list[float], list[float]]:
+def ceiling(scorer: Scorer, chosen, seeds: int) -> tuple[Values, Values]:
     """The same two scores for true toys, as they are and in clay."""
-    color_right, shape_right = [], []
+    color_right, shape_right = {}, {}
     for color, category, _ in chosen:
         for seed in range(seeds):
             toys = pack([make_toy(category, color, np.random.default_rng([seed, 77]))] * 4)
@@ -65,8 +66,9 @@ def ceiling(scorer: Scorer, chosen, seeds: int) -> tuple[list[float], list[float
             clay = Light(above, torch.full((4,), 0.4), torch.ones(4, dtype=torch.bool))
             pair = (scorer.image(over(shoot(toys, cameras, light, 2))) @ scorer.text(COLOR_CAPTIONS).T).mean(0)
             kind = (scorer.image(over(shoot(toys, cameras, clay, 2))) @ scorer.text(CATEGORY_CAPTIONS).T).mean(0)
-            color_right.append(float(COLOR_CAPTIONS[pair.argmax()] == caption(category, color)))
-            shape_right.append(float(CATEGORY_CAPTIONS[kind.argmax()] == caption(category)))
+            key = caption(category, color), seed
+            color_right[key] = float(COLOR_CAPTIONS[pair.argmax()] == caption(category, color))
+            shape_right[key] = float(CATEGORY_CAPTIONS[kind.argmax()] == caption(category))
     return color_right, shape_right
 
 
@@ -96,13 +98,13 @@ def main() -> None:
             print(f"{color} {category} {seed}: {verdict} {found['wall_seconds']:.0f} s", file=sys.stderr)
     print("\n| prompts | runs | colour | geometry | consistent | seconds |\n|---|---|---|---|---|---|")
     for name, wanted in (("seen pairs", {False}), ("held-out pairs", {True}), ("all", {False, True})):
-        part = [metrics for _, _, held_out, _, metrics in rows if held_out in wanted]
-        seconds = np.mean([metrics["wall_seconds"] for metrics in part])
-        print(f"| {name} | {len(part)} | {interval([m['color_correct'] for m in part])} | "
-              f"{interval([m['geometry_correct'] for m in part])} | "
-              f"{interval([m['consistent'] for m in part if 'consistent' in m])} | {seconds:.0f} |")
+        part = {(caption(category, color), seed): metrics for color, category, held_out, seed, metrics in rows if held_out in wanted}
+        cells = (shown({key: metrics[name] for key, metrics in part.items() if name in metrics})
+                 for name in ("color_correct", "geometry_correct", "consistent"))
+        seconds = np.mean([metrics["wall_seconds"] for metrics in part.values()])
+        print(f"| {name} | {len(part)} | {' | '.join(cells)} | {seconds:.0f} |")
     color_right, shape_right = ceiling(Scorer.load("priors/weights/scorer"), chosen, given.seeds)
-    print(f"| true toys | {len(color_right)} | {interval(color_right)} | {interval(shape_right)} | | |")
+    print(f"| true toys | {len(color_right)} | {shown(color_right)} | {shown(shape_right)} | | |")
 
 
 if __name__ == "__main__":

@@ -75,6 +75,13 @@ def test_mistakes_are_named(node, says):
     assert says in str(error.value)
 
 
+def test_overlay_replaces_a_schedule_whole():
+    base = {"lr": {"ramp": {0: 1.0, 500: 0.1}}, "size": {0: 32, 100: 64}}
+    assert overlay(base, {"lr": {"ramp": {0: 2.0}}, "size": {0: 64, 5000: 512}}) == {
+        "lr": {"ramp": {0: 2.0}}, "size": {0: 64, 5000: 512}}
+    assert overlay(base, {"lr": {0: 1.0}})["lr"] == {0: 1.0}
+
+
 def test_overlay_replaces_a_block_whose_type_changes():
     base = {"a": {"type": "x", "size": 1, "keep": 2}, "b": 1}
     assert overlay(base, {"a": {"size": 3}}) == {"a": {"type": "x", "size": 3, "keep": 2}, "b": 1}

@@ -163,16 +163,21 @@ def _parse_dataclass(kind, value, where):
 
 
 def overlay(base: dict, top: dict) -> dict:
-    """`top` laid over `base`, key by key; a block whose `type:` changes replaces the block below it."""
+    """`top` laid over `base`, key by key; a block whose `type:` changes, and a schedule, replace what is below them."""
     merged = dict(base)
     for key, value in top.items():
         below = merged.get(key)
-        both = isinstance(below, dict) and isinstance(value, dict)
+        both = isinstance(below, dict) and isinstance(value, dict) and not is_schedule(value)
         if both and value.get("type", below.get("type")) == below.get("type"):
             merged[key] = overlay(below, value)
         else:
             merged[key] = value
     return merged
+
+
+def is_schedule(node: dict) -> bool:
+    """Whether a map is one value that changes with the step (`schedule.Schedule`), whose knots belong together."""
+    return list(node) == ["ramp"] or (bool(node) and all(str(key).isdigit() for key in node))
 
 
 def find_recipe(name: str, beside: Path | None = None) -> Path:
