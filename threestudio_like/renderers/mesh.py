@@ -8,7 +8,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from threestudio_like.config import register
-from threestudio_like.kernels.rasterize import antialias, rasterize
+from threestudio_like.kernels.rasterize import Rasterizer, antialias, rasterize
 from threestudio_like.renderers.base import Render, Renderer
 
 
@@ -18,9 +18,10 @@ class MeshRenderer(Renderer):
 
     @dataclass
     class Config:
-        """Images are drawn `supersample` times larger a side and averaged."""
+        """Images are drawn `supersample` times larger a side and averaged. `rasterizer`: who finds the visible faces."""
 
         supersample: int = 2
+        rasterizer: Rasterizer = "kernels"
 
         def __post_init__(self):
             if self.supersample < 1:
@@ -28,14 +29,14 @@ class MeshRenderer(Renderer):
 
     def __init__(self, config: Config):
         super().__init__()
-        self.supersample = config.supersample
+        self.supersample, self.rasterizer = config.supersample, config.rasterizer
 
     def forward(self, scene, cameras, shading, generator=None, normals=False):
         count, height, width = len(cameras), cameras.height, cameras.width
         cameras = cameras.resized(height * self.supersample, width * self.supersample)
         surface = scene.surface()
         screen, depth = cameras.project(surface.vertices.expand(count, -1, -1))
-        fragments = rasterize(screen, depth, surface.faces, cameras.height, cameras.width)
+        fragments = rasterize(screen, depth, surface.faces, cameras.height, cameras.width, self.rasterizer)
         position = fragments.interpolate(surface.vertices)
         normal = F.normalize(fragments.interpolate(surface.vertex_normals()), dim=-1)
         view = fragments.pixel // (cameras.height * cameras.width)

@@ -1,8 +1,10 @@
 """Triangle rasterisation in three steps: which face each pixel sees, values interpolated over it, silhouettes smoothed.
 
-Only the first is compiled. The other two are plain PyTorch on the covered pixels and carry the gradients, as in
+Only the first is compiled, and nvdiffrast can take its place. The other two are plain PyTorch on the covered pixels and carry the gradients, as in
 Laine et al. 2020, "Modular Primitives for High-Performance Differentiable Rendering".
 """
+
+from typing import Literal
 
 import torch
 from jaxtyping import Float, Int
@@ -12,14 +14,15 @@ from threestudio_like.kernels import backend
 from threestudio_like.kernels.rasterize.antialias import Edges, antialias
 from threestudio_like.kernels.rasterize.fragments import Fragments
 
-__all__ = ["Edges", "Fragments", "antialias", "rasterize", "visible_faces"]
+__all__ = ["Edges", "Fragments", "antialias", "Rasterizer", "rasterize", "visible_faces"]
 
 NEAR = 1e-3
+Rasterizer = Literal["kernels", "nvdiffrast"]
 
 
 @torch.no_grad()
 def visible_faces(screen: Float[Tensor, "B V 2"], depth: Float[Tensor, "B V"], faces: Int[Tensor, "F 3"], height: int,
-                  width: int) -> Int[Tensor, "B H W"]:
+                  width: int, rasterizer: Rasterizer = "kernels") -> Int[Tensor, "B H W"]:
     """The nearest face at each pixel's centre, -1 where there is none; of equally near ones, the first.
 
     `screen` and `depth` are what `Cameras.project` returns: pixels (x right, y down, centres at .5) and the distance
@@ -36,6 +39,10 @@ def visible_faces(screen: Float[Tensor, "B V 2"], depth: Float[Tensor, "B V"], f
     drawn = (depth > NEAR) & screen.isfinite().all(-1) & depth.isfinite()
     inverse = torch.where(drawn, 1 / depth, 0.0)
     vertices = torch.cat([torch.where(drawn[..., None], screen, 0.0), inverse[..., None]], dim=-1).contiguous()
+    if rasterizer == "nvdiffrast":
+        from threestudio_like.kernels.rasterize import nvdiffrast
+
+        return nvdiffrast.nearest_face(vertices, faces, height, width, NEAR)
     kernels = backend.implementation(__name__, vertices, faces)
     if 0 in (len(vertices), len(faces), height, width):
         return torch.full((len(vertices), height, width), -1, device=faces.device)
@@ -43,6 +50,6 @@ def visible_faces(screen: Float[Tensor, "B V 2"], depth: Float[Tensor, "B V"], f
 
 
 def rasterize(screen: Float[Tensor, "B V 2"], depth: Float[Tensor, "B V"], faces: Int[Tensor, "F 3"], height: int,
-              width: int) -> Fragments:
+              width: int, rasterizer: Rasterizer = "kernels") -> Fragments:
     """The visible surface, differentiable in `screen` and `depth` by its barycentric coordinates; see `visible_faces`."""
-    return Fragments.of(visible_faces(screen, depth, faces, height, width), screen, depth, faces)
+    return Fragments.of(visible_faces(screen, depth, faces, height, width, rasterizer), screen, depth, faces)

@@ -1,0 +1,56 @@
+"""Visibility by nvdiffrast's CUDA rasteriser (Laine et al. 2020), for those who have it: `renderer.rasterizer: nvdiffrast`.
+
+It rounds vertices to a sixteenth of a pixel, so that pixels on edges may differ from the other implementations'.
+"""
+
+import functools
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from threestudio_like.errors import UserError
+
+
+def nearest_face(vertices: Float[Tensor, "B V 3"], faces: Int[Tensor, "F 3"], height: int, width: int, near: float) -> Int[Tensor, "B H W"]:
+    """The nearest face at each pixel's centre, or -1; a vertex is its pixel x, y and inverse depth (0: not drawn).
+
+    Raises UserError where nvdiffrast is not installed or the tensors are not on CUDA.
+    """
+    drawn = vertices[..., 2] > 0
+    if drawn.all():
+        return draw(clip_space(vertices, height, width, near), faces, height, width)
+    # A face that lacks a vertex is left out, but a call draws the same faces in all views: so a call a view.
+    views = []
+    for own, there in zip(vertices, drawn):
+        kept = there[faces].all(-1).nonzero()[:, 0]
+        seen = draw(clip_space(own.masked_fill(~there[:, None], 1.0), height, width, near)[None], faces[kept], height, width)[0]
+        views.append(torch.where(seen < 0, -1, kept[seen.clamp(min=0)] if len(kept) else -1))
+    return torch.stack(views)
+
+
+def clip_space(vertices: Float[Tensor, "... V 3"], height: int, width: int, near: float) -> Float[Tensor, "... V 4"]:
+    """Clip coordinates whose image has its first row on top; depths from `near` to infinity are -w to w."""
+    x, y, inverse = vertices.unbind(-1)
+    place = torch.stack([2 * x / width - 1, 2 * y / height - 1, 1 - 2 * near * inverse, torch.ones_like(x)], dim=-1)
+    return (place / inverse[..., None]).contiguous()
+
+
+def draw(clip: Float[Tensor, "B V 4"], faces: Int[Tensor, "F 3"], height: int, width: int) -> Int[Tensor, "B H W"]:
+    if len(faces) == 0:
+        return torch.full((len(clip), height, width), -1, device=clip.device)
+    library, context = opened(clip.device)
+    seen, _ = library.rasterize(context, clip, faces.int().contiguous(), (height, width), grad_db=False)
+    return seen[..., 3].long() - 1
+
+
+@functools.cache
+def opened(device: torch.device):
+    """nvdiffrast and its context on a device. Raises UserError."""
+    try:
+        import nvdiffrast.torch as library
+    except ImportError:
+        raise UserError("renderer.rasterizer: nvdiffrast is not installed; 'kernels' needs nothing") from None
+    if device.type != "cuda":
+        raise UserError(f"renderer.rasterizer: nvdiffrast draws on CUDA, not on {device}; use 'kernels'")
+    return library, library.RasterizeCudaContext(device=device)
