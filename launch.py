@@ -44,9 +44,11 @@ def main(argv: list[str] | None = None) -> int:
     for noisy in ("httpx", "lightning_fabric", "numba", "matplotlib"):
         logging.getLogger(noisy).setLevel(logging.WARNING)
     from threestudio_like.errors import UserError
+    from threestudio_like.memory import keep_freed_pages
     from threestudio_like.run import BUSY, Busy
     from threestudio_like.train import Interrupted, NonFinite
 
+    keep_freed_pages()
     try:
         return carry_out(given)
     except UserError as error:
