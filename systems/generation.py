@@ -23,20 +23,21 @@ from priors.sampling import ddim
 from priors.views import tile, untile
 from systems.geco_data import noise
 from systems.geco_results import rig_poses
-from systems.reconstruction_results import mesh_of, scene_of, wait_for
-from systems.results import Evaluation, write_turntable
+from systems.reconstruction_results import body, mesh_of, scene_of, wait_for
+from systems.results import Evaluation, evaluate_scene
 from threestudio_like.checkpoint import write_text
 from threestudio_like.config import Component
 from threestudio_like.data.images import ImageLoading, image_files, load_image
 from threestudio_like.data.toybox.multiview import MultiviewSet
 from threestudio_like.errors import UserError
+from threestudio_like.evaluate.shapes import health
 from threestudio_like.export import write_mesh
 from threestudio_like.monitor import peak_memory_mib, write_png
 from threestudio_like.randomness import generator as make_generator
 from threestudio_like.renderers.mesh import MeshRenderer
 from threestudio_like.renderers.shading import Shading
 from threestudio_like.recipe import Recipe, slug
-from threestudio_like.run import Run
+from threestudio_like.run import Run, write_recipe
 from threestudio_like.scenes.convert import NoSurface
 from threestudio_like.scenes.mesh import Mesh
 from threestudio_like.scenes.triplane import Triplane
@@ -117,9 +118,10 @@ class Clock:
         self.begin = time.perf_counter()
 
 
-def write_made(made: Made, image: Float[Tensor, "3 h w"], show: Evaluation, folder: Path) -> dict[str, float]:
+def write_made(made: Made, image: Float[Tensor, "3 h w"], show: Evaluation, folder: Path,
+               prompt: str = "") -> dict[str, float]:
     """Writes the mesh, the turntable, the condition image and the six views; the seconds of each part, and their sum
-    without the turntable's, which is only to look at."""
+    without the turntable's, which is only to look at; how sound the mesh is, and what a scorer says of the prompt."""
     device = made.views.device
     clock = Clock(device)
     folder.mkdir(parents=True, exist_ok=True)
@@ -132,12 +134,13 @@ def write_made(made: Made, image: Float[Tensor, "3 h w"], show: Evaluation, fold
     renderer = MeshRenderer(MeshRenderer.Config())
     views = lambda cameras, shading: [
         each for many in renderer.images(made.scene, cameras, shading, at_once=FRAMES) for each in one_by_one(many)]
-    write_turntable(views, lambda cameras: Shading(), show, folder, device)
+    judged = evaluate_scene(views, lambda cameras: Shading(), prompt, show, folder, device)
     clock.stop("turntable")
+    sound = {f"mesh_{name}": value for name, value in health(body(made.mesh)).items()}
     total = sum(seconds[part] for part in PARTS if part in seconds)
     seconds |= {"turntable": clock.seconds["turntable"], "total": total}
     return {f"{part}_seconds": value for part, value in seconds.items()} | {
-        "mesh_vertices": len(made.mesh.vertices), "mesh_faces": len(made.mesh.faces)}
+        "mesh_vertices": len(made.mesh.vertices), **sound, **judged}
 
 
 def one_by_one(view):
@@ -183,20 +186,23 @@ def generate(recipe: Recipe, request: Request) -> tuple[Path, int]:
     device, seed = run.fabric.device, recipe.run.seed
     named = slug(Path(request.image).stem if request.image is not None else prompt)
     folder = Path(recipe.run.out or Path("outputs") / recipe.name / "generated" / named)
-    begin = time.perf_counter()
+    folder.mkdir(parents=True, exist_ok=True)
+    write_recipe(recipe, folder / "config.yaml")
+    clock = Clock(device)
     maker = load_maker(config, device)
+    text = config.generation.text.backbone.build(device) if prompt else None
+    warm_up(maker)
+    clock.stop("loading")
     if prompt:
         files = [folder / f"{slug(prompt)}.png"]
-        write_png(files[0], draw(config.generation.text, prompt, device, seed))
-    warm_up(maker)
-    loading = time.perf_counter() - begin
+        write_png(files[0], draw(text, config.generation.text, prompt, seed))
+        clock.stop("drawing")
     made, failed = {}, {}
     for name, file in unique_names(files).items():
-        made |= make_of(maker, file, name, range(seed, seed + request.n), config.generation, folder, failed)
+        made |= make_of(maker, file, name, range(seed, seed + request.n), config.generation, folder, failed, prompt)
     status = "done" if not failed else "failed" if not made else "some failed"
-    summary = {"status": status, "device": str(device), "loading_seconds": loading, "made": made, "failed": failed,
-               "peak_memory_mib": round(peak_memory_mib(device))}
-    folder.mkdir(parents=True, exist_ok=True)
+    summary = {"status": status, "device": str(device), **{f"{part}_seconds": s for part, s in clock.seconds.items()},
+               **means(made), "peak_memory_mib": round(peak_memory_mib(device)), "made": made, "failed": failed}
     write_text(folder / "metrics.json", json.dumps(summary, indent=2) + "\n")
     for reason in failed.values():
         log.warning("failed: %s", reason)
@@ -206,8 +212,15 @@ def generate(recipe: Recipe, request: Request) -> tuple[Path, int]:
     return folder, 1 if failed else 0
 
 
+def means(made: dict[str, dict[str, float]]) -> dict[str, float]:
+    """Of every figure, over the objects that have it."""
+    names = dict.fromkeys(name for figures in made.values() for name in figures)
+    of = {name: [figures[name] for figures in made.values() if name in figures] for name in names}
+    return {name: sum(values) / len(values) for name, values in of.items()}
+
+
 def make_of(maker: ImageTo3D, file: Path, name: str, seeds: range, config: Generation, folder: Path,
-            failed: dict[str, str]) -> dict[str, dict[str, float]]:
+            failed: dict[str, str], prompt: str = "") -> dict[str, dict[str, float]]:
     """One image's objects, in folders by name and seed; what failed is added to `failed`, in a sentence."""
     begin, made = time.perf_counter(), {}
     try:
@@ -224,7 +237,7 @@ def make_of(maker: ImageTo3D, file: Path, name: str, seeds: range, config: Gener
             failed[own] = f"{file}, seed {seed}: {error}"
             continue
         one = replace(one, seconds=seconds | one.seconds)
-        made[own] = write_made(one, image, config.show, folder / own)
+        made[own] = write_made(one, image, config.show, folder / own, prompt)
         write_text(folder / own / "metrics.json", json.dumps(made[own], indent=2) + "\n")
         log.info("%s: %.2f s (%s)", folder / own, made[own]["total_seconds"],
                  ", ".join(f"{part} {made[own][f'{part}_seconds']:.2f}" for part in PARTS))
@@ -263,9 +276,9 @@ def warm_up(maker: ImageTo3D) -> None:
 
 
 @torch.no_grad()
-def draw(config: TextToImage, prompt: str, device: torch.device, seed: int) -> Float[Tensor, "H W 3"]:
+def draw(backbone: Backbone, config: TextToImage, prompt: str, seed: int) -> Float[Tensor, "H W 3"]:
     """An image of the prompt, in 0..1."""
-    backbone: Backbone = config.backbone.build(device)
+    device = backbone.device
     text, null = backbone.embed([f"{prompt}, {config.view}" if config.view else prompt, ""])[:, None]
     size = backbone.image_size
     shape = backbone.encode(torch.zeros(1, 3, size, size, device=device)).shape[1:]

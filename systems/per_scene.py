@@ -215,7 +215,9 @@ class PerScene(System):
 
     def evaluate(self, folder: Path) -> dict[str, float]:
         prompt = next(iter(self.config.guides.values())).prompt.text
-        return self.each(folder, lambda particle, place: evaluate_scene(particle, self.shown, prompt, self.config.evaluation, place))
+        show = self.config.evaluation
+        return self.each(folder, lambda particle, place: evaluate_scene(
+            particle.views, self.shown, prompt, show, place, self.device))
 
     def export(self, folder: Path) -> dict[str, float]:
         for name, guide in self.guides.items():

@@ -4,7 +4,6 @@ import logging
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import imageio.v2 as imageio
 import torch
@@ -27,10 +26,9 @@ from threestudio_like.scenes.convert import NoSurface, extract, large_parts
 from threestudio_like.scenes.isosurface import IsoSurface
 from threestudio_like.texture import bake
 
-if TYPE_CHECKING:
-    from systems.per_scene import Particle
-
 log = logging.getLogger(__name__)
+Views = Callable[[Cameras, Shading], list[Render]]
+"""Renders cameras one by one."""
 
 
 @dataclass
@@ -58,21 +56,18 @@ class Evaluation:
         check_formats(self.formats)
 
 
-def evaluate_scene(particle: "Particle", shown: Callable[[Cameras], Shading], prompt: str, show: Evaluation,
-                   folder: Path) -> dict[str, float]:
+def evaluate_scene(views: Views, shown: Callable[[Cameras], Shading], prompt: str, show: Evaluation, folder: Path,
+                   device: torch.device) -> dict[str, float]:
     """Writes the turntable; returns `saturation` and the scores."""
-    strip = write_turntable(particle.views, shown, show, folder, next(particle.parameters()).device)
+    strip = write_turntable(views, shown, show, folder, device)
     image = lambda pixels: torch.cat([pixels(view) for view in strip]).permute(0, 3, 1, 2)
     found = {"saturation": saturation(image(lambda view: view.rgb), image(lambda view: view.opacity)).mean().item()}
-    return found if show.scorer is None else found | scores(particle, shown, prompt, show)
+    return found if show.scorer is None else found | scores(views, shown, prompt, show, device)
 
 
-def write_turntable(views: Callable[[Cameras, Shading], list[Render]], shown: Callable[[Cameras], Shading],
-                    show: Evaluation, folder: Path, device: torch.device) -> list[Render]:
-    """Writes `turntable.png` (8 views: colour, and the bare shape below) and `turntable.mp4`; returns the 8 views.
-
-    `views` renders cameras one by one.
-    """
+def write_turntable(views: Views, shown: Callable[[Cameras], Shading], show: Evaluation, folder: Path,
+                    device: torch.device) -> list[Render]:
+    """Writes `turntable.png` (8 views: colour, and the bare shape below) and `turntable.mp4`; returns the 8 views."""
     around = lambda count, size: orbit(count, show.elevation_deg, show.distance, show.fov_deg, size).to(device)
     strip = around(8, show.strip_size)
     clay = Shading("textureless", headlight(strip), 0.4, 0.6)
@@ -91,7 +86,8 @@ def write_video(path: Path, frames: list[Tensor]) -> None:
             video.append_data(to_bytes(frame))
 
 
-def scores(particle: "Particle", shown: Callable[[Cameras], Shading], prompt: str, show: Evaluation) -> dict[str, float]:
+def scores(views: Views, shown: Callable[[Cameras], Shading], prompt: str, show: Evaluation,
+           device: torch.device) -> dict[str, float]:
     """R-Precision's verdict on this scene, from 4 views at 30 degrees elevation: is its own caption the nearest of all?
 
     `color_correct` (0 or 1): among all colour x category captions, on colour renders. `geometry_correct`: among all
@@ -103,10 +99,9 @@ def scores(particle: "Particle", shown: Callable[[Cameras], Shading], prompt: st
     if toy is None:
         return {}
     category, color = toy
-    device = next(particle.parameters()).device
     scorer = Scorer.load(show.scorer, device)
     cameras = orbit(4, 30.0, show.distance, show.fov_deg, show.judged_size).to(device)
-    look = lambda shading: torch.cat([v.rgb.permute(0, 3, 1, 2) for v in particle.views(cameras, shading)])
+    look = lambda shading: torch.cat([v.rgb.permute(0, 3, 1, 2) for v in views(cameras, shading)])
     right_pair = pair_index(category, color)
     pair = (scorer.image(look(shown(cameras))) @ scorer.text(COLOR_CAPTIONS).T).mean(0)
     bare = Shading("textureless", headlight(cameras), 0.4, 0.6)

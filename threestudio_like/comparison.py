@@ -18,10 +18,11 @@ AIMS = ("higher_than", "lower_than", "at_least", "at_most")
 
 @dataclass
 class Method:
-    """A recipe, and the keys that replace the recipe's."""
+    """A recipe, and the keys that replace the recipe's; `generate`: it makes the prompts' objects in one pass."""
 
     config: str
     keys: dict[str, Any] = field(default_factory=dict)
+    generate: bool = False
 
 
 @dataclass
@@ -147,8 +148,9 @@ def cell(method: str, chosen: Method, shared: dict[str, Any], prompt: str, seed:
     recipe = find_recipe(chosen.config).stem
     place = f"{recipe}_{name_of(keys)[:80]}_{digest(str(keys))}" if keys else recipe
     labels = {"method": method, "prompt": prompt, "seed": str(seed)}
-    folder = runs / place / f"{unique_slug(prompt)}-{seed}"
-    return Cell(method, prompt, seed, Job(chosen.config, (*keys, f"prompt={prompt}", f"seed={seed}"), folder, labels))
+    folder = runs / (f"{place}_generated" if chosen.generate else place) / f"{unique_slug(prompt)}-{seed}"
+    job = Job(chosen.config, (*keys, f"prompt={prompt}", f"seed={seed}"), folder, labels, chosen.generate)
+    return Cell(method, prompt, seed, job)
 
 
 def overrides(keys: dict[str, Any]) -> tuple[str, ...]:

@@ -171,15 +171,19 @@ def revision(cell: Cell) -> str:
 
 
 def left_by(cell: Cell) -> list[Path]:
-    """The folders of a run's results: its own, or one for each of its particles."""
-    return sorted(cell.job.folder.glob("particle-*")) or [cell.job.folder]
+    """The folders of a run's results: its own, or one for each of its particles, or of the objects it generated."""
+    folder = cell.job.folder
+    made = [path.parent for path in folder.glob("*/turntable.png")] if cell.job.generate else folder.glob("particle-*")
+    return sorted(made) or [folder]
 
 
 def numbers(cell: Cell) -> dict[str, float]:
     """What a finished run itself has measured."""
     if cell.job.status != "done":
         return {}
-    return {key: float(value) for key, value in cell.job.metrics.items() if is_number(value)}
+    found = {key: float(value) for key, value in cell.job.metrics.items() if is_number(value)}
+    seconds = ("drawing_seconds", "total_seconds") if cell.job.generate else ("train_seconds",)
+    return found | {"object_seconds": sum(found.get(name, 0.0) for name in seconds)}
 
 
 def short(revision: str | None) -> str:

@@ -107,8 +107,7 @@ class Run:
         if aside is not None:
             log.info("an earlier run was here; it is kept as %s", aside)
             self._take_over(aside, first)
-        plain = self.recipe.plain | {"git_revision": git_revision()}
-        write_text(stored, OmegaConf.to_yaml(OmegaConf.create(_escaped(plain))))
+        write_recipe(self.recipe, stored)
 
     def _take_over(self, earlier: Path, first: str) -> None:
         """The checkpoints of the stages before `first`, as far as that run's keys for them were these."""
@@ -199,6 +198,12 @@ class Run:
     def write_metrics(self) -> None:
         if self.fabric.global_rank == 0:
             write_text(self.folder / "metrics.json", json.dumps(self.metrics, indent=2) + "\n")
+
+
+def write_recipe(recipe: Recipe, path: Path) -> None:
+    """The recipe as it was resolved, with the git revision."""
+    plain = recipe.plain | {"git_revision": git_revision()}
+    write_text(path, OmegaConf.to_yaml(OmegaConf.create(_escaped(plain))))
 
 
 class Busy(UserError):

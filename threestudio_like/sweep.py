@@ -33,12 +33,14 @@ RECORD = "sweep.json"
 
 @dataclass(frozen=True)
 class Job:
-    """One run: its recipe, the keys that replace the recipe's, where it lives, and its cells in a table."""
+    """One run: its recipe, the keys that replace the recipe's, where it lives, and its cells in a table; `generate`: the
+    recipe is not trained, but makes the prompt's object in one pass."""
 
     config: str
     keys: tuple[str, ...]
     folder: Path
     labels: dict[str, str] = field(compare=False)
+    generate: bool = False
 
     @property
     def metrics(self) -> dict:
@@ -66,8 +68,9 @@ class Job:
 
     def command(self, launcher: str) -> list[str]:
         """What starts it, or goes on with it."""
-        resume = ["--resume"] if (self.folder / "config.yaml").exists() else []
-        return [sys.executable, launcher, "--config", self.config, *resume, *self.keys, f"out={self.folder}"]
+        begun = (self.folder / "config.yaml").exists()
+        how = ["--generate"] if self.generate else ["--resume"] if begun else []
+        return [sys.executable, launcher, "--config", self.config, *how, *self.keys, f"out={self.folder}"]
 
 
 def read(path: Path) -> dict:

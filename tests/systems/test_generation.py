@@ -1,11 +1,14 @@
 """`--generate`: images, folders and texts become meshes; what cannot be read is told, and the rest is done."""
 
+import csv
 import json
+import sys
 
 import numpy as np
 import pytest
 import torch
 import trimesh
+import yaml
 from PIL import Image
 
 import launch
@@ -110,6 +113,25 @@ def test_mistakes_are_sentences(keys, tmp_path, capsys, more, says):
     assert run(keys, *(key.format(**places) if "{" in key else key for key in more), f"out={tmp_path / 'out'}") == 2
     said = capsys.readouterr().err.strip().splitlines()[-1]
     assert said.startswith("error: ") and says in said
+
+
+def test_a_comparison_takes_what_is_generated_for_a_method(keys, tmp_path, monkeypatch):
+    monkeypatch.setattr(sys, "argv", [launch.__file__])
+    told = {key: yaml.safe_load(value) for key, value in (text.split("=", 1) for text in keys)}
+    told["generation.show"] |= {"strip_size": 16, "scorer": "priors/weights/scorer"}
+    told |= {"generation.text.backbone.model": "priors/weights/toybox", "generation.text.steps": 10}  # paints plain backgrounds
+    plain = {"prompts": ["a red duck", "a blue car"], "metrics": ["color_correct", "similarity", "object_seconds", "mesh_watertight"],
+             "methods": {"GECO": {"config": "geco.yaml", "generate": True, "keys": told}}, "out": str(tmp_path / "report")}
+    (tmp_path / "made.yaml").write_text(yaml.safe_dump(plain))
+    assert launch.main(["--config", str(tmp_path / "made.yaml")]) == 0
+    with open(tmp_path / "report/results.csv") as file:
+        rows = list(csv.DictReader(file))
+    assert [row["prompt"] for row in rows] == plain["prompts"] and all(row["revision"] for row in rows)
+    for row in rows:
+        parts = sum(float(row[f"{part}_seconds"]) for part in ("drawing", "total"))
+        assert float(row["object_seconds"]) == pytest.approx(parts) and parts > 0
+        assert row["mesh_watertight"] == "1.0" and -1 <= float(row["similarity"]) <= 1
+        assert row["color_correct"] in ("0.0", "1.0")
 
 
 def test_only_one_pass_methods_generate(keys, capsys, tmp_path):

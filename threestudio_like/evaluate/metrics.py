@@ -99,6 +99,10 @@ METRICS = {
     "mesh_faces": Metric(
         "Faces", "neither",
         "Triangles of the exported mesh.", digits=0),
+    "object_seconds": Metric(
+        "Seconds an object", "lower",
+        "Wall time to make an object once all is loaded: all of a per-scene method's stages, or one pass of a feed-forward "
+        "one, the image of the prompt included.", digits=1),
     "train_seconds": Metric(
         "Seconds", "lower",
         "Wall time of the optimisation, all stages, without start-up and evaluation.", digits=0),

@@ -83,10 +83,13 @@ def panel(axes: Axes, measured: Measured, metric: str) -> None:
 def cost(measured: Measured) -> Figure | None:
     """The first metric against seconds, where those are among the metrics."""
     metric = measured.metrics[0]
-    found = [(method, *(measured.interval(method, name) for name in ("train_seconds", metric)))
+    seconds = next((name for name in ("object_seconds", "train_seconds") if name in measured.metrics[1:]), None)
+    if seconds is None:
+        return None
+    found = [(method, *(measured.interval(method, name) for name in (seconds, metric)))
              for method in measured.methods]
     found = [entry for entry in found if entry[1] is not None and entry[2] is not None]
-    if "train_seconds" not in measured.metrics[1:] or len(found) < 2:
+    if len(found) < 2:
         return None
     figure = Figure(figsize=(3.6, 2.4), layout="constrained")
     axes = figure.subplots()
