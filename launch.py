@@ -128,7 +128,7 @@ def compare(given: argparse.Namespace, comparison) -> int:
     if given.table:
         print(f"{sweep.table(jobs)}\n\n{report.tables.markdown(measure(comparison))}")
         return 0
-    run_all(given, jobs)
+    run_all(given, [cell.job for cell in comparison.in_turn])
     results = measure(comparison)
     for written in report.write(results, comparison.folder):
         print(written)

@@ -59,6 +59,12 @@ def test_cells_are_all_combinations_each_in_a_folder_of_its_own(tmp_path):
     assert comparison.cells[-1].job.keys == ("steps=5", "shading.lit=0.5", "prompt=a dog, red", "seed=1")
 
 
+def test_a_seed_of_everything_comes_before_the_next():
+    turns = [(cell.seed, cell.prompt, cell.method) for cell in parse_comparison(PLAIN, "test").in_turn]
+    assert [seed for seed, *_ in turns] == [0] * 4 + [1] * 4
+    assert turns[:3] == [(0, "a red dog", "one"), (0, "a red dog", "two"), (0, "a dog, red", "one")]
+
+
 def test_comparisons_share_the_runs_they_have_in_common(tmp_path):
     other = {"methods": {"another name": {"config": "dreamfusion.yaml"}}, "out": str(tmp_path / "b")}
     a, b = parse_comparison(PLAIN | {"out": str(tmp_path / "a")}, "a"), parse_comparison(PLAIN | other, "b")

@@ -94,6 +94,12 @@ class Comparison:
     folder: Path
     cells: tuple[Cell, ...]
 
+    @property
+    def in_turn(self) -> list[Cell]:
+        """The runs seed by seed and prompt by prompt, so that a comparison that is half done is fair."""
+        seeds, prompts = self.config.seeds, self.config.prompts
+        return sorted(self.cells, key=lambda cell: (seeds.index(cell.seed), prompts.index(cell.prompt)))
+
 
 def is_comparison(plain: dict) -> bool:
     """A recipe has a system; a comparison has prompts in the plural."""
