@@ -43,7 +43,7 @@ def main(argv: list[str] | None = None) -> int:
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
     for noisy in ("httpx", "lightning_fabric", "numba", "matplotlib"):
         logging.getLogger(noisy).setLevel(logging.WARNING)
-    from threestudio_like.errors import UserError
+    from threestudio_like.errors import NoSurface, UserError
     from threestudio_like.memory import keep_freed_pages
     from threestudio_like.run import BUSY, Busy
     from threestudio_like.train import Interrupted, NonFinite
@@ -57,7 +57,7 @@ def main(argv: list[str] | None = None) -> int:
         if error.errno not in USER_ERRNOS and "cannot write" not in str(error):
             raise
         return fail(f"{error.filename or ''}: {error.strerror or error}".lstrip(": "), 2)
-    except NonFinite as error:
+    except (NonFinite, NoSurface) as error:
         return fail(f"{error}; the checkpoint before it is kept", 1)
     except (Interrupted, KeyboardInterrupt) as error:
         again = " ".join(["python launch.py --config", given.config, *map(repr, given.overrides), "--resume"])

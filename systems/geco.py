@@ -40,9 +40,8 @@ from threestudio_like import penalties
 from threestudio_like.cameras import Cameras
 from threestudio_like.config import Component, register
 from threestudio_like.data.toybox.reconstruction import Truth
-from threestudio_like.errors import UserError
+from threestudio_like.errors import NoSurface, UserError
 from threestudio_like.randomness import generator as make_generator
-from threestudio_like.scenes.convert import NoSurface
 from threestudio_like.schedule import Schedule
 from threestudio_like.system import Context, ParameterGroup, StepResult, System
 

@@ -22,8 +22,7 @@ from systems.generation import Generation, ImageTo3D, write_made
 from threestudio_like.config import Component
 from threestudio_like.data.images import image_files, load_image
 from threestudio_like.data.toybox.reconstruction import ReconstructionSet
-from threestudio_like.errors import UserError
-from threestudio_like.scenes.convert import NoSurface
+from threestudio_like.errors import NoSurface, UserError
 from threestudio_like.schedule import Schedule
 from threestudio_like.system import Context, System, SystemConfig
 

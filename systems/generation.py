@@ -29,7 +29,7 @@ from threestudio_like.checkpoint import write_text
 from threestudio_like.config import Component
 from threestudio_like.data.images import ImageLoading, image_files, load_image
 from threestudio_like.data.toybox.multiview import MultiviewSet
-from threestudio_like.errors import UserError
+from threestudio_like.errors import NoSurface, UserError
 from threestudio_like.evaluate.shapes import health
 from threestudio_like.export import write_mesh
 from threestudio_like.monitor import peak_memory_mib, write_png
@@ -38,7 +38,6 @@ from threestudio_like.renderers.mesh import MeshRenderer
 from threestudio_like.renderers.shading import Shading
 from threestudio_like.recipe import Recipe, slug
 from threestudio_like.run import Run, write_recipe
-from threestudio_like.scenes.convert import NoSurface
 from threestudio_like.scenes.mesh import Mesh
 from threestudio_like.scenes.triplane import Triplane
 

@@ -22,6 +22,7 @@ from priors.reconstructor import Reconstructor
 from priors.scorer import Scorer
 from threestudio_like.cameras import Cameras, zero123plus_rig
 from threestudio_like.data.toybox.reconstruction import Objects, ReconstructionSet
+from threestudio_like.errors import NoSurface
 from threestudio_like.evaluate.features import frechet_distance
 from threestudio_like.evaluate.images import psnr, ssim
 from threestudio_like.evaluate.shapes import compare
@@ -29,7 +30,7 @@ from threestudio_like.export import write_mesh
 from threestudio_like.monitor import write_png
 from threestudio_like.renderers.mesh import MeshRenderer
 from threestudio_like.renderers.shading import Shading
-from threestudio_like.scenes.convert import NoSurface, large_parts
+from threestudio_like.scenes.convert import large_parts
 from threestudio_like.scenes.mesh import Mesh
 from threestudio_like.scenes.triplane import Triplane
 

@@ -15,6 +15,7 @@ from systems.judging import CATEGORY_CAPTIONS, COLOR_CAPTIONS, pair_index, toy_o
 from threestudio_like.cameras import Cameras, orbit
 from threestudio_like.checkpoint import write_atomically
 from threestudio_like.data.toybox.catalogue import CATEGORIES, COLORS
+from threestudio_like.errors import NoSurface
 from threestudio_like.evaluate.consistency import judge
 from threestudio_like.evaluate.images import saturation
 from threestudio_like.evaluate.shapes import HEALTH, health
@@ -22,7 +23,7 @@ from threestudio_like.export import check_formats, write_mesh
 from threestudio_like.monitor import to_bytes, write_png
 from threestudio_like.renderers.base import Render
 from threestudio_like.renderers.shading import Shading, headlight
-from threestudio_like.scenes.convert import NoSurface, extract, large_parts
+from threestudio_like.scenes.convert import extract, large_parts
 from threestudio_like.scenes.isosurface import IsoSurface
 from threestudio_like.texture import bake
 

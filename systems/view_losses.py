@@ -16,10 +16,9 @@ from systems.reconstruction_results import scene_of
 from threestudio_like import penalties
 from threestudio_like.cameras import Cameras
 from threestudio_like.data.toybox.reconstruction import Truth
-from threestudio_like.errors import UserError, nearest
+from threestudio_like.errors import NoSurface, UserError, nearest
 from threestudio_like.renderers.base import Render, Renderer
 from threestudio_like.renderers.shading import Shading
-from threestudio_like.scenes.convert import NoSurface
 from threestudio_like.scenes.triplane import Triplane
 from threestudio_like.schedule import Schedule
 

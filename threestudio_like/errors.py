@@ -1,4 +1,4 @@
-"""The one exception for what a user can mend: the launcher prints it in a line and exits with code 2."""
+"""What the launcher says in a line: what a user can mend (exit code 2), and a scene that is gone (exit code 1)."""
 
 import difflib
 from collections.abc import Iterable
@@ -6,6 +6,10 @@ from collections.abc import Iterable
 
 class UserError(Exception):
     """A mistake in a recipe, a file or an argument. The message says what, where, and the remedy."""
+
+
+class NoSurface(RuntimeError):
+    """The scene has no surface: it is empty, or full, at the threshold."""
 
 
 def nearest(name: str, known: Iterable[str]) -> str:

@@ -16,14 +16,14 @@ from threestudio_like.data.toybox.catalogue import make_toy
 from threestudio_like.data.toybox.photographs import pack
 from threestudio_like.data.toybox.render import Light, shoot
 from threestudio_like.data.toybox.render import mesh as toy_mesh
-from threestudio_like.errors import UserError
+from threestudio_like.errors import NoSurface, UserError
 from threestudio_like.export import write_mesh
 from threestudio_like.renderers.ccm import canonical_coordinates, tight_box
 from threestudio_like.renderers.environment import Studio
 from threestudio_like.renderers.mesh import MeshRenderer
 from threestudio_like.renderers.shading import Shading
 from threestudio_like.renderers.volume import VolumeRenderer
-from threestudio_like.scenes.convert import NoSurface, large_parts
+from threestudio_like.scenes.convert import large_parts
 from threestudio_like.scenes.field import Points
 from threestudio_like.scenes.mesh import Surface
 from threestudio_like.scenes.signed_distance import from_inside, mesh_distance, read_mesh, sample, winding_numbers

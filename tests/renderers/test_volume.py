@@ -10,12 +10,12 @@ from torch import nn
 from threestudio_like import penalties
 from threestudio_like.cameras import orbit
 from threestudio_like.config import Component, registered
-from threestudio_like.errors import UserError
+from threestudio_like.errors import NoSurface, UserError
 from threestudio_like.kernels.hashgrid import HashGrid
 from threestudio_like.renderers.shading import Shading, headlight, sample_light
 from threestudio_like.renderers.volume import VolumeRenderer
 from threestudio_like.scenes.background import DirectionMLP, Random, Solid
-from threestudio_like.scenes.convert import NoSurface, automatic_threshold, extract, large_parts
+from threestudio_like.scenes.convert import automatic_threshold, extract, large_parts
 from threestudio_like.scenes.field import Blob, Field, Points
 
 GREY = Component("background", "solid", Solid.Config((0.5, 0.5, 0.5)))

@@ -8,12 +8,11 @@ import trimesh
 
 from threestudio_like import penalties
 from threestudio_like.cameras import orbit
-from threestudio_like.errors import UserError
+from threestudio_like.errors import NoSurface, UserError
 from threestudio_like.export import write_mesh
 from threestudio_like.renderers.mesh import MeshRenderer
 from threestudio_like.renderers.shading import Shading
 from threestudio_like.renderers.volume import VolumeRenderer
-from threestudio_like.scenes.convert import NoSurface
 from threestudio_like.scenes.triplane import PLANES, Triplane, density_of, plane_features
 
 RADIUS = 0.6

@@ -14,8 +14,9 @@ import pytest
 import torch
 
 import launch
-from tests.systems.test_recipes import TINY_SCENE
+from tests.systems.test_recipes import TINY_MESH, TINY_SCENE
 from threestudio_like import checkpoint
+from threestudio_like.scenes.isosurface import IsoSurface
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 KILLS = int(os.environ.get("TSL_TEST_KILLS", 2))
@@ -105,6 +106,14 @@ def test_odd_prompts_work(keys, tmp_path, prompt):
 
 def command(keys, *more) -> list[str]:
     return [sys.executable, "launch.py", "--config", "dreamfusion.yaml", *keys, *more]
+
+
+def test_a_mesh_that_vanishes_is_said_in_a_sentence(models, capsys, tmp_path, monkeypatch):
+    monkeypatch.setattr(IsoSurface, "sdf", lambda scene: scene.start.abs() + 0.01)
+    assert launch.main(["--config", "fantasia3d.yaml", *TINY_MESH, f"backbone.model={models('toybox')}", "evaluation.scorer=null",
+                        "device=cpu", f"out={tmp_path / 'run'}"]) == 1
+    assert "error: the mesh has vanished" in capsys.readouterr().err
+    assert json.loads((tmp_path / "run/metrics.json").read_text())["status"] == "failed"
 
 
 def test_a_full_disk_is_said_in_a_sentence(keys, tmp_path):

@@ -6,14 +6,11 @@ import trimesh
 from jaxtyping import Float
 from skimage.measure import marching_cubes
 
+from threestudio_like.errors import NoSurface
 from threestudio_like.scenes.field import Field
 from threestudio_like.scenes.mesh import Mesh
 
 CHUNK = 1 << 18
-
-
-class NoSurface(RuntimeError):
-    """The scene has no surface: it is empty, or full, at the threshold."""
 
 
 @torch.no_grad()

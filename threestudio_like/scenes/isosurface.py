@@ -9,9 +9,8 @@ from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
 from threestudio_like.config import Component
-from threestudio_like.errors import UserError
+from threestudio_like.errors import NoSurface, UserError
 from threestudio_like.kernels.hashgrid import HashGrid
-from threestudio_like.scenes.convert import NoSurface
 from threestudio_like.scenes.encoded import EncodedMLP
 from threestudio_like.scenes.mesh import Mesh, Surface
 from threestudio_like.scenes.signed_distance import field_distance, mesh_distance, read_mesh, sample
@@ -85,7 +84,8 @@ class IsoSurface(nn.Module):
         with torch.set_grad_enabled(torch.is_grad_enabled() and not self.config.fixed):
             surface = self.draw(self.vertices + self.reach * torch.tanh(self.shift), distance, middles)
         if len(surface.faces) == 0:
-            raise NoSurface(f"the mesh has vanished: its signed distances are {distance.min():.3g} to {distance.max():.3g}")
+            raise NoSurface(f"the mesh has vanished: its signed distances are {distance.min():.3g} to {distance.max():.3g}; "
+                            "a lower lr.sdf at first, or a larger start, keeps it")
         return surface
 
     def material(self, x: Float[Tensor, "N 3"]) -> Float[Tensor, "N C"]:

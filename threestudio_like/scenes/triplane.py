@@ -13,9 +13,9 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor
 
+from threestudio_like.errors import NoSurface
 from threestudio_like.kernels.cubes import CubeGrid, cube_grid, flexible_cubes
 from threestudio_like.scenes.background import Background, Solid
-from threestudio_like.scenes.convert import NoSurface
 from threestudio_like.scenes.field import Points
 from threestudio_like.scenes.flexicubes import positive_weights
 from threestudio_like.scenes.mesh import Mesh, Surface
