@@ -1,4 +1,4 @@
-"""Makes small text-to-image diffusion models from nothing, of the same diffusers and transformers parts as large ones.
+"""Makes small text-to-image diffusion models, of the same diffusers and transformers parts as large ones.
 
 The U-Net works on images folded by pixel unshuffling (a patch of p x p pixels becomes 3 p^2 channels); the text's mean image
 lies beside them. Its text is pooled by the U-Net itself (`addition_embed_type="text"`, as in DeepFloyd IF).
@@ -8,6 +8,7 @@ import json
 from dataclasses import dataclass
 from pathlib import Path
 
+import torch
 from diffusers import DDPMScheduler, SchedulerMixin, UNet2DConditionModel
 from tokenizers import Regex, Tokenizer, models, normalizers, pre_tokenizers
 from torch import nn
@@ -96,3 +97,11 @@ def save(folder: Path, unet: UNet2DConditionModel, layout: Layout | None, encode
     if isinstance(tokenizer, PreTrainedTokenizerFast):  # newer transformers call the same class otherwise
         index["tokenizer"] = ["transformers", "PreTrainedTokenizerFast"]
     (folder / "model_index.json").write_text(json.dumps(index, indent=2) + "\n")
+
+
+@torch.no_grad()
+def take_over(model: nn.Module, base: nn.Module) -> None:
+    """Copies every tensor of the base that has the same name and shape in the model."""
+    own = model.state_dict()
+    model.load_state_dict(own | {
+        name: tensor for name, tensor in base.state_dict().items() if name in own and own[name].shape == tensor.shape})

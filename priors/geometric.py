@@ -11,6 +11,7 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from priors.backbone import Condition
+from priors.build import take_over
 from priors.layout import Layout
 from priors.pixel import PixelBackbone
 from threestudio_like.config import register
@@ -63,11 +64,3 @@ def geometric_layout(base: Layout, patch: int) -> Layout:
     words = base.cells[0].weight
     layout.cells[0].weight.data[:, :words.shape[1]] = words.data
     return layout
-
-
-@torch.no_grad()
-def take_over(model: nn.Module, base: nn.Module) -> None:
-    """Copies every tensor of the base that has the same name and shape in the model."""
-    own = model.state_dict()
-    model.load_state_dict(own | {
-        name: tensor for name, tensor in base.state_dict().items() if name in own and own[name].shape == tensor.shape})

@@ -1,4 +1,4 @@
-"""What a small multi-view model is made of, from nothing: an image's tokens, the mean of its six views, and a U-Net.
+"""What a small multi-view model is made of: an image's tokens, the mean of its six views, and a U-Net.
 
 Images are folded p x p and told by components, as in `priors/layout.py`. The tokens take the place of a text's. What a
 layout is to a text, the mean of six views is to an image: a U-Net learns late which view goes where, an MLP at once.
@@ -12,10 +12,13 @@ import torch
 import torch.nn.functional as F
 from diffusers import ConfigMixin, ModelMixin, SchedulerMixin, UNet2DConditionModel
 from diffusers.configuration_utils import register_to_config
+from diffusers.models import Transformer2DModel
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from priors.build import take_over
 from priors.layout import COARSE, Layout
+from threestudio_like.errors import UserError
 
 ROWS, COLUMNS = 3, 2
 VIEWS = ROWS * COLUMNS
@@ -122,6 +125,23 @@ def unet(size: Size) -> UNet2DConditionModel:
         up_block_types=("CrossAttnUpBlock2D",) * deeper + ("UpBlock2D",),
         cross_attention_dim=size.tokens_width, attention_head_dim=size.heads,
         addition_embed_type="text", addition_embed_type_num_heads=4, resnet_time_scale_shift="scale_shift")
+
+
+@torch.no_grad()
+def start_from(unet: UNet2DConditionModel, base: UNet2DConditionModel) -> None:
+    """Every tensor of a text-to-image model's U-Net that fits. Attention that it does not have changes nothing at first.
+
+    Raises UserError where the two do not see the same patches.
+    """
+    if unet.conv_in.weight.shape != base.conv_in.weight.shape:
+        raise UserError(f"start: that U-Net's first layer is {list(base.conv_in.weight.shape)}, this one's "
+                        f"{list(unet.conv_in.weight.shape)}; give `size` its patch and channels")
+    take_over(unet, base)
+    known = dict(base.named_modules())
+    for name, module in unet.named_modules():
+        if isinstance(module, Transformer2DModel) and name not in known:
+            nn.init.zeros_(module.proj_out.weight)
+            nn.init.zeros_(module.proj_out.bias)
 
 
 def save(folder: Path, unet: UNet2DConditionModel, layout: ViewLayout, encoder: ImageEncoder,

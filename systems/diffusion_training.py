@@ -139,12 +139,15 @@ class DiffusionTraining(System):
         """Patches' components at the first step; and once the layout knows the mean, how far images are from it."""
         layout, averaged = self.model.layout, self.averaged.layout
         if step == 0:
-            layout.find_components(drawn.images, self.model.patch)
+            self.find_components(drawn)
         elif step == self.config.layout_steps:
             residual = self.model.fold(drawn.images) - self.model.mean(self.told(drawn), drawn.camera)
             layout.spread.copy_(residual.square().mean((0, 2, 3)).sqrt())
         averaged.basis.copy_(layout.basis)
         averaged.spread.copy_(layout.spread)
+
+    def find_components(self, drawn: Batch) -> None:
+        self.model.layout.find_components(drawn.images, self.model.patch)
 
     def told(self, batch: Batch) -> Float[Tensor, "B L D"]:
         """What the U-Net is told of each example, embedded."""

@@ -1,4 +1,4 @@
-"""Trains the Toybox multi-view prior from nothing: one image of an object to six tiled views of it.
+"""Trains the Toybox multi-view prior: one image of an object to six tiled views of it.
 
     L = E || views - layout(c) ||^2 + E[ w(t) || views - model(x_t, t, c) ||^2 ]
 
@@ -20,8 +20,10 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from priors import build, views
+from priors.folder import ModelConfig
 from priors.layout import refine
 from priors.multiview import GREY, FoldedMultiview, MultiviewConfig
+from priors.pixel import PixelBackbone
 from priors.reference import give_reference_attention, look, looking_at
 from priors.views import tile, untile
 from systems.diffusion_training import Batch, Denoiser, DiffusionTraining, DiffusionTrainingConfig
@@ -45,6 +47,8 @@ class MultiviewTrainingConfig(DiffusionTrainingConfig):
     size: views.Size = field(default_factory=views.Size)
     data: MultiviewSet = field(default_factory=MultiviewSet)
     attention: Literal["clean", "noised"] = "clean"
+    start: str | None = None
+    """A text-to-image prior's folder, whose U-Net's weights are this one's first, as far as they fit."""
     empty: float = 0.1
     """Share of examples without an image, for classifier-free guidance."""
     scale: float = 1.5
@@ -94,6 +98,10 @@ class MultiviewTraining(DiffusionTraining):
         size, scheduler = config.size, build.noise_scheduler()
         model = MultiviewDenoiser(views.image_encoder(size), views.view_layout(size), views.unet(size),
                                   scheduler.alphas_cumprod.clone(), size.patch)
+        if config.start is not None:
+            base = PixelBackbone(ModelConfig(config.start), "cpu")
+            views.start_from(model.unet, base.unet)
+            model.layout.basis.copy_(base.layout.basis)
         give_reference_attention(model.unet)
         if config.weights is not None:
             take_weights(model, FoldedMultiview(MultiviewConfig(config.weights), "cpu"))
@@ -111,6 +119,10 @@ class MultiviewTraining(DiffusionTraining):
         image = data.images(chosen)
         image[torch.from_numpy(rng.random(count) < self.config.empty)] = GREY
         return Batch(2 * tile(data.six_views(chosen)).to(self.device) - 1, image=image.to(self.device))
+
+    def find_components(self, drawn: Batch) -> None:
+        if self.config.start is None:  # else they are those that the U-Net knows
+            super().find_components(drawn)
 
     def told(self, batch: Batch) -> Float[Tensor, "B L D"]:
         return self.model.embed(batch.image)

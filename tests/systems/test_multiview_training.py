@@ -6,6 +6,8 @@ import numpy as np
 import pytest
 import torch
 
+from priors.folder import ModelConfig
+from priors.pixel import PixelBackbone
 from systems.multiview_training import MultiviewTraining, MultiviewTrainingConfig
 from threestudio_like.config import parse
 from threestudio_like.errors import UserError
@@ -102,3 +104,20 @@ def test_weights_of_another_size_are_refused(tmp_path):
         training(weights=str(tmp_path / "model"), size=RECIPE["size"] | {"channels": [24, 24]})
     with pytest.raises(UserError, match="must be equal"):
         training(data=RECIPE["data"] | {"size": 32})
+
+
+def test_it_starts_from_a_text_to_image_prior(models):
+    """Same patches, same components, same convolutions; attention that is new changes nothing yet."""
+    base = PixelBackbone(ModelConfig(str(models("toybox"))), "cpu")
+    channels, patch = list(base.unet.config.block_out_channels), base.patch
+    size = {"view": 16, "patch": patch, "channels": channels, "tokens_width": base.unet.config.cross_attention_dim, "layout": [32, 16, 8]}
+    system = training(size=size, start=str(models("toybox")))
+    own, theirs = system.model.unet.state_dict(), base.unet.state_dict()
+    assert all(torch.equal(own[name], tensor) for name, tensor in theirs.items() if name in own and own[name].shape == tensor.shape)
+    system(0, generator())
+    assert torch.equal(system.model.layout.basis, base.layout.basis)
+    x, text = torch.randn(1, 2 * 3 * patch**2, 4, 4), torch.randn(1, 5, base.unet.config.cross_attention_dim)
+    with torch.no_grad():
+        torch.testing.assert_close(*(unet(x, 500, encoder_hidden_states=text).sample for unet in (system.model.unet, base.unet)))
+    with pytest.raises(UserError, match="start: that U-Net's first layer"):
+        training(start=str(models("toybox")))
