@@ -11,6 +11,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from threestudio_like.kernels.cubes.patches import CORNERS, EDGES, FACES, patches, turn_around
+from threestudio_like.kernels.pairs import distinct_pairs
 
 __all__ = ["CubeGrid", "FlexibleWeights", "cube_grid", "flexible_cubes"]
 
@@ -52,11 +53,11 @@ def cube_grid(resolution: int) -> CubeGrid:
     number = lambda place: (place[..., 0] * (resolution + 1) + place[..., 1]) * (resolution + 1) + place[..., 2]
     cubes = number(first[:, None] + torch.tensor(CORNERS))
     pairs = cubes[:, torch.tensor(EDGES)].sort(-1).values
-    edges, cube_edges = pairs.view(-1, 2).unique(dim=0, return_inverse=True)
+    edges, cube_edges = distinct_pairs(pairs, len(points))
     _, cube_faces = cubes[:, torch.tensor(FACES)].amin(-1).mul(3).add(torch.tensor([0, 0, 1, 1, 2, 2])).view(-1).unique(
         return_inverse=True)
     outside = ((points == 0) | (points == resolution)).any(-1)
-    return CubeGrid(points.float() * (2 / resolution) - 1, cubes, edges, cube_edges.view(-1, 12), cube_faces.view(-1, 6), outside)
+    return CubeGrid(points.float() * (2 / resolution) - 1, cubes, edges, cube_edges, cube_faces.view(-1, 6), outside)
 
 
 def flexible_cubes(vertices: Float[Tensor, "V 3"], sdf: Float[Tensor, "V"], weights: FlexibleWeights, grid: CubeGrid,
@@ -112,7 +113,7 @@ def patch_of_edges(corner: Bool[Tensor, "M 8"], faces: Int[Tensor, "M 6"]) -> In
     other = torch.zeros_like(alternates)
     while True:
         bits = (other.long() << torch.arange(6, device=corner.device)).sum(-1)
-        kinds, kind = torch.stack([case, bits], dim=-1).unique(dim=0, return_inverse=True)
+        kinds, kind = distinct_pairs(torch.stack([case, bits], dim=-1), 1 << 6)
         found = [patches(*row) for row in kinds.tolist()]
         one_patch = torch.tensor([joined for _, joined in found], dtype=torch.bool, device=corner.device)
         suspect = alternates & one_patch[kind] if len(found) else alternates

@@ -12,6 +12,8 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
+from threestudio_like.kernels.pairs import distinct_pairs
+
 __all__ = ["TetGrid", "body_centred_grid", "marching_tetrahedra"]
 
 TET_EDGES = tuple(itertools.combinations(range(4), 2))
@@ -59,10 +61,10 @@ def body_centred_grid(resolution: int) -> TetGrid:
     tets = torch.cat(tets)
     vertices = torch.cat([corners.float(), centres + 0.5]) * (2 / resolution) - 1
     pairs = tets[:, TET_EDGES].sort(-1).values
-    edges, tet_edges = pairs.view(-1, 2).unique(dim=0, return_inverse=True)
+    edges, tet_edges = distinct_pairs(pairs, len(vertices))
     outside = torch.cat([((corners == 0) | (corners == resolution)).any(-1),
                          ((centres == 0) | (centres == resolution - 1)).any(-1)])
-    return TetGrid(vertices, tets, edges, tet_edges.view(-1, 6), outside)
+    return TetGrid(vertices, tets, edges, tet_edges, outside)
 
 
 def marching_tetrahedra(vertices: Float[Tensor, "V 3"], sdf: Float[Tensor, "V"],
