@@ -41,7 +41,7 @@ def main(argv: list[str] | None = None) -> int:
     """Returns the exit code: 0 done, 1 failed, 2 a mistake that the user can mend, 130 interrupted and saved."""
     given = arguments(argv)
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
-    for noisy in ("httpx", "lightning_fabric", "numba", "matplotlib"):
+    for noisy in ("httpx", "lightning_fabric", "numba", "matplotlib", "fontTools"):
         logging.getLogger(noisy).setLevel(logging.WARNING)
     from threestudio_like.errors import NoSurface, UserError
     from threestudio_like.memory import keep_freed_pages

@@ -69,7 +69,7 @@ def ray_cases(rays: int, device: str) -> dict[str, Callable]:
 
 def rasterizer_cases(device: str) -> dict[str, Callable]:
     """A sphere of about 20,000 faces, whose vertices are moved by what its picture says."""
-    ball = trimesh.creation.uv_sphere(0.7, count=(101, 101))
+    ball = trimesh.creation.uv_sphere(0.7, count=(71, 71))
     vertices = torch.as_tensor(ball.vertices, dtype=torch.float32, device=device).requires_grad_()
     faces = torch.as_tensor(ball.faces, device=device)
     edges = Edges.of(faces)
