@@ -135,6 +135,15 @@ def test_a_later_stage_starts_from_the_earlier(tmp_path):
     assert torch.equal(made.finished("first").point, made.finished("second").point)
 
 
+def test_a_stage_that_was_cut_off_is_not_taken_for_a_finished_one(tmp_path):
+    stages = {"first": {"steps": 30}, "second": {"steps": 1, "init": {"stage": "first"}}}
+    with pytest.raises(Interrupted):
+        run(tmp_path, stages=stages, stop_at=11).train()
+    again = run(tmp_path, stages=stages, stop_at=11, only="second")
+    with pytest.raises(UserError, match="stage 'first' stopped at step 12 of 30; --resume it first"):
+        again.train("second")
+
+
 def test_a_stage_alone_takes_over_what_was_trained_before_it(tmp_path):
     """By the same keys; a stage that was trained by others is not mixed in."""
     stages = lambda first, second: {"first": {"steps": first}, "second": {"steps": second, "init": {"stage": "first"}}}

@@ -55,12 +55,15 @@ class Run:
         return self.recipe.stages[stage].build(self.context).to(self.fabric.device)
 
     def finished(self, stage: str) -> System:
-        """The stage's system with its trained state. Raises UserError where it has none."""
+        """The stage's system with its trained state. Raises UserError where it has none, or stopped before its end."""
         path = self.checkpoint_path(stage)
         if not path.exists():
             raise UserError(f"{self.folder}: stage '{stage}' has no checkpoint; run it first")
         system = self.build(stage)
-        system.load_state_dict(checkpoint.load(path, self.fabric.device).system)
+        saved = checkpoint.load(path, self.fabric.device)
+        if saved.step < system.config.steps:
+            raise UserError(f"{self.folder}: stage '{stage}' stopped at step {saved.step} of {system.config.steps}; --resume it first")
+        system.load_state_dict(saved.system)
         return system
 
     def check(self) -> list[str]:

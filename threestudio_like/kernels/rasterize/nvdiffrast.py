@@ -12,7 +12,8 @@ from torch import Tensor
 from threestudio_like.errors import UserError
 
 
-def nearest_face(vertices: Float[Tensor, "B V 3"], faces: Int[Tensor, "F 3"], height: int, width: int, near: float) -> Int[Tensor, "B H W"]:
+def nearest_face(vertices: Float[Tensor, "B V 3"], faces: Int[Tensor, "F 3"], height: int, width: int,
+                 near: float) -> Int[Tensor, "B H W"]:
     """The nearest face at each pixel's centre, or -1; a vertex is its pixel x, y and inverse depth (0: not drawn).
 
     Raises UserError where nvdiffrast is not installed or the tensors are not on CUDA.
