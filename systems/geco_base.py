@@ -18,7 +18,7 @@ from priors.scorer import Scorer
 from priors.views import untile
 from systems.geco_data import ConditionImages, ImageFolder, TeacherViews, noise
 from systems.geco_results import GecoEvaluation, Ladder, climb
-from systems.generation import Generation, ImageTo3D, write_made
+from systems.image_to_3d import Generation, ImageTo3D, write_made
 from threestudio_like.config import Component
 from threestudio_like.data.images import image_files, load_image
 from threestudio_like.data.toybox.reconstruction import ReconstructionSet
