@@ -69,6 +69,15 @@ def test_a_ball_is_drawn_where_it_is():
     assert len(edge) > 50  # silhouettes are smooth
 
 
+def test_images_are_the_render_of_one_surface(monkeypatch):
+    scene, cameras = tetmesh(resolution=12, start={"ellipsoid": [0.5, 0.3, 0.4]}), orbit(5, 20.0, 2.5, 40.0, 24)
+    whole, extracted, extract = drawn(scene, cameras), [], scene.surface
+    monkeypatch.setattr(scene, "surface", lambda: extracted.append(1) or extract())
+    parts = list(MeshRenderer(MeshRenderer.Config()).images(scene, cameras, Shading(), at_once=2))
+    assert len(extracted) == 1 and [len(part.rgb) for part in parts] == [2, 2, 1]
+    torch.testing.assert_close(torch.cat([part.rgb for part in parts]), whole.rgb)
+
+
 def test_shading_is_the_volume_renderers():
     scene, cameras = tetmesh(resolution=16), orbit(1, 20.0, 2.5, 40.0, 32)
     light = cameras.position

@@ -5,11 +5,14 @@ from dataclasses import dataclass
 import torch
 import torch.nn.functional as F
 from jaxtyping import Float
-from torch import Tensor
+from torch import Tensor, nn
 
+from threestudio_like.cameras import Cameras
 from threestudio_like.config import register
 from threestudio_like.kernels.rasterize import Rasterizer, antialias, rasterize
 from threestudio_like.renderers.base import Render, Renderer
+from threestudio_like.renderers.shading import Shading
+from threestudio_like.scenes.mesh import Surface
 
 
 @register("renderer", "mesh")
@@ -32,9 +35,20 @@ class MeshRenderer(Renderer):
         self.supersample, self.rasterizer = config.supersample, config.rasterizer
 
     def forward(self, scene, cameras, shading, generator=None, normals=False):
+        return self.draw(scene, scene.surface(), cameras, shading, generator)
+
+    @torch.no_grad()
+    def images(self, scene, cameras, shading, normals=False, at_once=1):
+        surface = scene.surface()
+        for start in range(0, len(cameras), at_once):
+            part = slice(start, start + at_once)
+            yield self.draw(scene, surface, cameras[part], shading[part])
+
+    def draw(self, scene: nn.Module, surface: Surface, cameras: Cameras, shading: Shading,
+             generator: torch.Generator | None = None) -> Render:
+        """What the cameras see of the scene's surface."""
         count, height, width = len(cameras), cameras.height, cameras.width
         cameras = cameras.resized(height * self.supersample, width * self.supersample)
-        surface = scene.surface()
         screen, depth = cameras.project(surface.vertices.expand(count, -1, -1))
         fragments = rasterize(screen, depth, surface.faces, cameras.height, cameras.width, self.rasterizer)
         position = fragments.interpolate(surface.vertices)
