@@ -22,6 +22,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from transformers import ViTConfig, ViTModel
 
+from priors.epipolar import Epipolar
 from priors.folder import REPOSITORY, read_json
 from threestudio_like.cameras import Cameras
 from threestudio_like.errors import UserError
@@ -57,6 +58,8 @@ class ReconstructorSize:
     """Cubes along a side of the surface's grid."""
     spread: float = 0.01
     """Over how many scene units the density rises at the surface (VolSDF's beta)."""
+    epipolar: bool = True
+    """Attention to the views begins where a plane's cell may be seen (`priors/epipolar.py`); InstantMesh: false."""
 
     def __post_init__(self):
         if self.dino is None and self.image % self.patch:
@@ -170,7 +173,8 @@ class Reconstructor(ModelMixin, ConfigMixin):
 
     @register_to_config
     def __init__(self, vit: dict, width: int = 128, layers: int = 3, heads: int = 4, tokens: int = 8, upsample: int = 4,
-                 channels: int = 24, hidden: int = 64, hidden_layers: int = 2, grid: int = 40, spread: float = 0.01):
+                 channels: int = 24, hidden: int = 64, hidden_layers: int = 2, grid: int = 40, spread: float = 0.01,
+                 epipolar: bool = False):
         super().__init__()
         self.encoder = ViewEncoder(ViTModel(ViTConfig(**vit), add_pooling_layer=False), width)
         self.queries = nn.Parameter(torch.randn(PLANES * tokens**2, width) / width**0.5)
@@ -178,6 +182,7 @@ class Reconstructor(ModelMixin, ConfigMixin):
             nn.TransformerDecoderLayer(width, heads, 4 * width, dropout=0.0, activation="gelu", batch_first=True,
                                        norm_first=True)
             for _ in range(layers))
+        self.epipolar_bias = Epipolar(layers, heads, tokens) if epipolar else None
         self.norm = nn.LayerNorm(width)
         self.up = nn.ConvTranspose2d(width, channels, upsample, stride=upsample)
         self.decoder = Decoder(PLANES * channels, hidden, hidden_layers)
@@ -185,9 +190,11 @@ class Reconstructor(ModelMixin, ConfigMixin):
     def forward(self, images: Float[Tensor, "B N 3 H W"], poses: Float[Tensor, "B N 16"]) -> Float[Tensor, "B 3 C R R"]:
         """The planes of B objects, each from N views in 0..1 on white, whose cameras `pose_numbers` tells."""
         seen = self.encoder(images.flatten(0, 1), poses.flatten(0, 1)).unflatten(0, (len(images), -1)).flatten(1, 2)
+        patches = images.shape[-1] // self.config.vit["patch_size"]
+        bias = self.epipolar_bias(poses, patches) if self.epipolar_bias else [None] * len(self.blocks)
         x = self.queries.expand(len(images), -1, -1)
-        for block in self.blocks:
-            x = block(x, seen)
+        for block, of_views in zip(self.blocks, bias):
+            x = block(x, seen, memory_mask=of_views)
         side = self.config.tokens
         x = self.norm(x).unflatten(1, (PLANES, side, side)).permute(0, 1, 4, 2, 3)
         return self.up(x.flatten(0, 1)).unflatten(0, (-1, PLANES))
@@ -200,7 +207,7 @@ class Reconstructor(ModelMixin, ConfigMixin):
                        num_hidden_layers=size.encoder_layers, num_attention_heads=size.encoder_heads,
                        intermediate_size=4 * size.encoder_width) if vit is None else fields(vit.config)
         model = Reconstructor(encoder, size.width, size.layers, size.heads, size.tokens, size.upsample, size.channels,
-                              size.hidden, size.hidden_layers, size.grid, size.spread)
+                              size.hidden, size.hidden_layers, size.grid, size.spread, size.epipolar)
         if vit is not None:
             model.encoder.vit = modulated(vit, trained=True)
         return model

@@ -62,7 +62,7 @@ TINY = {
                            "data.photographer.size=16", "sample_steps=1"],
     "priors/agp.yaml": [*TINY_AGP, "layout_steps=1", "layout_batch=3", "data={type: toybox, toys: 3, views: 2, size: 16, samples: 1}"],
     "priors/agp-sd.yaml": [*TINY_AGP, "precision=32-true"],
-    "priors/multiview.yaml": ["steps=2", "batch=2", "layout_steps=1", "layout_batch=3", "sample_steps=2", "judged=3", "shown=2",
+    "priors/multiview.yaml": ["steps=2", "batch=2", "start=null", "layout_steps=1", "layout_batch=3", "sample_steps=2", "judged=3", "shown=2",
                               "size={view: 16, patch: 4, channels: [16, 16], tokens_width: 16, layout: [16, 8, 8]}",
                               "data={count: 8, held_out_count: 3, size: 16, samples: 1}"],
     "priors/reconstructor.yaml": [
@@ -70,6 +70,7 @@ TINY = {
         "data.target_size=12", "data.points=64", "size={image: 16, patch: 8, encoder_width: 16, encoder_layers: 1, width: 16, "
         "layers: 1, heads: 2, tokens: 4, upsample: 2, channels: 4, hidden: 8, hidden_layers: 1, grid: 8}",
         "evaluation.objects=2", "evaluation.size=16", "evaluation.shown=1",
+        "stages.points={steps: 2, batch: 3, points: 32}",
         *(f"stages.{stage}.{key}" for stage in ("volume", "mesh") for key in ("steps=2", "batch=3", "points=32", "rendered=1"))],
     "priors/scorer.yaml": [*TINY_PRIOR, "size={image: 16, channels: [8, 8], width: 8}", "held_out_count=60",
                            "data.photographer.size=16"],
@@ -113,7 +114,7 @@ def test_recipe_runs_two_steps(recipe, backbones, tmp_path, monkeypatch):
     assert launch.main(["--config", recipe, "--check", *keys]) == 0
     assert launch.main(["--config", recipe, *keys]) == 0
     metrics = json.loads((tmp_path / "run/metrics.json").read_text())
-    stages = {"fantasia3d": 3, "sweetdreamer": 3, "prolificdreamer": 3, "priors/reconstructor": 2, "geco": 2, "geco-zero123plus": 2}.get(
+    stages = {"fantasia3d": 3, "sweetdreamer": 3, "prolificdreamer": 3, "priors/reconstructor": 3, "geco": 2, "geco-zero123plus": 2}.get(
         recipe.removesuffix(".yaml").removesuffix("-sd"), 1)
     assert metrics["status"] == "done" and metrics["steps"] == 2 * stages
     if recipe == "playground2d.yaml":

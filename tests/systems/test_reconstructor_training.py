@@ -28,6 +28,7 @@ TINY = ["data.views.count=3", "data.views.held_out_count=2", "data.views.size=16
         "size={image: 16, patch: 8, encoder_width: 16, encoder_layers: 1, encoder_heads: 2, width: 16, layers: 1, "
         "heads: 2, tokens: 4, upsample: 2, channels: 6, hidden: 16, hidden_layers: 1, grid: 8}",
         "evaluation.objects=2", "evaluation.size=16", "evaluation.shown=1",
+        "stages.points={steps: 2, batch: 3, points: 32}",
         *(f"stages.{stage}.{key}" for stage in ("volume", "mesh")
           for key in ("steps=2", "batch=3", "points=32", "rendered=2", "targets=2"))]
 

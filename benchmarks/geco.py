@@ -1,0 +1,100 @@
+"""GECO from an image to a GLB, each part timed in one warm process: `python benchmarks/geco.py [--paper] [--images N]`.
+
+The shipped Toybox models on held-out toys; with `--paper` Zero123++ and a reconstructor of InstantMesh's size, both at their
+published sizes with random weights (4 GB in half precision are written, and kept where `--folder` names a place). `--tiny` is
+the same with models of a few kilobytes.
+"""
+
+import argparse
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import numpy as np
+import torch
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+
+import priors  # noqa: E402
+import systems  # noqa: E402
+import threestudio_like  # noqa: E402
+from priors.generator import OneStepConfig, OneStepGenerator  # noqa: E402
+from priors.reconstructor import Reconstructor, ReconstructorSize  # noqa: E402
+from priors.zero123plus import Zero123Plus  # noqa: E402
+from systems.generation import load_maker, warm_up  # noqa: E402
+from systems.image_to_3d import PARTS, ImageTo3D  # noqa: E402
+from tests.priors import folders  # noqa: E402
+from threestudio_like.config import load  # noqa: E402
+from threestudio_like.data.images import ImageLoading, load_image  # noqa: E402
+from threestudio_like.data.toybox.multiview import MultiviewSet  # noqa: E402
+from threestudio_like.export import write_mesh  # noqa: E402
+from threestudio_like.monitor import peak_memory_mib, write_png  # noqa: E402
+from threestudio_like.recipe import parse_recipe  # noqa: E402
+
+LARGE = ReconstructorSize(image=320, patch=16, encoder_width=768, encoder_layers=12, encoder_heads=12, width=1024, layers=16,
+                          heads=16, tokens=32, upsample=2, channels=80, hidden_layers=4, grid=128)
+TINY = ReconstructorSize(image=32, patch=8, encoder_width=16, encoder_layers=1, encoder_heads=2, width=16, layers=1, heads=2,
+                         tokens=2, upsample=2, channels=4, grid=16)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--paper", action="store_true")
+    parser.add_argument("--tiny", action="store_true")
+    parser.add_argument("--folder", type=Path)
+    parser.add_argument("--images", type=int, default=20)
+    given = parser.parse_args()
+    for room in (threestudio_like, priors, systems):
+        room.register_all()
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    with tempfile.TemporaryDirectory() as temporary:
+        paper = given.paper or given.tiny
+        maker = published(given.folder or Path(temporary) / "model", given.tiny, device) if paper else toybox(device)
+        measure(maker, given.images, Path(temporary))
+
+
+def toybox(device: torch.device) -> ImageTo3D:
+    recipe = parse_recipe(load("geco.yaml", []), "geco")
+    return load_maker(list(recipe.stages.values())[-1].config, device)
+
+
+def published(folder: Path, tiny: bool, device: torch.device) -> ImageTo3D:
+    """The paper's sizes, or all of it tiny."""
+    if not (folder / "model_index.json").exists():
+        folders.zero123plus(folder, None if tiny else folders.ZERO123PLUS)
+    size = TINY if tiny else LARGE
+    prior = Zero123Plus(Zero123Plus.Config(str(folder), precision="fp16", attention="clean", view_size=size.image), device)
+    generator = OneStepGenerator(OneStepConfig(scale=4.0), prior).ready(prior.dtype)
+    torch.manual_seed(0)
+    reconstructor = Reconstructor.of(size).to(device).eval().requires_grad_(False)
+    return ImageTo3D(prior, generator, reconstructor, MultiviewSet(size=size.image, distance=1.5, fov_deg=49.1))
+
+
+def measure(maker: ImageTo3D, count: int, folder: Path) -> None:
+    """Prints the median seconds of every part and of the whole, their spread, and the memory."""
+    toys = MultiviewSet()
+    images = toys.images("held_out").images(np.arange(count))
+    warm_up(maker)
+    rows = []
+    for i, image in enumerate(images):
+        file = folder / f"{i}.png"
+        write_png(file, image.permute(1, 2, 0))
+        begin = time.perf_counter()
+        loaded = load_image(file, maker.prior.view_size, ImageLoading())
+        seconds = {"image": time.perf_counter() - begin}
+        made = maker(loaded, i)
+        begin = time.perf_counter()
+        write_mesh(made.mesh, folder / "mesh.glb")
+        seconds |= made.seconds | {"export": time.perf_counter() - begin}
+        rows.append([seconds[part] for part in PARTS])
+    rows = np.array(rows)
+    print(f"{maker.prior.device}, {count} images, views of {maker.prior.view_size}, {torch.get_num_threads()} threads")
+    for name, values in [*zip(PARTS, rows.T), ("all", rows.sum(1))]:
+        low, middle, high = np.quantile(values, (0.05, 0.5, 0.95))
+        print(f"  {name:16s} {middle:7.3f} s  (5 to 95 %: {low:.3f} to {high:.3f})")
+    print(f"  peak memory {peak_memory_mib(maker.prior.device):.0f} MiB")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,41 @@
+"""Attention told where a triplane's cells may be seen."""
+
+import torch
+
+from priors.epipolar import Epipolar
+from priors.reconstructor import Reconstructor, ReconstructorSize, pose_numbers
+from threestudio_like.cameras import zero123plus_rig
+
+RIG = zero123plus_rig(torch.tensor([0.3]), 2.7, 41.0, 64)
+
+
+def test_a_cell_is_near_the_patches_that_see_its_points():
+    epipolar = Epipolar(1, 2, tokens=4)
+    distance = epipolar.distance(pose_numbers(RIG), patches=8)
+    points = epipolar.lines()[:, 5]  # one point of every cell's line
+    screen, _ = RIG.project(points.expand(len(RIG), -1, -1))
+    for view, where in enumerate(screen):
+        seen = ((where > 0) & (where < 64)).all(-1)
+        patch = (where / 8).long()[seen]
+        found = distance[view, seen.nonzero()[:, 0], patch[:, 1] * 8 + patch[:, 0]]
+        assert seen.sum() > 10 and found.max() <= 0.5**0.5 + 1e-4  # within half a patch's diagonal
+
+
+def test_lines_run_across_their_planes():
+    """The cell in the first row and column of the plane of x and z stands for a line along y."""
+    lines = Epipolar(1, 1, tokens=2).lines().unflatten(0, (3, 2, 2))
+    assert lines[1, 0, 0, :, 0].eq(-0.5).all() and lines[1, 0, 0, :, 2].eq(-0.5).all()
+    assert lines[1, 0, 1, 0].tolist() == [0.5, -1.0, -0.5]
+
+
+def test_bias_has_a_row_a_cell_and_a_column_a_token():
+    size = ReconstructorSize(image=32, patch=8, encoder_width=16, encoder_layers=1, encoder_heads=2, width=16, layers=2, heads=2,
+                             tokens=2, upsample=2, channels=4, grid=8)
+    model = Reconstructor.of(size)
+    poses = pose_numbers(RIG)[None, :3].expand(2, -1, -1)
+    bias = model.epipolar_bias(poses, 4)
+    assert len(bias) == 2 and bias[0].shape == (2 * 2, 3 * 4, 3 * 17)
+    assert bias[0][0].eq(0).all() and bias[0][1].min() < -1  # the first head looks everywhere
+    assert bias[0][1, :, ::17].eq(0).all()  # class tokens
+    model(torch.rand(2, 3, 3, 32, 32), poses).sum().backward()
+    assert model.epipolar_bias.sharpness.grad[:, 1].abs().min() > 0
