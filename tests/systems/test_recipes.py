@@ -44,6 +44,13 @@ TINY_GECO = ["data.views={count: 3, held_out_count: 2, size: 16, samples: 1}", "
              "data.points=16", "teacher={steps: 2, count: 2}", "evaluation={objects: 1, size: 16, shown: 1, diverse: 1, seeds: 2, rungs: [teacher, geco]}",
              "stages.scene.cameras={size: 12, views: 2}", "generation.show={strip_size: 8, video_frames: 3, video_size: 16}",
              "precision=32-true", *(f"stages.{stage}.{key}" for stage in ("views", "scene") for key in ("steps=2", "batch=1"))]
+TINY_RECONSTRUCTOR = [
+    "data.views.count=3", "data.views.held_out_count=2", "data.views.size=16", "data.views.samples=1", "data.samples=1",
+    "data.target_size=12", "data.points=64", "size={image: 16, patch: 8, encoder_width: 16, encoder_layers: 1, width: 16, "
+    "layers: 1, heads: 2, tokens: 4, upsample: 2, channels: 4, hidden: 8, hidden_layers: 1, grid: 8}",
+    "evaluation.objects=2", "evaluation.size=16", "evaluation.shown=1",
+    "stages.points={steps: 2, batch: 3, points: 32}",
+    *(f"stages.{stage}.{key}" for stage in ("volume", "mesh") for key in ("steps=2", "batch=3", "points=32", "rendered=1"))]
 TINY = {
     "geco.yaml": TINY_GECO,
     "geco-zero123plus.yaml": [*TINY_GECO, "backbone.view_size=16"],
@@ -65,13 +72,8 @@ TINY = {
     "priors/multiview.yaml": ["steps=2", "batch=2", "start=null", "layout_steps=1", "layout_batch=3", "sample_steps=2", "judged=3", "shown=2",
                               "size={view: 16, patch: 4, channels: [16, 16], tokens_width: 16, layout: [16, 8, 8]}",
                               "data={count: 8, held_out_count: 3, size: 16, samples: 1}"],
-    "priors/reconstructor.yaml": [
-        "data.views.count=3", "data.views.held_out_count=2", "data.views.size=16", "data.views.samples=1", "data.samples=1",
-        "data.target_size=12", "data.points=64", "size={image: 16, patch: 8, encoder_width: 16, encoder_layers: 1, width: 16, "
-        "layers: 1, heads: 2, tokens: 4, upsample: 2, channels: 4, hidden: 8, hidden_layers: 1, grid: 8}",
-        "evaluation.objects=2", "evaluation.size=16", "evaluation.shown=1",
-        "stages.points={steps: 2, batch: 3, points: 32}",
-        *(f"stages.{stage}.{key}" for stage in ("volume", "mesh") for key in ("steps=2", "batch=3", "points=32", "rendered=1"))],
+    "priors/reconstructor.yaml": TINY_RECONSTRUCTOR,
+    "priors/reconstructor-single.yaml": [*TINY_RECONSTRUCTOR, "model=null"],
     "priors/scorer.yaml": [*TINY_PRIOR, "size={image: 16, channels: [8, 8], width: 8}", "held_out_count=60",
                            "data.photographer.size=16"],
 }
@@ -114,7 +116,8 @@ def test_recipe_runs_two_steps(recipe, backbones, tmp_path, monkeypatch):
     assert launch.main(["--config", recipe, "--check", *keys]) == 0
     assert launch.main(["--config", recipe, *keys]) == 0
     metrics = json.loads((tmp_path / "run/metrics.json").read_text())
-    stages = {"fantasia3d": 3, "sweetdreamer": 3, "prolificdreamer": 3, "priors/reconstructor": 3, "geco": 2, "geco-zero123plus": 2}.get(
+    stages = {"fantasia3d": 3, "sweetdreamer": 3, "prolificdreamer": 3, "priors/reconstructor": 3, "priors/reconstructor-single": 3,
+              "geco": 2, "geco-zero123plus": 2}.get(
         recipe.removesuffix(".yaml").removesuffix("-sd"), 1)
     assert metrics["status"] == "done" and metrics["steps"] == 2 * stages
     if recipe == "playground2d.yaml":
