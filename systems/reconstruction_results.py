@@ -4,6 +4,7 @@ A way of reconstructing is a function from an object's number to its `Triplane`,
 what it takes is timed. So a reconstructor on true views, on generated ones, or on one image are judged alike.
 """
 
+import json
 import logging
 import time
 from collections.abc import Callable
@@ -21,6 +22,7 @@ from priors.perceptual import Perceptual
 from priors.reconstructor import Reconstructor
 from priors.scorer import Scorer
 from threestudio_like.cameras import Cameras, zero123plus_rig
+from threestudio_like.checkpoint import write_text
 from threestudio_like.data.toybox.reconstruction import Objects, ReconstructionSet
 from threestudio_like.errors import NoSurface
 from threestudio_like.evaluate.features import frechet_distance
@@ -89,7 +91,8 @@ def write_reconstruction(scene: Triplane, path: Path) -> dict[str, float]:
 @torch.no_grad()
 def evaluate_reconstructor(reconstruct: Reconstruct, objects: Objects, show: ReconstructionEvaluation,
                            perceptual: Perceptual, device: torch.device, picture_path: Path) -> dict[str, float]:
-    """Means over the first `show.objects` objects, and a picture of `show.shown`.
+    """Means over the first `show.objects` objects, and a picture of `show.shown`, beside which lie the objects' own
+    figures (`.json`).
 
     `psnr`, `ssim` and `perceptual` of the random views; `frechet` of all of them together, and `frechet_unseen_sides`
     of those that the condition image does not show; `chamfer`, `f_score` and `volume_iou` where there is a surface;
@@ -115,6 +118,7 @@ def evaluate_reconstructor(reconstruct: Reconstruct, objects: Objects, show: Rec
     scorer = Scorer.load(show.scorer, device)
     apart = {name: frechet_distance(*(scorer.features(torch.cat(images)) for images in zip(*pairs)))
              for name, pairs in (("frechet", random), ("frechet_unseen_sides", behind))}
+    write_text(picture_path.with_suffix(".json"), json.dumps(scores) + "\n")
     write_png(picture_path, picture(reconstruct, objects, show.shown, device))
     names = list(dict.fromkeys(name for own in scores for name in own))
     return {name: float(np.mean([own[name] for own in scores if name in own])) for name in names} | apart
