@@ -56,7 +56,8 @@ class Size:
 
 
 class ImageEncoder(ModelMixin, ConfigMixin):
-    """Convolutions from a folded image to 4 x 4 tokens, each with its place."""
+    """Convolutions from a folded image to 4 x 4 tokens, each with its place; the colours, which group norms take away, go
+    straight to them."""
 
     @register_to_config
     def __init__(self, channels: int = 48, size: int = 16, width: int = 64, groups: int = 8):
@@ -67,17 +68,22 @@ class ImageEncoder(ModelMixin, ConfigMixin):
             layers += [nn.GroupNorm(groups, width), nn.SiLU(), nn.Conv2d(width, width, 3, stride, padding=1)]
         self.layers = nn.Sequential(*layers, nn.GroupNorm(groups, width))
         self.places = nn.Parameter(0.1 * torch.randn(COARSE**2, width))
+        self.colors = nn.Linear(channels, width)
+        nn.init.zeros_(self.colors.weight)
+        nn.init.zeros_(self.colors.bias)
 
     def forward(self, image: Float[Tensor, "B C s s"]) -> Float[Tensor, "B 16 D"]:
         """The tokens of folded images."""
-        return self.layers(image).flatten(2).transpose(1, 2) + self.places
+        cells = lambda x: x.flatten(2).transpose(1, 2)
+        return cells(self.layers(image)) + self.colors(cells(F.adaptive_avg_pool2d(image, COARSE))) + self.places
 
 
 class ViewLayout(Layout):
     """The mean of the six views, given an image's tokens: an MLP to each view's 4 x 4 cells, then convolutions upwards.
 
-    Each view has a linear map of its own, which turns the object; from then on all six are made alike. Its images are
-    tiled; their components are a `Layout`'s.
+    Each view has a linear map of its own, which turns the object; from then on all six are made alike, and their channels
+    scaled by what the tokens say, so that any shape may have any colour. Its images are tiled; their components are a
+    `Layout`'s.
     """
 
     @register_to_config
@@ -93,6 +99,10 @@ class ViewLayout(Layout):
             nn.init.kaiming_normal_(layer.weight)
         self.convolutions = nn.ModuleList(
             nn.Conv2d(before, after, 3, padding=1) for before, after in zip(widths[:-1], widths[1:]))
+        self.tints = nn.ModuleList(nn.Linear(wide, before) for before in widths[:-1])
+        for tint in self.tints:
+            nn.init.zeros_(tint.weight)
+            nn.init.zeros_(tint.bias)
         self.register_buffer("basis", torch.eye(channels))
         self.register_buffer("spread", torch.ones(channels))
 
@@ -101,8 +111,9 @@ class ViewLayout(Layout):
         whole = F.silu(self.gather(tokens.flatten(1)))
         turned = F.silu(self.turn(whole).unflatten(-1, (VIEWS, -1)))
         x = self.cells(turned.flatten(0, 1)).unflatten(-1, (-1, COARSE, COARSE))
-        for convolution in self.convolutions:
-            x = convolution(F.interpolate(F.silu(x), scale_factor=2))
+        for convolution, tint in zip(self.convolutions, self.tints):
+            scale = 1 + tint(whole).repeat_interleave(VIEWS, dim=0)[..., None, None]
+            x = convolution(F.interpolate(scale * F.silu(x), scale_factor=2))
         return tile(x.unflatten(0, (-1, VIEWS)))
 
 

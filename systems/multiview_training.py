@@ -28,6 +28,7 @@ from priors.reference import give_reference_attention, look, looking_at
 from priors.views import tile, untile
 from systems.diffusion_training import Batch, Denoiser, DiffusionTraining, DiffusionTrainingConfig
 from threestudio_like.cameras import RIG_AZIMUTHS_DEG
+from threestudio_like.color import random_hues, turn_hues
 from threestudio_like.config import register
 from threestudio_like.data.toybox.multiview import MultiviewSet, Split
 from threestudio_like.errors import UserError
@@ -51,6 +52,8 @@ class MultiviewTrainingConfig(DiffusionTrainingConfig):
     """A text-to-image prior's folder, whose U-Net's weights are this one's first, as far as they fit."""
     empty: float = 0.1
     """Share of examples without an image, for classifier-free guidance."""
+    hues: float = 0.5
+    """Share of examples whose hues are turned (`threestudio_like.color.random_hues`)."""
     scale: float = 1.5
     """Of classifier-free guidance, in samples."""
     judged: int = 96
@@ -113,12 +116,13 @@ class MultiviewTraining(DiffusionTraining):
 
     def draw(self, count: int, generator: torch.Generator) -> Batch:
         """Objects of the training split; of some, no image is told."""
-        _, rng = on_the_cpu(generator)
+        on_cpu, rng = on_the_cpu(generator)
         data = self.config.data.images("train")
         chosen = rng.integers(len(data), size=count)
-        image = data.images(chosen)
+        turns = random_hues(count, self.config.hues, on_cpu)
+        image, six = turn_hues(data.images(chosen), turns), turn_hues(data.six_views(chosen), turns)
         image[torch.from_numpy(rng.random(count) < self.config.empty)] = GREY
-        return Batch(2 * tile(data.six_views(chosen)).to(self.device) - 1, image=image.to(self.device))
+        return Batch(2 * tile(six).to(self.device) - 1, image=image.to(self.device))
 
     def find_components(self, drawn: Batch) -> None:
         if self.config.start is None:  # else they are those that the U-Net knows

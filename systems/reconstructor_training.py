@@ -9,7 +9,7 @@ Toys have a known signed distance s, so both phases may add terms at points arou
 """
 
 import copy
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Annotated
 
@@ -25,6 +25,7 @@ from systems.reconstruction_results import (ReconstructionEvaluation, evaluate_r
 from systems.view_losses import OF_VIEWS, ViewLosses, check_names, weighted
 from threestudio_like import penalties
 from threestudio_like.cameras import orbit, zero123plus_rig
+from threestudio_like.color import random_hues, turn_hues
 from threestudio_like.config import Component, register
 from threestudio_like.data.toybox.reconstruction import Objects, ReconstructionSet, SurfacePoints, Truth
 from threestudio_like.errors import UserError
@@ -60,6 +61,8 @@ class ReconstructorTrainingConfig(SystemConfig):
     rendered: int = 2
     """So many of a step's objects are rendered, each from `targets` random views."""
     targets: int = 2
+    hues: float = 0.5
+    """Share of objects whose hues are turned (`threestudio_like.color.random_hues`)."""
     ema: float = 0.999
     model: str | None = None
     """A folder that another run wrote, to go on from."""
@@ -117,7 +120,7 @@ class ReconstructorTraining(System):
 
     def draw(self, generator: torch.Generator) -> Batch:
         """This process's share of the step's objects, from a random number of random views."""
-        config, (_, rng) = self.config, on_the_cpu(generator)
+        config, (on_cpu, rng) = self.config, on_the_cpu(generator)
         objects = config.data.objects("train")
         chosen = rng.integers(len(objects), size=config.batch * self.processes)[self.rank::self.processes]
         count = int(rng.choice(config.views))
@@ -125,7 +128,11 @@ class ReconstructorTraining(System):
         points = objects.near(chosen, config.points, rng).to(self.device)
         targets = rng.permutation(config.data.targets)[:config.targets]
         truth = objects.truth(chosen[:config.rendered]).only(targets, self.device)
-        return Batch(images.to(self.device), poses.to(self.device), points, truth)
+        turns = random_hues(config.batch * self.processes, config.hues, on_cpu)[self.rank::self.processes]
+        images, turns = turn_hues(images, turns).to(self.device), turns.to(self.device)
+        points = replace(points, color=(points.color @ turns.mT).clamp(0, 1))
+        rgb = (truth.rgb @ turns[:config.rendered, None, None].mT).clamp(0, 1)
+        return Batch(images, poses.to(self.device), points, replace(truth, rgb=rgb))
 
     def forward(self, step: int, generator: torch.Generator) -> StepResult:
         batch = self.draw(generator)

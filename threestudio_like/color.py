@@ -1,6 +1,9 @@
-"""The sRGB transfer function (IEC 61966-2-1), between what is stored in pictures and what light adds up in."""
+"""The sRGB transfer function (IEC 61966-2-1), between what is stored in pictures and what light adds up in; hues turned."""
+
+import math
 
 import torch
+from jaxtyping import Float
 from torch import Tensor
 
 
@@ -13,3 +16,20 @@ def srgb_from_linear(light: Tensor) -> Tensor:
     """Values from 0 up; those above 1 are cut."""
     light = light.clamp(0, 1)
     return torch.where(light <= 0.0031308, 12.92 * light, 1.055 * light.clamp(min=0.0031308) ** (1 / 2.4) - 0.055)
+
+
+def random_hues(count: int, share: float, generator: torch.Generator) -> Float[Tensor, "B 3 3"]:
+    """Rotations of RGB about grey, by any angle, for this share of `count` examples; the others stay as they are.
+
+    Shown a world of few colours in this way, a model takes them from the image and not from what things usually are.
+    """
+    angle, chosen = torch.rand(2, count, generator=generator, device=generator.device)
+    angle = torch.where(chosen < share, 2 * math.pi * angle, 0.0)[:, None, None]
+    grey, turn = torch.full((3, 3), 1 / 3), torch.tensor([[0.0, -1, 1], [1, 0, -1], [-1, 1, 0]]) / 3**0.5
+    return angle.cos() * (torch.eye(3) - grey).to(angle) + grey.to(angle) + angle.sin() * turn.to(angle)
+
+
+def turn_hues(images: Float[Tensor, "B ... 3 H W"], turns: Float[Tensor, "B 3 3"]) -> Float[Tensor, "B ... 3 H W"]:
+    """Images in 0..1, or whatever has its colours third from the end; cut to 0..1."""
+    turns = turns.view(len(turns), *(1,) * (images.dim() - 4), 3, 3)
+    return torch.einsum("...ij,...jhw->...ihw", turns.expand(*images.shape[:-3], 3, 3), images).clamp(0, 1)
