@@ -22,8 +22,8 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from transformers import ViTConfig, ViTModel
 
-from priors.epipolar import Epipolar
 from priors.folder import REPOSITORY, read_json
+from priors.projection import BackProjection, Epipolar
 from threestudio_like.cameras import Cameras
 from threestudio_like.errors import UserError
 
@@ -59,7 +59,8 @@ class ReconstructorSize:
     spread: float = 0.01
     """Over how many scene units the density rises at the surface (VolSDF's beta)."""
     epipolar: bool = True
-    """Attention to the views begins where a plane's cell may be seen (`priors/epipolar.py`); InstantMesh: false."""
+    back_projection: bool = True
+    """Helps for small models (`priors/projection.py`); InstantMesh: false."""
 
     def __post_init__(self):
         if self.dino is None and self.image % self.patch:
@@ -174,7 +175,7 @@ class Reconstructor(ModelMixin, ConfigMixin):
     @register_to_config
     def __init__(self, vit: dict, width: int = 128, layers: int = 3, heads: int = 4, tokens: int = 8, upsample: int = 4,
                  channels: int = 24, hidden: int = 64, hidden_layers: int = 2, grid: int = 40, spread: float = 0.01,
-                 epipolar: bool = False):
+                 epipolar: bool = False, back_projection: bool = False):
         super().__init__()
         self.encoder = ViewEncoder(ViTModel(ViTConfig(**vit), add_pooling_layer=False), width)
         self.queries = nn.Parameter(torch.randn(PLANES * tokens**2, width) / width**0.5)
@@ -185,6 +186,7 @@ class Reconstructor(ModelMixin, ConfigMixin):
         self.epipolar_bias = Epipolar(layers, heads, tokens) if epipolar else None
         self.norm = nn.LayerNorm(width)
         self.up = nn.ConvTranspose2d(width, channels, upsample, stride=upsample)
+        self.seen = BackProjection(tokens * upsample, channels) if back_projection else None
         self.decoder = Decoder(PLANES * channels, hidden, hidden_layers)
 
     def forward(self, images: Float[Tensor, "B N 3 H W"], poses: Float[Tensor, "B N 16"]) -> Float[Tensor, "B 3 C R R"]:
@@ -197,7 +199,8 @@ class Reconstructor(ModelMixin, ConfigMixin):
             x = block(x, seen, memory_mask=of_views)
         side = self.config.tokens
         x = self.norm(x).unflatten(1, (PLANES, side, side)).permute(0, 1, 4, 2, 3)
-        return self.up(x.flatten(0, 1)).unflatten(0, (-1, PLANES))
+        planes = self.up(x.flatten(0, 1)).unflatten(0, (-1, PLANES))
+        return planes if self.seen is None else planes + self.seen(images, poses)
 
     @staticmethod
     def of(size: ReconstructorSize) -> "Reconstructor":
@@ -207,7 +210,8 @@ class Reconstructor(ModelMixin, ConfigMixin):
                        num_hidden_layers=size.encoder_layers, num_attention_heads=size.encoder_heads,
                        intermediate_size=4 * size.encoder_width) if vit is None else fields(vit.config)
         model = Reconstructor(encoder, size.width, size.layers, size.heads, size.tokens, size.upsample, size.channels,
-                              size.hidden, size.hidden_layers, size.grid, size.spread, size.epipolar)
+                              size.hidden, size.hidden_layers, size.grid, size.spread, size.epipolar,
+                              size.back_projection)
         if vit is not None:
             model.encoder.vit = modulated(vit, trained=True)
         return model

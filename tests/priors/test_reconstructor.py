@@ -105,7 +105,7 @@ def test_starts_from_a_dino_folder(tmp_path):
     dino = ViTModel(ViTConfig(image_size=16, patch_size=8, hidden_size=24, num_hidden_layers=2, num_attention_heads=2,
                               intermediate_size=32), add_pooling_layer=False).eval()
     dino.save_pretrained(tmp_path / "dino")
-    model = tiny(dino=str(tmp_path / "dino"), epipolar=False).eval()
+    model = tiny(dino=str(tmp_path / "dino"), epipolar=False, back_projection=False).eval()
     images, poses = six()
     with torch.no_grad():
         seen = model.encoder(images[0], poses[0])

@@ -1,0 +1,92 @@
+"""What posed views know of places: two helps for small reconstructors, which see 100,000 objects and not 100 million.
+
+A transformer from image tokens to plane tokens has to learn from examples which pixels see which cell of a triplane. But the
+cameras are known. **Epipolar attention**: a cell stands for a line; a head's attention falls off with the distance between an
+image token and that line's image,
+
+    softmax(q . k / sqrt(d) - s^2 dist^2),
+
+s learned, from 0 (everywhere) to a patch or so. **Back-projection**: what all views show of the points on that line is added
+to the cell, so that silhouettes and colours reach the planes as sharp as they are seen (a visual hull that is learned).
+Neither LRM nor InstantMesh does this (benchmarks/RESULTS.md says what it is worth).
+"""
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from threestudio_like.scenes.triplane import PLANES
+
+ALONG = 16  # points of a cell's line
+
+
+def lines(side: int) -> Float[Tensor, "Q K 3"]:
+    """Points of the scene cube on the lines of `side` x `side` cells of each plane, plane by plane and row by row."""
+    cells = (torch.arange(side) + 0.5) / side * 2 - 1
+    rows, columns, along = torch.meshgrid(cells, cells, (torch.arange(ALONG) + 0.5) / ALONG * 2 - 1, indexing="ij")
+    planes = []
+    for axes in PLANES:
+        points = torch.empty(*rows.shape, 3)
+        points[..., axes[0]], points[..., axes[1]], points[..., 3 - sum(axes)] = columns, rows, along
+        planes.append(points.flatten(0, 1))
+    return torch.cat(planes)
+
+
+def project(poses: Float[Tensor, "V 16"], points: Float[Tensor, "M 3"]) -> Float[Tensor, "V M 2"]:
+    """Where cameras (`priors.reconstructor.pose_numbers`) see points, as shares of the image's width and height."""
+    rotation, position = poses[:, :12].unflatten(-1, (3, 4)).split((3, 1), dim=-1)
+    seen = (points.to(poses) - position[:, None, :, 0]) @ rotation  # a camera looks along its -z
+    focal, middle = poses[:, None, 12:14], poses[:, None, 14:16]
+    return focal * seen[..., :2] * seen.new_tensor([1, -1]) / (-seen[..., 2:]).clamp(min=1e-3) + middle
+
+
+class Epipolar(nn.Module):
+    """The attention's bias in every layer and head, for `tokens` x `tokens` cells a plane and square images."""
+
+    def __init__(self, layers: int, heads: int, tokens: int):
+        super().__init__()
+        self.tokens = tokens
+        self.sharpness = nn.Parameter(torch.linspace(0.0, 1.5, heads).expand(layers, -1).clone())
+
+    def forward(self, poses: Float[Tensor, "B N 16"], patches: int) -> list[Float[Tensor, "B*heads Q S"]]:
+        """For N views of one class token and `patches` x `patches` others each: a bias for each layer."""
+        squared = self.distance(poses.flatten(0, 1), patches).square()
+        squared = torch.cat([torch.zeros_like(squared[..., :1]), squared], dim=-1)  # the class token is everywhere
+        squared = squared.unflatten(0, poses.shape[:2]).transpose(1, 2).flatten(2)  # B, Q, N * tokens
+        return [-(layer.square()[None, :, None, None] * squared[:, None]).flatten(0, 1) for layer in self.sharpness]
+
+    @torch.no_grad()
+    def distance(self, poses: Float[Tensor, "V 16"], patches: int) -> Float[Tensor, "V Q P*P"]:
+        """From each patch's middle to the nearest image of a point of each cell's line, in patches."""
+        along = lines(self.tokens)
+        image = project(poses, along.flatten(0, 1))
+        centres = (torch.arange(patches, device=poses.device) + 0.5) / patches
+        grid = torch.stack(torch.meshgrid(centres, centres, indexing="xy"), dim=-1).flatten(0, 1)
+        nearest = torch.cdist(grid.expand(len(image), -1, -1), image).unflatten(-1, along.shape[:2]).amin(-1)
+        return patches * nearest.transpose(1, 2)
+
+
+class BackProjection(nn.Module):
+    """What is added to planes of `side` x `side` cells: what views on white show of the points on the cells' lines.
+
+    Of each point the views' mean colour, and how white it is on the average and at its whitest: one view that sees the
+    background there says that nothing is there. It starts as almost nothing.
+    """
+
+    def __init__(self, side: int, channels: int, hidden: int = 48):
+        super().__init__()
+        self.side = side
+        self.layers = nn.Sequential(nn.Conv2d(5 * ALONG, hidden, 1), nn.SiLU(), nn.Conv2d(hidden, channels, 3, padding=1))
+        nn.init.normal_(self.layers[-1].weight, std=1e-3)
+        nn.init.zeros_(self.layers[-1].bias)
+
+    def forward(self, images: Float[Tensor, "B N 3 H W"], poses: Float[Tensor, "B N 16"]) -> Float[Tensor, "B 3 C R R"]:
+        count, views = images.shape[:2]
+        where = 2 * project(poses.flatten(0, 1), lines(self.side).flatten(0, 1)) - 1
+        seen = F.grid_sample(images.flatten(0, 1), where[:, None], padding_mode="border", align_corners=False)
+        seen = seen[:, :, 0].unflatten(0, (count, views))  # B, N, 3, points
+        white = seen.amin(2)
+        told = torch.cat([seen.mean(1), white.mean(1)[:, None], white.amax(1)[:, None]], dim=1)
+        cells = told.unflatten(-1, (len(PLANES), self.side, self.side, ALONG)).permute(0, 2, 1, 5, 3, 4)
+        return self.layers(cells.flatten(0, 1).flatten(1, 2)).unflatten(0, (count, len(PLANES)))
