@@ -25,7 +25,8 @@ from threestudio_like.evaluate.statistics import difference, interval  # noqa: E
 from threestudio_like.recipe import parse_recipe  # noqa: E402
 from threestudio_like.run import Run  # noqa: E402
 
-SHIPPED = ["generator.weights=priors/weights/geco/generator", "reconstructor.weights=priors/weights/geco/reconstructor"]
+SHIPPED = ["generator.lora=null", "generator.weights=priors/weights/geco/generator",
+           "reconstructor.weights=priors/weights/geco/reconstructor"]
 FIGURES = {"psnr": ".2f", "ssim": ".3f", "perceptual": ".4f", "chamfer": ".4f", "volume_iou": ".3f", "frechet": ".3f",
            "frechet_unseen_sides": ".3f", "views_psnr": ".2f", "views_seconds": ".2f", "seconds": ".2f"}
 
