@@ -111,19 +111,22 @@ class MultiviewBackbone(Backbone):
 
     @torch.no_grad()
     def sample(self, condition: Condition, scale: float, steps: int, generator: torch.Generator | None,
-               z: Float[Tensor, "B C h w"] | None = None) -> Float[Tensor, "B C h w"]:
-        """Views by deterministic DDIM under classifier-free guidance, for `decode`; from z, or the generator's noise."""
+               z: Float[Tensor, "B C h w"] | None = None, stop: float = 0.0) -> Float[Tensor, "B C h w"]:
+        """Views by deterministic DDIM under classifier-free guidance, for `decode`; from z, or the generator's noise.
+
+        `stop`: `priors.sampling.ddim`'s.
+        """
         text, null = condition.text.to(self.dtype), condition.null.to(self.dtype)
-        both = torch.cat([text, null])
-        seen = self.seen(both, condition)
-        clean = self.keys(seen, torch.zeros(len(both), dtype=torch.long, device=self.device), both)
+        asked = text if scale == 1 else torch.cat([text, null])
+        seen = self.seen(asked, condition)
+        clean = self.keys(seen, torch.zeros(len(asked), dtype=torch.long, device=self.device), asked)
 
         def predict(x_t: Tensor, t: Tensor, told: Tensor) -> Tensor:
             keys = clean if self.config.attention == "clean" else self.keys(seen, t, told)
             return self.output(x_t.to(self.dtype), t, told, keys).float()
 
         z = self.noise(len(text), generator) if z is None else z
-        return ddim(predict, self.scheduler, text, null, z.shape[1:], scale, steps, generator, self.clip, z)
+        return ddim(predict, self.scheduler, text, null, z.shape[1:], scale, steps, generator, self.clip, z, stop)
 
     def one_step(self, z: Float[Tensor, "B C h w"], condition: Condition,
                  scale: float = 1.0) -> Float[Tensor, "B C h w"]:

@@ -12,20 +12,25 @@ from priors.backbone import NoiseSchedule, cfg, to_x0
 @torch.no_grad()
 def ddim(predict: Callable[[Tensor, Tensor, Tensor], Tensor], scheduler: SchedulerMixin, text: Tensor, null: Tensor,
          shape: tuple[int, int, int], scale: float, steps: int, generator: torch.Generator | None,
-         clip: Callable[[Tensor], Tensor] | None = None, z: Tensor | None = None) -> Tensor:
+         clip: Callable[[Tensor], Tensor] | None = None, z: Tensor | None = None, stop: float = 0.0) -> Tensor:
     """Latents `[B, *shape]` for the embeddings `text` and `null` `[B, L, D]`.
 
     `predict(x_t, t, text)` gives what the scheduler's `prediction_type` says; guidance in eps, v or x0 is the same,
     each being affine in the others at a fixed x_t. `clip` holds every step's clean image where images can be. It starts
-    from the noise `z`, or the generator's.
+    from the noise `z`, or the generator's. All `steps` are taken above the share `stop` of the timesteps, and the clean image
+    seen there is the result: for models that leave grain at low noise.
     """
     sampler = DDIMScheduler.from_config(scheduler.config, prediction_type="sample", clip_sample=False, timestep_spacing="trailing")
-    sampler.set_timesteps(steps)
+    sampler.set_timesteps(round(steps / (1 - stop)))
     schedule = NoiseSchedule(sampler.alphas_cumprod.to(text.device))
     x = torch.randn(len(text), *shape, generator=generator, device=text.device) if z is None else z
-    for step in sampler.timesteps:
+    for step in sampler.timesteps[:steps]:
         t = step.to(text.device).expand(len(x))
-        with_text, without = predict(torch.cat([x, x]), t.repeat(2), torch.cat([text, null])).chunk(2)
-        x0 = to_x0(cfg(with_text, without, scale), x, t, schedule, scheduler.config.prediction_type)
-        x = sampler.step(clip(x0) if clip else x0, step, x).prev_sample
-    return x
+        if scale == 1:
+            output = predict(x, t, text)
+        else:
+            output = cfg(*predict(torch.cat([x, x]), t.repeat(2), torch.cat([text, null])).chunk(2), scale)
+        x0 = to_x0(output, x, t, schedule, scheduler.config.prediction_type)
+        x0 = clip(x0) if clip else x0
+        x = sampler.step(x0, step, x).prev_sample
+    return x0

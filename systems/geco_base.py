@@ -110,7 +110,7 @@ class Geco(System):
     def evaluate(self, folder: Path) -> dict[str, float]:
         """The ladder of `systems/geco_results.py`."""
         ladder = Ladder(self.teacher, self.generator, self.pretrained[0], self.reconstructor, self.single[0],
-                        self.config.teacher.steps, self.config.teacher.scale)
+                        self.config.teacher)
         return climb(ladder, self.config.evaluation, self.config.data, self.perceptual[0], folder)
 
     def export(self, folder: Path) -> dict[str, float]:

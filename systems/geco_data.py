@@ -34,14 +34,17 @@ class ImageFolder:
 @dataclass(frozen=True)
 class TeacherViews:
     """The second stage's targets: `count` pairs of an image and a noise, each of them the start of `steps` steps of
-    DDIM under guidance by `scale`. Beyond the number of images, an image has several noises."""
+    DDIM under guidance by `scale`, all above the share `stop` of the timesteps. Beyond the number of images, an image has several noises."""
 
     steps: int = 75
     scale: float = 4.0
     count: int = 512
     seed: int = 0
+    stop: float = 0.0
 
     def __post_init__(self):
+        if not 0 <= self.stop < 1:
+            raise ValueError(f"stop must be at least 0 and below 1, got {self.stop}")
         if min(self.steps, self.count) < 1:
             raise ValueError(f"steps and count must be at least 1, got {self.steps} and {self.count}")
 
@@ -89,13 +92,13 @@ def teacher_views(prior: MultiviewBackbone, images: ConditionImages, config: Tea
                  config.steps)
         condition = prior.condition(images[part % len(images)].to(prior.device))
         z = torch.cat([noise(prior, config.seed, i) for i in part])
-        tiled = prior.decode(prior.sample(condition, config.scale, config.steps, None, z))
+        tiled = prior.decode(prior.sample(condition, config.scale, config.steps, None, z, config.stop))
         return {"views": to_bytes(untile(tiled).permute(0, 1, 3, 4, 2))}
 
     order = [i for first in range(processes) for i in range((rank + first) % processes, len(parts), processes)]
     for i in order:
         seen = hashlib.sha256(images.image[parts[i] % len(images)].tobytes()).hexdigest()
-        key = repr((weights, vars(prior.config) | {"model": ""}, config.steps, config.scale, config.seed,
+        key = repr((weights, vars(prior.config) | {"model": ""}, config.steps, config.scale, config.stop, config.seed,
                     parts[i].tolist(), seen))
         made[i] = kept("teacher_views", key, lambda: views(parts[i]))["views"]
     return np.concatenate([made[i] for i in range(len(parts))])

@@ -19,7 +19,7 @@ from priors.multiview import MultiviewBackbone
 from priors.perceptual import Perceptual
 from priors.reconstructor import CONDITION_ELEVATION_DEG, Reconstructor, pose_numbers
 from priors.views import untile
-from systems.geco_data import noise
+from systems.geco_data import TeacherViews, noise
 from systems.reconstruction_results import (UNSEEN, ReconstructionEvaluation, evaluate_reconstructor, scene_of,
                                             wait_for)
 from threestudio_like.cameras import orbit, zero123plus_rig
@@ -58,15 +58,14 @@ class GecoEvaluation(ReconstructionEvaluation):
 
 @dataclass(frozen=True)
 class Ladder:
-    """What is compared; `distilled` is None before stage 2. The teacher draws in `steps` steps, guided by `scale`."""
+    """What is compared; `distilled` is None before stage 2. `draws`: how the teacher does."""
 
     teacher: MultiviewBackbone
     generator: OneStepGenerator
     pretrained: Reconstructor
     distilled: Reconstructor | None
     single: Reconstructor | None
-    steps: int
-    scale: float
+    draws: TeacherViews
 
     def rungs(self, asked: tuple[Rung, ...]) -> list[Rung]:
         """Those of them that there are."""
@@ -80,7 +79,7 @@ class Ladder:
         condition = teacher.condition(objects.views.images(number).to(teacher.device))
         z = noise(teacher, "held out", seed, index)
         if rung == "teacher":
-            x = teacher.sample(condition, self.scale, self.steps, None, z)
+            x = teacher.sample(condition, self.draws.scale, self.draws.steps, None, z, self.draws.stop)
         elif rung == "one_step_teacher":
             x = teacher.one_step(z, condition, self.generator.scale)
         else:

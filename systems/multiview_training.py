@@ -54,9 +54,11 @@ class MultiviewTrainingConfig(DiffusionTrainingConfig):
     """Share of examples without an image, for classifier-free guidance."""
     hues: float = 0.5
     """Share of examples whose hues are turned (`threestudio_like.color.random_hues`)."""
-    scale: float = 1.5
+    scale: float = 1.0
     """Of classifier-free guidance, in samples."""
-    judged: int = 96
+    stop: float = 0.5
+    """Of the samples' DDIM (`priors.sampling.ddim`)."""
+    judged: int = 48
     """Objects of each held-out split that are sampled and measured at the end."""
     shown: int = 6
     """Objects on a picture."""
@@ -157,7 +159,7 @@ class MultiviewTraining(DiffusionTraining):
         elif how == "one":
             x = prior.one_step(prior.noise(len(images), random), told, self.config.scale)
         else:
-            x = prior.sample(told, self.config.scale, self.config.sample_steps, random)
+            x = prior.sample(told, self.config.scale, self.config.sample_steps, random, stop=self.config.stop)
         return untile(prior.decode(x)).cpu()
 
     def preview(self) -> Tensor:

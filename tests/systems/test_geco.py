@@ -28,7 +28,8 @@ from threestudio_like.system import Context
 from threestudio_like.train import Settings, train
 
 CPU = torch.device("cpu")
-TINY = ["data.views={count: 4, held_out_count: 2, size: 16, samples: 1}", "data.samples=1", "data.targets=2",
+TINY = ["generator={scale: 4.0, lora: null}", "stages.views.guidance.scale=4.0", "data.views={count: 4, held_out_count: 2, size: 16, samples: 1}",
+        "data.samples=1", "data.targets=2",
         "data.points=16", "teacher={steps: 2, scale: 2.0, count: 3}", "device=cpu",
         "evaluation={objects: 1, size: 16, shown: 1, diverse: 1, seeds: 2}",
         "stages.scene.cameras={size: 12, views: 2}",

@@ -4,16 +4,29 @@ import numpy as np
 import torch
 from diffusers import DDPMScheduler
 
+import priors
+import systems
+import threestudio_like
 from priors.folder import REPOSITORY, ModelConfig
 from priors.geometric import GeometricBackbone, camera_numbers
+from priors.multiview import FoldedMultiview, MultiviewConfig
 from priors.pixel import PixelBackbone
 from priors.sampling import ddim
 from priors.scorer import Scorer
+from priors.views import untile
+from systems.generation import load_maker
 from systems.judging import COLOR_CAPTIONS
+from systems.reconstruction_results import body
 from threestudio_like.cameras import orbit
+from threestudio_like.config import load
+from threestudio_like.data.toybox.multiview import MultiviewSet
+from threestudio_like.data.toybox.reconstruction import ReconstructionSet
 from threestudio_like.data.toybox.catalogue import caption
 from threestudio_like.data.toybox.photographs import Photographer, take
 from threestudio_like.evaluate.coordinates import view_direction
+from threestudio_like.evaluate.images import psnr
+from threestudio_like.evaluate.shapes import compare
+from threestudio_like.recipe import parse_recipe
 
 WEIGHTS = REPOSITORY / "priors/weights"
 
@@ -73,3 +86,36 @@ def test_the_geometric_prior_obeys_the_camera(tmp_path, monkeypatch):
     seen, asked = view_direction(maps), 2 * torch.pi * torch.arange(8).repeat(2) / 8
     turned = torch.atan2(seen[:, 1], seen[:, 0]) - asked
     assert (turned.cos() > 0.5**0.5).float().mean() >= 0.8
+
+
+def held_out(count: int):
+    """Condition images and six views of toys in pairs that no prior was shown."""
+    data = MultiviewSet(held_out_count=count, samples=1).images("held_out")
+    chosen = np.arange(count)
+    return data.images(chosen), data.six_views(chosen)
+
+
+def test_the_multiview_prior_turns_what_it_sees(tmp_path, monkeypatch):
+    """Its views are nearer to the true ones than to the true ones in another order."""
+    monkeypatch.setenv("TSL_CACHE", str(tmp_path))
+    prior = FoldedMultiview(MultiviewConfig("priors/weights/multiview"), "cpu")
+    images, truth = held_out(12)
+    with torch.no_grad():
+        views = untile(prior.decode(prior.one_step(prior.noise(12, torch.Generator().manual_seed(0)), prior.condition(images))))
+    right = psnr(views.flatten(0, 1), truth.flatten(0, 1)).mean()
+    turned = psnr(views.flatten(0, 1), truth.roll(3, dims=1).flatten(0, 1)).mean()
+    assert right > 18 and right > turned + 2
+
+
+def test_geco_makes_the_object_of_an_image(tmp_path, monkeypatch):
+    monkeypatch.setenv("TSL_CACHE", str(tmp_path))
+    for room in (threestudio_like, priors, systems):
+        room.register_all()
+    maker = load_maker(list(parse_recipe(load("geco.yaml", []), "geco").stages.values())[-1].config, torch.device("cpu"))
+    data = ReconstructionSet(views=MultiviewSet(held_out_count=4, samples=1), samples=1, points=16, targets=1).objects("held_out")
+    overlap = []
+    for i, image in enumerate(data.views.images(np.arange(4))):
+        mesh = maker(image, 0).mesh
+        assert body(mesh).is_watertight
+        overlap.append(compare(body(mesh), body(data.mesh(i, resolution=64))).volume_iou)
+    assert np.mean(overlap) > 0.4
