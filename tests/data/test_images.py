@@ -176,3 +176,14 @@ def test_files_of_a_folder(tmp_path):
     assert image_files(tmp_path / "b.png") == [tmp_path / "b.png"]
     with pytest.raises(UserError, match="no such image"):
         image_files(tmp_path / "c.png")
+
+
+def test_without_fill_the_frame_stays(tmp_path):
+    """A small square near the left edge of a wide frame: as small and as far left in the square one."""
+    picture = np.full((40, 80, 3), 255, np.uint8)
+    picture[10:20, 8:18] = (200, 30, 30)
+    Image.fromarray(picture).save(tmp_path / "wide.png")
+    image = load_image(tmp_path / "wide.png", 80, ImageLoading(fill=None))
+    rows, columns = (np.flatnonzero((image.amin(0) < 0.5).any(axis).numpy()) for axis in (1, 0))
+    assert rows[0] == pytest.approx(30, abs=1) and rows[-1] == pytest.approx(39, abs=1)
+    assert columns[0] == pytest.approx(8, abs=1) and columns[-1] == pytest.approx(17, abs=1)

@@ -32,13 +32,13 @@ DAMAGED = (OSError, SyntaxError, ValueError, EOFError, IndexError)  # what Pillo
 class ImageLoading:
     """`background`: how the object is told from it: by its alpha channel, by a plain colour all along the border, by
     rembg where that is installed, or by the first of these that can (auto). `fill`: the object's longer side as a share
-    of the frame's; toys are seen so large on average."""
+    of the frame's, in whose middle it is put; toys are seen so large on average. Null: the frame stays, made square."""
 
     background: Literal["auto", "alpha", "plain", "rembg"] = "auto"
-    fill: float = 0.7
+    fill: float | None = 0.7
 
     def __post_init__(self):
-        if not 0 < self.fill <= 1:
+        if self.fill is not None and not 0 < self.fill <= 1:
             raise ValueError(f"fill must be above 0 and at most 1, got {self.fill}")
 
 
@@ -67,8 +67,12 @@ def load_image(path: Path, size: int, loading: ImageLoading = ImageLoading()) ->
     if longer < FEWEST_PIXELS:
         raise UserError(f"{path}: the object is only {right - left} x {bottom - top} pixels large; it takes at least "
                         f"{FEWEST_PIXELS}")
-    half = 0.5 * longer / loading.fill
-    middle = 0.5 * (left + right), 0.5 * (top + bottom)
+    if loading.fill is None:
+        half = 0.5 * max(solid.shape)
+        middle = 0.5 * solid.shape[1], 0.5 * solid.shape[0]
+    else:
+        half = 0.5 * longer / loading.fill
+        middle = 0.5 * (left + right), 0.5 * (top + bottom)
     on_white = np.clip(color * alpha[..., None] + 1 - alpha[..., None], 0, 1)
     pad = int(np.ceil(half)) + 1
     padded = np.pad(on_white, ((pad, pad), (pad, pad), (0, 0)), constant_values=1.0)
