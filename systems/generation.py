@@ -164,5 +164,5 @@ def draw(backbone: Backbone, config: TextToImage, prompt: str, seed: int) -> Flo
         :, :shape[0]].float()
     clip = None if isinstance(backbone, LatentBackbone) else lambda x: backbone.encode(backbone.decode(x))
     x = ddim(predict, read_scheduler(backbone.folder), text, null, shape, config.scale, config.steps,
-             make_generator(device, "image of a text", seed), clip)
+             make_generator(device, "image of a text", seed), clip, stop=config.stop)
     return backbone.decode(x)[0].permute(1, 2, 0)

@@ -37,12 +37,14 @@ FRAMES = 10  # of the turntable, drawn at once
 
 @dataclass(frozen=True)
 class TextToImage:
-    """The prior that makes an image of a text, and how it is asked; `view` is said after the prompt."""
+    """The prior that makes an image of a text, and how it is asked; `view` is said after the prompt; `stop` as in
+    `priors.sampling.ddim`."""
 
     backbone: Annotated[Component, "backbone"]
     view: str = ""
     scale: float = 3.0
     steps: int = 30
+    stop: float = 0.0
 
 
 @dataclass
