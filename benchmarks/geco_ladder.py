@@ -47,11 +47,12 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("keys", nargs="*")
     parser.add_argument("--single")
+    parser.add_argument("--rungs", nargs="+", choices=RUNGS)
     parser.add_argument("--out", type=Path, default=Path("outputs/geco_ladder"))
     given = parser.parse_args()
     for room in (threestudio_like, priors, systems):
         room.register_all()
-    rungs = [rung for rung in RUNGS if rung != "single_image" or given.single]
+    rungs = [rung for rung in RUNGS if (rung != "single_image" or given.single) and rung in (given.rungs or RUNGS)]
     keys = [*SHIPPED, "evaluation.objects=64", "evaluation.diverse=8", "evaluation.seeds=4", f"evaluation.rungs={rungs}",
             *([f"evaluation.single={given.single}"] if given.single else []), f"out={given.out}", *given.keys]
     run = Run(parse_recipe(load("geco.yaml", keys), "geco"))
@@ -59,14 +60,18 @@ def main() -> None:
     given.out.mkdir(parents=True, exist_ok=True)
     found = system.evaluate(given.out)
     (given.out / "ladder.json").write_text(json.dumps(found, indent=2) + "\n")
-    for prefix, split in (("", "known categories, held-out colours"), ("unseen_", "categories never trained on")):
+    told = {"held_out": "known categories, held-out colours", "unseen": "categories never trained on"}
+    for name in system.config.evaluation.splits:
+        prefix, split = "unseen_" if name == "unseen" else "", told[name]
         print(f"\n{split}\n\n| views from | {' | '.join(FIGURES)} |\n|{'---|' * (len(FIGURES) + 1)}")
         for rung in rungs:
-            values = [found.get(f"{prefix}{rung}_{name}") for name in FIGURES]
+            values = [found.get(f"{prefix}{rung}_{figure}") for figure in FIGURES]
             shown = ["" if value is None else format(value, form) for value, form in zip(values, FIGURES.values())]
             print(f"| {rung.replace('_', ' ')} | {' | '.join(shown)} |")
-        print("\n" + compared(given.out, "unseen" if prefix else "held-out"))
-    print(f"\ndiversity of the unseen sides: teacher {found['teacher_diversity']:.4f}, GECO {found['generator_diversity']:.4f}")
+        if {"geco", "teacher"} <= set(rungs):
+            print("\n" + compared(given.out, name.replace("_", "-")))
+    if system.config.evaluation.diverse:
+        print(f"\ndiversity of the unseen sides: teacher {found['teacher_diversity']:.4f}, GECO {found['generator_diversity']:.4f}")
 
 
 if __name__ == "__main__":
