@@ -2,9 +2,10 @@
 
 import torch
 
-from priors.projection import ALONG, BackProjection, Epipolar, lines, project
+from priors.projection import ALONG, PLANES, BackProjection, Epipolar, lines, project
 from priors.reconstructor import Reconstructor, ReconstructorSize, pose_numbers
 from threestudio_like.cameras import zero123plus_rig
+from threestudio_like.scenes import triplane
 
 RIG = zero123plus_rig(torch.tensor([0.3]), 2.7, 41.0, 64)
 
@@ -23,6 +24,7 @@ def test_a_cell_is_near_the_patches_that_see_its_points():
 
 def test_lines_run_across_their_planes():
     """The cell in the first row and column of the plane of x and z stands for a line along y."""
+    assert PLANES == triplane.PLANES
     across = lines(2).unflatten(0, (3, 2, 2))
     assert across[1, 0, 0, :, 0].eq(-0.5).all() and across[1, 0, 0, :, 2].eq(-0.5).all()
     assert across[1, 0, 1, 0].tolist() == [0.5, -1 + 1 / ALONG, -0.5]

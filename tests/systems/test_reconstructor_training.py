@@ -123,13 +123,23 @@ def test_distances_count_up_to_here():
 
 def test_one_view_is_the_condition_image(judge):
     """A reconstructor of single images never sees the six."""
-    system = built("volume", judge, "stages.volume.views=[1]")
+    system = built("volume", judge, "stages.volume.views=[1]", "hues=0")
     objects = system.config.data.objects("train")
     batch = system.draw(generator("cpu", 3))
     assert batch.images.shape[1] == 1
     known = objects.views.images(np.arange(3))
     assert all((image - known).abs().flatten(1).amax(1).min() < 1e-6 for image in batch.images[:, 0])
     assert list(system.ways()) == [""] and built("mesh", judge).ways().keys() == {"", "single_"}
+
+
+def test_hues_turn_in_the_images_and_in_what_they_show(judge):
+    """The colours of a step's points and views are those of its images: turned by the same angle."""
+    still, turned = (built("volume", judge, f"hues={share}").draw(generator("cpu", 3)) for share in (0, 1))
+    assert torch.equal(still.points.x, turned.points.x) and not torch.allclose(still.images, turned.images)
+    grey = lambda batch: (batch.images.mean(2), batch.points.color.mean(-1), batch.truth.rgb.mean(-1))
+    spread = lambda batch: (batch.points.color.amax(-1) - batch.points.color.amin(-1)).mean()
+    assert all((a - b).abs().mean() < 0.05 for a, b in zip(grey(still), grey(turned)))
+    assert not torch.allclose(still.points.color, turned.points.color) and spread(turned) > 0.5 * spread(still)
 
 
 def test_two_processes_share_one_batch(judge):
