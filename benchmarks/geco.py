@@ -33,7 +33,7 @@ from threestudio_like.monitor import peak_memory_mib, write_png  # noqa: E402
 from threestudio_like.recipe import parse_recipe  # noqa: E402
 
 LARGE = ReconstructorSize(image=320, patch=16, encoder_width=768, encoder_layers=12, encoder_heads=12, width=1024, layers=16,
-                          heads=16, tokens=32, upsample=2, channels=80, hidden_layers=4, grid=128)
+                          heads=16, tokens=32, upsample=2, channels=80, hidden_layers=4, grid=128, epipolar=False, back_projection=False)
 TINY = ReconstructorSize(image=32, patch=8, encoder_width=16, encoder_layers=1, encoder_heads=2, width=16, layers=1, heads=2,
                          tokens=2, upsample=2, channels=4, grid=16)
 

@@ -20,6 +20,8 @@ def ddim(predict: Callable[[Tensor, Tensor, Tensor], Tensor], scheduler: Schedul
     from the noise `z`, or the generator's. All `steps` are taken above the share `stop` of the timesteps, and the clean image
     seen there is the result: for models that leave grain at low noise.
     """
+    if not 0 <= stop < 1:
+        raise ValueError(f"stop must be at least 0 and below 1, got {stop}")
     sampler = DDIMScheduler.from_config(scheduler.config, prediction_type="sample", clip_sample=False, timestep_spacing="trailing")
     sampler.set_timesteps(round(steps / (1 - stop)))
     schedule = NoiseSchedule(sampler.alphas_cumprod.to(text.device))

@@ -34,7 +34,8 @@ class ImageFolder:
 @dataclass(frozen=True)
 class TeacherViews:
     """The second stage's targets: `count` pairs of an image and a noise, each of them the start of `steps` steps of
-    DDIM under guidance by `scale`, all above the share `stop` of the timesteps. Beyond the number of images, an image has several noises."""
+    DDIM under guidance by `scale`, all above the share `stop` of the timesteps. Beyond the number of
+    images, an image has several noises."""
 
     steps: int = 75
     scale: float = 4.0
