@@ -36,7 +36,7 @@ PLANES = 3
 @dataclass
 class ReconstructorSize:
     """The default is the Toybox's. InstantMesh-large: image 320, dino "facebook/dino-vitb16", width 1024, layers 16,
-    heads 16, tokens 32, upsample 2, channels 80, hidden_layers 4, grid 128, neither help."""
+    heads 16, tokens 32, upsample 2, channels 80, hidden_layers 4, grid 128, epipolar and back_projection false."""
 
     image: int = 64
     dino: str | None = None
