@@ -30,6 +30,8 @@ from systems.diffusion_training import Batch, Denoiser, DiffusionTraining, Diffu
 from threestudio_like.cameras import RIG_AZIMUTHS_DEG
 from threestudio_like.color import random_hues, turn_hues
 from threestudio_like.config import register
+from threestudio_like.data.framing import Framing, reframe
+from threestudio_like.data.images import ImageLoading
 from threestudio_like.data.toybox.multiview import MultiviewSet, Split
 from threestudio_like.errors import UserError
 from threestudio_like.evaluate.images import psnr
@@ -54,6 +56,8 @@ class MultiviewTrainingConfig(DiffusionTrainingConfig):
     """Share of examples without an image, for classifier-free guidance."""
     hues: float = 0.5
     """Share of examples whose hues are turned (`threestudio_like.color.random_hues`)."""
+    framing: Framing = field(default_factory=Framing)
+    """Of the condition images."""
     scale: float = 1.0
     """Of classifier-free guidance, in samples."""
     stop: float = 0.5
@@ -122,7 +126,8 @@ class MultiviewTraining(DiffusionTraining):
         data = self.config.data.images("train")
         chosen = rng.integers(len(data), size=count)
         turns = random_hues(count, self.config.hues, on_cpu)
-        image, six = turn_hues(data.images(chosen), turns), turn_hues(data.six_views(chosen), turns)
+        image = turn_hues(reframe(data.images(chosen), self.config.framing.draw(count, on_cpu)), turns)
+        six = turn_hues(data.six_views(chosen), turns)
         image[torch.from_numpy(rng.random(count) < self.config.empty)] = GREY
         return Batch(2 * tile(six).to(self.device) - 1, image=image.to(self.device))
 
@@ -185,14 +190,18 @@ class MultiviewTraining(DiffusionTraining):
                 figures[name] = of_view.mean().item()
                 figures |= {f"{name}_{side}_side": of_view[list(which)].mean().item() for side, which in SIDES.items()}
                 figures |= {f"{name}_at_{angle:.0f}": value.item() for angle, value in zip(RIG_AZIMUTHS_DEG, of_view)}
+            framed = self.psnr_of_views(prior, split, "many", ImageLoading().fill)
+            figures[f"{split}_framed_psnr"] = framed.mean().item()
         return figures
 
-    def psnr_of_views(self, prior: FoldedMultiview, split: Split, how: str) -> Float[Tensor, "6"]:
-        """Against the truth in dB, one sample an object, the mean over objects."""
+    def psnr_of_views(self, prior: FoldedMultiview, split: Split, how: str,
+                      fill: float = torch.nan) -> Float[Tensor, "6"]:
+        """Against the truth in dB, one sample an object, the mean over objects, of images framed by `fill`."""
         data = self.config.data.images(split)
         chosen = np.arange(min(self.config.judged, len(data)))
         parts = np.array_split(chosen, -(-len(chosen) // TOGETHER))
-        made = torch.cat([self.views_of(prior, data.images(part), how, seed) for seed, part in enumerate(parts)])
+        image = lambda part: reframe(data.images(part), torch.full((len(part),), fill))
+        made = torch.cat([self.views_of(prior, image(part), how, seed) for seed, part in enumerate(parts)])
         return psnr(made.flatten(0, 1), data.six_views(chosen).flatten(0, 1)).view(-1, views.VIEWS).mean(0)
 
     def export(self, folder: Path) -> dict[str, float]:

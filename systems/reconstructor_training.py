@@ -27,6 +27,7 @@ from threestudio_like import penalties
 from threestudio_like.cameras import orbit, zero123plus_rig
 from threestudio_like.color import random_hues, turn_hues
 from threestudio_like.config import Component, register
+from threestudio_like.data.framing import Framing, reframe
 from threestudio_like.data.toybox.reconstruction import Objects, ReconstructionSet, SurfacePoints, Truth
 from threestudio_like.errors import UserError
 from threestudio_like.randomness import on_the_cpu
@@ -63,6 +64,8 @@ class ReconstructorTrainingConfig(SystemConfig):
     targets: int = 2
     hues: float = 0.5
     """Share of objects whose hues are turned (`threestudio_like.color.random_hues`)."""
+    framing: Framing = field(default_factory=Framing)
+    """Of condition images."""
     ema: float = 0.999
     model: str | None = None
     """A folder that another run wrote, to go on from."""
@@ -125,6 +128,9 @@ class ReconstructorTraining(System):
         chosen = rng.integers(len(objects), size=config.batch * self.processes)[self.rank::self.processes]
         count = int(rng.choice(config.views))
         images, poses = posed_views(objects, chosen, rng.permutation(RIG)[:count] if count > 1 else None)
+        if count == 1:
+            fill = config.framing.draw(config.batch * self.processes, on_cpu)[self.rank::self.processes]
+            images = reframe(images[:, 0], fill)[:, None]
         points = objects.near(chosen, config.points, rng).to(self.device)
         targets = rng.permutation(config.data.targets)[:config.targets]
         truth = objects.truth(chosen[:config.rendered]).only(targets, self.device)

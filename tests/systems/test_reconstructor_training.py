@@ -123,7 +123,7 @@ def test_distances_count_up_to_here():
 
 def test_one_view_is_the_condition_image(judge):
     """A reconstructor of single images never sees the six."""
-    system = built("volume", judge, "stages.volume.views=[1]", "hues=0")
+    system = built("volume", judge, "stages.volume.views=[1]", "hues=0", "framing.share=0")
     objects = system.config.data.objects("train")
     batch = system.draw(generator("cpu", 3))
     assert batch.images.shape[1] == 1
