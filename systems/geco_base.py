@@ -20,6 +20,7 @@ from systems.geco_data import ConditionImages, ImageFolder, TeacherViews, noise
 from systems.geco_results import GecoEvaluation, Ladder, climb
 from systems.image_to_3d import Generation, ImageTo3D, write_made
 from threestudio_like.config import Component
+from threestudio_like.data.framing import Framing
 from threestudio_like.data.images import image_files, load_image
 from threestudio_like.data.toybox.reconstruction import ReconstructionSet
 from threestudio_like.errors import NoSurface, UserError
@@ -49,6 +50,8 @@ class GecoConfig(SystemConfig):
     reconstructor: Reconstructors = field(default_factory=Reconstructors)
     teacher: TeacherViews = field(default_factory=TeacherViews)
     data: ReconstructionSet = field(default_factory=ReconstructionSet)
+    framing: Framing = field(default_factory=Framing)
+    """Of the toys' images."""
     images: ImageFolder | None = None
     batch: int = 8
     """Images a step and process."""
@@ -98,7 +101,7 @@ class Geco(System):
     def images(self) -> ConditionImages:
         """Made or read at the first call."""
         if self._images is None:
-            self._images = ConditionImages.of(self.config.data.views, self.config.images)
+            self._images = ConditionImages.of(self.config.data.views, self.config.framing, self.config.images)
         return self._images
 
     def share(self, count: int, generator: torch.Generator) -> Int[np.ndarray, "B"]:

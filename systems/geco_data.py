@@ -13,6 +13,7 @@ from torch import Tensor
 from priors.multiview import MultiviewBackbone
 from priors.views import untile
 from threestudio_like.data.cache import kept
+from threestudio_like.data.framing import Framing, reframe
 from threestudio_like.data.images import ImageLoading, image_files, load_image
 from threestudio_like.data.toybox.multiview import MultiviewSet
 from threestudio_like.monitor import to_bytes
@@ -20,6 +21,7 @@ from threestudio_like.randomness import generator as make_generator
 
 log = logging.getLogger(__name__)
 TOGETHER = 16  # objects that the teacher draws at once
+REFRAMED_AT_ONCE = 256
 
 
 @dataclass(frozen=True)
@@ -64,10 +66,15 @@ class ConditionImages:
         return torch.from_numpy(self.image[chosen]).permute(0, 3, 1, 2).float() / 255
 
     @staticmethod
-    def of(toys: MultiviewSet, folder: ImageFolder | None) -> "ConditionImages":
-        """The training images of the toys, or those of the folder. Raises UserError for a file that cannot be read."""
+    def of(toys: MultiviewSet, framing: Framing, folder: ImageFolder | None) -> "ConditionImages":
+        """The training images of the toys, framed so, or those of the folder. Raises UserError for a file that cannot be
+        read."""
         if folder is None:
-            return ConditionImages(toys.images("train").image)
+            image = toys.images("train").image
+            fill = framing.draw(len(image), make_generator("cpu", "framing", toys.seed))
+            parts = np.array_split(np.arange(len(image)), -(-len(image) // REFRAMED_AT_ONCE))
+            framed = lambda part: to_bytes(reframe(toys.images("train").images(part), fill[part]).permute(0, 2, 3, 1))
+            return ConditionImages(np.concatenate([framed(part) for part in parts]))
         files = image_files(Path(folder.path))
         key = repr([asdict(folder), *((str(file), file.stat().st_size, file.stat().st_mtime_ns) for file in files)])
         load = lambda file: to_bytes(load_image(file, folder.size, folder.loading).permute(1, 2, 0))

@@ -19,6 +19,7 @@ from systems.geco_data import ConditionImages, ImageFolder, TeacherViews, teache
 from systems.geco_results import RUNGS
 from threestudio_like import checkpoint
 from threestudio_like.config import load
+from threestudio_like.data.framing import Framing
 from threestudio_like.errors import UserError
 from threestudio_like.monitor import Monitor
 from threestudio_like.randomness import generator
@@ -222,14 +223,14 @@ def test_images_of_a_folder_take_the_toys_place(keys, tmp_path):
         picture = Image.new("RGB", (40, 30), "white")
         picture.paste(color, (10, 5, 30, 25))
         picture.save(tmp_path / f"{i}.png")
-    images = ConditionImages.of(None, ImageFolder(str(tmp_path), size=16))
+    images = ConditionImages.of(None, Framing(), ImageFolder(str(tmp_path), size=16))
     assert len(images) == 2 and images[np.array([1])].shape == (1, 3, 16, 16)
     assert images.image[1, 8, 8].tolist() == pytest.approx([30, 30, 200], abs=2) and (images.image[:, 0] == 255).all()
     system = built("views", keys, f"images={{path: {tmp_path}, size: 24}}")
     assert all(loss.isfinite() for loss in system(0, generator(CPU, 0)).losses.values())
     (tmp_path / "2.png").write_text("no image")
     with pytest.raises(UserError, match="2.png"):
-        ConditionImages.of(None, ImageFolder(str(tmp_path), size=16))
+        ConditionImages.of(None, Framing(), ImageFolder(str(tmp_path), size=16))
 
 
 def test_both_stages_resume_bit_for_bit(keys, tmp_path):
