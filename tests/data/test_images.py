@@ -47,6 +47,15 @@ def test_a_plain_background_is_keyed_out(tmp_path, name, back):
     check_object(load_image(tmp_path / name, 64))
 
 
+def test_dust_on_a_plain_background_is_not_the_objects(tmp_path):
+    image = picture()
+    for spot in ((100, 70), (3, 3), (60, 75), (115, 10)):
+        image.putpixel(spot, (20, 200, 60))
+    image.save(tmp_path / "a.png")
+    picture().save(tmp_path / "b.png")
+    assert torch.equal(load_image(tmp_path / "a.png", 64), load_image(tmp_path / "b.png", 64))
+
+
 def test_jpeg_and_cmyk_work(tmp_path):
     picture().save(tmp_path / "a.jpg", quality=95)
     check_object(load_image(tmp_path / "a.jpg", 64), within=5)

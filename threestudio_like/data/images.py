@@ -23,6 +23,8 @@ FEWEST_PIXELS = 8  # along the object's longer side
 OPAQUE = 250  # of 255
 LIKE_BACKGROUND, UNLIKE_BACKGROUND = 0.025, 0.06
 """Colour differences, in 0..1, up to which a pixel is background, and from which it is object; between them, both."""
+SPECK = 0.02
+"""What has less than this share of the largest part's solid pixels, on a plain background, belongs to the background."""
 PLAIN_BORDER = 0.95
 """Share of the border's pixels that must have one colour for the background to be called plain."""
 DAMAGED = (OSError, SyntaxError, ValueError, EOFError, IndexError)  # what Pillow's readers raise on broken files
@@ -157,9 +159,17 @@ def keyed(color: Float[np.ndarray, "H W 3"], backdrop: Float[np.ndarray, "3"]) -
     parts, _ = label(np.pad(apart < UNLIKE_BACKGROUND, 1, constant_values=True))
     around = (parts == parts[0, 0])[1:-1, 1:-1]
     partly = np.clip((apart - LIKE_BACKGROUND) / (UNLIKE_BACKGROUND - LIKE_BACKGROUND), 0, 1)
-    alpha = np.where(around, partly, 1.0)
+    alpha = without_specks(np.where(around, partly, 1.0))
     own = (color - (1 - alpha[..., None]) * backdrop) / np.maximum(alpha[..., None], 1e-3)
     return np.clip(np.where(alpha[..., None] > 0, own, color), 0, 1), alpha
+
+
+def without_specks(alpha: Float[np.ndarray, "H W"]) -> Float[np.ndarray, "H W"]:
+    """Dust made clear, which would count as the object's when that is framed."""
+    parts, _ = label(alpha > 0)
+    solid = np.bincount(parts.ravel(), weights=(alpha > 0.5).ravel())
+    solid[0] = 0
+    return np.where((solid >= SPECK * solid.max())[parts], alpha, 0.0)
 
 
 def by_rembg(image: Image.Image, path: Path, how: str) -> tuple[np.ndarray, np.ndarray]:
