@@ -29,11 +29,11 @@ class Metric:
 
 METRICS = {
     "color_correct": Metric(
-        "R-Prec. colour, %", "higher",
+        "Caption of 286, %", "higher",
         "Whether the Toybox scorer finds the prompt among all 286 colour x category captions, on 4 colour renders "
         "at 30 degrees elevation (CLIP R-Precision, Park et al. 2021, as DreamFusion uses it). 0 or 1.", percent=True),
     "geometry_correct": Metric(
-        "R-Prec. geometry, %", "higher",
+        "Shape of 26, %", "higher",
         "Whether it finds the category among all 26 on textureless renders (DreamFusion's geometry score). 0 or "
         "1.", percent=True),
     "color_similarity": Metric(
