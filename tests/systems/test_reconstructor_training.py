@@ -129,6 +129,9 @@ def test_one_view_is_the_condition_image(judge):
     assert batch.images.shape[1] == 1
     known = objects.views.images(np.arange(3))
     assert all((image - known).abs().flatten(1).amax(1).min() < 1e-6 for image in batch.images[:, 0])
+    framed = built("volume", judge, "stages.volume.views=[1]", "hues=0", "framing.share=1").draw(generator("cpu", 3))
+    assert not any(torch.equal(*pair) for pair in zip(framed.images, batch.images))
+    assert torch.equal(framed.truth.rgb, batch.truth.rgb)
     assert list(system.ways()) == [""] and built("mesh", judge).ways().keys() == {"", "single_"}
 
 
