@@ -122,11 +122,11 @@ class Geco(System):
         reconstructor = self.reconstructor or self.pretrained[0]
         self.generator.save(folder / "generator")
         save_half(reconstructor, folder / "reconstructor")
-        toys, show = self.config.data.views, self.config.generation.show
+        toys, generation = self.config.data.views, self.config.generation
         image = toys.images("held_out").images(np.array([0]))[0] if self.example is None else self.example
-        maker = ImageTo3D(self.teacher, self.generator, reconstructor, toys, show.smallest_part)
+        maker = ImageTo3D(self.teacher, self.generator, reconstructor, toys, generation.show.smallest_part)
         try:
-            return write_made(maker(image, 0), image, show, folder)
+            return write_made(maker(image, 0), image, generation, folder)
         except NoSurface as error:
             return {"mesh_vertices": 0, "mesh_faces": 0, "mesh_missing": str(error)}
 

@@ -25,6 +25,8 @@ from threestudio_like.recipe import Recipe, slug
 from threestudio_like.run import Run, write_recipe
 
 log = logging.getLogger(__name__)
+DRAWINGS = 5
+"""Of a text, at most, until the object of one can be cut out."""
 
 
 @dataclass(frozen=True)
@@ -73,7 +75,7 @@ def generate(recipe: Recipe, request: Request) -> tuple[Path, int]:
     clock.stop("loading")
     if prompt:
         files = [folder / f"{slug(prompt)}.png"]
-        write_png(files[0], draw(text, config.generation.text, prompt, seed))
+        draw_object(text, config.generation, prompt, seed, files[0], maker.prior.view_size)
         clock.stop("drawing")
     made, failed = {}, {}
     for name, file in unique_names(files).items():
@@ -115,7 +117,7 @@ def make_of(maker: ImageTo3D, file: Path, name: str, seeds: range, config: Gener
             failed[own] = f"{file}, seed {seed}: {error}"
             continue
         one = replace(one, seconds=seconds | one.seconds)
-        made[own] = write_made(one, image, config.show, folder / own, prompt)
+        made[own] = write_made(one, image, config, folder / own, prompt)
         write_text(folder / own / "metrics.json", json.dumps(made[own], indent=2) + "\n")
         log.info("%s: %.2f s (%s)", folder / own, made[own]["total_seconds"],
                  ", ".join(f"{part} {made[own][f'{part}_seconds']:.2f}" for part in PARTS))
@@ -153,9 +155,20 @@ def warm_up(maker: ImageTo3D) -> None:
         pass
 
 
+def draw_object(backbone: Backbone, config: Generation, prompt: str, seed: int, file: Path, size: int) -> None:
+    """Draws an image of the prompt into the file; anew where its object cannot be told from the background."""
+    for attempt in range(DRAWINGS):
+        write_png(file, draw(backbone, config.text, prompt, seed, attempt))
+        try:
+            load_image(file, size, config.loading)
+            return
+        except UserError as error:
+            log.info("drawing %d of at most %d: %s", attempt + 1, DRAWINGS, error)
+
+
 @torch.no_grad()
-def draw(backbone: Backbone, config: TextToImage, prompt: str, seed: int) -> Float[Tensor, "H W 3"]:
-    """An image of the prompt, in 0..1."""
+def draw(backbone: Backbone, config: TextToImage, prompt: str, *keys: object) -> Float[Tensor, "H W 3"]:
+    """An image of the prompt, in 0..1; another for other keys."""
     device = backbone.device
     text, null = backbone.embed([f"{prompt}, {config.view}" if config.view else prompt, ""])[:, None]
     size = backbone.image_size
@@ -164,5 +177,5 @@ def draw(backbone: Backbone, config: TextToImage, prompt: str, seed: int) -> Flo
         :, :shape[0]].float()
     clip = None if isinstance(backbone, LatentBackbone) else lambda x: backbone.encode(backbone.decode(x))
     x = ddim(predict, read_scheduler(backbone.folder), text, null, shape, config.scale, config.steps,
-             make_generator(device, "image of a text", seed), clip, stop=config.stop)
+             make_generator(device, "image of a text", *keys), clip, stop=config.stop)
     return backbone.decode(x)[0].permute(1, 2, 0)

@@ -28,6 +28,7 @@ from threestudio_like.export import write_mesh
 from threestudio_like.monitor import write_png
 from threestudio_like.renderers.mesh import MeshRenderer
 from threestudio_like.renderers.shading import Shading
+from threestudio_like.scenes.background import Solid
 from threestudio_like.scenes.mesh import Mesh
 from threestudio_like.scenes.triplane import Triplane
 
@@ -51,12 +52,14 @@ class TextToImage:
 class Generation:
     """`weights`: a folder with `generator/` and `reconstructor/`, such as a run leaves; null, what is in the recipe's
     `generator.weights` and `reconstructor.weights`. `example`: the image from which a finished run makes its mesh, a
-    held-out toy's where null."""
+    held-out toy's where null. `backdrop`: the turntable's, the same as behind per-scene methods' objects, because a judge sees
+    it too."""
 
     weights: str | None = None
     text: TextToImage | None = None
     loading: ImageLoading = field(default_factory=ImageLoading)
     example: str | None = None
+    backdrop: tuple[float, float, float] = (0.85, 0.85, 0.85)
     show: Evaluation = field(default_factory=Evaluation)
 
 
@@ -108,23 +111,23 @@ class Clock:
         self.begin = time.perf_counter()
 
 
-def write_made(made: Made, image: Float[Tensor, "3 h w"], show: Evaluation, folder: Path,
+def write_made(made: Made, image: Float[Tensor, "3 h w"], config: Generation, folder: Path,
                prompt: str = "") -> dict[str, float]:
     """Writes the mesh, the turntable, the condition image and the six views; the seconds of each part, and their sum
     without the turntable's, which is only to look at; how sound the mesh is, and what a scorer says of the prompt."""
     device = made.views.device
     clock = Clock(device)
     folder.mkdir(parents=True, exist_ok=True)
-    for suffix in show.formats:
+    for suffix in config.show.formats:
         write_mesh(made.mesh, folder / f"mesh.{suffix}")
     clock.stop("export")
     seconds = made.seconds | clock.seconds
     write_png(folder / "image.png", image.permute(1, 2, 0))
     write_png(folder / "views.png", tile(made.views[None])[0].permute(1, 2, 0))
-    renderer = MeshRenderer(MeshRenderer.Config())
+    renderer, shown = MeshRenderer(MeshRenderer.Config()), replace(made.scene, background=Solid(Solid.Config(config.backdrop)))
     views = lambda cameras, shading: [
-        each for many in renderer.images(made.scene, cameras, shading, at_once=FRAMES) for each in one_by_one(many)]
-    judged = evaluate_scene(views, lambda cameras: Shading(), prompt, show, folder, device)
+        each for many in renderer.images(shown, cameras, shading, at_once=FRAMES) for each in one_by_one(many)]
+    judged = evaluate_scene(views, lambda cameras: Shading(), prompt, config.show, folder, device)
     clock.stop("turntable")
     sound = {f"mesh_{name}": value for name, value in health(body(made.mesh)).items()}
     total = sum(seconds[part] for part in PARTS if part in seconds)

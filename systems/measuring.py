@@ -1,6 +1,5 @@
 """What a comparison measures beyond a run's own figures: the judge's opinion of the turntables that the runs left."""
 
-from collections.abc import Iterable
 from pathlib import Path
 
 import imageio.v3 as iio
@@ -12,13 +11,14 @@ from torch import Tensor
 from priors.judge import Judge, load_judge
 from systems.judging import toy_of
 from threestudio_like.cameras import orbit
-from threestudio_like.comparison import Cell, Comparison
+from threestudio_like.comparison import Cell, Comparison, ComparisonConfig
 from threestudio_like.data.toybox.catalogue import make_toy
 from threestudio_like.data.toybox.photographs import pack
 from threestudio_like.data.toybox.render import Light, shoot
 from threestudio_like.errors import UserError
 from threestudio_like.evaluate.features import frechet_distance
 from threestudio_like.evaluate.images import saturation
+from threestudio_like.evaluate.statistics import OfSets
 from threestudio_like.measured import Measured, left_by, numbers
 from threestudio_like.randomness import seed_for
 
@@ -39,7 +39,7 @@ def measure(comparison: Comparison) -> Measured:
         compare_saturation(comparison, of_runs)
     wanted = JUDGED & asked
     if not wanted:
-        return Measured(comparison, of_runs, {})
+        return Measured(comparison, of_runs)
     if "frechet" in wanted and config.reference is None:
         raise UserError(f"{comparison.name}: the metric 'frechet' needs a `reference:`, a folder of images or 'toybox'")
     judge = load_judge(config.judge, "cuda" if torch.cuda.is_available() else "cpu")
@@ -61,14 +61,35 @@ def measure(comparison: Comparison) -> Measured:
         features[cell] = [judge.features(color).cpu() for color, _ in views]
     for folder, value in apart(features).items():
         of_runs[folder]["diversity"] = value
-    of_methods = {}
-    if "frechet" in wanted and features:
-        truth = torch.cat([judge.features(images).cpu() for images in reference(config.reference, config.prompts)])
-        for method in comparison.methods:
-            own = [views for cell, parts in features.items() if cell.method == method for views in parts]
-            if own:
-                of_methods[method, "frechet"] = frechet_distance(torch.cat(own), truth)
-    return Measured(comparison, of_runs, of_methods, tuple(notes))
+    of_sets = {}
+    if "frechet" in wanted:
+        of_sets["frechet"] = distances(features, truth_of(judge, config))
+    return Measured(comparison, of_runs, of_sets, tuple(notes))
+
+
+def truth_of(judge: Judge, config: ComparisonConfig) -> dict[str, Float[Tensor, "N D"]]:
+    """The features that the runs' are compared with, by prompt: its true toys', or, everywhere, a folder's. Raises UserError."""
+    if config.reference == "toybox":
+        named = {prompt: toy for prompt in config.prompts if (toy := toy_of(prompt))}
+        if not named:
+            raise UserError("reference: no prompt names one of the Toybox's toys and colours; give a folder of images")
+        true = lambda toy: torch.cat([true_views(*toy, individual)[0] for individual in range(INDIVIDUALS)])
+        return {prompt: judge.features(true(toy)).cpu() for prompt, toy in named.items()}
+    features = torch.cat([judge.features(image).cpu() for image in pictures(config.reference)])
+    return dict.fromkeys(config.prompts, features)
+
+
+def distances(features: dict[Cell, list[Tensor]], truth: dict[str, Float[Tensor, "N D"]]) -> OfSets:
+    """The Frechet distance of any of the runs to the truth of their prompts, as often as each is among them."""
+    known = {(cell.method, cell.prompt, cell.seed): torch.cat(parts) for cell, parts in features.items() if cell.prompt in truth}
+    runs: dict[str, list[tuple[str, int]]] = {}
+    for method, *key in known:
+        runs.setdefault(method, []).append(tuple(key))
+
+    def frechet(chosen: list[tuple[str, str, int]]) -> float:
+        return frechet_distance(torch.cat([known[run] for run in chosen]), torch.cat([truth[prompt] for _, prompt, _ in chosen]))
+
+    return OfSets(frechet, runs)
 
 
 def compare_saturation(comparison: Comparison, of_runs: dict[str, dict[str, float]]) -> None:
@@ -118,16 +139,11 @@ def apart(features: dict[Cell, list[Tensor]]) -> dict[str, float]:
     return found
 
 
-def reference(name: str, prompts: Iterable[str]) -> list[Float[Tensor, "B 3 H W"]]:
-    """The images that the Frechet distance is to. Raises UserError."""
-    if name == "toybox":
-        toys = [toy for prompt in prompts if (toy := toy_of(prompt))]
-        if not toys:
-            raise UserError("reference: no prompt names one of the Toybox's toys and colours; give a folder of images")
-        return [true_views(*toy, individual)[0] for toy in toys for individual in range(INDIVIDUALS)]
-    files = sorted(path for path in Path(name).rglob("*") if path.suffix.lower() in PICTURES)
+def pictures(folder: str) -> list[Float[Tensor, "1 3 H W"]]:
+    """A folder's images. Raises UserError."""
+    files = sorted(path for path in Path(folder).rglob("*") if path.suffix.lower() in PICTURES)
     if len(files) < 2:
-        raise UserError(f"reference: '{name}' is no folder with at least two images, nor 'toybox'")
+        raise UserError(f"reference: '{folder}' is no folder with at least two images, nor 'toybox'")
     return [torch.from_numpy(iio.imread(path, mode="RGB").copy()).permute(2, 0, 1)[None] / 255 for path in files]
 
 

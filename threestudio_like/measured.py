@@ -1,7 +1,6 @@
 """A comparison with every number found so far: what its tables, plots and verdicts are made of."""
 
-import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from itertools import combinations
 from pathlib import Path
@@ -12,7 +11,7 @@ from threestudio_like.config import read_yaml
 from threestudio_like.errors import UserError
 from threestudio_like.evaluate import statistics
 from threestudio_like.evaluate.metrics import METRICS
-from threestudio_like.evaluate.statistics import Difference, Interval, Values
+from threestudio_like.evaluate.statistics import Difference, Interval, OfSets, Values
 from threestudio_like.run import git_revision
 from threestudio_like.sweep import is_number
 
@@ -41,11 +40,11 @@ class Test:
 
 @dataclass(frozen=True)
 class Measured:
-    """`of_runs`: the figures of each run by its folder; `of_methods`: those of a whole method by (method, metric)."""
+    """`of_runs`: the figures of each run by its folder; `of_sets`: by metric, those that only all runs together have."""
 
     comparison: Comparison
     of_runs: dict[str, dict[str, float]]
-    of_methods: dict[tuple[str, str], float]
+    of_sets: dict[str, OfSets] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
 
     @property
@@ -67,10 +66,9 @@ class Measured:
         return {key: value for key, value in found.items() if value is not None}
 
     def interval(self, method: str, metric: str) -> Interval | None:
-        """None where nothing is measured yet. A figure of a whole method has no interval: its ends are not numbers."""
-        if (method, metric) in self.of_methods:
-            done = sum(cell.method == method and cell.job.status == "done" for cell in self.comparison.cells)
-            return Interval(self.of_methods[method, metric], math.nan, math.nan, done)
+        """None where nothing is measured yet."""
+        if metric in self.of_sets:
+            return self.of_sets[metric].intervals.get(method)
         values = self.values(method, metric)
         return statistics.interval(values) if values else None
 
@@ -85,6 +83,8 @@ class Measured:
         return {method for method, value in shown.items() if value == wanted}
 
     def difference(self, one: str, other: str, metric: str) -> Difference | None:
+        if metric in self.of_sets:
+            return self.of_sets[metric].difference(one, other)
         return statistics.difference(self.values(one, metric), self.values(other, metric))
 
     @cached_property
@@ -115,9 +115,9 @@ class Measured:
             why = f"difference {said(kind, span)}, p = {found.p:.3g}"
         else:
             values = self.values(claim.method, claim.metric)
-            if not values:
+            span, sure = statistics.rate(values) if values else self.interval(claim.method, claim.metric), True
+            if span is None:
                 return Verdict(claim, "undecided", "not measured yet")
-            span, sure = statistics.rate(values), True
             bound = claim.at_least if higher else claim.at_most
             why = f"{said(kind, span)}, against {kind.show(bound)}{kind.unit}"
         above, below = span.low >= bound, span.high <= bound

@@ -56,6 +56,16 @@ def test_dust_on_a_plain_background_is_not_the_objects(tmp_path):
     assert torch.equal(load_image(tmp_path / "a.png", 64), load_image(tmp_path / "b.png", 64))
 
 
+def test_the_grain_of_a_plain_background_is_not_the_objects(tmp_path):
+    """All of the frame's grain would be in the frame, and the object small."""
+    color = np.asarray(picture().convert("RGB")) * 0.85 / 255
+    noise = np.random.default_rng(0).normal(0, 0.02, color.shape)
+    Image.fromarray(((color + noise).clip(0, 1) * 255).astype(np.uint8)).save(tmp_path / "a.png")
+    Image.fromarray((color * 255).astype(np.uint8)).save(tmp_path / "b.png")
+    grainy, clean = (load_image(tmp_path / name, 64) for name in ("a.png", "b.png"))
+    assert torch.equal(grainy[:, :4], torch.ones(3, 4, 64)) and (grainy - clean).abs().mean() < 0.02
+
+
 def test_jpeg_and_cmyk_work(tmp_path):
     picture().save(tmp_path / "a.jpg", quality=95)
     check_object(load_image(tmp_path / "a.jpg", 64), within=5)

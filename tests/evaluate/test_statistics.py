@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from threestudio_like.evaluate.statistics import difference, holm, interval, rate
+from threestudio_like.evaluate.statistics import OfSets, difference, holm, interval, rate
 
 
 def values(rows) -> dict:
@@ -67,3 +67,29 @@ def test_a_rate_of_few_runs_is_not_sure():
     found = rate(values([[1]] * 10))
     assert found.low == pytest.approx(0.025**0.1, abs=1e-4) and found.high == 1.0 and found.mean == 1.0
     assert rate(values([[0.3], [0.5]])) == interval(values([[0.3], [0.5]]))
+
+
+def means_of(methods: dict) -> OfSets:
+    """The mean as a figure of sets, whose intervals and tests are known."""
+    return OfSets(lambda runs: np.mean([methods[method][prompt, seed] for method, prompt, seed in runs]),
+                  {method: list(found) for method, found in methods.items()})
+
+
+def test_a_mean_as_a_figure_of_sets_has_the_means_interval_and_test():
+    rng = np.random.default_rng(4)
+    one = values(rng.normal(size=(12, 1)) + 0.5 * rng.normal(size=(12, 2)))
+    other = {key: value + rng.normal(0.3, 0.4) for key, value in one.items()}
+    sets = means_of({"one": one, "other": other})
+    mean, same = interval(one), sets.intervals["one"]
+    assert same.mean == pytest.approx(mean.mean) and same.count == 24
+    assert (same.low, same.high) == pytest.approx((mean.low, mean.high), abs=0.15 * mean.half)
+    paired, found = difference(one, other), sets.difference("one", "other")
+    assert found.interval.mean == pytest.approx(paired.interval.mean)
+    assert found.interval.half == pytest.approx(paired.interval.half, rel=0.15)
+    assert found.p == pytest.approx(paired.p, abs=0.02) and sets.difference("one", "one").p == 1.0
+
+
+def test_figures_of_sets_pair_what_both_have():
+    sets = means_of({"one": values([[1], [2]]), "other": {("p1", 0): 1.0, ("p7", 0): 5.0}, "none": {}})
+    found = sets.difference("one", "other").interval
+    assert (found.mean, found.count) == (1.0, 1) and sets.difference("one", "none") is None

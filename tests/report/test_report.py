@@ -41,7 +41,7 @@ def comparison(tmp_path):
 
 
 def measured(comparison) -> Measured:
-    return Measured(comparison, {str(cell.job.folder): numbers(cell) for cell in comparison.cells}, {})
+    return Measured(comparison, {str(cell.job.folder): numbers(cell) for cell in comparison.cells})
 
 
 @pytest.fixture

@@ -14,7 +14,9 @@ from PIL import Image
 import launch
 from priors.generator import OneStepConfig, OneStepGenerator
 from priors.multiview import FoldedMultiview
+from systems import generation
 from systems.generation import Request, take_request, unique_names
+from systems.image_to_3d import Generation
 from tests.systems.test_geco import tiny_reconstructor
 from threestudio_like.errors import UserError
 
@@ -95,6 +97,23 @@ def test_a_text_becomes_a_mesh_by_way_of_an_image(keys, tmp_path):
     summary = json.loads((out / "metrics.json").read_text())
     assert (out / "a-red-duck.png").exists() and len(summary["made"]) + len(summary["failed"]) == 1
     assert code == (0 if summary["made"] else 2)
+
+
+@pytest.mark.parametrize("good", [0, 2, 9])
+def test_a_text_is_drawn_until_its_object_can_be_cut_out(tmp_path, monkeypatch, good):
+    """The first good drawing of at most five is kept; the last one where none is."""
+    keyed = np.asarray(Image.open(picture(tmp_path / "good.png"))) / 255
+    noise = np.random.default_rng(0).random(keyed.shape)
+    asked = []
+
+    def draw(backbone, config, prompt, *keys):
+        asked.append(keys)
+        return torch.from_numpy(keyed if keys[-1] == good else noise).float()
+
+    monkeypatch.setattr(generation, "draw", draw)
+    generation.draw_object(None, Generation(), "a red duck", 7, tmp_path / "drawn.png", 16)
+    assert asked == [(7, attempt) for attempt in range(min(good + 1, 5))]
+    assert np.allclose(np.asarray(Image.open(tmp_path / "drawn.png")) / 255, keyed if good < 5 else noise, atol=0.01)
 
 
 @pytest.mark.parametrize("more, says", [

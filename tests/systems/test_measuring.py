@@ -77,8 +77,9 @@ def test_measures(comparison):
     assert min(found.values("true", "diversity").values()) > 0
     one, two = (found.values("true", "diversity")["a red dog", seed] for seed in (0, 1))
     assert one == pytest.approx(two)  # a pair has one distance
-    assert found.of_methods["true", "frechet"] < found.of_methods["same", "frechet"]
-    assert found.interval("true", "frechet").mean == found.of_methods["true", "frechet"]
+    true, same = (found.interval(method, "frechet") for method in ("true", "same"))
+    assert true.mean < same.mean and true.count == 4 and true.low <= true.mean <= true.high
+    assert found.difference("same", "true", "frechet").interval.mean == pytest.approx(same.mean - true.mean)
     assert found.best("frechet") == {"true"}
     assert found.notes == ()
 

@@ -9,10 +9,11 @@ def frechet_distance(a: Float[Tensor, "N D"], b: Float[Tensor, "M D"]) -> float:
     """Between the Gaussians fitted to two sets: `|m - n|^2 + tr(A + B - 2 (A B)^1/2)`, from 0 up; lower is better
     (Heusel et al. 2017). Sets much smaller than D are told apart too easily."""
     a, b = a.double(), b.double()
-    root = matrix_root(covariance(a))
-    cross = matrix_root(root @ covariance(b) @ root)
-    spread = covariance(a).trace() + covariance(b).trace() - 2 * cross.trace()
-    return ((a.mean(0) - b.mean(0)).square().sum() + spread).clamp(min=0).item()
+    spread_a, spread_b = covariance(a), covariance(b)
+    root = matrix_root(spread_a)
+    cross = torch.linalg.eigvalsh(root @ spread_b @ root).clamp(min=0).sqrt().sum()
+    apart = (a.mean(0) - b.mean(0)).square().sum()
+    return (apart + spread_a.trace() + spread_b.trace() - 2 * cross).clamp(min=0).item()
 
 
 def covariance(x: Float[Tensor, "N D"]) -> Float[Tensor, "D D"]:

@@ -70,7 +70,8 @@ METRICS = {
     "frechet": Metric(
         "Fréchet", "lower",
         "Between the judge's features of all of the method's views and of the reference's (Heusel et al. 2017), "
-        "from 0 up; small sets are told apart too easily, so compare methods of one comparison only.", digits=1),
+        "from 0 up; small sets are told apart too easily, so compare methods of one comparison only. Its interval and "
+        "tests draw the prompts, or exchange the runs, and take the distance anew.", digits=1),
     "psnr": Metric(
         "PSNR, dB", "higher",
         "Peak signal-to-noise ratio of views against the truth, from 0 up.", digits=1),

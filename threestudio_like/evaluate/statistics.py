@@ -1,11 +1,14 @@
 """How sure a difference is: bootstrap intervals over prompts, paired tests over runs of the same prompt and seed."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 from scipy.stats import binomtest, permutation_test
 
 DRAWS = 10_000
+SET_DRAWS = 1_000
 Values = dict[tuple[str, int], float]
 """A figure by prompt and seed."""
 
@@ -87,3 +90,55 @@ def rate(values: Values) -> Interval:
     found = binomtest(int(sum(values.values())), len(values))
     low, high = found.proportion_ci()
     return Interval(found.statistic, float(low), float(high), len(values))
+
+
+@dataclass(frozen=True)
+class OfSets:
+    """A figure that no run has alone, such as a Frechet distance: `figure` of any list of (method, prompt, seed).
+
+    Its intervals and tests are those of means: the same draws, and runs exchanged between methods for flipped signs.
+    """
+
+    figure: Callable[[list[tuple[str, str, int]]], float]
+    runs: dict[str, list[tuple[str, int]]]
+    """What there is, by method: prompts and seeds."""
+
+    @cached_property
+    def intervals(self) -> dict[str, Interval]:
+        """By method, of those that have runs."""
+        found = {}
+        for method, runs in self.runs.items():
+            of = lambda keys: self.figure([(method, *key) for key in keys])
+            rng = np.random.default_rng(0)
+            low, high = np.percentile([of(redrawn(runs, rng)) for _ in range(SET_DRAWS)], [2.5, 97.5])
+            found[method] = Interval(of(runs), float(low), float(high), len(runs))
+        return found
+
+    def difference(self, one: str, other: str) -> Difference | None:
+        """Of `one` over `other`, over the runs that both have; None where there are none."""
+        both = [key for key in self.runs.get(one, []) if key in self.runs.get(other, [])]
+        if not both:
+            return None
+
+        def apart(keys: list[tuple[str, int]], exchanged: np.ndarray) -> float:
+            first = [(other if swap else one, *key) for key, swap in zip(keys, exchanged)]
+            second = [(one if swap else other, *key) for key, swap in zip(keys, exchanged)]
+            return self.figure(first) - self.figure(second)
+
+        rng = np.random.default_rng(0)
+        keep = np.zeros(len(both), bool)
+        found = apart(both, keep)
+        low, high = np.percentile([apart(redrawn(both, rng), keep) for _ in range(SET_DRAWS)], [2.5, 97.5])
+        chance = [abs(apart(both, rng.random(len(both)) < 0.5)) for _ in range(SET_DRAWS - 1)]
+        p = (1 + sum(value >= abs(found) - 1e-9 for value in chance)) / SET_DRAWS
+        return Difference(Interval(found, float(low), float(high), len(both)), p)
+
+
+def redrawn(runs: list[tuple[str, int]], rng: np.random.Generator) -> list[tuple[str, int]]:
+    """As many prompts, drawn with replacement, and of each drawn prompt as many of its seeds."""
+    seeds: dict[str, list[int]] = {}
+    for prompt, seed in runs:
+        seeds.setdefault(prompt, []).append(seed)
+    prompts = list(seeds)
+    drawn = [prompts[k] for k in rng.integers(len(prompts), size=len(prompts))]
+    return [(prompt, seeds[prompt][k]) for prompt in drawn for k in rng.integers(len(seeds[prompt]), size=len(seeds[prompt]))]

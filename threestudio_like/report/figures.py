@@ -43,7 +43,7 @@ def color(measured: Measured, method: str) -> str:
 
 def means(measured: Measured) -> Figure | None:
     """A panel a metric, a row a method: the mean, its 95 % interval, and the runs behind it."""
-    known = lambda metric: any(measured.values(method, metric) for method in measured.methods)
+    known = lambda metric: any(measured.interval(method, metric) for method in measured.methods)
     metrics = [metric for metric in measured.metrics if known(metric)]
     if not metrics:
         return None
@@ -61,10 +61,10 @@ def means(measured: Measured) -> Figure | None:
 def panel(axes: Axes, measured: Measured, metric: str) -> None:
     scale = 100 if METRICS[metric].percent else 1
     for row, method in enumerate(measured.methods):
-        values = measured.values(method, metric)
-        if not values:
-            continue
         found, tint = measured.interval(method, metric), color(measured, method)
+        if found is None:
+            continue
+        values = measured.values(method, metric)
         spread = row + np.linspace(-0.22, 0.22, len(values))
         runs = [scale * value for value in values.values()]
         axes.plot(runs, spread, ".", color=tint, alpha=0.3, markersize=4, markeredgewidth=0)

@@ -4,7 +4,6 @@ import csv
 import io
 from collections.abc import Iterable
 from dataclasses import dataclass
-from math import isnan
 from pathlib import Path
 
 from threestudio_like.evaluate.metrics import METRICS
@@ -40,9 +39,9 @@ def entry(measured: Measured, method: str, metric: str) -> Entry:
         return Entry("–")
     first = measured.methods[0]
     differs = any(t.metric == metric and (t.one, t.other) == (first, method) and t.p < LEVEL for t in measured.tests)
-    known = found.count > 1 and not isnan(found.half)
-    return Entry(kind.show(found.mean), kind.show(found.half) if known else "", method in measured.best(metric),
-                 differs, said(kind, found) if known else "")
+    several = found.count > 1
+    return Entry(kind.show(found.mean), kind.show(found.half) if several else "", method in measured.best(metric),
+                 differs, said(kind, found) if several else "")
 
 
 def rows(measured: Measured) -> list[tuple[str, str, list[Entry]]]:
