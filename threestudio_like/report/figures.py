@@ -81,11 +81,12 @@ def panel(axes: Axes, measured: Measured, metric: str) -> None:
 
 
 def cost(measured: Measured) -> Figure | None:
-    """The first metric against seconds, where those are among the metrics."""
-    metric = measured.metrics[0]
+    """The first metric that tells methods apart against seconds, where those are among the metrics."""
     seconds = next((name for name in ("object_seconds", "train_seconds") if name in measured.metrics[1:]), None)
     if seconds is None:
         return None
+    apart = lambda name: len({found.mean for method in measured.methods if (found := measured.interval(method, name))}) > 1
+    metric = next((name for name in measured.metrics if apart(name)), measured.metrics[0])
     found = [(method, *(measured.interval(method, name) for name in (seconds, metric)))
              for method in measured.methods]
     found = [entry for entry in found if entry[1] is not None and entry[2] is not None]
@@ -99,7 +100,8 @@ def cost(measured: Measured) -> Figure | None:
                       yerr=[[max(scale * (y.mean - y.low), 0)], [max(scale * (y.high - y.mean), 0)]],
                       fmt="o", label=method, color=color(measured, method), **MARKS)
     axes.set(xscale="log", xlabel="seconds", ylabel=f"{METRICS[metric].title} {METRICS[metric].arrow}".strip())
-    axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 3, 5, 7)))
+    spread = max(x.high for _, x, _ in found) / min(x.low for _, x, _ in found)
+    axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 3, 5, 7) if spread < 10 else (1, 3)))
     axes.xaxis.set_minor_locator(NullLocator())
     axes.xaxis.set_major_formatter("{x:g}")
     axes.legend(frameon=False, fontsize=7, loc="center left", bbox_to_anchor=(1, 0.5))
