@@ -1,6 +1,6 @@
 """A comparison killed (kill -9) at ten random moments ends with the table of the undisturbed one: no run lost, none done twice.
 
-    python benchmarks/kills.py [--kills 10] [--seed 0] [--workers 2] [key=value ...]
+    python benchmarks/kills.py [--kills 10] [--longest 40] [--seed 0] [--workers 2] [key=value ...]
 """
 
 import argparse
@@ -23,19 +23,18 @@ CLOCKS = ("folder", "seconds", "memory_mib")
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--kills", type=int, default=10)
+    parser.add_argument("--longest", type=float, default=40.0, help="seconds from a start to the kill, at most")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--workers", type=int, default=2)
     parser.add_argument("--out", type=Path, default=Path("outputs/benchmarks/kills"))
     parser.add_argument("keys", nargs="*", help="of the comparison, which is " + " ".join(COMPARISON))
     args = parser.parse_args()
-    if args.out.exists():
-        parser.error(f"{args.out} is there already; move it away")
+    if (args.out / "killed").exists():
+        parser.error(f"{args.out / 'killed'} is there already; move it away")
     whole, killed = ([sys.executable, str(ROOT / "launch.py"), "--config", *COMPARISON, *args.keys, "--workers",
                       str(args.workers), f"out={args.out / name / 'report'}"] for name in ("whole", "killed"))
-    began = time.monotonic()
     subprocess.run(whole, check=True)
-    longest = time.monotonic() - began
-    finished = disturb(killed, args.out / "killed", args.kills, longest / 3, random.Random(args.seed))
+    finished = disturb(killed, args.out / "killed", args.kills, args.longest, random.Random(args.seed))
     subprocess.run(killed, check=True)
     again = [run for run, moment in finished.items() if (run / "metrics.json").stat().st_mtime_ns != moment]
     tables = [table(args.out / name / "report/results.csv") for name in ("whole", "killed")]
