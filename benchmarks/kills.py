@@ -16,8 +16,8 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 COMPARISON = ("comparisons/ablation-shading.yaml", "prompts=[a yellow duck, a red chair]", "seeds=[0, 1]", "keys={steps: 40, checkpoint_every: 10}")
-CLOCKS = ("folder", "seconds", "memory_mib")
-"""Columns that end so differ between two runs of one seed."""
+CLOCKS = ("folder", "seconds", "memory")
+"""Columns in whose names these are differ between two runs of one seed."""
 
 
 def main() -> None:
@@ -70,7 +70,7 @@ def done(folder: Path) -> list[Path]:
 def table(path: Path) -> list[dict[str, str]]:
     """A row a run, without what a clock, a meter or the folder says."""
     with path.open(encoding="utf-8") as file:
-        return [{name: value for name, value in row.items() if not name.endswith(CLOCKS)} for row in csv.DictReader(file)]
+        return [{name: value for name, value in row.items() if not any(word in name for word in CLOCKS)} for row in csv.DictReader(file)]
 
 
 if __name__ == "__main__":
