@@ -3,6 +3,8 @@
 import json
 import logging
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -68,18 +70,18 @@ def generate(recipe: Recipe, request: Request) -> tuple[Path, int]:
     folder = Path(recipe.run.out or Path("outputs") / recipe.name / "generated" / named)
     folder.mkdir(parents=True, exist_ok=True)
     write_recipe(recipe, folder / "config.yaml")
-    clock = Clock(device)
-    maker = load_maker(config, device)
-    text = config.generation.text.backbone.build(device) if prompt else None
-    warm_up(maker)
-    clock.stop("loading")
-    if prompt:
-        files = [folder / f"{slug(prompt)}.png"]
-        draw_object(text, config.generation, prompt, seed, files[0], maker.prior.view_size)
-        clock.stop("drawing")
-    made, failed = {}, {}
-    for name, file in unique_names(files).items():
-        made |= make_of(maker, file, name, range(seed, seed + request.n), config.generation, folder, failed, prompt)
+    clock, made, failed = Clock(device), {}, {}
+    with threads(config.generation.threads):
+        maker = load_maker(config, device)
+        text = config.generation.text.backbone.build(device) if prompt else None
+        warm_up(maker)
+        clock.stop("loading")
+        if prompt:
+            files = [folder / f"{slug(prompt)}.png"]
+            draw_object(text, config.generation, prompt, seed, files[0], maker.prior.view_size)
+            clock.stop("drawing")
+        for name, file in unique_names(files).items():
+            made |= make_of(maker, file, name, range(seed, seed + request.n), config.generation, folder, failed, prompt)
     status = "done" if not failed else "failed" if not made else "some failed"
     summary = {"status": status, "device": str(device), **{f"{part}_seconds": s for part, s in clock.seconds.items()},
                **means(made), "peak_memory_mib": round(peak_memory_mib(device)), "made": made, "failed": failed}
@@ -90,6 +92,17 @@ def generate(recipe: Recipe, request: Request) -> tuple[Path, int]:
         raise UserError(next(iter(failed.values())) if len(failed) == 1 else
                         f"none of the {len(files)} images became a mesh; {folder / 'metrics.json'} says why")
     return folder, 1 if failed else 0
+
+
+@contextmanager
+def threads(count: int | None) -> Iterator[None]:
+    """PyTorch, and the kernels with it, on at most so many CPU threads; null leaves them as they are."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(before if count is None else min(count, before))
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 def means(made: dict[str, dict[str, float]]) -> dict[str, float]:

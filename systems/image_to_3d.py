@@ -53,14 +53,19 @@ class Generation:
     """`weights`: a folder with `generator/` and `reconstructor/`, such as a run leaves; null, what is in the recipe's
     `generator.weights` and `reconstructor.weights`. `example`: the image from which a finished run makes its mesh, a
     held-out toy's where null. `backdrop`: the turntable's, the same as behind per-scene methods' objects, because a judge sees
-    it too."""
+    it too. `threads`: of the CPU, at most; null, all. Small models are faster on one: several wait for each other."""
 
     weights: str | None = None
     text: TextToImage | None = None
     loading: ImageLoading = field(default_factory=ImageLoading)
     example: str | None = None
     backdrop: tuple[float, float, float] = (0.85, 0.85, 0.85)
+    threads: int | None = None
     show: Evaluation = field(default_factory=Evaluation)
+
+    def __post_init__(self):
+        if self.threads is not None and self.threads < 1:
+            raise ValueError(f"threads must be at least 1, got {self.threads}")
 
 
 @dataclass(frozen=True)
