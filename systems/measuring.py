@@ -1,5 +1,6 @@
 """What a comparison measures beyond a run's own figures: the judge's opinion of the turntables that the runs left."""
 
+from functools import lru_cache
 from pathlib import Path
 
 import imageio.v3 as iio
@@ -16,7 +17,7 @@ from threestudio_like.data.toybox.catalogue import make_toy
 from threestudio_like.data.toybox.photographs import pack
 from threestudio_like.data.toybox.render import Light, shoot
 from threestudio_like.errors import UserError
-from threestudio_like.evaluate.features import frechet_distance
+from threestudio_like.evaluate.features import Gaussian, frechet_between
 from threestudio_like.evaluate.images import saturation
 from threestudio_like.evaluate.statistics import OfSets
 from threestudio_like.measured import Measured, left_by, numbers
@@ -86,8 +87,12 @@ def distances(features: dict[Cell, list[Tensor]], truth: dict[str, Float[Tensor,
     for method, *key in known:
         runs.setdefault(method, []).append(tuple(key))
 
+    @lru_cache(1024)  # the same prompts are drawn for every method
+    def true(prompts: tuple[str, ...]) -> Gaussian:
+        return Gaussian.fit(torch.cat([truth[prompt] for prompt in prompts]))
+
     def frechet(chosen: list[tuple[str, str, int]]) -> float:
-        return frechet_distance(torch.cat([known[run] for run in chosen]), torch.cat([truth[prompt] for _, prompt, _ in chosen]))
+        return frechet_between(Gaussian.fit(torch.cat([known[run] for run in chosen])), true(tuple(prompt for _, prompt, _ in chosen)))
 
     return OfSets(frechet, runs)
 
