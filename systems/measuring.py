@@ -64,7 +64,7 @@ def measure(comparison: Comparison) -> Measured:
         of_runs[folder]["diversity"] = value
     of_sets = {}
     if "frechet" in wanted:
-        of_sets["frechet"] = distances(features, truth_of(judge, config))
+        of_sets["frechet"] = distances(features, truth_of(judge, config), shared=config.reference != "toybox")
     return Measured(comparison, of_runs, of_sets, tuple(notes))
 
 
@@ -80,8 +80,9 @@ def truth_of(judge: Judge, config: ComparisonConfig) -> dict[str, Float[Tensor, 
     return dict.fromkeys(config.prompts, features)
 
 
-def distances(features: dict[Cell, list[Tensor]], truth: dict[str, Float[Tensor, "N D"]]) -> OfSets:
-    """The Frechet distance of any of the runs to the truth of their prompts, as often as each is among them."""
+def distances(features: dict[Cell, list[Tensor]], truth: dict[str, Float[Tensor, "N D"]], shared: bool) -> OfSets:
+    """The Frechet distance of any of the runs to the truth of their prompts, as often as each is among them; `shared`: all
+    prompts have the same."""
     known = {(cell.method, cell.prompt, cell.seed): torch.cat(parts) for cell, parts in features.items() if cell.prompt in truth}
     runs: dict[str, list[tuple[str, int]]] = {}
     for method, *key in known:
@@ -92,7 +93,8 @@ def distances(features: dict[Cell, list[Tensor]], truth: dict[str, Float[Tensor,
         return Gaussian.fit(torch.cat([truth[prompt] for prompt in prompts]))
 
     def frechet(chosen: list[tuple[str, str, int]]) -> float:
-        return frechet_between(Gaussian.fit(torch.cat([known[run] for run in chosen])), true(tuple(prompt for _, prompt, _ in chosen)))
+        prompts = tuple(prompt for _, prompt, _ in chosen[:1 if shared else None])
+        return frechet_between(Gaussian.fit(torch.cat([known[run] for run in chosen])), true(prompts))
 
     return OfSets(frechet, runs)
 

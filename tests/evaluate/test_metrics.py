@@ -40,6 +40,14 @@ def test_frechet_distance_of_gaussians():
     assert frechet_distance(a, a) == pytest.approx(0, abs=1e-6)
 
 
+def test_frechet_distance_is_symmetric_however_few_the_rows_are():
+    """One way round it is computed from the features' products, the other from the covariance's root."""
+    generator = torch.Generator().manual_seed(1)
+    few, many = torch.randn(12, 20, generator=generator), 0.5 + torch.randn(200, 20, generator=generator)
+    assert frechet_distance(few, many) == pytest.approx(frechet_distance(many, few), rel=1e-6)
+    assert frechet_distance(few, few) == pytest.approx(0, abs=1e-6)
+
+
 def test_diversity_is_the_mean_distance():
     assert diversity(torch.tensor([[0.0, 0], [3, 4], [0, 0]])) == pytest.approx(10 / 3)
 

@@ -10,15 +10,19 @@ from torch import Tensor
 
 @dataclass(frozen=True)
 class Gaussian:
-    """Fitted to a set of features; the square root of its covariance is computed once, when it is first wanted."""
+    """Fitted to a set of features: `rows` are what they differ from their mean, so scaled that `rows^T rows` is the covariance."""
 
     mean: Float[Tensor, "D"]
-    covariance: Float[Tensor, "D D"]
+    rows: Float[Tensor, "N D"]
 
     @staticmethod
     def fit(x: Float[Tensor, "N D"]) -> "Gaussian":
-        x = x.double()
-        return Gaussian(x.mean(0), torch.cov(x.T, correction=1))
+        mean = x.double().mean(0)
+        return Gaussian(mean, (x.double() - mean) / max(len(x) - 1, 1) ** 0.5)
+
+    @cached_property
+    def covariance(self) -> Float[Tensor, "D D"]:
+        return self.rows.T @ self.rows
 
     @cached_property
     def root(self) -> Float[Tensor, "D D"]:
@@ -32,10 +36,12 @@ def frechet_distance(a: Float[Tensor, "N D"], b: Float[Tensor, "M D"]) -> float:
 
 
 def frechet_between(a: Gaussian, b: Gaussian) -> float:
-    """The same of two Gaussians; `b`'s root is the one that is taken."""
-    cross = torch.linalg.eigvalsh(b.root @ a.covariance @ b.root).clamp(min=0).sqrt().sum()
+    """The same of two Gaussians. A B has the eigenvalues of F S F^T for any F^T F that is one of them: the smaller F is taken."""
+    few = a.rows.shape[0] < a.rows.shape[1]
+    factor, spread = (a.rows, b.covariance) if few else (b.root, a.covariance)
+    cross = torch.linalg.eigvalsh(factor @ spread @ factor.T).clamp(min=0).sqrt().sum()
     apart = (a.mean - b.mean).square().sum()
-    return (apart + a.covariance.trace() + b.covariance.trace() - 2 * cross).clamp(min=0).item()
+    return (apart + a.rows.square().sum() + b.covariance.trace() - 2 * cross).clamp(min=0).item()
 
 
 def matrix_root(a: Float[Tensor, "D D"]) -> Float[Tensor, "D D"]:
