@@ -4,6 +4,7 @@ import argparse
 import errno
 import logging
 import os
+import shlex
 import sys
 from pathlib import Path
 
@@ -34,6 +35,7 @@ def arguments(argv: list[str] | None) -> argparse.Namespace:
     many.add_argument("--cluster", choices=["slurm"], help="runs are its jobs: cluster.partition=, .time=, .gpus=")
     parser.add_argument("--stage", metavar="S", help="only this stage")
     parser.add_argument("overrides", nargs="*", metavar="key=value", help="keys that replace the recipe's")
+    parser.set_defaults(many=False)
     return parser.parse_intermixed_args(argv)
 
 
@@ -45,7 +47,7 @@ def main(argv: list[str] | None = None) -> int:
         logging.getLogger(noisy).setLevel(logging.WARNING)
     from threestudio_like.errors import NoSurface, UserError
     from threestudio_like.memory import keep_freed_pages
-    from threestudio_like.run import BUSY, Busy
+    from threestudio_like.run import BUSY, INTERRUPTED, Busy
     from threestudio_like.train import Interrupted, NonFinite
 
     keep_freed_pages()
@@ -60,8 +62,9 @@ def main(argv: list[str] | None = None) -> int:
     except (NonFinite, NoSurface) as error:
         return fail(f"{error}; the checkpoint before it is kept", 1)
     except (Interrupted, KeyboardInterrupt) as error:
-        again = " ".join(["python launch.py --config", given.config, *map(repr, given.overrides), "--resume"])
-        return fail(f"{error or 'stopped'}; to go on: {again}", 130)
+        again = shlex.join(["python", "launch.py", *(sys.argv[1:] if argv is None else argv)])
+        how = "" if given.resume or given.many else " --resume"
+        return fail(f"{error or 'stopped'}; to go on: {again}{how}", INTERRUPTED)
 
 
 def carry_out(given: argparse.Namespace) -> int:
@@ -87,6 +90,8 @@ def carry_out(given: argparse.Namespace) -> int:
     given.cluster_keys, given.overrides = read_cluster(given.overrides)
     plain = load(given.config, given.overrides)
     name = find_recipe(given.config).stem
+    given.many = bool(given.sweep) or is_comparison(plain)
+    fits(given, is_comparison(plain))
     if is_comparison(plain):
         return compare(given, parse_comparison(plain, name))
     recipe = parse_recipe(plain, name)
@@ -114,12 +119,31 @@ def carry_out(given: argparse.Namespace) -> int:
     return 0
 
 
+def fits(given: argparse.Namespace, comparison: bool) -> None:
+    """Raises UserError for an option that means nothing for what is run."""
+    from threestudio_like.errors import UserError
+    from threestudio_like.slurm import Cluster
+
+    asked = lambda *names: [f"--{name}" for name in names if getattr(given, name)]
+    if comparison and (wrong := asked("resume", "test", "export", "generate", "sweep", "stage")):
+        raise UserError(f"{wrong[0]} is for a recipe; a comparison goes on where it was when its command is given again")
+    if given.sweep and (wrong := asked("stage")):
+        raise UserError(f"{wrong[0]} is for one run, not for a sweep")
+    alone = asked("table", "cluster", "retries") + ["--workers"] * (given.workers != 1)
+    if not given.many and alone:
+        raise UserError(f"{alone[0]} goes with --sweep or a comparison; a single run has none")
+    if given.cluster_keys != Cluster() and not given.cluster:
+        raise UserError("cluster.: these keys go with --cluster slurm")
+
+
 def compare(given: argparse.Namespace, comparison) -> int:
     """Runs what a comparison misses and writes its report; 0 where all of it is done."""
-    from systems.measuring import measure
+    from systems.measuring import measure, prepare
     from threestudio_like import report, sweep
 
     jobs = [cell.job for cell in comparison.cells]
+    if not given.table:
+        prepare(comparison)
     if given.check:
         sweep.check(jobs)
         done = sum(job.status == "done" for job in jobs)
@@ -147,7 +171,7 @@ def run_all(given: argparse.Namespace, jobs: list) -> None:
 
 
 def fail(message: str, code: int) -> int:
-    print(f"error: {message}" if code != 130 else message, file=sys.stderr)
+    print(message if code == 130 else f"error: {message}", file=sys.stderr)
     return code
 
 

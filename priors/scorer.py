@@ -29,6 +29,11 @@ class ScorerSize:
     bins: int = 24
 
 
+def words_of(caption: str) -> list[str]:
+    """In small letters."""
+    return re.findall(r"\w+", caption.lower())
+
+
 class Scorer(nn.Module):
     """A small convolutional image tower, a bag-of-words text tower, and a head for the azimuth."""
 
@@ -72,8 +77,7 @@ class Scorer(nn.Module):
 
     def text(self, captions: list[str]) -> Float[Tensor, "N D"]:
         """Unit vectors of captions. Words that the world does not have count for nothing."""
-        words = [re.findall(r"\w+", caption.lower()) for caption in captions]
-        indices = [[self.index[word] for word in row if word in self.index] for row in words]
+        indices = [[self.index[word] for word in words_of(caption) if word in self.index] for caption in captions]
         longest = max(1, *(len(row) for row in indices))
         padded = torch.tensor([row + [len(self.words)] * (longest - len(row)) for row in indices])
         return F.normalize(self.text_head(self.embedding(padded.to(self.log_scale.device)).sum(1)), dim=-1)

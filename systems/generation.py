@@ -24,7 +24,7 @@ from threestudio_like.errors import NoSurface, UserError
 from threestudio_like.monitor import peak_memory_mib, write_png
 from threestudio_like.randomness import generator as make_generator
 from threestudio_like.recipe import Recipe, slug
-from threestudio_like.run import Run, write_recipe
+from threestudio_like.run import Run, lock, write_recipe
 
 log = logging.getLogger(__name__)
 DRAWINGS = 5
@@ -68,10 +68,10 @@ def generate(recipe: Recipe, request: Request) -> tuple[Path, int]:
     device, seed = run.fabric.device, recipe.run.seed
     named = slug(Path(request.image).stem if request.image is not None else prompt)
     folder = Path(recipe.run.out or Path("outputs") / recipe.name / "generated" / named)
-    folder.mkdir(parents=True, exist_ok=True)
-    write_recipe(recipe, folder / "config.yaml")
     clock, made, failed = Clock(device), {}, {}
-    with threads(config.generation.threads):
+    with lock(folder), threads(config.generation.threads):
+        folder.mkdir(parents=True, exist_ok=True)
+        write_recipe(recipe, folder / "config.yaml")
         maker = load_maker(config, device)
         text = config.generation.text.backbone.build(device) if prompt else None
         warm_up(maker)
@@ -82,10 +82,10 @@ def generate(recipe: Recipe, request: Request) -> tuple[Path, int]:
             clock.stop("drawing")
         for name, file in unique_names(files).items():
             made |= make_of(maker, file, name, range(seed, seed + request.n), config.generation, folder, failed, prompt)
-    status = "done" if not failed else "failed" if not made else "some failed"
-    summary = {"status": status, "device": str(device), **{f"{part}_seconds": s for part, s in clock.seconds.items()},
-               **means(made), "peak_memory_mib": round(peak_memory_mib(device)), "made": made, "failed": failed}
-    write_text(folder / "metrics.json", json.dumps(summary, indent=2) + "\n")
+        status = "done" if not failed else "failed" if not made else "some failed"
+        summary = {"status": status, "device": str(device), **{f"{part}_seconds": s for part, s in clock.seconds.items()},
+                   **means(made), "peak_memory_mib": round(peak_memory_mib(device)), "made": made, "failed": failed}
+        write_text(folder / "metrics.json", json.dumps(summary, indent=2) + "\n")
     for reason in failed.values():
         log.warning("failed: %s", reason)
     if not made:

@@ -1,12 +1,11 @@
 """What the Toybox scorer is asked: which caption of the whole world fits, and from which side a picture was taken."""
 
-import re
 from collections.abc import Callable
 
 import torch
 from torch import Tensor
 
-from priors.scorer import Scorer
+from priors.scorer import Scorer, words_of
 from threestudio_like.data.toybox.catalogue import CATEGORIES, COLORS, VIEWS, caption, is_held_out
 
 COLOR_CAPTIONS = [caption(category, color) for category in CATEGORIES for color in COLORS]
@@ -21,7 +20,7 @@ def pair_index(category: str, color: str) -> int:
 
 def toy_of(prompt: str) -> tuple[str, str] | None:
     """The category and colour that a prompt names, where it names one of each."""
-    words = re.findall(r"\w+", prompt.lower())
+    words = words_of(prompt)
     color, category = ([word for word in words if word in known] for known in (COLORS, CATEGORIES))
     return (category[0], color[0]) if len(color) == len(category) == 1 else None
 

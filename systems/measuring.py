@@ -10,40 +10,81 @@ from jaxtyping import Float
 from torch import Tensor
 
 from priors.judge import Judge, load_judge
+from priors.scorer import Scorer, words_of
 from systems.judging import toy_of
 from threestudio_like.cameras import orbit
 from threestudio_like.comparison import Cell, Comparison, ComparisonConfig
-from threestudio_like.data.toybox.catalogue import make_toy
+from threestudio_like.data.toybox.catalogue import CATEGORIES, make_toy
 from threestudio_like.data.toybox.photographs import pack
 from threestudio_like.data.toybox.render import Light, shoot
 from threestudio_like.errors import UserError
 from threestudio_like.evaluate.features import Gaussian, frechet_between
 from threestudio_like.evaluate.images import saturation
 from threestudio_like.evaluate.statistics import OfSets
-from threestudio_like.measured import Measured, left_by, numbers
+from threestudio_like.measured import VIEWS, Measured, left_by, numbers, turntable
 from threestudio_like.randomness import seed_for
 
-VIEWS = 8
 INDIVIDUALS = 4
 """True toys of each prompt that stand for the truth."""
 JUDGED = {"r_precision", "r_precision_geometry", "similarity", "diversity", "frechet"}
 """The metrics that take a judge."""
+READ = {"r_precision", "r_precision_geometry", "similarity"}
+"""Of these, those that compare with captions."""
+ALIKE = 0.9999
+"""The similarity of two captions that a judge reads as one."""
 PICTURES = (".png", ".jpg", ".jpeg", ".webp")
 
 
-def measure(comparison: Comparison) -> Measured:
-    """Every number of the runs that are done. Raises UserError where the judge or the reference cannot be had."""
-    config = comparison.config
-    of_runs = {str(cell.job.folder): numbers(cell) for cell in comparison.cells}
-    asked = {*config.metrics, *(claim.metric for claim in config.claims)}
-    if "saturation_error" in asked:
-        compare_saturation(comparison, of_runs)
-    wanted = JUDGED & asked
-    if not wanted:
-        return Measured(comparison, of_runs)
+def prepare(comparison: Comparison) -> Judge | None:
+    """The judge, where one is asked. Raises UserError, before anything has run, where it, the reference or the truth cannot be
+    had, or the judge cannot read a caption."""
+    config, wanted = comparison.config, asked(comparison)
+    if "saturation_error" in wanted and config.reference != "toybox":
+        raise UserError(f"{comparison.name}: the metric 'saturation_error' needs the truth: `reference: toybox`")
     if "frechet" in wanted and config.reference is None:
         raise UserError(f"{comparison.name}: the metric 'frechet' needs a `reference:`, a folder of images or 'toybox'")
+    if "frechet" in wanted and config.reference != "toybox":
+        pictures(config.reference)
+    if not JUDGED & wanted:
+        return None
     judge = load_judge(config.judge, "cuda" if torch.cuda.is_available() else "cpu")
+    if wanted & READ:
+        legible(judge, captions_of(config))
+    return judge
+
+
+def legible(judge: Judge, captions: list[str]) -> None:
+    """Raises UserError for a caption of which the judge knows no toy, and for two that are one to it."""
+    if isinstance(judge, Scorer):
+        for caption in captions:
+            if not set(words_of(caption)) & set(CATEGORIES):
+                raise UserError(f"judge: the Toybox's knows no toy in '{caption}'; name another, such as "
+                                "judge=openai/clip-vit-large-patch14")
+    text = judge.text(captions)
+    alike = (text @ text.T).triu(1) > ALIKE
+    if alike.any():
+        one, other = alike.nonzero()[0].tolist()
+        raise UserError(f"judge: '{captions[one]}' and '{captions[other]}' are one caption to it; it cannot choose between them")
+
+
+def asked(comparison: Comparison) -> set[str]:
+    """The metrics of its table and claims."""
+    return {*comparison.config.metrics, *(claim.metric for claim in comparison.config.claims)}
+
+
+def captions_of(config: ComparisonConfig) -> list[str]:
+    """What R-Precision chooses from."""
+    return [*dict.fromkeys((*config.prompts, *config.distractors))]
+
+
+def measure(comparison: Comparison) -> Measured:
+    """Every number of the runs that are done. Raises what `prepare` raises."""
+    config, wanted, judge = comparison.config, asked(comparison), prepare(comparison)
+    of_runs = {str(cell.job.folder): numbers(cell) for cell in comparison.cells}
+    if "saturation_error" in wanted:
+        compare_saturation(comparison, of_runs)
+    if judge is None:
+        return Measured(comparison, of_runs)
     seen, notes = {}, []
     for cell in comparison.cells:
         if cell.job.status != "done":
@@ -52,8 +93,7 @@ def measure(comparison: Comparison) -> Measured:
             seen[str(cell.job.folder)] = turntables(cell)
         except (OSError, ValueError):
             notes.append(f"{cell.job.folder} has no readable turntable.png; what the judge would say of it is missing.")
-    captions = [*dict.fromkeys((*config.prompts, *config.distractors))]
-    features = {}
+    captions, features = captions_of(config), {}
     for cell in comparison.cells:
         views = seen.get(str(cell.job.folder))
         if views is None:
@@ -100,9 +140,7 @@ def distances(features: dict[Cell, list[Tensor]], truth: dict[str, Float[Tensor,
 
 
 def compare_saturation(comparison: Comparison, of_runs: dict[str, dict[str, float]]) -> None:
-    """Adds to each run how far its saturation is from that of its prompt's true toys. Raises UserError without a truth."""
-    if comparison.config.reference != "toybox":
-        raise UserError(f"{comparison.name}: the metric 'saturation_error' needs the truth: `reference: toybox`")
+    """Adds to each run how far its saturation is from that of its prompt's true toys."""
     truth = {}
     for prompt in comparison.config.prompts:
         if (toy := toy_of(prompt)) is not None:
@@ -115,13 +153,8 @@ def compare_saturation(comparison: Comparison, of_runs: dict[str, dict[str, floa
 
 def turntables(cell: Cell) -> list[tuple[Float[Tensor, "8 3 S S"], Float[Tensor, "8 3 S S"]]]:
     """The views of each particle of a run, colour and textureless, in 0..1. Raises OSError or ValueError."""
-    found = []
-    for place in left_by(cell):
-        strip = torch.from_numpy(iio.imread(place / "turntable.png")[..., :3].copy()).permute(2, 0, 1) / 255
-        size = strip.shape[1] // 2
-        rows = strip.unflatten(1, (2, size)).unflatten(3, (VIEWS, size))
-        found.append(tuple(rows.permute(1, 3, 0, 2, 4)))
-    return found
+    views = lambda place: torch.from_numpy(turntable(place).copy()).permute(0, 1, 4, 2, 3) / 255
+    return [tuple(views(place)) for place in left_by(cell)]
 
 
 def opinion(judge: Judge, views: list, captions: list[str], right: int) -> dict[str, float]:

@@ -7,7 +7,7 @@ import numpy as np
 from omegaconf import OmegaConf
 
 from threestudio_like.comparison import Cell
-from threestudio_like.config import load
+from threestudio_like.config import load, to_the_letter
 from threestudio_like.sweep import record
 
 REVISION = "0" * 40
@@ -18,7 +18,7 @@ def finish(cell: Cell, figures: dict[str, float], views: np.ndarray | None = Non
     folder = cell.job.folder
     folder.mkdir(parents=True)
     plain = load(cell.job.config, [key for key in cell.job.keys if not key.startswith("prompt=")])
-    plain |= {"prompt": cell.prompt.replace("${", r"\${"), "git_revision": revision}
+    plain |= {"prompt": to_the_letter(cell.prompt), "git_revision": revision}
     (folder / "config.yaml").write_text(OmegaConf.to_yaml(OmegaConf.create(plain)), encoding="utf-8")
     (folder / "metrics.json").write_text(json.dumps({"status": "done", "device": "cpu"} | figures))
     if views is not None:

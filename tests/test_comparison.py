@@ -73,6 +73,13 @@ def test_comparisons_share_the_runs_they_have_in_common(tmp_path):
     assert not {cell.job.folder for cell in shared.cells} & {cell.job.folder for cell in a.cells}
 
 
+def test_recipes_of_one_name_have_folders_of_their_own(tmp_path):
+    (tmp_path / "dreamfusion.yaml").write_text("extends: dreamfusion.yaml\nsteps: 5\n")
+    methods = {"stock": {"config": "dreamfusion.yaml"}, "mine": {"config": str(tmp_path / "dreamfusion.yaml")}}
+    one, two = parse_comparison(PLAIN | {"methods": methods, "prompts": ["a"], "seeds": [0], "claims": []}, "test").cells
+    assert one.job.folder.parent.name == "dreamfusion" and one.job.folder != two.job.folder
+
+
 def test_a_grid_is_a_method_for_every_combination():
     plain = {"prompts": ["a duck"], "metrics": ["saturation"], "config": "dreamfusion", "keys": {"seed": 3},
              "grid": {"guides.look.guidance.scale": [5, 7.5],
@@ -93,6 +100,8 @@ def test_a_grid_is_a_method_for_every_combination():
     ({"methods": {"x": {"confg": "dreamfusion"}}}, "methods.x: unknown key 'confg'; did you mean 'config'"),
     ({"methods": {}}, "give `methods:`, or a recipe `config:` and a `grid:`"),
     ({"methods": {}, "config": "dreamfusion", "grid": {"steps": []}}, "grid.steps is empty"),
+    ({"methods": {}, "config": "dreamfusion", "grid": {"steps": [5, 5]}}, "grid: a key has the same value twice"),
+    ({"methods": {"x": {"config": "dreamfusion"}, "y": {"config": "dreamfusion.yaml"}}}, "'y' and 'x' are the same method"),
     ({"promts": ["a"]}, "unknown key 'promts'; did you mean 'prompts'"),
     ({"claims": [CLAIM | {"method": "three", "at_least": 1.0}]}, "'three', which is no method"),
     ({"claims": [CLAIM | {"method": "one"}]}, "exactly one of higher_than"),

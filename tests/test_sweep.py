@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import pytest
 from omegaconf import OmegaConf
@@ -15,13 +16,24 @@ from tests import fitting
 from threestudio_like.config import load
 from threestudio_like.errors import UserError
 from threestudio_like.run import Busy, lock
-from threestudio_like.sweep import axes, check, grid, split, table, unique_slug
+from threestudio_like.sweep import axes, check, grid, split, table, unique_slug, why
 
 
 def test_values_are_split_outside_brackets():
     assert split("1,2") == ["1", "2"]
     assert split("[1,2],{a: 1, b: 2},'x,y'") == ["[1,2]", "{a: 1, b: 2}", "'x,y'"]
     assert axes(["seed=0,1", "steps=5", "size=[1,2]"]) == (["seed=0,1"], ["steps=5", "size=[1,2]"])
+
+
+def test_texts_are_split_as_they_are_meant():
+    assert split("a dog's bone") == ["a dog's bone"] and split("a cat's paw,a dog's tail") == ["a cat's paw", "a dog's tail"]
+    assert split("[[1,2],[3,4]],5") == ["[[1,2],[3,4]]", "5"]
+    assert axes(["""prompt="a dog, red",a cat""", "out='a,b'"]) == (["""prompt="a dog, red",a cat"""], ["out=a,b"])
+    prompts = [job.keys[0] for job in grid(["""prompt="a dog, red",a cat"""], Path("out"), "fit")]
+    assert prompts == ["prompt=a dog, red", "prompt=a cat"]
+    for wrong in ("[1,2", "1]", "'a,b"):
+        with pytest.raises(UserError, match="without its other half"):
+            split(wrong)
 
 
 def test_a_grid_is_all_combinations(tmp_path):
@@ -103,6 +115,26 @@ def test_a_killed_sweep_goes_on_and_runs_nothing_twice(sweep, tmp_path):
     assert before == {path: path.stat().st_mtime_ns for path in before}
     steps = [json.loads(path.read_text())["steps"] for path in before]
     assert steps == [400] * 3
+
+
+def test_ctrl_c_saves_what_runs_and_starts_no_other(sweep, tmp_path):
+    process = sweep("--sweep", "seed=0,1,2")
+    deadline = time.time() + 120
+    while not list((tmp_path / "out").glob("*/checkpoints/main.pt")) and time.time() < deadline:
+        time.sleep(0.05)
+    child = subprocess.run(["pgrep", "-P", str(process.pid)], capture_output=True, text=True).stdout.split()
+    for pid in (process.pid, *map(int, child)):  # as a terminal does
+        os.kill(pid, signal.SIGINT)
+    out, err = process.communicate(timeout=60)
+    assert process.returncode == 130 and err.rstrip().endswith("seed=0,1,2 out=" + str(tmp_path / "out")), err
+    begun, = (tmp_path / "out").glob("[!.]*")
+    assert json.loads((begun / "metrics.json").read_text())["status"] != "done" and not (begun / "sweep.json").exists()
+
+
+def test_a_killed_run_says_by_what():
+    killed = subprocess.run(["bash", "-c", "echo main 250/300 >&2; kill -9 $$"], stderr=subprocess.PIPE, text=True)
+    assert why(killed) == "killed by SIGKILL, perhaps for want of memory"
+    assert why(subprocess.run(["bash", "-c", "echo one >&2; echo two >&2; exit 3"], stderr=subprocess.PIPE, text=True)) == "two"
 
 
 def test_a_folder_that_holds_another_run_is_refused(tmp_path):

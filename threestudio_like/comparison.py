@@ -8,7 +8,7 @@ from typing import Any
 
 import yaml
 
-from threestudio_like.config import TEXT_KEYS, find_recipe, parse
+from threestudio_like.config import CONFIGS, TEXT_KEYS, find_recipe, parse
 from threestudio_like.errors import UserError, nearest
 from threestudio_like.evaluate.metrics import METRICS
 from threestudio_like.sweep import Job, digest, name_of, unique_slug
@@ -128,9 +128,13 @@ def parse_comparison(plain: dict, name: str) -> Comparison:
             raise UserError(f"{name}: methods.{method}: {error}") from None
     folder = Path(config.out or f"outputs/comparisons/{name}")
     runs = Path(config.runs) if config.runs else folder.parent / "runs"
-    cells = (cell(method, methods[method], config.keys, prompt, seed, runs)
-             for method, prompt, seed in itertools.product(methods, config.prompts, config.seeds))
-    return Comparison(name, config, methods, folder, tuple(cells))
+    cells = tuple(cell(method, methods[method], config.keys, prompt, seed, runs)
+                  for method, prompt, seed in itertools.product(methods, config.prompts, config.seeds))
+    owner: dict[Path, str] = {}
+    for one in cells:
+        if owner.setdefault(one.job.folder, one.method) != one.method:
+            raise UserError(f"{name}: '{one.method}' and '{owner[one.job.folder]}' are the same method")
+    return Comparison(name, config, methods, folder, cells)
 
 
 def expand(config: ComparisonConfig, name: str) -> dict[str, Method]:
@@ -145,13 +149,16 @@ def expand(config: ComparisonConfig, name: str) -> dict[str, Method]:
         keys = dict(zip(config.grid, values))
         words = (f"{key.rsplit('.', 1)[-1]} {text_of(key, value)}" for key, value in keys.items())
         made[", ".join(words)] = Method(config.config, keys)
+    if len(made) < math.prod(map(len, config.grid.values())):
+        raise UserError(f"{name}: grid: a key has the same value twice")
     return made
 
 
 def cell(method: str, chosen: Method, shared: dict[str, Any], prompt: str, seed: int, runs: Path) -> Cell:
     """The run of a method on a prompt. Its folder depends on what is run only, so that comparisons share it."""
     keys = overrides(shared | chosen.keys)
-    recipe = find_recipe(chosen.config).stem
+    path = find_recipe(chosen.config)
+    recipe = path.stem if path.is_relative_to(CONFIGS) else f"{path.stem}-{digest(str(path.resolve()))}"
     place = f"{recipe}_{name_of(keys)[:80]}_{digest(str(keys))}" if keys else recipe
     labels = {"method": method, "prompt": prompt, "seed": str(seed)}
     folder = runs / (f"{place}_generated" if chosen.generate else place) / f"{unique_slug(prompt)}-{seed}"

@@ -232,7 +232,7 @@ def parse_override(text: str) -> dict:
     if not equals or not re.fullmatch(r"[\w.-]+", key):
         raise UserError(f"'{text}' is not an override of the form key.path=value")
     if key in TEXT_KEYS:
-        node: Any = value.replace("${", r"\${")
+        node: Any = to_the_letter(value)
     else:
         try:
             node = OmegaConf.to_container(OmegaConf.from_dotlist([f"value={value}"]), resolve=False)["value"]
@@ -241,3 +241,8 @@ def parse_override(text: str) -> dict:
     for part in reversed(key.split(".")):
         node = {part: node}
     return node
+
+
+def to_the_letter(text: str) -> str:
+    """Text of which OmegaConf interpolates nothing: a backslash before `${`, and those that are there already doubled."""
+    return re.sub(r"(\\*)\$\{", r"\1\1\\${", text)

@@ -1,10 +1,14 @@
 """A comparison with every number found so far: what its tables, plots and verdicts are made of."""
 
+import math
 from dataclasses import dataclass, field
 from functools import cached_property
 from itertools import combinations
 from pathlib import Path
 from typing import Literal
+
+import imageio.v3 as iio
+import numpy as np
 
 from threestudio_like.comparison import Cell, Claim, Comparison
 from threestudio_like.config import read_yaml
@@ -16,6 +20,8 @@ from threestudio_like.run import git_revision
 from threestudio_like.sweep import is_number
 
 LEVEL = 0.05
+VIEWS = 8
+"""On a turntable."""
 
 
 @dataclass(frozen=True)
@@ -66,11 +72,12 @@ class Measured:
         return {key: value for key, value in found.items() if value is not None}
 
     def interval(self, method: str, metric: str) -> Interval | None:
-        """None where nothing is measured yet."""
+        """Exact for rates, else by bootstrap; None where nothing is measured yet."""
         if metric in self.of_sets:
             return self.of_sets[metric].intervals.get(method)
         values = self.values(method, metric)
-        return statistics.interval(values) if values else None
+        how = statistics.rate if METRICS[metric].percent else statistics.interval
+        return how(values) if values else None
 
     def best(self, metric: str) -> set[str]:
         """The methods whose mean, as it is shown, is the best."""
@@ -104,25 +111,24 @@ class Measured:
 
     def verdict(self, claim: Claim) -> Verdict:
         """Reproduced (or not) where the 95 % interval lies wholly on the claim's side (or the other), and, against
-        another method, the paired test is at 0.05; undecided otherwise."""
+        another method, the paired test is at 0.05; undecided otherwise, and where a bootstrap has too few prompts."""
         kind = METRICS[claim.metric]
         higher = claim.higher_than is not None or claim.at_least is not None
         if claim.other is not None:
             found = self.difference(claim.method, claim.other, claim.metric)
             if found is None:
                 return Verdict(claim, "undecided", "not measured yet")
-            span, bound, sure = found.interval, 0.0, found.p < LEVEL
+            span, sure = found.interval, found.p < LEVEL
+            above, below = span.low > 0, span.high < 0
             why = f"difference {said(kind, span)}, p = {found.p:.3g}"
         else:
-            values = self.values(claim.method, claim.metric)
-            span, sure = statistics.rate(values) if values else self.interval(claim.method, claim.metric), True
+            span = self.interval(claim.method, claim.metric)
             if span is None:
                 return Verdict(claim, "undecided", "not measured yet")
             bound = claim.at_least if higher else claim.at_most
+            sure = kind.percent or span.prompts >= statistics.FEWEST
+            above, below = span.low >= bound, span.high <= bound
             why = f"{said(kind, span)}, against {kind.show(bound)}{kind.unit}"
-        above, below = span.low >= bound, span.high <= bound
-        if span.low == span.high == bound and claim.other is not None:
-            above = below = False
         if sure and (above if higher else below):
             return Verdict(claim, "reproduced", why)
         return Verdict(claim, "not reproduced" if sure and (below if higher else above) else "undecided", why)
@@ -145,6 +151,14 @@ class Measured:
         if left:
             said.append(f"{left} of {len(self.comparison.cells)} runs are still to be done; "
                         "what follows is of the others.")
+        done = [cell for cell in self.comparison.cells if cell.job.status == "done"]
+        lost = [cell for cell in done if any(is_number(value) and not math.isfinite(value) for value in cell.job.metrics.values())]
+        if lost:
+            said.append(f"{len(lost)} runs have figures that are no finite number, which are left out; the first is {lost[0].job.folder}.")
+        unknown = [METRICS[metric].title for metric in self.metrics if done and metric not in self.of_sets
+                   and all(self.figure(cell, metric) is None for cell in done)]
+        if unknown:
+            said.append(f"No run has a figure for: {', '.join(unknown)}.")
         revisions = self.revisions()
         if len(revisions) > 1:
             told = "; ".join(f"{len(folders)} at {short(name)}" for name, folders in revisions.items())
@@ -159,7 +173,8 @@ class Measured:
 
 def said(kind, span: Interval) -> str:
     """A mean and its interval in words."""
-    return f"{kind.show(span.mean)}{kind.unit} [{kind.show(span.low)}, {kind.show(span.high)}], n = {span.count}"
+    of = f"{span.count} runs of {span.prompts} prompts" if span.count > span.prompts else f"{span.prompts} prompts"
+    return f"{kind.show(span.mean)}{kind.unit} [{kind.show(span.low)}, {kind.show(span.high)}], {of}"
 
 
 def revision(cell: Cell) -> str:
@@ -177,13 +192,25 @@ def left_by(cell: Cell) -> list[Path]:
     return sorted(made) or [folder]
 
 
+def turntable(place: Path) -> np.ndarray:
+    """The views in a result's folder, `[2, 8, S, S, 3]` bytes: in colour, and the bare shape. Raises OSError or ValueError."""
+    strip = iio.imread(place / "turntable.png")[..., :3]
+    size = strip.shape[0] // 2
+    if size == 0 or strip.shape != (2 * size, VIEWS * size, 3):
+        raise ValueError(f"{place}: turntable.png is no strip of {VIEWS} views above {VIEWS}")
+    return strip.reshape(2, size, VIEWS, size, 3).swapaxes(1, 2)
+
+
 def numbers(cell: Cell) -> dict[str, float]:
-    """What a finished run itself has measured."""
+    """What a finished run itself has measured, as far as it is finite."""
     if cell.job.status != "done":
         return {}
-    found = {key: float(value) for key, value in cell.job.metrics.items() if is_number(value)}
-    seconds = ("drawing_seconds", "total_seconds") if cell.job.generate else ("train_seconds",)
-    return found | {"object_seconds": sum(found.get(name, 0.0) for name in seconds)}
+    found = {key: float(value) for key, value in cell.job.metrics.items() if is_number(value) and math.isfinite(value)}
+    parts = ("drawing_seconds", "total_seconds") if cell.job.generate else ("train_seconds",)
+    if not all(part in found for part in parts):
+        return found
+    together = 1 if cell.job.generate else len(left_by(cell))  # particles are optimised together
+    return found | {"object_seconds": sum(found[part] for part in parts) / together}
 
 
 def short(revision: str | None) -> str:

@@ -21,7 +21,7 @@ from omegaconf import OmegaConf
 
 from threestudio_like import checkpoint
 from threestudio_like.checkpoint import write_text
-from threestudio_like.config import CONFIGS, components
+from threestudio_like.config import CONFIGS, components, to_the_letter
 from threestudio_like.errors import UserError, nearest
 from threestudio_like.kernels import backend
 from threestudio_like.monitor import Monitor, peak_memory_mib
@@ -31,6 +31,7 @@ from threestudio_like.train import Interrupted, Settings, make_fabric, train
 
 log = logging.getLogger(__name__)
 BUSY = 75
+INTERRUPTED = 130
 """The exit code of a run whose folder another process is writing (EX_TEMPFAIL)."""
 
 
@@ -214,9 +215,9 @@ class Busy(UserError):
 
 
 def lock(folder: Path):
-    """Claims the run's folder until this process ends, however it ends. Raises Busy."""
+    """Claims the run's folder until what is returned is closed, or this process ends, however it ends. Raises Busy."""
     if fcntl is None:
-        return None
+        return contextlib.nullcontext()
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
         held = open(folder.with_name(f".{folder.name}.lock"), "w")
@@ -251,7 +252,7 @@ def _escaped(node):
         return {key: _escaped(value) for key, value in node.items()}
     if isinstance(node, list):
         return [_escaped(value) for value in node]
-    return node.replace("${", r"\${") if isinstance(node, str) else node
+    return to_the_letter(node) if isinstance(node, str) else node
 
 
 def git_revision() -> str | None:

@@ -9,6 +9,7 @@ import itertools
 import json
 import os
 import re
+import signal
 import subprocess
 import sys
 import time
@@ -17,15 +18,16 @@ from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass, field
 from pathlib import Path
 from queue import SimpleQueue
+from threading import Event
 
 import torch
 from tqdm import tqdm
 
 from threestudio_like.checkpoint import write_text
-from threestudio_like.config import find_recipe, load
+from threestudio_like.config import TEXT_KEYS, find_recipe, load
 from threestudio_like.errors import UserError
 from threestudio_like.recipe import changed_key, parse_recipe, slug
-from threestudio_like.run import BUSY
+from threestudio_like.run import BUSY, INTERRUPTED
 
 WAIT_SECONDS = 2.0
 RECORD = "sweep.json"
@@ -89,7 +91,7 @@ def grid(axes: Iterable[str], out: Path, config: str, shared: tuple[str, ...] = 
         key, found, values = axis.partition("=")
         if not found or not key or not values:
             raise UserError(f"--sweep: '{axis}' is not of the form key=a,b,c")
-        choices.append([f"{key}={value}" for value in split(values)])
+        choices.append([f"{key}={unquoted(key, value)}" for value in split(values)])
     if not choices:
         raise UserError("--sweep: name at least one key=a,b,c")
     cells = list(itertools.product(*choices))
@@ -103,13 +105,31 @@ def axes(keys: Iterable[str]) -> tuple[list[str], list[str]]:
     """The keys with several values, and those with one, which all runs share."""
     keys = list(keys)
     several = [key for key in keys if len(split(key.partition("=")[2])) != 1]
-    return several, [key for key in keys if key not in several]
+    one = [key.partition("=") for key in keys if key not in several]
+    return several, [f"{key}{equals}{unquoted(key, value)}" for key, equals, value in one]
 
 
 def split(values: str) -> list[str]:
-    """At the commas that are outside brackets and quotes."""
-    parts = re.findall(r"""(?:[^,\[{("']|\[[^\]]*\]|\{[^}]*\}|\([^)]*\)|"[^"]*"|'[^']*')+""", values)
+    """At the commas that are outside brackets, and outside quotes with which a value begins. Raises UserError."""
+    parts, depth, quote = [""], 0, ""
+    for letter in values:
+        if quote:
+            quote = "" if letter == quote else quote
+        elif letter in "\"'" and not parts[-1].strip():
+            quote = letter
+        elif letter == "," and not depth:
+            parts.append("")
+            continue
+        depth += 0 if quote else (letter in "[{(") - (letter in "]})")
+        parts[-1] += letter
+    if quote or depth:
+        raise UserError(f"--sweep: '{values}' has a bracket or quote without its other half")
     return [part.strip() for part in parts]
+
+
+def unquoted(key: str, value: str) -> str:
+    """A text that is taken to the letter, without the quotes that kept its commas together."""
+    return value[1:-1] if key in TEXT_KEYS and len(value) > 1 and value[0] == value[-1] in "\"'" else value
 
 
 def labels_of(keys: Iterable[str]) -> dict[str, str]:
@@ -153,10 +173,12 @@ def run(jobs: list[Job], workers: int, retries: int) -> None:
     for place in range(workers):
         places.put(place)
 
+    stopped = Event()
+
     def one(job: Job) -> Job:
         place = places.get()
         try:
-            while job.status != "done" and job.record.get("attempts", 0) <= retries:
+            while job.status != "done" and job.record.get("attempts", 0) <= retries and not stopped.is_set():
                 attempt(job, os.path.abspath(sys.argv[0]), environment(place, workers))
         finally:
             places.put(place)
@@ -164,8 +186,13 @@ def run(jobs: list[Job], workers: int, retries: int) -> None:
 
     waiting = try_again(jobs)
     with ThreadPoolExecutor(workers) as pool, progress(jobs, waiting) as bar:
-        for finished in as_completed([pool.submit(one, job) for job in waiting]):
-            tell(finished.result(), bar)
+        try:
+            for finished in as_completed([pool.submit(one, job) for job in waiting]):
+                tell(finished.result(), bar)
+        except KeyboardInterrupt:
+            stopped.set()  # the runs, which were interrupted too, save what they have; no other begins
+            pool.shutdown(wait=True, cancel_futures=True)
+            raise
 
 
 def try_again(jobs: list[Job]) -> list[Job]:
@@ -200,8 +227,16 @@ def attempt(job: Job, launcher: str, env: dict[str, str], before: Callable[[], N
         time.sleep(WAIT_SECONDS)  # a process of an earlier sweep is still at it
         if job.status == "done":
             return
+    if done.returncode != INTERRUPTED:  # it has saved what it had, and is no failure
+        record(job, why(done))
+
+
+def why(done: subprocess.CompletedProcess) -> str:
+    """Why a run failed, in a sentence; empty where it did not."""
+    if done.returncode < 0:
+        return f"killed by {signal.Signals(-done.returncode).name}" + (", perhaps for want of memory" if done.returncode == -9 else "")
     lines = [line for line in done.stderr.splitlines() if line.strip()]
-    record(job, "" if done.returncode == 0 else lines[-1].strip() if lines else f"exit code {done.returncode}")
+    return "" if done.returncode == 0 else lines[-1].strip() if lines else f"exit code {done.returncode}"
 
 
 def record(job: Job, reason: str) -> None:

@@ -46,6 +46,13 @@ def test_paired_tests_are_exact_where_few():
     assert difference(b, a).p == pytest.approx(found.p) and difference(a, a).p == 1.0
 
 
+def test_seeds_of_a_prompt_are_no_pairs_of_their_own():
+    """Five prompts of one sign are p = 2 / 2^5, however many seeds say the same."""
+    a = values([[1] * 4, [2] * 4, [3] * 4, [4] * 4, [5] * 4])
+    found = difference(a, {key: 0.0 for key in a})
+    assert found.p == pytest.approx(2 / 2**5) and (found.interval.count, found.interval.prompts) == (20, 5)
+
+
 def test_only_what_both_have_is_paired():
     assert difference(values([[1], [2]]), {("p1", 0): 1.0, ("p7", 0): 5.0}).interval.count == 1
     assert difference(values([[1], [2]]), {}) is None
@@ -66,7 +73,11 @@ def test_a_rate_of_few_runs_is_not_sure():
     """Clopper and Pearson: ten of ten are at least 69 % (0.025^(1/10)), whatever the bootstrap says."""
     found = rate(values([[1]] * 10))
     assert found.low == pytest.approx(0.025**0.1, abs=1e-4) and found.high == 1.0 and found.mean == 1.0
-    assert rate(values([[0.3], [0.5]])) == interval(values([[0.3], [0.5]]))
+    assert rate(values([[1] * 3] * 10)).low == pytest.approx(found.low)  # seeds are no trials of their own
+    some = rate(values([[1, 0], [1, 1], [0, 0], [1, 1]]))
+    assert some.mean == 0.625 and 0 < some.low < 0.3 and 0.9 < some.high < 1 and some.prompts == 4
+    none = rate(values([[0]] * 10))
+    assert (none.low, none.mean) == (0.0, 0.0) and none.high == pytest.approx(1 - found.low)
 
 
 def means_of(methods: dict) -> OfSets:
@@ -87,6 +98,15 @@ def test_a_mean_as_a_figure_of_sets_has_the_means_interval_and_test():
     assert found.interval.mean == pytest.approx(paired.interval.mean)
     assert found.interval.half == pytest.approx(paired.interval.half, rel=0.15)
     assert found.p == pytest.approx(paired.p, abs=0.02) and sets.difference("one", "one").p == 1.0
+
+
+def test_a_figure_that_grows_with_repetitions_lies_in_its_own_interval():
+    """As a Frechet distance does: here, the share of the prompts that a draw leaves out is added."""
+    runs = [(f"p{p}", s) for p in range(10) for s in range(2)]
+    x = {key: value for key, value in zip(runs, np.random.default_rng(5).normal(size=20))}
+    grows = lambda keys: np.mean([x[key[1:]] for key in keys]) + 10 - len({prompt for _, prompt, _ in keys})
+    found = OfSets(grows, {"one": runs}).intervals["one"]
+    assert found.low < found.mean < found.high
 
 
 def test_figures_of_sets_pair_what_both_have():

@@ -3,6 +3,7 @@
 import csv
 import io
 import re
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -12,7 +13,7 @@ import systems
 import threestudio_like
 from tests.fabricated import REVISION, fail, finish
 from threestudio_like import report
-from threestudio_like.comparison import parse_comparison
+from threestudio_like.comparison import Claim, parse_comparison
 from threestudio_like.measured import Measured, numbers
 from threestudio_like.report import tables
 
@@ -72,11 +73,29 @@ def test_few_runs_prove_nothing(comparison):
     assert {verdict.word for verdict in measured(comparison).verdicts()} == {"undecided"}
 
 
+def test_one_run_reaches_no_threshold_and_what_is_not_finite_is_left_out(comparison):
+    claim = {"says": "s", "source": "s", "metric": "saturation", "method": "a", "at_least": 0.3}
+    comparison = replace(comparison, config=replace(comparison.config, claims=(Claim(**claim),)))
+    finish(comparison.cells[0], {"saturation": 0.4, "train_seconds": float("nan")})
+    found = measured(comparison)
+    assert [verdict.word for verdict in found.verdicts()] == ["undecided"]
+    assert found.values("a", "train_seconds") == {} and "object_seconds" not in found.of_runs[str(comparison.cells[0].job.folder)]
+    told = "\n".join(found.warnings())
+    assert "1 runs have figures that are no finite number" in told and "No run has a figure for: Consistent, %, Seconds" in told
+
+
+def test_seconds_are_those_of_one_of_the_particles(comparison):
+    finish(comparison.cells[0], {"train_seconds": 90.0})
+    for k in range(3):
+        (comparison.cells[0].job.folder / f"particle-{k}").mkdir()
+    assert numbers(comparison.cells[0])["object_seconds"] == 30.0
+
+
 def test_the_best_is_bold_and_what_differs_is_marked(done):
     row = next(line for line in tables.markdown(done).splitlines() if line.startswith("| b |"))
-    assert re.fullmatch(r"\| b \| 11 \| \*\*100\*\* ± 0 \| 0\.4\d ± 0\.00† \| \*\*5\d\*\* ± 0† \|", row), row
+    assert re.fullmatch(r"\| b \| 11 \| \*\*100\*\* \[54, 100\] \| 0\.4\d ± 0\.00† \| \*\*5\d\*\* ± 0† \|", row), row
     row = next(line for line in tables.latex(done).splitlines() if line.startswith("b &"))
-    assert re.fullmatch(r"b & 11 & \\textbf\{100\} \$\\pm\$ 0 & 0\.4\d \$\\pm\$ 0\.00\$\^\\dagger\$ & "
+    assert re.fullmatch(r"b & 11 & \\textbf\{100\} \[54, 100\] & 0\.4\d \$\\pm\$ 0\.00\$\^\\dagger\$ & "
                         r"\\textbf\{5\d\} \$\\pm\$ 0\$\^\\dagger\$ \\\\", row), row
 
 

@@ -63,6 +63,20 @@ def test_a_mistaken_key_is_refused(capsys, keys, override, says):
     assert says in refused(capsys, "--config", "dreamfusion.yaml", *keys, override)
 
 
+@pytest.mark.parametrize("words, says", [
+    (["dreamfusion.yaml", "--table"], "--table goes with --sweep or a comparison"),
+    (["dreamfusion.yaml", "--workers", "2"], "--workers goes with --sweep"),
+    (["dreamfusion.yaml", "--cluster", "slurm"], "--cluster goes with --sweep"),
+    (["dreamfusion.yaml", "--sweep", "seed=0,1", "cluster.gpus=1"], "go with --cluster slurm"),
+    (["dreamfusion.yaml", "--stage", "main", "--sweep", "seed=0,1"], "--stage is for one run"),
+    (["comparisons/quick.yaml", "--resume"], "--resume is for a recipe"),
+    (["comparisons/quick.yaml", "--sweep", "seed=0,1"], "--sweep is for a recipe"),
+    (["comparisons/quick.yaml", "reference=null"], "needs a `reference:`"),
+])
+def test_an_option_that_means_nothing_is_refused(capsys, tmp_path, words, says):
+    assert says in refused(capsys, "--config", *words, f"out={tmp_path / 'run'}")
+
+
 def test_keys_and_flags_mix_in_any_order(capsys, keys):
     assert launch.main(["seed=7", "--config", "dreamfusion.yaml", *keys, "--check", "steps=3"]) == 0
     assert "dreamfusion, 3 steps" in capsys.readouterr().out

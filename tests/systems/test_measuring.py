@@ -1,5 +1,6 @@
 """What a comparison measures of turntables: known answers, chance for shuffled prompts, and gaps that are told."""
 
+import imageio.v3 as iio
 import numpy as np
 import pytest
 import torch
@@ -9,7 +10,7 @@ import systems
 import threestudio_like
 from priors.scorer import Scorer
 from systems.judging import COLOR_CAPTIONS
-from systems.measuring import measure, opinion, toy_of, true_views, turntables
+from systems.measuring import measure, opinion, prepare, toy_of, true_views, turntables
 from tests.fabricated import fail, finish
 from threestudio_like.comparison import parse_comparison
 from threestudio_like.data.toybox.catalogue import CATEGORIES, caption
@@ -109,6 +110,21 @@ def test_saturation_is_compared_with_the_truths(tmp_path):
     lonely = parse_comparison(plain | {"reference": str(tmp_path)}, "test")
     with pytest.raises(UserError, match="'saturation_error' needs the truth"):
         measure(lonely)
+
+
+@pytest.mark.parametrize("prompts, says", [
+    (["a squirrel playing guitar"], "knows no toy in 'a squirrel playing guitar'"),
+    (["a red dog", "a dog, red"], "'a red dog' and 'a dog, red' are one caption to it")])
+def test_a_judge_that_cannot_read_the_prompts_is_told_before_anything_runs(tmp_path, prompts, says):
+    plain = {"prompts": prompts, "metrics": ["similarity"], "methods": {"one": {"config": "dreamfusion"}}, "out": str(tmp_path / "x")}
+    with pytest.raises(UserError, match=says):
+        prepare(parse_comparison(plain, "test"))
+
+
+def test_a_turntable_of_another_size_is_told(comparison):
+    finish(comparison.cells[0], {})
+    iio.imwrite(comparison.cells[0].job.folder / "turntable.png", np.zeros((10, 33, 3), np.uint8))
+    assert "has no readable turntable.png" in "\n".join(measure(comparison).warnings())
 
 
 def test_a_frechet_distance_needs_a_reference(comparison, tmp_path):

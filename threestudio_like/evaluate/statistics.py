@@ -1,26 +1,32 @@
-"""How sure a difference is: bootstrap intervals over prompts, paired tests over runs of the same prompt and seed."""
+"""How sure a difference is: intervals over prompts, paired tests over prompts.
+
+The prompt is the unit everywhere: seeds of one prompt are alike, and more of them do not make up for prompts.
+"""
 
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
-from scipy.stats import binomtest, permutation_test
+from scipy.stats import beta, permutation_test
 
 DRAWS = 10_000
 SET_DRAWS = 1_000
+FEWEST = 6
+"""Prompts below which no paired test can be at 0.05, and a bootstrap knows too little doubt."""
 Values = dict[tuple[str, int], float]
 """A figure by prompt and seed."""
 
 
 @dataclass(frozen=True)
 class Interval:
-    """A mean over `count` runs and its 95 % interval."""
+    """A mean over `count` runs of `prompts` prompts, and its 95 % interval."""
 
     mean: float
     low: float
     high: float
     count: int
+    prompts: int
 
     @property
     def half(self) -> float:
@@ -38,9 +44,7 @@ class Difference:
 def interval(values: Values) -> Interval:
     """The mean and its percentile bootstrap interval (Efron 1979), in two levels: prompts are drawn, and of each drawn
     prompt its seeds, because the seeds of a prompt are alike (Davison and Hinkley 1997, section 3.8)."""
-    prompts: dict[str, list[float]] = {}
-    for (prompt, _), value in values.items():
-        prompts.setdefault(prompt, []).append(value)
+    prompts = by_prompt(values)
     count = np.array([len(seeds) for seeds in prompts.values()])
     table = np.zeros((len(prompts), count.max()))
     for row, seeds in zip(table, prompts.values()):
@@ -51,21 +55,28 @@ def interval(values: Values) -> Interval:
     there = np.arange(table.shape[1]) < count[drawn][..., None]
     means = (table[drawn[..., None], seed] * there).sum((1, 2)) / there.sum((1, 2))
     low, high = np.percentile(means, [2.5, 97.5])
-    return Interval(float(np.mean(list(values.values()))), float(low), float(high), len(values))
+    return Interval(float(np.mean(list(values.values()))), float(low), float(high), len(values), len(prompts))
+
+
+def by_prompt(values: Values) -> dict[str, list[float]]:
+    """The figures of each prompt's seeds."""
+    prompts: dict[str, list[float]] = {}
+    for (prompt, _), value in values.items():
+        prompts.setdefault(prompt, []).append(value)
+    return prompts
 
 
 def difference(a: Values, b: Values) -> Difference | None:
     """Of `a` over `b`, over the prompts and seeds that both have; None where there are none.
 
-    The test flips the signs of the differences: all ways, or 9,999 at random (Fisher 1935). Its hypothesis is that the
-    two methods do the same on every prompt; with n pairs no p is below 2 / 2^n.
+    The test flips the signs of the prompts' mean differences: all ways, or 9,999 at random (Fisher 1935). Its hypothesis
+    is that the two methods do the same on every prompt; with n prompts no p is below 2 / 2^n.
     """
     both = {key: a[key] - b[key] for key in a if key in b}
     if not both:
         return None
-    p = 1.0
-    if len(both) > 1 and any(both.values()):
-        change = np.array(list(both.values()))
+    change, p = np.array([np.mean(seeds) for seeds in by_prompt(both).values()]), 1.0
+    if len(change) > 1 and change.any():
         p = permutation_test((change, np.zeros_like(change)), lambda x, y, axis: (x - y).mean(axis=axis),
                              permutation_type="samples", vectorized=True, n_resamples=9999,
                              rng=np.random.default_rng(0)).pvalue
@@ -83,20 +94,22 @@ def holm(p: list[float]) -> list[float]:
 
 
 def rate(values: Values) -> Interval:
-    """A mean with an interval that holds for few runs too: of zeros and ones the exact one (Clopper and Pearson 1934),
-    where the bootstrap knows no doubt when all are equal; of other numbers the bootstrap's."""
-    if not set(values.values()) <= {0.0, 1.0}:
-        return interval(values)
-    found = binomtest(int(sum(values.values())), len(values))
-    low, high = found.proportion_ci()
-    return Interval(found.statistic, float(low), float(high), len(values))
+    """The mean of figures in 0..1 with an interval that holds where all are equal too, and the bootstrap would know no doubt:
+    the exact one (Clopper and Pearson 1934) of as many trials as there are prompts."""
+    prompts = len(by_prompt(values))
+    mean = float(np.mean(list(values.values())))
+    found = mean * prompts
+    low = beta.ppf(0.025, found, prompts - found + 1) if found > 0 else 0.0
+    high = beta.ppf(0.975, found + 1, prompts - found) if found < prompts else 1.0
+    return Interval(mean, float(low), float(high), len(values), prompts)
 
 
 @dataclass(frozen=True)
 class OfSets:
     """A figure that no run has alone, such as a Frechet distance: `figure` of any list of (method, prompt, seed).
 
-    Its intervals and tests are those of means: the same draws, and runs exchanged between methods for flipped signs.
+    Its intervals and tests are those of means: prompts are drawn anew, and exchanged between methods for flipped signs.
+    Draws hold a prompt more than once, which makes a Frechet distance larger; intervals are moved back by as much.
     """
 
     figure: Callable[[list[tuple[str, str, int]]], float]
@@ -106,13 +119,8 @@ class OfSets:
     @cached_property
     def intervals(self) -> dict[str, Interval]:
         """By method, of those that have runs."""
-        found = {}
-        for method, runs in self.runs.items():
-            of = lambda keys: self.figure([(method, *key) for key in keys])
-            rng = np.random.default_rng(0)
-            low, high = np.percentile([of(redrawn(runs, rng)) for _ in range(SET_DRAWS)], [2.5, 97.5])
-            found[method] = Interval(of(runs), float(low), float(high), len(runs))
-        return found
+        return {method: spread(lambda keys: self.figure([(method, *key) for key in keys]), runs)
+                for method, runs in self.runs.items() if runs}
 
     def difference(self, one: str, other: str) -> Difference | None:
         """Of `one` over `other`, over the runs that both have; None where there are none."""
@@ -120,18 +128,25 @@ class OfSets:
         if not both:
             return None
 
-        def apart(keys: list[tuple[str, int]], exchanged: np.ndarray) -> float:
-            first = [(other if swap else one, *key) for key, swap in zip(keys, exchanged)]
-            second = [(one if swap else other, *key) for key, swap in zip(keys, exchanged)]
+        def apart(keys: list[tuple[str, int]], exchanged: frozenset[str] = frozenset()) -> float:
+            first = [(other if key[0] in exchanged else one, *key) for key in keys]
+            second = [(one if key[0] in exchanged else other, *key) for key in keys]
             return self.figure(first) - self.figure(second)
 
-        rng = np.random.default_rng(0)
-        keep = np.zeros(len(both), bool)
-        found = apart(both, keep)
-        low, high = np.percentile([apart(redrawn(both, rng), keep) for _ in range(SET_DRAWS)], [2.5, 97.5])
-        chance = [abs(apart(both, rng.random(len(both)) < 0.5)) for _ in range(SET_DRAWS - 1)]
-        p = (1 + sum(value >= abs(found) - 1e-9 for value in chance)) / SET_DRAWS
-        return Difference(Interval(found, float(low), float(high), len(both)), p)
+        found, rng = spread(apart, both), np.random.default_rng(0)
+        prompts = list(dict.fromkeys(prompt for prompt, _ in both))
+        flips = rng.random((SET_DRAWS - 1, len(prompts))) < 0.5
+        chance = [abs(apart(both, frozenset(np.array(prompts)[flip]))) for flip in flips]
+        p = (1 + sum(value >= abs(found.mean) - 1e-9 for value in chance)) / SET_DRAWS
+        return Difference(found, p)
+
+
+def spread(figure: Callable[[list[tuple[str, int]]], float], runs: list[tuple[str, int]]) -> Interval:
+    """A figure of all runs, and the bootstrap's interval around it."""
+    rng, whole = np.random.default_rng(0), figure(runs)
+    drawn = np.array([figure(redrawn(runs, rng)) for _ in range(SET_DRAWS)])
+    low, high = np.percentile(drawn - drawn.mean(), [2.5, 97.5]) + whole
+    return Interval(float(whole), float(low), float(high), len(runs), len({prompt for prompt, _ in runs}))
 
 
 def redrawn(runs: list[tuple[str, int]], rng: np.random.Generator) -> list[tuple[str, int]]:

@@ -2,7 +2,6 @@
 
 from pathlib import Path
 
-import imageio.v3 as iio
 import matplotlib
 import numpy as np
 from matplotlib.axes import Axes
@@ -11,7 +10,7 @@ from matplotlib.ticker import LogLocator, NullLocator
 
 from threestudio_like.comparison import Cell
 from threestudio_like.evaluate.metrics import METRICS
-from threestudio_like.measured import Measured, left_by
+from threestudio_like.measured import Measured, left_by, turntable
 
 COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00", "#555555", "#B2A000")
 """Told apart by the colour-blind too (Okabe and Ito 2008)."""
@@ -115,7 +114,7 @@ def gallery(measured: Measured) -> Figure | None:
     prompts, methods = measured.comparison.config.prompts, measured.methods
     first = measured.comparison.config.seeds[0]
     cells = {(cell.prompt, cell.method): cell for cell in measured.comparison.cells if cell.seed == first}
-    pictures = {key: strip(cell) for key, cell in cells.items()}
+    pictures = {key: views(cell) for key, cell in cells.items()}
     if all(picture is None for picture in pictures.values()):
         return None
     figure = Figure(figsize=(1.5 * len(methods) + 1.1, 0.77 * len(prompts) + 0.3), layout="constrained")
@@ -128,7 +127,7 @@ def gallery(measured: Measured) -> Figure | None:
                 said = cells[prompt, method].job.status
                 axes.text(0.5, 0.5, said, ha="center", va="center", color="grey", transform=axes.transAxes)
             else:
-                axes.imshow(np.concatenate([views(pictures[prompt, method])[k] for k in SHOWN], axis=1))
+                axes.imshow(np.concatenate([pictures[prompt, method][k] for k in SHOWN], axis=1))
             if row == 0:
                 axes.set_title(method)
         grid[row][0].set_ylabel(short(prompt), rotation=0, ha="right", va="center")
@@ -141,14 +140,9 @@ def short(text: str, longest: int = 28) -> str:
     return text if len(text) <= longest else text[:longest - 1] + "…"
 
 
-def strip(cell: Cell) -> np.ndarray | None:
-    """The colour row of a finished run's (first) turntable `[S, 8 S, 3]`, or None where there is none."""
+def views(cell: Cell) -> np.ndarray | None:
+    """A finished run's (first) turntable in colour, `[8, S, S, 3]`, or None where there is none."""
     try:
-        picture = iio.imread(left_by(cell)[0] / "turntable.png")[..., :3] if cell.job.status == "done" else None
+        return turntable(left_by(cell)[0])[0] if cell.job.status == "done" else None
     except (OSError, ValueError):
         return None
-    return None if picture is None else picture[:picture.shape[0] // 2]
-
-
-def views(picture: np.ndarray) -> list[np.ndarray]:
-    return np.split(picture, 8, axis=1)

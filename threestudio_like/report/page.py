@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import jinja2
+import numpy as np
 from PIL import Image
 
 from threestudio_like.comparison import Cell
@@ -52,12 +53,12 @@ def gallery(measured: Measured) -> list[tuple[str, list[Exhibit]]]:
 
 
 def exhibit(cell: Cell) -> Exhibit:
-    picture, video, job = figures.strip(cell), left_by(cell)[0] / "turntable.mp4", cell.job
+    picture, video, job = figures.views(cell), left_by(cell)[0] / "turntable.mp4", cell.job
     if picture is None:
         why = job.reason or (job.status if job.status != "done" else "no turntable")
         return Exhibit(cell.method, str(job.folder), "", "", why)
     moving = data_url(video.read_bytes(), "video/mp4") if video.exists() else ""
-    return Exhibit(cell.method, str(job.folder), jpeg(picture), moving, "")
+    return Exhibit(cell.method, str(job.folder), jpeg(np.concatenate(picture, axis=1)), moving, "")
 
 
 def width(path: Path) -> int:

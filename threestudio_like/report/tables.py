@@ -10,8 +10,9 @@ from threestudio_like.evaluate.metrics import METRICS
 from threestudio_like.measured import LEVEL, Measured, revision, said, short
 from threestudio_like.sweep import cell as one_line
 
-INTERVALS = ("± is half of the 95 % bootstrap interval over prompts; bold is the best mean; † differs from the first "
-             f"method (paired sign-flip test, Holm-adjusted p < {LEVEL}); n is the number of runs.")
+INTERVALS = ("± is half of the 95 % bootstrap interval over prompts, brackets hold the exact one of a rate of as many prompts; bold "
+             f"is the best mean; † differs from the first method (paired sign-flip test over prompts, Holm-adjusted p < {LEVEL}); "
+             "n is the number of runs, of which those that failed are in no mean.")
 LATEX = {"\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}",
          "↑": r"$\uparrow$", "↓": r"$\downarrow$",
          "é": r"\'e", **{letter: "\\" + letter for letter in "&%$#_{}"}}
@@ -19,18 +20,18 @@ LATEX = {"\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textascii
 
 @dataclass(frozen=True)
 class Entry:
-    """A table's cell: a mean and half its interval as text (empty where there is none), and how they are marked."""
+    """A table's cell: a mean and its interval as text (empty where there is none), and how they are marked."""
 
     mean: str
-    half: str = ""
+    spread: str = ""
     best: bool = False
     differs: bool = False
     hover: str = ""
 
     def text(self, strong: str, dagger: str = "†") -> str:
-        """`mean ± half`; `strong` is a template for the best mean."""
+        """`mean ± half` or `mean [low, high]`; `strong` is a template for the best mean."""
         mean = strong.format(self.mean) if self.best else self.mean
-        return mean + (f" ± {self.half}" if self.half else "") + (dagger if self.differs else "")
+        return mean + (f" {self.spread}" if self.spread else "") + (dagger if self.differs else "")
 
 
 def entry(measured: Measured, method: str, metric: str) -> Entry:
@@ -40,8 +41,9 @@ def entry(measured: Measured, method: str, metric: str) -> Entry:
     first = measured.methods[0]
     differs = any(t.metric == metric and (t.one, t.other) == (first, method) and t.p < LEVEL for t in measured.tests)
     several = found.count > 1
-    return Entry(kind.show(found.mean), kind.show(found.half) if several else "", method in measured.best(metric),
-                 differs, said(kind, found) if several else "")
+    spread = f"[{kind.show(found.low)}, {kind.show(found.high)}]" if kind.percent else f"± {kind.show(found.half)}"
+    return Entry(kind.show(found.mean), spread if several else "", method in measured.best(metric), differs,
+                 said(kind, found) if several else "")
 
 
 def rows(measured: Measured) -> list[tuple[str, str, list[Entry]]]:
