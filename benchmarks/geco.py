@@ -68,7 +68,7 @@ def published(folder: Path, tiny: bool, device: torch.device) -> ImageTo3D:
     generator = OneStepGenerator(OneStepConfig(scale=4.0), prior).ready(prior.dtype)
     torch.manual_seed(0)
     reconstructor = Reconstructor.of(size).to(device).eval().requires_grad_(False)
-    return ImageTo3D(prior, generator, reconstructor, MultiviewSet(size=size.image, distance=1.5, fov_deg=49.1))
+    return ImageTo3D(prior, generator, reconstructor, MultiviewSet(size=size.image, distance=4.0, fov_deg=30.0))
 
 
 def measure(maker: ImageTo3D, count: int, folder: Path) -> None:

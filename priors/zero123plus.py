@@ -22,6 +22,8 @@ from threestudio_like.errors import UserError
 
 SHIFT, SCALE = 0.22, 0.75
 CONTRAST = 0.5 / 0.8
+FILTERS = {2: "bilinear", 3: "bicubic"}
+"""By Pillow's numbers."""
 
 
 @register("backbone", "zero123plus")
@@ -77,8 +79,10 @@ class Preprocessor:
     """A published image processor on tensors: the shorter side becomes `size`, the middle is cut out and normalised."""
 
     size: int
-    mean: tuple[float, float, float]
-    std: tuple[float, float, float]
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+    """Of each channel, or one of all."""
+    filter: str
 
     @classmethod
     def read(cls, path: Path) -> "Preprocessor":
@@ -87,15 +91,18 @@ class Preprocessor:
         try:
             size = config["crop_size"]
             size = size["height"] if isinstance(size, dict) else size
-            return cls(int(size), tuple(map(float, config["image_mean"])), tuple(map(float, config["image_std"])))
+            mean, std = (tuple(map(float, one if isinstance(one, list) else [one]))
+                         for one in (config["image_mean"], config["image_std"]))
+            return cls(int(size), mean, std, FILTERS[config.get("resample", 3)])
         except (KeyError, TypeError, ValueError):
-            raise UserError(f"{path} lacks crop_size, image_mean or image_std; fetch the model again") from None
+            raise UserError(f"{path} lacks crop_size, image_mean or image_std, or resamples in another way than "
+                            f"{' and '.join(FILTERS.values())}; fetch the model again") from None
 
     def __call__(self, images: Float[Tensor, "B 3 h w"]) -> Float[Tensor, "B 3 size size"]:
         height, width = images.shape[-2:]
         scale = self.size / min(height, width)
         height, width = round(height * scale), round(width * scale)
-        resized = F.interpolate(images.float(), (height, width), mode="bicubic", antialias=True, align_corners=False)
+        resized = F.interpolate(images.float(), (height, width), mode=self.filter, antialias=True, align_corners=False)
         top, left = (height - self.size) // 2, (width - self.size) // 2
         middle = resized[..., top:top + self.size, left:left + self.size].clamp(0, 1)
         mean, std = (middle.new_tensor(values)[:, None, None] for values in (self.mean, self.std))

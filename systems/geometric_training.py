@@ -39,6 +39,8 @@ class GeometricTrainingConfig(DiffusionTrainingConfig):
     """Share of examples without a caption, for classifier-free guidance; their camera is told."""
     prompts: tuple[str, ...] = ("a dog", "a chair", "a duck", "a car", "a mug", "an aeroplane")
     """What the sample grids show, from eight sides."""
+    gradient_checkpointing: bool = False
+    """The U-Net's activations are computed again for the backward pass, for batches that would not fit otherwise."""
     scale: float = 3.0
     judged: int = 256
     """Held-out maps that the finished model's samples are compared with."""
@@ -57,16 +59,18 @@ class GeometricTraining(DiffusionTraining):
         self.patch = getattr(base, "patch", 1)  # the paper's map, 64 x 64, takes the place of a latent
         self.size = base.unet.config.sample_size * self.patch
         tokenizer, encoder = load_encoder(base.config, context.device)
+        unet = geometric_unet(base.unet, layout is not None, self.patch)
+        if config.gradient_checkpointing:
+            unet.enable_gradient_checkpointing()
         model = Denoiser(encoder, None if layout is None else geometric_layout(layout, self.patch),
-                         geometric_unet(base.unet, layout is not None, self.patch), base.schedule.alphas_cumprod, base.prediction,
-                         self.patch)
+                         unet, base.schedule.alphas_cumprod, base.prediction, self.patch)
         self.use(model.to(context.device), tokenizer, DDPMScheduler.from_pretrained(base.folder / "scheduler"))
         self.data = config.data.build()
 
     def draw(self, count: int, generator: torch.Generator) -> Batch:
         """Maps of training objects, each with one of its captions."""
         _, rng = on_the_cpu(generator)
-        maps = self.data.maps(held_out=False)
+        maps, _ = (self.data.maps(held_out=part) for part in (False, True))  # what is missing is told before the work
         chosen = rng.integers(len(maps), size=count)
         images = 2 * self.resized(maps.images(chosen)).to(self.device) - 1
         captions = ["" if rng.random() < self.config.empty else maps.caption(i, rng) for i in chosen]

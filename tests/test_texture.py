@@ -12,6 +12,18 @@ from threestudio_like.scenes.mesh import Mesh
 from threestudio_like.texture import bake
 
 
+def gltf_tree(path) -> dict:
+    """The JSON part of a GLB file."""
+    content = path.read_bytes()
+    return json.loads(content[20:20 + int.from_bytes(content[12:16], "little")])
+
+
+def only_part(path) -> trimesh.Trimesh:
+    """The file's mesh with the normals that are in it."""
+    part, = trimesh.load_scene(path, process=False).geometry.values()
+    return part
+
+
 def material(x: torch.Tensor) -> torch.Tensor:
     return torch.cat([0.5 + 0.4 * x, 0.3 + 0.2 * x[:, :1], 0.6 - 0.3 * x[:, 2:]], dim=-1)
 
@@ -48,8 +60,18 @@ def test_gltf_readers_find_material_and_normals(baked, tmp_path):
     rough_metal = np.asarray(found.metallicRoughnessTexture)[..., 1:] / 255
     assert np.abs(rough_metal - baked.texture.rough_metal).max() < 0.005
     assert np.abs(back.visual.uv - baked.texture.uv).max() < 1e-4
-    tree = json.loads((tmp_path / "mesh.glb").read_bytes()[20:].split(b"\0", 1)[0].rsplit(b"}", 1)[0] + b"}")
+    tree = gltf_tree(tmp_path / "mesh.glb")
     assert {"POSITION", "NORMAL", "TEXCOORD_0"} <= set(tree["meshes"][0]["primitives"][0]["attributes"])
+
+
+@pytest.mark.parametrize("suffix", ["glb", "obj"])
+def test_normals_are_smooth_across_the_charts_borders(baked, tmp_path, suffix):
+    """As those of the ellipsoid, x / a^2, also where xatlas has cut the surface."""
+    write_mesh(baked, tmp_path / f"mesh.{suffix}")
+    back = only_part(tmp_path / f"mesh.{suffix}")
+    exact = back.vertices / np.square([0.6, 0.4, 0.9])
+    exact /= np.linalg.norm(exact, axis=1, keepdims=True)
+    assert np.degrees(np.arccos((back.vertex_normals * exact).sum(1).clip(-1, 1))).max() < 4
 
 
 def test_obj_comes_with_its_picture(baked, tmp_path):

@@ -6,7 +6,7 @@ import numpy as np
 import torch
 import trimesh
 from PIL import Image
-from trimesh.visual import TextureVisuals
+from trimesh.visual import ColorVisuals, TextureVisuals
 from trimesh.visual.material import PBRMaterial
 
 from threestudio_like.checkpoint import write_atomically, write_text
@@ -29,19 +29,29 @@ def write_mesh(mesh: Mesh, path: Path) -> None:
 
     Vertex colours are linear in GLB, as glTF says, and sRGB elsewhere.
     """
-    vertices = mesh.vertices[:, [1, 2, 0]]
+    y_up = [1, 2, 0]
+    normals = None if mesh.normals is None else mesh.normals[:, y_up]
+    body = trimesh.Trimesh(mesh.vertices[:, y_up], mesh.faces, vertex_normals=normals, process=False)
     if mesh.texture is not None and path.suffix != ".ply":
-        body = trimesh.Trimesh(vertices, mesh.faces, process=False, visual=textured(mesh.texture))
+        body.visual = textured(mesh.texture)
     else:
         colors = linear_from_srgb(torch.as_tensor(mesh.colors)).numpy() if path.suffix == ".glb" else mesh.colors
         rgba = np.concatenate([colors, np.ones((len(colors), 1))], axis=1)
-        body = trimesh.Trimesh(vertices, mesh.faces, process=False, vertex_colors=to_bytes(rgba))
-    if path.suffix == ".glb":
-        body.vertex_normals  # trimesh writes normals only where they have been computed
+        body.visual = ColorVisuals(body, vertex_colors=to_bytes(rgba))
+    body.vertex_normals  # trimesh writes normals only where they have been computed
     if path.suffix == ".obj" and mesh.texture is not None:
         write_textured_obj(body, path)
     else:
-        write_atomically(path, lambda unfinished: body.export(unfinished, file_type=path.suffix[1:]))
+        how = {"tree_postprocessor": matte} if path.suffix == ".glb" and mesh.texture is None else {}
+        write_atomically(path, lambda unfinished: body.export(unfinished, file_type=path.suffix[1:], **how))
+
+
+def matte(tree: dict) -> None:
+    """Gives a glTF tree's meshes a material: those without one are bare metal, as the format says."""
+    tree["materials"] = [{"name": "matte", "pbrMetallicRoughness": {"metallicFactor": 0.0, "roughnessFactor": 1.0}}]
+    for mesh in tree["meshes"]:
+        for primitive in mesh["primitives"]:
+            primitive["material"] = 0
 
 
 def textured(texture: Texture) -> TextureVisuals:
@@ -62,8 +72,8 @@ def write_textured_obj(body: trimesh.Trimesh, path: Path) -> None:
     body.visual.material.baseColorTexture.save(path.with_suffix(".png"))
     write_text(path.with_suffix(".mtl"), f"newmtl material\nKd 1 1 1\nmap_Kd {path.stem}.png\n")
     lines = [f"mtllib {path.stem}.mtl", "usemtl material", *(f"v {x:.6f} {y:.6f} {z:.6f}" for x, y, z in body.vertices),
-             *(f"vt {u:.6f} {v:.6f}" for u, v in body.visual.uv),
-             *(f"f {a}/{a} {b}/{b} {c}/{c}" for a, b, c in body.faces + 1)]
+             *(f"vt {u:.6f} {v:.6f}" for u, v in body.visual.uv), *(f"vn {x:.6f} {y:.6f} {z:.6f}" for x, y, z in body.vertex_normals),
+             *(f"f {a}/{a}/{a} {b}/{b}/{b} {c}/{c}/{c}" for a, b, c in body.faces + 1)]
     write_text(path, "\n".join(lines) + "\n")
 
 

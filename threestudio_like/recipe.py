@@ -25,7 +25,7 @@ class RunConfig:
     out: str | None = None
     device: Literal["auto", "cpu", "cuda"] = "auto"
     devices: int = 1
-    precision: Literal["32-true", "16-mixed", "bf16-mixed"] = "32-true"
+    precision: Literal["32-true", "bf16-mixed"] = "32-true"
     kernels: Literal["auto", "reference", "cpu", "cuda"] | None = None
     """Forces one side of all kernels; by default TSL_KERNELS, or the device, chooses."""
     checkpoint_every: int = 250

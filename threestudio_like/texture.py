@@ -4,6 +4,7 @@ from collections.abc import Callable
 
 import numpy as np
 import torch
+import trimesh
 import xatlas
 from jaxtyping import Float
 from scipy.ndimage import distance_transform_edt
@@ -38,7 +39,8 @@ def bake(mesh: Mesh, material: Callable[[Float[Tensor, "N 3"]], Float[Tensor, "N
     rough_metal = image[..., 3:5] if image.shape[-1] == 5 else None
     # texture coordinates count from the bottom
     texture = Texture(np.stack([uv[:, 0], 1 - uv[:, 1]], axis=-1).astype(np.float32), image[..., :3], rough_metal)
-    return Mesh(vertices, faces.astype(np.int64), mesh.colors[source], texture)
+    smooth = trimesh.Trimesh(mesh.vertices, mesh.faces, process=False).vertex_normals  # before charts have borders
+    return Mesh(vertices, faces.astype(np.int64), mesh.colors[source], texture, smooth[source].astype(np.float32))
 
 
 def packing(size: int) -> xatlas.PackOptions:

@@ -43,6 +43,8 @@ def make_fabric(device: str, devices: int, precision: str) -> Fabric:
     if device == "cuda" and not torch.cuda.is_available():
         raise UserError("device: cuda was asked for, but torch finds no CUDA device; use device=cpu or device=auto")
     accelerator = {"auto": "cuda" if torch.cuda.is_available() else "cpu", "cuda": "cuda", "cpu": "cpu"}[device]
+    # PyTorch before 2.11 would reuse a weight that was cast without a graph, and give it no gradient
+    torch.set_autocast_cache_enabled(precision == "32-true")
     # stages train parts of a system, so that some parameters have no gradient
     strategy = "ddp_find_unused_parameters_true" if devices > 1 else "auto"
     return Fabric(accelerator=accelerator, devices=devices, precision=precision, strategy=strategy)

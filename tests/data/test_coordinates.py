@@ -90,27 +90,32 @@ def test_bad_meshes_are_named_and_the_rest_is_used(tmp_path, caplog):
     ball = trimesh.creation.icosphere()
     nan = trimesh.Trimesh(ball.vertices.copy(), ball.faces, process=False)
     folder = folder_of(tmp_path / "meshes", {name: "a thing" for name in (
-        "good.ply", "empty.ply", "nan.ply", "text.obj", "large.ply", "textured.obj", "gone.glb")} |
-        {"scan.ply": {"captions": "a scan", "tags": ["Scan"]}},
-        good=ball, empty=trimesh.PointCloud([[0, 0, 0], [1, 1, 1]]), nan=nan, scan=ball, untold=ball,
+        "good.ply", "empty.ply", "nan.ply", "text.obj", "large.ply", "textured.obj", "gone.glb", "index.ply", "link.ply")} |
+        {"scan.ply": {"captions": "a scan", "tags": ["Scan"]}, "one.ply": {"captions": "a scan", "tags": "scan"},
+         "none.ply": {"captions": "a ball", "tags": None}},
+        good=ball, one=ball, none=ball, index=ball, empty=trimesh.PointCloud([[0, 0, 0], [1, 1, 1]]), nan=nan, scan=ball, untold=ball,
         large=trimesh.creation.icosphere(subdivisions=4))
     broken = (folder / "nan.ply").read_bytes()
     head = broken.index(b"end_header\n") + len(b"end_header\n")
     (folder / "nan.ply").write_bytes(broken[:head] + np.full(3, np.nan, np.float32).tobytes() + broken[head + 12:])
+    (folder / "index.ply").write_bytes((folder / "index.ply").read_bytes()[:-4] + np.int32(10**6).tobytes())
+    (folder / "link.ply").symlink_to(folder / "nowhere.ply")
     (folder / "text.obj").write_text("this is no mesh")
     (folder / "textured.obj").write_text("mtllib none.mtl\nusemtl x\nv 0 0 0\nv 1 0 0\nv 0 1 0\nvt 0 0\nf 1/1 2/1 3/1\n")
     with caplog.at_level(logging.WARNING):
         data = MeshFolder(MeshFolder.Config(str(folder), max_faces=2000, **ONE)).maps(None)
-    assert len(data) == 2  # good.ply, textured.obj
+    assert len(data) == 3  # good.ply, none.ply, textured.obj
     lines = [record.getMessage() for record in caplog.records]
     for name, reason in (("empty.ply", "no faces"), ("nan.ply", "not finite"), ("text.obj", ""), ("large.ply", "5120 faces"),
-                         ("untold.ply", "no caption"), ("gone.glb", "not there"), ("scan.ply", "tags")):
+                         ("untold.ply", "no caption"), ("gone.glb", "not there"), ("scan.ply", "tags"), ("one.ply", "tags"),
+                         ("index.ply", "does not have"), ("link.ply", "not there")):
         assert any(name in line and reason in line and "\n" not in line for line in lines), name
-    assert any("4 files cannot be used" in line for line in lines)
+    assert any("5 files cannot be used" in line for line in lines)
 
 
 @pytest.mark.parametrize("captions, message", [
-    (None, "missing"), ("[1", "cannot be read as JSON"), ("[]", "not a map"), ('{"a.ply": 3}', "has no caption"),
+    (None, "missing"), ("[1", "cannot be read as JSON"), ("[]", "not a map"),
+    ('{"a.ply": {"captions": "a box", "tags": 3}}', "neither a text nor a list"), ('{"a.ply": 3}', "has no caption"),
     ('{"other.ply": "a box"}', "names none of the 1")])
 def test_captions_that_do_not_fit_are_one_sentence(tmp_path, captions, message):
     folder = folder_of(tmp_path / "meshes", {}, a=trimesh.creation.box())

@@ -112,12 +112,12 @@ def zero123plus(folder: Path, parts: dict[str, dict] | None = None) -> Path:
     vision = CLIPVisionConfig(**tiny | (parts or {}).get("vision_encoder", {}))
     _as_published(CLIPVisionModelWithProjection(vision), parts).save_pretrained(folder / "vision_encoder")
     published = {f"do_{step}": True for step in ("center_crop", "convert_rgb", "normalize", "rescale", "resize")} | {
-        "image_processor_type": "CLIPImageProcessor", "resample": 3, "rescale_factor": 1 / 255}
-    sizes = (vision.image_size, 320 if parts else 32)
-    for part, size, mean, std in (("clip", sizes[0], CLIP_MEAN, CLIP_STD), ("vae", sizes[1], [0.5] * 3, [0.8] * 3)):
+        "image_processor_type": "CLIPImageProcessor", "rescale_factor": 1 / 255}
+    sizes = (vision.image_size, 512 if parts else 32)
+    for part, size, mean, std, resample in (("clip", sizes[0], CLIP_MEAN, CLIP_STD, 3), ("vae", sizes[1], 0.5, 0.8, 2)):
         _write(folder / f"feature_extractor_{part}" / "preprocessor_config.json", published | {
             "crop_size": {"height": size, "width": size}, "size": {"shortest_edge": size},
-            "image_mean": mean, "image_std": std})
+            "image_mean": mean, "image_std": std, "resample": resample})
     processor = ["transformers", "CLIPImageProcessor"]
     _index(folder, "Zero123PlusPipeline", "EulerAncestralDiscreteScheduler", "CLIPTextModel", "CLIPTokenizer",
            vae=["diffusers", "AutoencoderKL"], vision_encoder=["transformers", "CLIPVisionModelWithProjection"],

@@ -25,7 +25,7 @@ from threestudio_like.renderers.shading import Shading
 from threestudio_like.renderers.volume import VolumeRenderer
 from threestudio_like.scenes.convert import large_parts
 from threestudio_like.scenes.field import Points
-from threestudio_like.scenes.mesh import Surface
+from threestudio_like.scenes.mesh import Mesh, Surface
 from threestudio_like.scenes.signed_distance import from_inside, mesh_distance, read_mesh, sample, winding_numbers
 from threestudio_like.scenes.isosurface import IsoSurface
 
@@ -67,6 +67,20 @@ def test_a_ball_is_drawn_where_it_is():
     assert view.rgb[0, 0, 0].tolist() == [1, 1, 1] and view.opacity[0, 0, 0] == 0
     edge = view.opacity[(view.opacity > 0.02) & (view.opacity < 0.98)]
     assert len(edge) > 50  # silhouettes are smooth
+
+
+@pytest.mark.parametrize("kind", ["tetmesh", "flexicubes"])
+def test_autocast_leaves_the_geometry_alone(kind):
+    """Half precision would move silhouettes by half a pixel; gradients arrive as they are too."""
+    scene, cameras, found = tetmesh(kind, resolution=8, start={"ellipsoid": [0.5, 0.3, 0.4]}), orbit(2, 20.0, 2.5, 40.0, 24), []
+    for half in (False, True):
+        with torch.autocast("cpu", torch.bfloat16, enabled=half):
+            view = drawn(scene, cameras)
+        scene.zero_grad()
+        (view.rgb.square().sum() + view.opacity.square().sum()).backward()
+        found.append((view.rgb, view.depth, scene.values.grad.clone()))
+    for exact, half in zip(*found):
+        assert half.dtype == torch.float32 and torch.equal(exact, half)
 
 
 def test_images_are_the_render_of_one_surface(monkeypatch):
@@ -234,6 +248,25 @@ def test_a_bad_mesh_file_is_told_in_a_sentence(tmp_path, content, told):
         read_mesh(path)
     with pytest.raises(UserError, match="missing.obj"):
         read_mesh(tmp_path / "missing.obj")
+
+
+def test_faces_of_vertices_that_are_not_there_and_open_meshes_are_told(tmp_path):
+    path = tmp_path / "bad.ply"
+    trimesh.creation.box().export(path)
+    path.write_bytes(path.read_bytes()[:-4] + np.int32(99).tobytes())
+    with pytest.raises(UserError, match="faces of vertices that it does not have"):
+        read_mesh(path)
+    ball = trimesh.creation.icosphere(subdivisions=2, radius=0.6)
+    ball.update_faces(ball.triangles_center[:, 2] < 0.4)
+    with pytest.raises(UserError, match="not closed"):
+        mesh_distance(ball)
+
+
+def test_of_many_small_parts_the_largest_stays():
+    balls = trimesh.util.concatenate([trimesh.creation.icosphere(subdivisions=1 + (k == 7), radius=0.02).apply_translation(
+        [0.1 * (k % 8) - 0.4, 0.1 * (k // 8) - 0.4, 0]) for k in range(60)])
+    kept = large_parts(Mesh(np.float32(balls.vertices), np.asarray(balls.faces), np.zeros((len(balls.vertices), 3))), 0.3)
+    assert len(kept.faces) == 320
 
 
 def test_small_parts_are_left_out_of_the_export():

@@ -22,7 +22,7 @@ def write_meshes(folder):
 
 RECIPES = sorted(str(p.relative_to(CONFIGS)) for p in CONFIGS.rglob("*.yaml") if p.parent.name not in ("backbones", "comparisons"))
 
-TINY_SCENE = ["steps=2", "cameras.size=8", "cameras.views=2", "renderer.resolution=8", "renderer.step=0.2", "precision=32-true",
+TINY_SCENE = ["steps=2", "cameras.size=8", "cameras.views=2", "renderer.resolution=8", "renderer.step=0.2",
               "scene.encoding={levels: 2, features: 2, log2_entries: 8, base: 4, finest: 8}", "scene.hidden=8",
               "evaluation.strip_size=8", "evaluation.video_frames=3", "evaluation.video_size=16",
               "evaluation.mesh_resolution=12", "evaluation.preview_size=8", "evaluation.formats=[glb,obj,ply]"]
@@ -43,7 +43,7 @@ TINY_AGP = ["steps=2", "batch=2", "sample_steps=1", "judged=4", "prompts=[a dog]
 TINY_GECO = ["data.views={count: 3, held_out_count: 2, size: 16, samples: 1}", "data.samples=1", "data.targets=2",
              "data.points=16", "teacher={steps: 2, count: 2}", "evaluation={objects: 1, size: 16, shown: 1, diverse: 1, seeds: 2, rungs: [teacher, geco]}",
              "stages.scene.cameras={size: 12, views: 2}", "generation.show={strip_size: 8, video_frames: 3, video_size: 16}",
-             "precision=32-true", *(f"stages.{stage}.{key}" for stage in ("views", "scene") for key in ("steps=2", "batch=1"))]
+             *(f"stages.{stage}.{key}" for stage in ("views", "scene") for key in ("steps=2", "batch=1"))]
 TINY_RECONSTRUCTOR = [
     "data.views.count=3", "data.views.held_out_count=2", "data.views.size=16", "data.views.samples=1", "data.samples=1",
     "data.target_size=12", "data.points=64", "size={image: 16, patch: 8, encoder_width: 16, encoder_layers: 1, width: 16, "
@@ -58,9 +58,9 @@ TINY = {
     "sweetdreamer-nerf.yaml": TINY_SCENE,
     "prolificdreamer.yaml": TINY_STAGES,
     "playground2d.yaml": ["steps=2", "images=3", "size=8", "columns=2"],
-    "prolificdreamer-sd.yaml": [*TINY_STAGES, "precision=32-true"],
-    "fantasia3d-sd.yaml": [*TINY_MESH, "precision=32-true"],
-    "sweetdreamer-sd.yaml": [*TINY_MESH, "precision=32-true"],
+    "prolificdreamer-sd.yaml": TINY_STAGES,
+    "fantasia3d-sd.yaml": TINY_MESH,
+    "sweetdreamer-sd.yaml": TINY_MESH,
     "fantasia3d.yaml": TINY_MESH,
     "sweetdreamer.yaml": TINY_MESH,
     "dreamfusion-sd.yaml": TINY_SCENE,
@@ -68,7 +68,7 @@ TINY = {
     "priors/toybox.yaml": [*TINY_PRIOR, "size={image: 16, patch: 4, channels: [16, 16], text_width: 16}",
                            "data.photographer.size=16", "sample_steps=1"],
     "priors/agp.yaml": [*TINY_AGP, "layout_steps=1", "layout_batch=3", "data={type: toybox, toys: 3, views: 2, size: 16, samples: 1}"],
-    "priors/agp-sd.yaml": [*TINY_AGP, "precision=32-true"],
+    "priors/agp-sd.yaml": TINY_AGP,
     "priors/multiview.yaml": ["steps=2", "batch=2", "start=null", "layout_steps=1", "layout_batch=3", "sample_steps=2", "judged=3", "shown=2",
                               "size={view: 16, patch: 4, channels: [16, 16], tokens_width: 16, layout: [16, 8, 8]}",
                               "data={count: 8, held_out_count: 3, size: 16, samples: 1}"],

@@ -42,8 +42,8 @@ class MeshFolder:
 
     @dataclass(frozen=True)
     class Config:
-        """Distances are relative to where a ball as long as the object just fills the view; files above `max_faces` or `max_megabytes` are skipped; one object in
-        `held_out_every` is kept for evaluation."""
+        """Distances are relative to where a ball as long as the object just fills the view; files above `max_faces` or
+        `max_megabytes` are skipped; one object in `held_out_every` is kept for evaluation."""
 
         folder: str
         captions: str = "captions.json"
@@ -76,7 +76,8 @@ class MeshFolder:
         stamps = [(str(path), path.stat().st_size, path.stat().st_mtime_ns) for path in part]
         key = repr((asdict(self.config), stamps)) + sources(Path(__file__).parent, "meshes.py")
         stored = kept("meshes", key, lambda: take(self.config, list(part)))
-        captions = tuple(told for path, told in part.items() if str(path) in set(stored["names"].tolist()))
+        read = set(stored["names"].tolist())
+        captions = tuple(told for path, told in part.items() if str(path) in read)
         return CoordinateMaps(stored["maps"], stored["c2w"], stored["object"], captions)
 
 
@@ -85,7 +86,7 @@ def chosen_objects(config: MeshFolder.Config) -> dict[Path, tuple[str, ...]]:
     folder = Path(config.folder).expanduser()
     if not folder.is_dir():
         raise UserError(f"data.folder: '{config.folder}' is not a folder")
-    files = {path.name: path for path in sorted(folder.iterdir()) if path.suffix.lower() in SUFFIXES}
+    files = {path.name: path for path in sorted(folder.iterdir()) if path.suffix.lower() in SUFFIXES and path.is_file()}
     told = read_captions(folder / config.captions)
     unwanted = {name for name, (_, tags) in told.items() if set(tags) & set(config.without_tags)}
     skipped("have no caption", [name for name in files if name not in told])
@@ -110,10 +111,11 @@ def read_captions(path: Path) -> dict[str, tuple[tuple[str, ...], tuple[str, ...
     told = {}
     for name, value in node.items():
         value = value if isinstance(value, dict) else {"captions": value}
-        captions, tags = value.get("captions"), value.get("tags", [])
-        captions = [captions] if isinstance(captions, str) else captions
+        captions, tags = ([told] if isinstance(told, str) else told or [] for told in (value.get("captions"), value.get("tags")))
         if not (isinstance(captions, list) and captions and all(isinstance(text, str) for text in captions)):
             raise UserError(f"{path}: '{name}' has no caption that is a text or a list of texts")
+        if not isinstance(tags, list):
+            raise UserError(f"{path}: the tags of '{name}' are neither a text nor a list of texts")
         told[name] = tuple(captions), tuple(str(tag).lower() for tag in tags)
     return told
 

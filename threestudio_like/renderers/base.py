@@ -52,7 +52,13 @@ class Renderer(nn.Module):
 
     def forward(self, scene: nn.Module, cameras: Cameras, shading: Shading, generator: torch.Generator | None = None,
                 normals: bool = False) -> Render:
-        """Renders; with a generator (training) samples may be jittered and the background random."""
+        """Renders, in single precision under autocast too: half a pixel is lost in half precision."""
+        with torch.autocast(cameras.c2w.device.type, enabled=False):
+            return self.render(scene, cameras, shading, generator, normals)
+
+    def render(self, scene: nn.Module, cameras: Cameras, shading: Shading, generator: torch.Generator | None,
+               normals: bool) -> Render:
+        """With a generator (training) samples may be jittered and the background random."""
         raise NotImplementedError
 
     @torch.no_grad()

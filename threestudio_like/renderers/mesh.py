@@ -34,7 +34,7 @@ class MeshRenderer(Renderer):
         super().__init__()
         self.supersample, self.rasterizer = config.supersample, config.rasterizer
 
-    def forward(self, scene, cameras, shading, generator=None, normals=False):
+    def render(self, scene, cameras, shading, generator, normals):
         return self.draw(scene, scene.surface(), cameras, shading, generator)
 
     @torch.no_grad()

@@ -63,9 +63,9 @@ class VolumeRenderer(Renderer):
     def forget(self) -> None:
         self.density.fill_(torch.inf)
 
-    def forward(self, scene: Field, cameras: Cameras, shading: Shading, generator: torch.Generator | None = None,
-                normals: bool = False) -> Render:
-        """Renders; with a generator (training) the samples are jittered and the background may be random."""
+    def render(self, scene: Field, cameras: Cameras, shading: Shading, generator: torch.Generator | None,
+               normals: bool) -> Render:
+        """With a generator (training) the samples are jittered and the background may be random."""
         rays = cameras.rays()
         count, pixels = len(rays.origins), cameras.height * cameras.width
         jitter = torch.zeros(count, device=rays.origins.device)

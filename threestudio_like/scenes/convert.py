@@ -63,11 +63,13 @@ def extract(field: Field, resolution: int, threshold: float | None, device: torc
 
 
 def large_parts(mesh: Mesh, smallest: float) -> Mesh:
-    """The mesh without doubled vertices and the connected parts that have less than the share `smallest` of its faces."""
+    """The mesh without doubled vertices and the connected parts, but the largest, that have less than the share `smallest` of its
+    faces."""
     body = trimesh.Trimesh(mesh.vertices, mesh.faces, vertex_attributes={"color": mesh.colors}, process=False)
     body.merge_vertices()
     parts = trimesh.graph.connected_component_labels(body.face_adjacency, node_count=len(body.faces))
-    body.update_faces((np.bincount(parts) >= smallest * len(parts))[parts])
+    faces = np.bincount(parts)
+    body.update_faces((faces >= min(smallest * len(parts), faces.max()))[parts])
     body.remove_unreferenced_vertices()
     return Mesh(np.asarray(body.vertices, dtype=np.float32), np.asarray(body.faces),
                 body.vertex_attributes["color"])

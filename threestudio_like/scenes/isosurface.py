@@ -26,6 +26,10 @@ class Start:
     ellipsoid: tuple[float, float, float] = (0.6, 0.6, 0.6)
     mesh: str | None = None
 
+    def __post_init__(self):
+        if min(self.ellipsoid) <= 0:
+            raise ValueError(f"ellipsoid: half axes must be above 0, got {self.ellipsoid}")
+
 
 @dataclass
 class IsoSurfaceConfig:
@@ -37,6 +41,10 @@ class IsoSurfaceConfig:
     encoding: HashGrid = field(default_factory=HashGrid)
     hidden: int = 32
     background: Annotated[Component, "background"] = field(kw_only=True)
+
+    def __post_init__(self):
+        if self.resolution < 3:
+            raise ValueError(f"resolution must be at least 3 cells a side, got {self.resolution}")
 
 
 class IsoSurface(nn.Module):

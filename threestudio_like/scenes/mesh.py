@@ -28,6 +28,8 @@ class Mesh:
     faces: Int[np.ndarray, "F 3"]
     colors: Float[np.ndarray, "V 3"]
     texture: Texture | None = None
+    normals: Float[np.ndarray, "V 3"] | None = None
+    """Unit vectors; those of the faces around a vertex where None."""
 
 
 @dataclass(frozen=True)

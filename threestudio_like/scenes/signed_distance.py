@@ -41,9 +41,11 @@ def field_distance(field: Field) -> Float[Tensor, "R R R"]:
 
 
 def mesh_distance(mesh: trimesh.Trimesh) -> Float[Tensor, "R R R"]:
-    """Of a closed mesh in the scene's frame; inside is where it winds around a point."""
-    inside = winding_numbers(np.asarray(mesh.vertices, dtype=np.float64), np.asarray(mesh.faces), RESOLUTION) != 0
-    return from_inside(inside)
+    """Of a closed mesh in the scene's frame; inside is where it winds around a point. Raises UserError for an open one."""
+    winding = winding_numbers(np.asarray(mesh.vertices, dtype=np.float64), np.asarray(mesh.faces), RESOLUTION)
+    if winding[:, :, -1].any():
+        raise UserError("start.mesh: the mesh is not closed, so that it has no inside; fill its holes first")
+    return from_inside(winding != 0)
 
 
 def read_mesh(path: Path) -> trimesh.Trimesh:
@@ -54,6 +56,8 @@ def read_mesh(path: Path) -> trimesh.Trimesh:
         raise UserError(f"{path} cannot be read as a mesh: {error}") from None
     if not isinstance(mesh, trimesh.Trimesh) or len(mesh.faces) == 0:
         raise UserError(f"{path} holds no faces")
+    if mesh.faces.min() < 0 or mesh.faces.max() >= len(mesh.vertices):
+        raise UserError(f"{path} has faces of vertices that it does not have")
     if not np.isfinite(mesh.vertices).all():
         raise UserError(f"{path} has vertices that are not finite")
     low, high = mesh.bounds

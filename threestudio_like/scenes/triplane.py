@@ -55,7 +55,7 @@ def shared_grid(resolution: int, device: torch.device) -> CubeGrid:
 def plane_features(planes: Float[Tensor, "B 3 C R R"], x: Float[Tensor, "B N 3"]) -> Float[Tensor, "B N 3*C"]:
     """Bilinear features of N points of the scene cube on each of B objects' planes, side by side."""
     where = torch.stack([x[..., axes] for axes in PLANES], dim=1).flatten(0, 1)[:, None]  # [B 3, 1, N, 2]
-    found = F.grid_sample(planes.flatten(0, 1), where.to(planes), padding_mode="border", align_corners=False)
+    found = F.grid_sample(planes.flatten(0, 1).to(where), where, padding_mode="border", align_corners=False)
     return found[:, :, 0].unflatten(0, (-1, 3)).flatten(1, 2).transpose(1, 2)
 
 
