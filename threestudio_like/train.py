@@ -3,6 +3,7 @@
 import logging
 import signal
 import time
+import warnings
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -47,7 +48,9 @@ def make_fabric(device: str, devices: int, precision: str) -> Fabric:
     torch.set_autocast_cache_enabled(precision == "32-true")
     # stages train parts of a system, so that some parameters have no gradient
     strategy = "ddp_find_unused_parameters_true" if devices > 1 else "auto"
-    return Fabric(accelerator=accelerator, devices=devices, precision=precision, strategy=strategy)
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "The `srun` command is available")  # clusters are submitit's business
+        return Fabric(accelerator=accelerator, devices=devices, precision=precision, strategy=strategy)
 
 
 def train(system: System, name: str, path: Path, settings: Settings, fabric: Fabric, monitor: Monitor) -> float:

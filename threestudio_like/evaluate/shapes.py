@@ -44,8 +44,9 @@ def surface_points(mesh: trimesh.Trimesh, seed: int) -> Float[np.ndarray, "N 3"]
 
 def aligned(mesh: trimesh.Trimesh, truth: trimesh.Trimesh, turns: int = 8, rounds: int = 20) -> trimesh.Trimesh:
     """The mesh moved, turned about z and scaled onto the truth: from the boxes of `turns` headings, by iterated closest
-    points; the nearest of them. For results whose pose is free."""
-    target = cKDTree(surface_points(truth, 1))
+    points in both directions (Besl and McKay 1992); the nearest of them. For results whose pose is free."""
+    there = surface_points(truth, 1)[:4000]
+    target = cKDTree(there)
     best, least = mesh, np.inf
     for turn in range(turns):
         moved = mesh.copy()
@@ -53,15 +54,27 @@ def aligned(mesh: trimesh.Trimesh, truth: trimesh.Trimesh, turns: int = 8, round
         moved.apply_translation(-moved.bounds.mean(0))
         moved.apply_scale(truth.extents.max() / moved.extents.max())
         moved.apply_translation(truth.bounds.mean(0))
-        points = surface_points(moved, 0)[:4000]
-        for _ in range(rounds):
-            nearest = target.data[target.query(points)[1]]
-            matrix, points, _ = trimesh.registration.procrustes(points, nearest, reflection=False)
+        here = surface_points(moved, 0)[:4000]
+        for _ in range(rounds + 1):
+            forth, back = target.query(here), cKDTree(here).query(there)
+            distance = forth[0].mean() + back[0].mean()
+            if distance < least:
+                best, least = moved.copy(), distance
+            matrix = upright_similarity(np.concatenate([here, here[back[1]]]), np.concatenate([there[forth[1]], there]))
             moved.apply_transform(matrix)
-        distance = target.query(points)[0].mean()
-        if distance < least:
-            best, least = moved, distance
+            here = trimesh.transform_points(here, matrix)
     return best
+
+
+def upright_similarity(a: Float[np.ndarray, "N 3"], b: Float[np.ndarray, "N 3"]) -> Float[np.ndarray, "4 4"]:
+    """The scale, turn about z and translation that bring the points `a` nearest to `b`, in the least squares' sense."""
+    x, y = a - a.mean(0), b - b.mean(0)
+    along, across = (x[:, :2] * y[:, :2]).sum(), (x[:, 0] * y[:, 1] - x[:, 1] * y[:, 0]).sum()
+    scale = (np.hypot(along, across) + (x[:, 2] * y[:, 2]).sum()) / np.square(x).sum()
+    matrix = trimesh.transformations.rotation_matrix(np.arctan2(across, along), [0, 0, 1])
+    matrix[:3, :3] *= scale
+    matrix[:3, 3] = b.mean(0) - matrix[:3, :3] @ a.mean(0)
+    return matrix
 
 
 def health(mesh: trimesh.Trimesh) -> dict[str, float]:
