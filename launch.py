@@ -15,9 +15,19 @@ USER_ERRNOS = {errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EPERM, errno.EROF
                errno.EISDIR, errno.ENAMETOOLONG}
 
 
+EXAMPLES = """examples:
+  python launch.py --config geco.yaml --generate image=docs/purple-chair.png
+  python launch.py --config dreamfusion.yaml prompt="a red chair" seed=1
+  python launch.py --config dreamfusion.yaml --workers 2 --sweep seed=0,1,2 guides.look.guidance.scale=3,5
+  python launch.py --config comparisons/quick.yaml --workers 2
+
+exit codes: 0 done, 1 failed, 2 a mistake of yours (said in a line), 130 stopped by Ctrl-C and saved"""
+
+
 def arguments(argv: list[str] | None) -> argparse.Namespace:
     about = "Runs a recipe: every stage, then evaluation and export."
-    parser = argparse.ArgumentParser(prog="launch.py", description=about)
+    parser = argparse.ArgumentParser(prog="launch.py", description=about, epilog=EXAMPLES,
+                                     formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--config", required=True, metavar="NAME",
                         help="a recipe or comparison: a name in configs/, or a path")
     what = parser.add_mutually_exclusive_group()
@@ -26,15 +36,15 @@ def arguments(argv: list[str] | None) -> argparse.Namespace:
     what.add_argument("--test", action="store_true", help="evaluate a finished run again")
     what.add_argument("--export", action="store_true", help="export a finished run again")
     what.add_argument("--generate", action="store_true",
-                      help="image=FILE_OR_FOLDER or prompt=TEXT to meshes, n=4 of each, in one pass (GECO)")
+                      help="image=FILE_OR_FOLDER or prompt=TEXT to meshes, n=N of each (1), in one pass (GECO)")
     what.add_argument("--sweep", nargs="+", metavar="key=a,b,c", help="a grid of runs; what is done is not run again")
     many = parser.add_argument_group("with --sweep, and for a comparison")
-    many.add_argument("--table", action="store_true", help="only print how far it is")
+    many.add_argument("--table", action="store_true", help="only print how far it is, and what was found so far")
     many.add_argument("--workers", type=int, default=1, metavar="N", help="runs at once")
     many.add_argument("--retries", type=int, default=0, metavar="N", help="new tries of a run that fails")
-    many.add_argument("--cluster", choices=["slurm"], help="runs are its jobs: cluster.partition=, .time=, .gpus=")
+    many.add_argument("--cluster", choices=["slurm"], help="runs are its jobs: cluster.partition=, .time= (minutes), .gpus=")
     parser.add_argument("--stage", metavar="S", help="only this stage")
-    parser.add_argument("overrides", nargs="*", metavar="key=value", help="keys that replace the recipe's")
+    parser.add_argument("overrides", nargs="*", metavar="key=value", help="keys that replace the recipe's; out=FOLDER is where the results go")
     parser.set_defaults(many=False)
     return parser.parse_intermixed_args(argv)
 
@@ -93,7 +103,7 @@ def carry_out(given: argparse.Namespace) -> int:
     given.many = bool(given.sweep) or is_comparison(plain)
     fits(given, is_comparison(plain))
     if is_comparison(plain):
-        return compare(given, parse_comparison(plain, name))
+        return compare(given, parse_comparison(plain, name, find_recipe(given.config).parent))
     recipe = parse_recipe(plain, name)
     if given.generate:
         folder, code = generate(recipe, request)

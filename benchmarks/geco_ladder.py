@@ -1,7 +1,7 @@
 """GECO against its ablations on held-out toys: `python benchmarks/geco_ladder.py [--single FOLDER] [key=value ...]`.
 
 The shipped generator and reconstructor on 64 objects of known categories in held-out colours and on 64 of the three categories
-that no model was trained on: quality, sharpness of the unseen sides, seconds, and diversity over seeds
+that neither the views' prior nor the reconstructor was trained on: quality, sharpness of the unseen sides, seconds, and diversity over seeds
 (`systems/geco_results.py`). `--single` adds a reconstructor of single images, what `priors/reconstructor-single.yaml` leaves.
 Keys replace the recipe's; `--out` takes the pictures.
 """
@@ -60,7 +60,7 @@ def main() -> None:
     given.out.mkdir(parents=True, exist_ok=True)
     found = system.evaluate(given.out)
     (given.out / "ladder.json").write_text(json.dumps(found, indent=2) + "\n")
-    told = {"held_out": "known categories, held-out colours", "unseen": "categories never trained on"}
+    told = {"held_out": "known categories, held-out colours", "unseen": "other categories"}
     for name in system.config.evaluation.splits:
         prefix, split = "unseen_" if name == "unseen" else "", told[name]
         print(f"\n{split}\n\n| views from | {' | '.join(FIGURES)} |\n|{'---|' * (len(FIGURES) + 1)}")
@@ -70,7 +70,7 @@ def main() -> None:
             print(f"| {rung.replace('_', ' ')} | {' | '.join(shown)} |")
         if {"geco", "teacher"} <= set(rungs):
             print("\n" + compared(given.out, name.replace("_", "-")))
-    if system.config.evaluation.diverse:
+    if system.config.evaluation.diverse and "teacher_diversity" in found:
         print(f"\ndiversity of the unseen sides: teacher {found['teacher_diversity']:.4f}, GECO {found['generator_diversity']:.4f}")
 
 

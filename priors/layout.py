@@ -46,10 +46,10 @@ class Layout(ModelMixin, ConfigMixin):
 
     def fold(self, images: Float[Tensor, "B image H W"], patch: int) -> Float[Tensor, "B C h w"]:
         """The components of each patch x patch pixels; white noise stays white."""
-        return torch.einsum("dc,bchw->bdhw", self.basis, F.pixel_unshuffle(images, patch))
+        return torch.einsum("dc,bchw->bdhw", self.basis.to(images), F.pixel_unshuffle(images, patch))
 
     def unfold(self, x: Float[Tensor, "B C h w"], patch: int) -> Float[Tensor, "B image H W"]:
-        return F.pixel_shuffle(torch.einsum("dc,bdhw->bchw", self.basis, x), patch)
+        return F.pixel_shuffle(torch.einsum("dc,bdhw->bchw", self.basis.to(x), x), patch)
 
     @torch.no_grad()
     def find_components(self, images: Float[Tensor, "B image H W"], patch: int) -> None:

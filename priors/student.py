@@ -6,6 +6,7 @@ appendix). Or a second U-Net with the prior's weights, learned whole (GECO, arXi
 """
 
 import copy
+import weakref
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -73,8 +74,8 @@ class LoRA(Student):
         self.adapter = nn.ParameterList(names.values())
         self.camera = camera_embedding(backbone.unet).to(backbone.device)
         self.told: Tensor | None = None
-        backbone.unet.time_embedding.register_forward_hook(
-            lambda module, inputs, embedded: embedded if self.told is None else embedded + self.camera(self.told).to(embedded))
+        own = weakref.ref(self)  # or U-Net and student would keep each other
+        backbone.unet.time_embedding.register_forward_hook(lambda module, inputs, embedded: own().tell(embedded))
         if config.weights is not None:
             load_adapter(self, list(names), Path(config.weights))
         self._switch(False)
@@ -84,6 +85,10 @@ class LoRA(Student):
             dtype = self.backbone.dtype
             output = self.backbone.output_given(x_t.to(dtype), t, condition.text.to(dtype), condition)
             return output.float()[:, :x_t.shape[1]]
+
+    def tell(self, embedded: Float[Tensor, "B width"]) -> Float[Tensor, "B width"]:
+        """The time embedding, with the camera's where one is told."""
+        return embedded if self.told is None else embedded + self.camera(self.told).to(embedded)
 
     @contextmanager
     def active(self, camera: Float[Tensor, "B 16"] | None):

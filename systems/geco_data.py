@@ -2,6 +2,7 @@
 
 import hashlib
 import logging
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
@@ -9,13 +10,16 @@ import numpy as np
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
+from tqdm import tqdm
 
+import threestudio_like.data
 from priors.multiview import MultiviewBackbone
-from priors.views import untile
-from threestudio_like.data.cache import kept
+from priors.views import VIEWS, untile
+from threestudio_like.data.cache import kept, kept_rows, sources
 from threestudio_like.data.framing import Framing, reframe
 from threestudio_like.data.images import ImageLoading, image_files, load_image
 from threestudio_like.data.toybox.multiview import MultiviewSet
+from threestudio_like.errors import UserError
 from threestudio_like.monitor import to_bytes
 from threestudio_like.randomness import generator as make_generator
 
@@ -67,8 +71,8 @@ class ConditionImages:
 
     @staticmethod
     def of(toys: MultiviewSet, framing: Framing, folder: ImageFolder | None) -> "ConditionImages":
-        """The training images of the toys, framed so, or those of the folder. Raises UserError for a file that cannot be
-        read."""
+        """The training images of the toys, framed so, or those of the folder, without the files that cannot be read, which are
+        named. Raises UserError where none can be."""
         if folder is None:
             image = toys.images("train").image
             fill = framing.draw(len(image), make_generator("cpu", "framing", toys.seed))
@@ -77,8 +81,21 @@ class ConditionImages:
             return ConditionImages(np.concatenate([framed(part) for part in parts]))
         files = image_files(Path(folder.path))
         key = repr([asdict(folder), *((str(file), file.stat().st_size, file.stat().st_mtime_ns) for file in files)])
-        load = lambda file: to_bytes(load_image(file, folder.size, folder.loading).permute(1, 2, 0))
-        return ConditionImages(**kept("conditions", key, lambda: {"image": np.stack([load(file) for file in files])}))
+        key += sources(Path(threestudio_like.data.__file__).parent, "images.py")
+        return ConditionImages(kept_rows("conditions", key, (folder.size, folder.size, 3), lambda: loaded(files, folder)))
+
+
+def loaded(files: list[Path], folder: ImageFolder) -> Iterator[Int[np.ndarray, "H W 3"]]:
+    """Bytes of one image after the other. Raises UserError where none can be read."""
+    bad = []
+    for file in tqdm(files, desc="images", disable=None):
+        try:
+            yield to_bytes(load_image(file, folder.size, folder.loading).permute(1, 2, 0))
+        except UserError as error:
+            bad.append(str(error))
+            log.warning("skipped: %s", error)
+    if len(bad) == len(files):
+        raise UserError(bad[0] if len(bad) == 1 else f"{folder.path}: none of its {len(files)} images can be used; the first: {bad[0]}")
 
 
 def noise(prior: MultiviewBackbone, *keys: object) -> Float[Tensor, "1 C h w"]:
@@ -91,9 +108,9 @@ def teacher_views(prior: MultiviewBackbone, images: ConditionImages, config: Tea
                   processes: int = 1) -> Int[np.ndarray, "N 6 S S 3"]:
     """Bytes; made once and kept, in parts. Of several processes each begins with other parts, and finds those that the
     others have made."""
-    weights = [digest(path) for path in sorted(prior.folder.rglob("*.safetensors"))]
+    weights = [digest(path) for kind in ("*.safetensors", "*.json") for path in sorted(prior.folder.rglob(kind))]
     parts = [np.arange(start, min(start + TOGETHER, config.count)) for start in range(0, config.count, TOGETHER)]
-    made: dict[int, np.ndarray] = {}
+    made = np.empty((config.count, VIEWS, prior.view_size, prior.view_size, 3), np.uint8)
 
     def views(part: np.ndarray) -> dict[str, np.ndarray]:
         log.info("the teacher makes views %d to %d of %d, in %d steps", part[0] + 1, part[-1] + 1, config.count,
@@ -108,8 +125,8 @@ def teacher_views(prior: MultiviewBackbone, images: ConditionImages, config: Tea
         seen = hashlib.sha256(images.image[parts[i] % len(images)].tobytes()).hexdigest()
         key = repr((weights, vars(prior.config) | {"model": ""}, config.steps, config.scale, config.stop, config.seed,
                     parts[i].tolist(), seen))
-        made[i] = kept("teacher_views", key, lambda: views(parts[i]))["views"]
-    return np.concatenate([made[i] for i in range(len(parts))])
+        made[parts[i]] = kept("teacher_views", key, lambda: views(parts[i]))["views"]
+    return made
 
 
 def digest(path: Path) -> str:

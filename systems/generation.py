@@ -1,5 +1,6 @@
 """What `--generate` does: images, folders of them, or a text by way of an image, each to meshes by a loaded GECO."""
 
+import itertools
 import json
 import logging
 import time
@@ -24,7 +25,7 @@ from threestudio_like.errors import NoSurface, UserError
 from threestudio_like.monitor import peak_memory_mib, write_png
 from threestudio_like.randomness import generator as make_generator
 from threestudio_like.recipe import Recipe, slug
-from threestudio_like.run import Run, lock, write_recipe
+from threestudio_like.run import Run, lock, move_aside, write_recipe
 
 log = logging.getLogger(__name__)
 DRAWINGS = 5
@@ -70,6 +71,10 @@ def generate(recipe: Recipe, request: Request) -> tuple[Path, int]:
     folder = Path(recipe.run.out or Path("outputs") / recipe.name / "generated" / named)
     clock, made, failed = Clock(device), {}, {}
     with lock(folder), threads(config.generation.threads):
+        if (folder / "checkpoints").exists():
+            raise UserError(f"{folder}: a training run is there; give another out=")
+        if (folder / "metrics.json").exists():
+            log.info("what was generated here before is kept as %s", move_aside(folder))
         folder.mkdir(parents=True, exist_ok=True)
         write_recipe(recipe, folder / "config.yaml")
         maker = load_maker(config, device)
@@ -142,7 +147,7 @@ def unique_names(files: list[Path]) -> dict[str, Path]:
     names: dict[str, Path] = {}
     for file in files:
         short, whole = slug(file.stem), slug(file.name)
-        choices = short, whole, *(f"{whole}-{i}" for i in range(2, 2 + len(files)))
+        choices = itertools.chain((short, whole), (f"{whole}-{i}" for i in itertools.count(2)))
         names[next(name for name in choices if name not in names)] = file
     return names
 
@@ -152,6 +157,8 @@ def load_maker(config, device: torch.device) -> ImageTo3D:
     prior = config.backbone.build(device)
     weights = config.generation.weights
     at = lambda part, otherwise: otherwise if weights is None else f"{weights}/{part}"
+    if weights is None and config.generator.weights is None:
+        log.warning("neither generation.weights nor generator.weights names a generator: this is the teacher's one step")
     of = OneStepConfig(config.generator.scale, None, at("generator", config.generator.weights))
     generator = OneStepGenerator(of, prior).ready(prior.dtype)
     folder = at("reconstructor", config.reconstructor.weights or config.reconstructor.pretrained)

@@ -103,7 +103,7 @@ class Particle(nn.Module):
     def start_from(self, previous: "Particle") -> None:
         """Takes over another stage's result."""
         if isinstance(self.scene, IsoSurface):
-            self.scene.start_from(previous.scene)
+            self.scene.start_from(previous.scene, previous.renderer.least_density)
             return
         self.scene.load_state_dict(previous.scene.state_dict())
         self.renderer.load_state_dict(previous.renderer.state_dict())
@@ -156,6 +156,8 @@ class PerScene(System):
         penalties.check_render(self.config.penalties, view)
         for name, weight in self.active_penalties(step).items():
             losses[name] = weight * penalties.PENALTIES[name](view)
+        if not losses:  # no guide and no penalty counts yet
+            losses["none"] = 0.0 * view.rgb.sum()
         return StepResult(losses, logs)
 
     def render(self, step: int, cameras: Cameras, generator: torch.Generator) -> Render:
@@ -222,7 +224,8 @@ class PerScene(System):
     def export(self, folder: Path) -> dict[str, float]:
         for name, guide in self.guides.items():
             guide.guidance.save(folder / name)
-        return self.each(folder, lambda particle, place: export_scene(particle.scene, self.config.evaluation, place))
+        return self.each(folder, lambda particle, place: export_scene(
+            particle.scene, self.config.evaluation, place, particle.renderer.least_density))
 
     def each(self, folder: Path, leave: Callable[[Particle, Path], dict[str, float]]) -> dict[str, float]:
         """What every particle leaves, each in a folder of its own where there are several: the means of their figures."""

@@ -148,6 +148,9 @@ class ReconstructorTraining(System):
         if self.config.rendered:
             rendered = planes[:self.config.rendered]
             of_views, logs = self.view_losses(self.model, rendered, batch.truth, step, generator)
+            if self.processes > 1:  # all name the same losses, or one would wait for another's
+                names = (*(name for name in self.config.weights if name in OF_VIEWS), *self.config.penalties, "vanished")
+                of_views = dict.fromkeys(names, 0.0 * self.model.queries.square().sum()) | of_views
             losses |= of_views
         counted = weighted(losses, self.config.weights | self.config.penalties, step)
         if not counted:

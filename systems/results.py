@@ -98,6 +98,7 @@ def scores(views: Views, shown: Callable[[Cameras], Shading], prompt: str, show:
     """
     toy = toy_of(prompt)
     if toy is None:
+        log.info("not scored: '%s' does not name one of the Toybox's toys and one of its colours", prompt)
         return {}
     category, color = toy
     scorer = Scorer.load(show.scorer, device)
@@ -120,12 +121,12 @@ def scores(views: Views, shown: Callable[[Cameras], Shading], prompt: str, show:
     return found
 
 
-def export_scene(scene, show: Evaluation, folder: Path) -> dict[str, float]:
-    """Writes `mesh.<format>`; a scene without a surface is reported, not fatal."""
+def export_scene(scene, show: Evaluation, folder: Path, least_density: float = 0.0) -> dict[str, float]:
+    """Writes `mesh.<format>`, a field's where it is at least so dense; a scene without a surface is reported, not fatal."""
     try:
         device = next(scene.parameters()).device
         mesh = (scene.mesh() if isinstance(scene, IsoSurface) else
-                extract(scene, show.mesh_resolution, show.mesh_threshold, device))
+                extract(scene, show.mesh_resolution, show.mesh_threshold, device, least_density))
         mesh = large_parts(mesh, show.smallest_part)
     except NoSurface as error:
         log.warning("no mesh was written: %s", error)

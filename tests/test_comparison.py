@@ -80,6 +80,13 @@ def test_recipes_of_one_name_have_folders_of_their_own(tmp_path):
     assert one.job.folder.parent.name == "dreamfusion" and one.job.folder != two.job.folder
 
 
+def test_recipes_may_lie_beside_the_comparison(tmp_path):
+    (tmp_path / "mine.yaml").write_text("extends: dreamfusion.yaml\nsteps: 5\n")
+    plain = PLAIN | {"methods": {"mine": {"config": "mine.yaml"}}, "claims": []}
+    cell, *_ = parse_comparison(plain, "test", tmp_path).cells
+    assert cell.job.config == str(tmp_path / "mine.yaml")
+
+
 def test_a_grid_is_a_method_for_every_combination():
     plain = {"prompts": ["a duck"], "metrics": ["saturation"], "config": "dreamfusion", "keys": {"seed": 3},
              "grid": {"guides.look.guidance.scale": [5, 7.5],
@@ -103,6 +110,7 @@ def test_a_grid_is_a_method_for_every_combination():
     ({"methods": {}, "config": "dreamfusion", "grid": {"steps": [5, 5]}}, "grid: a key has the same value twice"),
     ({"methods": {"x": {"config": "dreamfusion"}, "y": {"config": "dreamfusion.yaml"}}}, "'y' and 'x' are the same method"),
     ({"promts": ["a"]}, "unknown key 'promts'; did you mean 'prompts'"),
+    ({"steps": 5}, "a key of its recipes is `keys.steps`"),
     ({"claims": [CLAIM | {"method": "three", "at_least": 1.0}]}, "'three', which is no method"),
     ({"claims": [CLAIM | {"method": "one"}]}, "exactly one of higher_than"),
 ])

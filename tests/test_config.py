@@ -108,6 +108,17 @@ def test_extends_and_overrides(recipes):
                     "list": [3], "deep": {"a": 1e-4, "b": 3}}
 
 
+def test_overrides_count_in_every_stage(recipes):
+    recipes("staged.yaml", "steps: 1\nrenderer: {type: volume, step: 0.1}\nguides: {look: {scale: 2}}\nstages:\n"
+            "  first: {guides: {look: {t: 1}}}\n"
+            "  second: {steps: 9, renderer: {type: mesh}, guides: {look: {scale: 3}}}\n")
+    made = load("staged", ["steps=5", "guides.look.scale=20", "renderer.rasterizer=x"])["stages"]
+    assert made == {"first": {"guides": {"look": {"t": 1}}},
+                    "second": {"steps": 5, "renderer": {"type": "mesh", "rasterizer": "x"}, "guides": {"look": {"scale": 20}}}}
+    one = load("staged", ["stages.second.steps=7"])
+    assert one["steps"] == 1 and one["stages"]["second"]["steps"] == 7
+
+
 def test_later_bases_lie_over_earlier_ones(recipes):
     recipes("one.yaml", "a: 1\nb: 1\n")
     recipes("two.yaml", "b: 2\n")

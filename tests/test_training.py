@@ -178,6 +178,41 @@ def test_resume_refuses_another_recipe_and_an_empty_folder(tmp_path):
         run(tmp_path, resume=True, steps=21)
 
 
+def test_a_stop_in_the_last_step_is_heeded(tmp_path):
+    with pytest.raises(Interrupted, match="after step 20 of 20"):
+        run(tmp_path, stop_at=19).train()
+    assert json.loads((tmp_path / "run/metrics.json").read_text())["status"] == "interrupted" and final(run(tmp_path, resume=True, stop_at=19)).step == 20
+
+
+def test_a_stage_of_no_steps_is_a_stage(tmp_path):
+    made = run(tmp_path, stages={"first": {"steps": 0}, "second": {"steps": 2, "init": {"stage": "first"}}})
+    made.train()
+    assert final(made, "first").step == 0 and final(made, "second").step == 2
+
+
+def test_a_finished_run_is_judged_again_by_its_own_keys_only(tmp_path):
+    with pytest.raises(UserError, match="--test: there is no run"):
+        Run(parse_recipe({"system": "fit_for_tests", "steps": 20, "out": str(tmp_path / "none")}, "fit")).test(None, False)
+    run(tmp_path).train()
+    again = lambda **keys: Run(parse_recipe({
+        "system": "fit_for_tests", "steps": 20, "seed": 3, "device": "cpu", "out": str(tmp_path / "run")} | keys, "fit")).test(None, False)
+    before = json.loads((tmp_path / "run/metrics.json").read_text())
+    again(checkpoint_every=7, preview_every=10)
+    assert json.loads((tmp_path / "run/metrics.json").read_text())["error"] == before["error"]
+    with pytest.raises(UserError, match="--test: the recipe has changed since this run began, at 'seed'"):
+        again(seed=4)
+
+
+def test_a_resumed_run_counts_all_its_time(tmp_path):
+    with pytest.raises(Interrupted):
+        run(tmp_path, stop_at=11).train()
+    path = tmp_path / "run/metrics.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"wall_seconds": 1000.0, "peak_memory_mib": 10**6}))
+    run(tmp_path, resume=True, stop_at=11).train()
+    metrics = json.loads(path.read_text())
+    assert metrics["status"] == "done" and metrics["wall_seconds"] > 1000 and metrics["peak_memory_mib"] == 10**6
+
+
 def test_a_fresh_start_keeps_the_earlier_run(tmp_path):
     run(tmp_path).train()
     run(tmp_path, seed=4)

@@ -2,7 +2,7 @@
 
 import itertools
 import math
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -61,7 +61,7 @@ class ComparisonConfig:
     config: str | None = None
     grid: dict[str, tuple[Any, ...]] = field(default_factory=dict)
     keys: dict[str, Any] = field(default_factory=dict)
-    """Replace those of every method's recipe: the budget, the device."""
+    """Replace those of every method's recipe, in all of its stages: the device, the judged views."""
     claims: tuple[Claim, ...] = ()
     judge: str = "priors/weights/scorer"
     """A Toybox scorer's folder, or any CLIP: a folder, or a hub id."""
@@ -106,8 +106,13 @@ def is_comparison(plain: dict) -> bool:
     return "system" not in plain and "prompts" in plain
 
 
-def parse_comparison(plain: dict, name: str) -> Comparison:
-    """Reads plain data. Raises UserError: empty or doubled lists, unknown metrics, methods without a recipe."""
+def parse_comparison(plain: dict, name: str, beside: Path | None = None) -> Comparison:
+    """Reads plain data; recipes may lie `beside` the comparison's file. Raises UserError: empty or doubled lists, unknown
+    metrics, methods without a recipe."""
+    known = [one.name for one in fields(ComparisonConfig)]
+    for key in plain:
+        if key not in known:
+            raise UserError(f"{name}: unknown key '{key}'{nearest(key, known)}; a key of its recipes is `keys.{key}`")
     config = parse(ComparisonConfig, plain, "")
     methods = config.methods or expand(config, name)
     for key, values in (("prompts", config.prompts), ("seeds", config.seeds), ("metrics", config.metrics)):
@@ -121,9 +126,11 @@ def parse_comparison(plain: dict, name: str) -> Comparison:
     for method in (wanted for claim in config.claims for wanted in (claim.method, claim.other) if wanted is not None):
         if method not in methods:
             raise UserError(f"{name}: a claim is about '{method}', which is no method{nearest(method, methods)}")
-    for method, chosen in methods.items():
+    for method, chosen in list(methods.items()):
         try:
-            find_recipe(chosen.config)
+            path = find_recipe(chosen.config, beside)
+            if not path.resolve().is_relative_to(CONFIGS):
+                methods[method] = replace(chosen, config=str(path))
         except UserError as error:
             raise UserError(f"{name}: methods.{method}: {error}") from None
     folder = Path(config.out or f"outputs/comparisons/{name}")
@@ -158,7 +165,7 @@ def cell(method: str, chosen: Method, shared: dict[str, Any], prompt: str, seed:
     """The run of a method on a prompt. Its folder depends on what is run only, so that comparisons share it."""
     keys = overrides(shared | chosen.keys)
     path = find_recipe(chosen.config)
-    recipe = path.stem if path.is_relative_to(CONFIGS) else f"{path.stem}-{digest(str(path.resolve()))}"
+    recipe = path.stem if path.resolve().is_relative_to(CONFIGS) else f"{path.stem}-{digest(str(path.resolve()))}"
     place = f"{recipe}_{name_of(keys)[:80]}_{digest(str(keys))}" if keys else recipe
     labels = {"method": method, "prompt": prompt, "seed": str(seed)}
     folder = runs / (f"{place}_generated" if chosen.generate else place) / f"{unique_slug(prompt)}-{seed}"

@@ -205,10 +205,17 @@ def read_yaml(path: Path) -> dict:
 
 
 def load(name: str, overrides: list[str] | tuple[str, ...] = (), beside: Path | None = None) -> dict:
-    """The recipe as plain data: what it extends below it, the overrides `key.path=value` on top, interpolated."""
+    """The recipe as plain data: what it extends below it, the overrides `key.path=value` on top, interpolated.
+
+    An override counts in every stage, also in those that set the key, or the component it is of, themselves.
+    """
     recipe = _with_extends(find_recipe(name, beside), ())
     for override in overrides:
-        recipe = overlay(recipe, parse_override(override))
+        keys, path = parse_override(override), override.partition("=")[0].split(".")
+        recipe = overlay(recipe, keys)
+        stages = recipe.get("stages") if isinstance(recipe.get("stages"), dict) else {}
+        own = [stage for stage, node in stages.items() if _sets(node, path)]
+        recipe = overlay(recipe, {"stages": dict.fromkeys(own, keys)}) if own else recipe
     try:
         return OmegaConf.to_container(OmegaConf.create(recipe), resolve=True)
     except OmegaConfBaseException as error:
@@ -224,6 +231,15 @@ def _with_extends(path: Path, above: tuple[Path, ...]) -> dict:
     for base in [bases] if isinstance(bases, str) else bases:
         merged = overlay(merged, _with_extends(find_recipe(base, path.parent), (*above, path)))
     return overlay(merged, recipe)
+
+
+def _sets(node: Any, path: list[str]) -> bool:
+    """Whether a stage has a key of its own there, or a component of its own that the key belongs to."""
+    for depth, part in enumerate(path):
+        if not isinstance(node, dict) or part not in node:
+            return isinstance(node, dict) and depth > 0 and "type" in node
+        node = node[part]
+    return True
 
 
 def parse_override(text: str) -> dict:

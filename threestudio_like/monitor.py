@@ -64,6 +64,8 @@ class Monitor:
         if self.folder is None:
             return
         self.bar.update(1)
+        if done == self.start + 1:  # kernels were compiled: no measure of what is to come
+            self.began = time.monotonic()
         line = done % max(self.steps // LINES, 1) == 0 or done == self.steps
         if done % SCALARS_EVERY and not line:
             return
@@ -75,10 +77,10 @@ class Monitor:
         shown = {key.removeprefix("loss/"): f"{value:.3g}" for key, value in scalars.items() if key.startswith("loss/")}
         self.bar.set_postfix(shown, refresh=False)
         if line:
-            rate = (done - self.start) / max(time.monotonic() - self.began, 1e-9)
-            left = (self.steps - done) / max(rate, 1e-9)
+            rate = (done - self.start - 1) / max(time.monotonic() - self.began, 1e-9)
+            speed = f"{rate:.2f} it/s  {(self.steps - done) / rate:.0f} s left" if rate else ""
             losses = " ".join(f"{key} {value}" for key, value in shown.items())
-            log.info("%s %d/%d  %s  %.2f it/s  %.0f s left", self.name, done, self.steps, losses, rate, left)
+            log.info("%s %d/%d  %s  %s", self.name, done, self.steps, losses, speed)
 
     def picture(self, done: int, image: Tensor | None) -> None:
         """Records a preview picture."""

@@ -85,8 +85,9 @@ def read_stored(path: Path) -> dict:
     return plain
 
 
-def changed_key(stored: Path, plain: dict) -> str | None:
-    """The first key at which a recipe differs from the one that a run's `config.yaml` holds. Raises UserError."""
+def changed_key(stored: Path, plain: dict, free: tuple[str, ...] = ()) -> str | None:
+    """The first key, but for those that are `free`, at which a recipe differs from the one that a run's `config.yaml` holds.
+    Raises UserError."""
     before = read_stored(stored)
-    changed = (key for key in {**before, **plain} if key not in SAME_RUN and before.get(key) != plain.get(key))
+    changed = (key for key in {**before, **plain} if key not in (*SAME_RUN, *free) and before.get(key) != plain.get(key))
     return next(changed, None)

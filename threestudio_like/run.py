@@ -1,12 +1,15 @@
 """One run of a recipe: its folder, its stages in order, its evaluation and export, its metrics."""
 
 import contextlib
+import gc
 import itertools
 import json
 import logging
+import os
 import shutil
 import subprocess
 import time
+import traceback
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -22,12 +25,12 @@ from omegaconf import OmegaConf
 from threestudio_like import checkpoint
 from threestudio_like.checkpoint import write_text
 from threestudio_like.config import CONFIGS, components, to_the_letter
-from threestudio_like.errors import UserError, nearest
+from threestudio_like.errors import NoSurface, UserError, nearest
 from threestudio_like.kernels import backend
 from threestudio_like.monitor import Monitor, peak_memory_mib
 from threestudio_like.recipe import Recipe, changed_key, parse_recipe, read_stored, run_folder
 from threestudio_like.system import Context, System
-from threestudio_like.train import Interrupted, Settings, make_fabric, train
+from threestudio_like.train import Interrupted, NonFinite, Settings, make_fabric, take_over, train
 
 log = logging.getLogger(__name__)
 BUSY = 75
@@ -64,7 +67,7 @@ class Run:
         saved = checkpoint.load(path, self.fabric.device)
         if saved.step < system.config.steps:
             raise UserError(f"{self.folder}: stage '{stage}' stopped at step {saved.step} of {system.config.steps}; --resume it first")
-        system.load_state_dict(saved.system)
+        take_over(system, saved, path)
         return system
 
     def check(self) -> list[str]:
@@ -85,15 +88,22 @@ class Run:
         self.fabric.launch()
         self.context = replace(self.context, device=self.fabric.device, rank=self.fabric.global_rank,
                                processes=self.fabric.world_size)
+        problem = None
         if self.fabric.global_rank == 0:
-            self._make_ready(resume, self._chosen(only)[0])
-        self.fabric.barrier()
+            try:
+                self._make_ready(resume, self._chosen(only)[0])
+            except UserError as error:
+                problem = error
+                self._unlock()
+        problem = self.fabric.broadcast(problem)  # which is also a barrier
+        if problem is not None:
+            raise problem
 
     def _make_ready(self, resume: bool, first: str) -> None:
         self._lock = lock(self.folder)
         stored = self.folder / "config.yaml"
         if resume:
-            self._check_same(stored)
+            self._check_same("--resume")
             _log_to(self.folder / "log.txt")
             return
         try:
@@ -102,10 +112,7 @@ class Run:
             raise UserError(f"{self.folder}: the run cannot be written there ({error.strerror})") from None
 
     def _make_room(self, stored: Path, first: str) -> None:
-        aside = None
-        if stored.exists():
-            numbered = (self.folder.with_name(f"{self.folder.name}.{n}") for n in itertools.count(1))
-            aside = self.folder.rename(next(path for path in numbered if not path.exists()))
+        aside = move_aside(self.folder) if stored.exists() else None
         self.folder.mkdir(parents=True, exist_ok=True)
         _log_to(self.folder / "log.txt")
         if aside is not None:
@@ -131,13 +138,15 @@ class Run:
             self.checkpoint_path(stage).parent.mkdir(exist_ok=True)
             shutil.copy2(old, self.checkpoint_path(stage))
 
-    def _check_same(self, stored: Path) -> None:
+    def _check_same(self, option: str, free: tuple[str, ...] = ()) -> None:
+        """Raises UserError where the folder's run was made by other keys than these, but for those that are `free`."""
+        stored = self.folder / "config.yaml"
         if not stored.exists():
-            raise UserError(f"--resume: there is no run in {self.folder}")
-        key = changed_key(stored, self.recipe.plain)
+            raise UserError(f"{option}: there is no run in {self.folder}")
+        key = changed_key(stored, self.recipe.plain, free)
         if key is not None:
-            raise UserError(f"--resume: the recipe has changed since this run began, at '{key}'; "
-                            f"start anew without --resume, or give the keys it had ({stored})")
+            raise UserError(f"{option}: the recipe has changed since this run began, at '{key}'; "
+                            f"start anew without {option}, or give the keys it had ({stored})")
 
     def train(self, only: str | None = None) -> None:
         """Trains the stages in order, each from its checkpoint if it has one, then evaluates and exports the last."""
@@ -148,6 +157,8 @@ class Run:
         seconds, steps = 0.0, 0
         with self._status():
             for stage in stages:
+                system = None
+                gc.collect()  # the stage before has its priors, which may be in cycles
                 system = self.build(stage)
                 init = system.config.init
                 if init is not None and not self.checkpoint_path(stage).exists():
@@ -158,18 +169,32 @@ class Run:
                 self.metrics |= {"steps": steps, "train_seconds": round(seconds, 2),
                                  "seconds_per_step": round(seconds / max(steps, 1), 4)}
             if self.fabric.global_rank == 0:
+                log.info("evaluating")
                 self.metrics |= system.evaluate(self.folder)
+                log.info("exporting")
                 self.metrics |= system.export(self.folder)
+                left = sorted(path.name for path in self.folder.iterdir() if path.is_file() and path.name != "config.yaml")
+                log.info("done: %s has %s", self.folder, ", ".join(left))
 
     def test(self, only: str | None, export_only: bool) -> None:
-        """Evaluates, or exports, a finished run again."""
-        stored = self.folder / "metrics.json"
-        if stored.exists():
-            self.metrics = json.loads(stored.read_text())
-        _log_to(self.folder / "log.txt")
-        system = self.finished(self._chosen(only)[-1])
-        self.metrics |= system.export(self.folder) if export_only else system.evaluate(self.folder)
-        self.write_metrics()
+        """Evaluates, or exports, a finished run again, as its recipe says or by other keys of `evaluation` and `generation`."""
+        self._check_same("--export" if export_only else "--test", ("evaluation", "generation"))
+        self._lock = lock(self.folder)
+        try:
+            self.metrics = self._stored_metrics()
+            _log_to(self.folder / "log.txt")
+            system = self.finished(self._chosen(only)[-1])
+            self.metrics |= system.export(self.folder) if export_only else system.evaluate(self.folder)
+            self.write_metrics()
+        finally:
+            self._unlock()
+
+    def _stored_metrics(self) -> dict[str, Any]:
+        """What the folder's run has measured so far; empty where nothing can be read."""
+        try:
+            return json.loads((self.folder / "metrics.json").read_text())
+        except (OSError, ValueError):
+            return {}
 
     def _chosen(self, only: str | None) -> list[str]:
         if only is None:
@@ -181,7 +206,7 @@ class Run:
     @contextlib.contextmanager
     def _status(self):
         """Keeps `metrics.json` true: running, done, interrupted, or failed and why."""
-        began = time.monotonic()
+        began, earlier = time.monotonic(), self._stored_metrics()  # of a run that is resumed
         self.metrics |= {"status": "running", "device": str(self.fabric.device)}
         self.write_metrics()
         try:
@@ -189,15 +214,21 @@ class Run:
             self.metrics["status"] = "done"
         except BaseException as error:
             stopped = isinstance(error, (Interrupted, KeyboardInterrupt))
+            if not isinstance(error, (Interrupted, KeyboardInterrupt, UserError, NoSurface, NonFinite)):
+                with contextlib.suppress(OSError), open(self.folder / "log.txt", "a", encoding="utf-8") as file:
+                    traceback.print_exc(file=file)  # a sweep keeps the last line only
             self.metrics |= {"status": "interrupted"} if stopped else {"status": "failed", "reason": str(error)}
             raise
         finally:
-            self.metrics["wall_seconds"] = round(time.monotonic() - began, 2)
-            self.metrics["peak_memory_mib"] = round(peak_memory_mib(self.fabric.device))
+            self.metrics["wall_seconds"] = round(earlier.get("wall_seconds", 0.0) + time.monotonic() - began, 2)
+            self.metrics["peak_memory_mib"] = max(earlier.get("peak_memory_mib", 0), round(peak_memory_mib(self.fabric.device)))
             with contextlib.suppress(OSError):  # a full disk must not hide the error that is on its way
                 self.write_metrics()
-            if self._lock is not None:
-                self._lock.close()
+            self._unlock()
+
+    def _unlock(self) -> None:
+        if self._lock is not None:
+            self._lock.close()
 
     def write_metrics(self) -> None:
         if self.fabric.global_rank == 0:
@@ -214,10 +245,16 @@ class Busy(UserError):
     """Another process is writing the run's folder."""
 
 
+def move_aside(folder: Path) -> Path:
+    """Gives a folder the first free name of the form `name.1`, which is returned."""
+    numbered = (folder.with_name(f"{folder.name}.{n}") for n in itertools.count(1))
+    return folder.rename(next(path for path in numbered if not path.exists()))
+
+
 def lock(folder: Path):
     """Claims the run's folder until what is returned is closed, or this process ends, however it ends. Raises Busy."""
     if fcntl is None:
-        return contextlib.nullcontext()
+        return open(os.devnull)
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
         held = open(folder.with_name(f".{folder.name}.lock"), "w")

@@ -196,8 +196,9 @@ def run(jobs: list[Job], workers: int, retries: int) -> None:
 
 
 def try_again(jobs: list[Job]) -> list[Job]:
-    """The jobs that are not done; a new command is a new try for those that failed."""
+    """The jobs that are not done, which is said; a new command is a new try for those that failed."""
     waiting = [job for job in jobs if job.status != "done"]
+    print(f"{len(jobs) - len(waiting)} of {len(jobs)} runs are done", file=sys.stderr)
     for job in waiting:
         (job.folder / RECORD).unlink(missing_ok=True)
     return waiting
@@ -210,7 +211,7 @@ def progress(jobs: list[Job], waiting: list[Job]) -> tqdm:
 
 def tell(job: Job, bar: tqdm) -> None:
     """Says how a job ended."""
-    print(f"{job.folder.name}: {job.status}" + (f" ({job.reason})" if job.reason else ""), file=sys.stderr)
+    print(f"{', '.join(job.labels.values())}: {job.status}" + (f" ({job.reason})" if job.reason else ""), file=sys.stderr)
     bar.update(1)
 
 

@@ -66,14 +66,17 @@ def train(system: System, name: str, path: Path, settings: Settings, fabric: Fab
         saved = checkpoint.load(path, fabric.device)
         restore(system, optimizer, saved, path)
         start, seconds_before = saved.step, saved.seconds
+        del saved  # a second copy of all there is
     if start >= steps:
+        if not path.exists() and fabric.global_rank == 0:
+            checkpoint.save(path, Checkpoint(start, 0.0, system.state_dict(), optimizer.state_dict()))
         return seconds_before
     model, optimizer = fabric.setup(system, optimizer)
-    began = last_saved = time.monotonic()
+    clock, last_saved = StepClock(), time.monotonic()
 
     def save(step: int) -> None:
         if fabric.global_rank == 0:
-            seconds = seconds_before + time.monotonic() - began
+            seconds = seconds_before + clock.seconds()
             checkpoint.save(path, Checkpoint(step, seconds, system.state_dict(), optimizer.state_dict()))
 
     with StopFlag() as stop, monitor.stage(name, start, steps):
@@ -82,7 +85,7 @@ def train(system: System, name: str, path: Path, settings: Settings, fabric: Fab
                 group["lr"] = described.lr(step)
             own = 0 if system.one_batch else fabric.global_rank
             result = model(step, generator(fabric.device, settings.seed, name, step, own))
-            loss = total(result, name, step)
+            loss = total(result, name, step, fabric)
             fabric.backward(loss)
             if fabric.world_size > 1:
                 loss, result.losses = fabric.all_reduce((loss.detach(), {k: v.detach() for k, v in result.losses.items()}))
@@ -91,16 +94,36 @@ def train(system: System, name: str, path: Path, settings: Settings, fabric: Fab
             optimizer.zero_grad(set_to_none=True)
             system.after_step(step)
             done = step + 1
+            clock.tick()
             monitor.step(done, loss, result, gradient_norm)
             if settings.preview_every and (done % settings.preview_every == 0 or done == steps):
                 monitor.picture(done, system.preview())
             overdue = time.monotonic() - last_saved > settings.checkpoint_seconds
-            if done == steps or done % settings.checkpoint_every == 0 or overdue or stop.requested:
+            stopping = anywhere(fabric, stop.requested)
+            if done == steps or done % settings.checkpoint_every == 0 or overdue or stopping:
                 save(done)
                 last_saved = time.monotonic()
-            if stop.requested and done < steps:
+            if stopping:
+                fabric.barrier()  # a process that ends takes the others with it, which may be saving
                 raise Interrupted(f"stage '{name}' stopped after step {done} of {steps}")
-    return seconds_before + time.monotonic() - began
+    return seconds_before + clock.seconds()
+
+
+class StepClock:
+    """Seconds of all steps so far. The first, in which kernels may be compiled, counts as much as the others on average."""
+
+    def __init__(self):
+        self.began, self.steps = time.monotonic(), 0
+
+    def tick(self) -> None:
+        """A step is done."""
+        self.steps += 1
+        if self.steps == 1:
+            self.first = time.monotonic()
+
+    def seconds(self) -> float:
+        now = time.monotonic()
+        return now - self.began if self.steps < 2 else (now - self.first) * self.steps / (self.steps - 1)
 
 
 def make_optimizer(system: System, groups) -> torch.optim.Optimizer:
@@ -110,18 +133,38 @@ def make_optimizer(system: System, groups) -> torch.optim.Optimizer:
 
 
 def restore(system: System, optimizer: torch.optim.Optimizer, saved: Checkpoint, path: Path) -> None:
+    take_over(system, saved, path)
     try:
-        system.load_state_dict(saved.system)
         optimizer.load_state_dict(saved.optimizer)
     except (RuntimeError, ValueError, KeyError) as error:
-        raise UserError(f"{path}: does not fit this recipe ({str(error).splitlines()[-1].strip()[:160]})") from None
+        raise misfit(path, error) from None
 
 
-def total(result: StepResult, stage: str, step: int) -> Tensor:
-    """The sum of the step's losses. Raises NonFinite that names the loss."""
-    for name, loss in result.losses.items():
-        if not torch.isfinite(loss):
-            raise NonFinite(f"stage '{stage}', step {step}: the loss '{name}' is {loss.item()}")
+def take_over(system: System, saved: Checkpoint, path: Path) -> None:
+    """The state of the checkpoint that was read from `path`. Raises UserError where it does not fit."""
+    try:
+        system.load_state_dict(saved.system)
+    except (RuntimeError, ValueError, KeyError) as error:
+        raise misfit(path, error) from None
+
+
+def misfit(path: Path, error: Exception) -> UserError:
+    return UserError(f"{path}: does not fit this recipe ({str(error).splitlines()[-1].strip()[:160]})")
+
+
+def anywhere(fabric: Fabric, here: bool) -> bool:
+    """Whether it is so in any of the processes, which all must ask."""
+    if fabric.world_size == 1:
+        return here
+    return bool(fabric.all_reduce(torch.tensor(float(here), device=fabric.device), reduce_op="sum") > 0)
+
+
+def total(result: StepResult, stage: str, step: int, fabric: Fabric) -> Tensor:
+    """The sum of the step's losses. Raises NonFinite that names the loss, in all processes."""
+    bad = next((name for name, loss in result.losses.items() if not torch.isfinite(loss)), None)
+    if anywhere(fabric, bad is not None):
+        told = "a loss of another process is not finite" if bad is None else f"the loss '{bad}' is {result.losses[bad].item()}"
+        raise NonFinite(f"stage '{stage}', step {step}: {told}")
     return torch.stack(list(result.losses.values())).sum()
 
 

@@ -22,6 +22,11 @@ def picture(size=(120, 80), box=(10, 20, 50, 40), back=WHITE, front=RED, mode="R
     return image
 
 
+def cut_out(size):
+    """A red square in the middle of a clear image."""
+    return picture((50, 50), (20, 20, 20 + size, 20 + size), back=(0, 0, 0, 0), front=(*RED, 255), mode="RGBA")
+
+
 def red_box(image: torch.Tensor) -> tuple[int, int, int, int]:
     """The red pixels' columns and rows."""
     red = (image[0] > 0.6) & (image[1] < 0.3)
@@ -128,6 +133,22 @@ def test_a_very_wide_image_works_and_a_huge_one_is_refused(tmp_path):
             load_image(tmp_path / "huge.png", 32)
 
 
+def test_a_few_clear_pixels_are_no_cut_out(tmp_path):
+    """Rounded corners: the plain colour is background all the same."""
+    rounded = picture().convert("RGBA")
+    for corner in ((0, 0), (119, 0), (0, 79), (119, 79)):
+        rounded.putpixel(corner, (0, 0, 0, 0))
+    rounded.save(tmp_path / "a.png")
+    check_object(load_image(tmp_path / "a.png", 64))
+
+
+def test_stray_pixels_of_a_cut_out_are_no_object(tmp_path):
+    cut = picture(back=(0, 0, 0, 0), front=(*RED, 255), mode="RGBA")
+    cut.putpixel((118, 78), (0, 0, 255, 255))
+    cut.save(tmp_path / "a.png")
+    check_object(load_image(tmp_path / "a.png", 64))
+
+
 def test_a_turned_photograph_is_put_upright(tmp_path):
     exif = Image.Exif()
     exif[0x0112] = 6  # to be turned by a quarter clockwise
@@ -140,7 +161,7 @@ def test_a_turned_photograph_is_put_upright(tmp_path):
     (lambda p: Image.new("RGBA", (50, 50), (0, 0, 0, 0)).save(p), "no object"),
     (lambda p: Image.fromarray(np.random.default_rng(0).integers(0, 255, (50, 50, 3), np.uint8)).save(p), "rembg"),
     (lambda p: Image.new("RGB", (1, 1), RED).save(p), "no object"),
-    (lambda p: Image.new("RGBA", (1, 1), (*RED, 200)).save(p), "pixels large"),
+    (lambda p: cut_out(4).save(p), "pixels large"),
     (lambda p: p.write_text("this is no image"), "not an image"),
     (lambda p: p.write_bytes(b""), "not an image"),
     (lambda p: (picture().save(p), p.write_bytes(p.read_bytes()[:90])), "damaged|cannot be opened"),

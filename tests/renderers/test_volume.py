@@ -17,6 +17,7 @@ from threestudio_like.renderers.volume import VolumeRenderer
 from threestudio_like.scenes.background import DirectionMLP, Random, Solid
 from threestudio_like.scenes.convert import automatic_threshold, extract, large_parts
 from threestudio_like.scenes.field import Blob, Field, Points
+from threestudio_like.scenes.signed_distance import field_distance
 
 GREY = Component("background", "solid", Solid.Config((0.5, 0.5, 0.5)))
 
@@ -169,6 +170,27 @@ def test_the_mesh_of_a_ball_is_a_ball():
     radius = torch.tensor(mesh.vertices).norm(dim=-1)
     assert radius.mean().item() == pytest.approx(0.5, abs=0.02) and radius.std() < 0.02
     assert mesh.colors.shape == mesh.vertices.shape and 0 <= mesh.colors.min() and mesh.colors.max() <= 1
+
+
+def test_fog_that_is_not_drawn_is_not_exported():
+    """As thin as Stable Diffusion's recipe starts with; whole axes of it are opaque, and none of it is rendered."""
+    class Foggy(Ball):
+        def density(self, x):
+            return super().density(x) + 0.4
+
+    renderer = VolumeRenderer(VolumeRenderer.Config(step=0.007))
+    renderer.refresh(Foggy(), 0, torch.Generator().manual_seed(0))
+    assert renderer.least_density == pytest.approx(-math.log(0.99) / 0.007, rel=1e-3)
+    inside = lambda *least: (field_distance(Foggy(), *least) < 0).float().mean().item()
+    assert inside() > 0.9 and inside(renderer.least_density) == pytest.approx(4 / 3 * math.pi * 0.5**3 / 8, rel=0.05)
+    mesh = extract(Foggy(), 48, None, torch.device("cpu"), renderer.least_density)
+    assert torch.tensor(mesh.vertices).norm(dim=-1).mean().item() == pytest.approx(0.5, abs=0.02)
+
+
+def test_a_thin_scene_stays_visible():
+    """All of it below one hundredth of a sample, it would be culled for good."""
+    view = rendered(Ball(radius=0.9, density=1.4), orbit(1, 0.0, 3.0, 40.0, 9), step=0.007)
+    assert view.opacity[0, 4, 4].item() == pytest.approx(1 - math.exp(-1.4 * 1.8), abs=0.05)
 
 
 def test_floaters_are_dropped():

@@ -218,7 +218,7 @@ def test_the_teachers_views_are_made_once_in_parts_that_processes_share(keys, tm
             teacher_views(system.teacher, images, changed)
 
 
-def test_images_of_a_folder_take_the_toys_place(keys, tmp_path):
+def test_images_of_a_folder_take_the_toys_place(keys, tmp_path, caplog):
     for i, color in enumerate([(200, 30, 30), (30, 30, 200)]):
         picture = Image.new("RGB", (40, 30), "white")
         picture.paste(color, (10, 5, 30, 25))
@@ -229,6 +229,10 @@ def test_images_of_a_folder_take_the_toys_place(keys, tmp_path):
     system = built("views", keys, f"images={{path: {tmp_path}, size: 24}}")
     assert all(loss.isfinite() for loss in system(0, generator(CPU, 0)).losses.values())
     (tmp_path / "2.png").write_text("no image")
+    assert len(ConditionImages.of(None, Framing(), ImageFolder(str(tmp_path), size=16))) == 2
+    assert "skipped" in caplog.text and "2.png" in caplog.text
+    for i in range(2):
+        (tmp_path / f"{i}.png").unlink()
     with pytest.raises(UserError, match="2.png"):
         ConditionImages.of(None, Framing(), ImageFolder(str(tmp_path), size=16))
 

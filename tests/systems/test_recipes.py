@@ -134,3 +134,9 @@ def test_recipe_runs_two_steps(recipe, backbones, tmp_path, monkeypatch):
             assert metrics["mesh_faces"] == 0 or {"mesh.glb", "mesh.obj", "mesh.ply"} <= left or "formats" not in str(keys)
         assert launch.main(["--config", recipe, "--test", *keys]) == 0
         assert launch.main(["--config", recipe, "--export", *keys]) == 0
+
+
+def test_steps_in_which_nothing_counts_leave_the_scene_alone(backbones, tmp_path):
+    """As the ablation of the aligned prior's weight has them: its look begins at step 60."""
+    keys = [*TINY["sweetdreamer-nerf.yaml"], *backbones["sweetdreamer-nerf.yaml"], f"out={tmp_path / 'run'}", "device=cpu"]
+    assert launch.main(["--config", "sweetdreamer-nerf.yaml", *keys, "guides.align.weight=0.0"]) == 0

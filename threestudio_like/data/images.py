@@ -1,6 +1,7 @@
 """A user's image as image-to-3D models are shown theirs: the object alone, centred, as large in the frame, on white."""
 
 import logging
+import struct
 import warnings
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,16 +26,19 @@ LIKE_BACKGROUND, UNLIKE_BACKGROUND = 0.025, 0.06
 """Colour differences, in 0..1, up to which a pixel is background, and from which it is object; between them, both.
 On a background with grain they are larger: 1.5 and 2.7 times what 95 % of the border's pixels stay below."""
 SPECK = 0.02
-"""What has less than this share of the largest part's solid pixels, on a plain background, belongs to the background."""
-PLAIN_BORDER = 0.95
-"""Share of the border's pixels that must have one colour for the background to be called plain."""
-DAMAGED = (OSError, SyntaxError, ValueError, EOFError, IndexError)  # what Pillow's readers raise on broken files
+"""What has less than this share of the largest part's solid pixels belongs to the background."""
+PLAIN_BORDER, CLEAR_BORDER = 0.95, 0.5
+"""Shares of the border's pixels that must have one colour for the background to be called plain, and that must be clear for
+the object to be called cut out."""
+DAMAGED = (OSError, SyntaxError, ValueError, TypeError, EOFError, IndexError, struct.error, Image.DecompressionBombError)
+"""What Pillow's readers raise on broken files."""
 
 
 @dataclass(frozen=True)
 class ImageLoading:
     """`background`: how the object is told from it: by its alpha channel, by a plain colour all along the border, by
-    rembg where that is installed, or by the first of these that can (auto). `fill`: the object's longer side as a share
+    rembg where that is installed, or by the first of these that can (auto; of an image whose border is mostly opaque, the
+    colour comes first). `fill`: the object's longer side as a share
     of the frame's, in whose middle it is put; toys are seen so large on average. Null: the frame stays, made square."""
 
     background: Literal["auto", "alpha", "plain", "rembg"] = "auto"
@@ -108,9 +112,10 @@ def read(path: Path) -> Image.Image:
             image.load()
             upright = ImageOps.exif_transpose(image)
             rgba = eight_bit(upright).convert("RGBA")
+            several = getattr(image, "n_frames", 1) > 1
         except DAMAGED as error:
             raise UserError(f"{path}: the image is damaged or of an unreadable kind ({reason(error)})") from None
-        if getattr(image, "n_frames", 1) > 1:
+        if several:
             logging.getLogger(__name__).info("%s has several pictures; the first is taken", path)
     premultiplied = rgba.convert("RGBa")  # or the hidden colours of clear pixels would show after reducing
     premultiplied.thumbnail((WORKING_SIZE, WORKING_SIZE), Image.Resampling.BOX)
@@ -135,12 +140,13 @@ def foreground(image: Image.Image, path: Path, how: str) -> tuple[Float[np.ndarr
     transparent = bool((np.asarray(image)[..., 3] < OPAQUE).any())
     if how == "alpha" and not transparent:
         raise UserError(f"{path}: nothing in it is transparent; use background=plain, rembg or auto")
+    cut_out = transparent and (border_of(alpha) < 0.5).mean() >= CLEAR_BORDER
+    backdrop = plain_background(color) if how == "plain" or how == "auto" and not cut_out else None
+    if backdrop is not None:
+        color, own = keyed(color, backdrop)
+        return color, np.minimum(own, alpha)
     if how in ("alpha", "auto") and transparent:
-        return color, alpha
-    if how in ("plain", "auto"):
-        backdrop = plain_background(color)
-        if backdrop is not None:
-            return keyed(color, backdrop)
+        return color, without_specks(alpha)
     if how == "plain":
         raise UserError(f"{path}: its border has no plain colour that could be the background's; cut the object out, or "
                         "use background=rembg")
@@ -191,7 +197,7 @@ def by_rembg(image: Image.Image, path: Path, how: str) -> tuple[np.ndarray, np.n
         pixels = np.asarray(rembg.remove(image.convert("RGB"))).astype(np.float32) / 255
     except Exception as error:  # whatever its network or the fetching of that raises
         raise UserError(f"{path}: rembg failed ({reason(error)})") from None
-    return pixels[..., :3], pixels[..., 3]
+    return pixels[..., :3], without_specks(pixels[..., 3])
 
 
 def reason(error: BaseException) -> str:

@@ -1,7 +1,7 @@
 """What every renderer is and returns."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from jaxtyping import Float
@@ -44,6 +44,9 @@ class Render:
 class Renderer(nn.Module):
     """Base of the slot `renderer`; built as `cls(config)`."""
 
+    least_density = 0.0
+    """Of a field, what is drawn; below it, space is empty."""
+
     def refresh(self, scene: nn.Module, step: int, generator: torch.Generator) -> None:
         """Called before every training step, for what is kept from step to step."""
 
@@ -64,7 +67,7 @@ class Renderer(nn.Module):
     @torch.no_grad()
     def images(self, scene: nn.Module, cameras: Cameras, shading: Shading, normals: bool = False,
                at_once: int = 1) -> Iterator[Render]:
-        """Yields the renders of `at_once` cameras at a time, without gradients: for evaluation at any size."""
+        """Yields the renders of `at_once` cameras at a time, without gradients and samples: for evaluation at any size."""
         for start in range(0, len(cameras), at_once):
             part = slice(start, start + at_once)
-            yield self(scene, cameras[part], shading[part], normals=normals)
+            yield replace(self(scene, cameras[part], shading[part], normals=normals), samples=None)

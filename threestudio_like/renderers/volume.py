@@ -25,7 +25,8 @@ class VolumeRenderer(Renderer):
     @dataclass
     class Config:
         """`step` is the length of a sample; the rest is the occupancy grid's: cells a side, steps between refreshes,
-        decay of old densities, and the opacity of one sample below which a cell counts as empty."""
+        decay of old densities, and the opacity of one sample below which a cell counts as empty (at most the cells' mean, as in
+        Instant-NGP, or a thin scene would never be seen again)."""
 
         step: float = 0.03
         resolution: int = 32
@@ -42,9 +43,22 @@ class VolumeRenderer(Renderer):
         self.register_buffer("density", torch.full(cells, torch.inf))
 
     @property
+    def opacity(self) -> Tensor:
+        """`[R, R, R]` of one sample in each cell."""
+        return 1 - torch.exp(-self.density * self.config.step)
+
+    @property
+    def least_opacity(self) -> Tensor:
+        return self.opacity.mean().clamp(max=self.config.empty_below)
+
+    @property
+    def least_density(self) -> float:
+        return (-torch.log1p(-self.least_opacity) / self.config.step).item()
+
+    @property
     def occupancy(self) -> Tensor:
         """`[R, R, R]` bool: cells in which one sample may be visible, and their neighbours."""
-        opaque = (1 - torch.exp(-self.density * self.config.step) > self.config.empty_below).float()
+        opaque = (self.opacity > self.least_opacity).float()
         return F.max_pool3d(opaque[None, None], 3, stride=1, padding=1)[0, 0] > 0
 
     @torch.no_grad()

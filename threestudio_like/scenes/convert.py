@@ -14,11 +14,12 @@ CHUNK = 1 << 18
 
 
 @torch.no_grad()
-def sample_density(field: Field, resolution: int, device: torch.device) -> Float[torch.Tensor, "R R R"]:
-    """The density at the points of a regular grid over the scene cube, corners included."""
+def sample_density(field: Field, resolution: int, device: torch.device, least: float = 0.0) -> Float[torch.Tensor, "R R R"]:
+    """The density at the points of a regular grid over the scene cube, corners included; none where it is below `least`."""
     axis = torch.linspace(-1, 1, resolution, device=device)
     grid = torch.stack(torch.meshgrid(axis, axis, axis, indexing="ij"), dim=-1).reshape(-1, 3)
-    return torch.cat([field.density(chunk) for chunk in grid.split(CHUNK)]).view((resolution,) * 3)
+    density = torch.cat([field.density(chunk) for chunk in grid.split(CHUNK)]).view((resolution,) * 3)
+    return torch.where(density < least, 0.0, density)
 
 
 def automatic_threshold(density: Float[np.ndarray, "R R R"], spacing: float) -> float:
@@ -45,12 +46,12 @@ def intersection_over_union(a: np.ndarray, b: np.ndarray) -> float:
 
 
 @torch.no_grad()
-def extract(field: Field, resolution: int, threshold: float | None, device: torch.device) -> Mesh:
+def extract(field: Field, resolution: int, threshold: float | None, device: torch.device, least: float = 0.0) -> Mesh:
     """The surface of constant density by marching cubes, coloured by the field.
 
-    `threshold` None chooses it. Raises NoSurface where there is none.
+    `threshold` None chooses it. Densities below `least` are none: the renderer does not draw them. Raises NoSurface where there is none.
     """
-    density = sample_density(field, resolution, device).cpu().numpy()
+    density = sample_density(field, resolution, device, least).cpu().numpy()
     density = np.pad(density, 1)  # closes the surface where it meets the cube
     level = automatic_threshold(density, 2 / (resolution - 1)) if threshold is None else threshold
     if not density.min() < level < density.max():

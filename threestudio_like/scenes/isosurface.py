@@ -111,8 +111,9 @@ class IsoSurface(nn.Module):
         return Mesh(surface.vertices.cpu().numpy(), surface.faces.cpu().numpy(), self.albedo(surface.vertices).cpu().numpy())
 
     @torch.no_grad()
-    def start_from(self, scene: nn.Module) -> None:
-        """Takes over another scene's shape and colours: a mesh scene's as they are, a field's by its silhouettes' surface.
+    def start_from(self, scene: nn.Module, least_density: float = 0.0) -> None:
+        """Takes over another scene's shape and colours: a mesh scene's as they are, a field's by its silhouettes' surface,
+        of densities that are at least so large.
 
         Raises UserError where the two scenes' grids or encodings differ.
         """
@@ -128,7 +129,7 @@ class IsoSurface(nn.Module):
             reason = str(error).splitlines()[-1].strip()[:120]
             raise UserError(f"init: the scenes' `encoding`, `hidden` and `resolution` must be equal ({reason})") from None
         if not mesh:
-            self.start.copy_(sample(field_distance(scene), self.vertices))
+            self.start.copy_(sample(field_distance(scene, least_density), self.vertices))
 
     def parameters_by_name(self) -> dict[str, list[nn.Parameter]]:
         """The groups that recipes give learning rates to."""

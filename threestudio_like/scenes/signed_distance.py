@@ -34,9 +34,9 @@ def from_inside(inside: Bool[np.ndarray, "R R R"]) -> Float[Tensor, "R R R"]:
     return torch.from_numpy((np.where(inside, 0.5 - inward, outward - 0.5) * spacing).astype(np.float32))
 
 
-def field_distance(field: Field) -> Float[Tensor, "R R R"]:
-    """Of the surface that has the silhouettes of the field's volume rendering (see `convert.automatic_threshold`)."""
-    density = sample_density(field, RESOLUTION, next(field.parameters()).device).cpu().numpy()
+def field_distance(field: Field, least: float = 0.0) -> Float[Tensor, "R R R"]:
+    """Where densities are at least `least`, of the surface that has the silhouettes of the field's volume rendering (see `convert.automatic_threshold`)."""
+    density = sample_density(field, RESOLUTION, next(field.parameters()).device, least).cpu().numpy()
     return from_inside(density > automatic_threshold(density, 2 / (RESOLUTION - 1)))
 
 
