@@ -1,8 +1,8 @@
 """GECO against its ablations on held-out toys: `python benchmarks/geco_ladder.py [--single FOLDER] [key=value ...]`.
 
 The shipped generator and reconstructor on 64 objects of known categories in held-out colours and on 64 of the three categories
-that neither the views' prior nor the reconstructor was trained on: quality, sharpness of the unseen sides, seconds, and diversity over seeds
-(`systems/geco_results.py`). `--single` adds a reconstructor of single images, what `priors/reconstructor-single.yaml` leaves.
+that were left out when the views' prior and the reconstructor were trained: quality, sharpness of the unseen sides, seconds, and
+diversity over seeds (`systems/geco_results.py`). `--single` adds a reconstructor of single images, what `priors/reconstructor-single.yaml` leaves.
 Keys replace the recipe's; `--out` takes the pictures.
 """
 

@@ -122,7 +122,8 @@ class DiffusionTraining(System):
     def forward(self, step: int, generator: torch.Generator) -> StepResult:
         with_unet = step >= self.config.layout_steps
         count = self.config.batch if with_unet else self.config.layout_batch
-        drawn = self.draw(count * self.processes, generator)
+        with torch.autocast(self.device.type, enabled=False):  # the truth stays as it is
+            drawn = self.draw(count * self.processes, generator)
         if self.config.weights is None and self.model.layout is not None:
             self.fit_filter(step, drawn)
         batch = drawn[self.rank::self.processes]

@@ -141,7 +141,8 @@ class ReconstructorTraining(System):
         return Batch(images, poses.to(self.device), points, replace(truth, rgb=rgb))
 
     def forward(self, step: int, generator: torch.Generator) -> StepResult:
-        batch = self.draw(generator)
+        with torch.autocast(self.device.type, enabled=False):  # the truth stays as it is
+            batch = self.draw(generator)
         planes = self.model(batch.images, batch.poses)
         losses = self.point_losses(planes, batch.points)
         logs = {}

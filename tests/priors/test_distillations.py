@@ -9,9 +9,11 @@ from priors.inversion import invert
 from priors.ism import ISM, ISMConfig
 from priors.sdi import SDI, SDIConfig
 from tests.priors.gaussian import GaussianBackbone, condition
+from threestudio_like.config import CONFIGS
 from threestudio_like.schedule import Schedule
 
 SPREAD = 0.5
+README = CONFIGS.parent / "README.md"
 
 
 def gradient(guidance, pixel, told, seed=0):
@@ -40,6 +42,16 @@ def test_csd_is_the_difference_of_the_scores(t):
     for pixel, seed in ((0.9, 0), (0.1, 1)):
         found = gradient(guidance, pixel, condition(4, mean=0.7, null=0.2), seed)
         assert found == pytest.approx(3.0 * sigma * alpha * (0.2 - 0.7) / root**2, rel=1e-4)
+
+
+def test_the_readmes_new_guidance_works(monkeypatch):
+    """Its code as it stands there; what it says of itself is CSD."""
+    monkeypatch.setattr("threestudio_like.config.register", lambda slot, name: lambda kind: kind)
+    own: dict = {}
+    exec(README.read_text(encoding="utf-8").split("```python\n")[1].split("```")[0], own)
+    options, told = GuidanceConfig(**at(0.4, scale=3.0)), condition(4, mean=0.7, null=0.2)
+    found = [gradient(kind(options, GaussianBackbone(SPREAD)), 0.6, told) for kind in (own["Mine"], CSD)]
+    assert found[0] == found[1] != 0
 
 
 @pytest.mark.parametrize("t", [0.3, 0.7])

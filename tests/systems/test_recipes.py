@@ -74,6 +74,7 @@ TINY = {
                               "data={count: 8, held_out_count: 3, size: 16, samples: 1}"],
     "priors/reconstructor.yaml": TINY_RECONSTRUCTOR,
     "priors/reconstructor-single.yaml": [*TINY_RECONSTRUCTOR, "model=null"],
+    "priors/reconstructor-large.yaml": [*TINY_RECONSTRUCTOR, "size.dino=null"],
     "priors/scorer.yaml": [*TINY_PRIOR, "size={image: 16, channels: [8, 8], width: 8}", "held_out_count=60",
                            "data.photographer.size=16"],
 }
@@ -117,6 +118,7 @@ def test_recipe_runs_two_steps(recipe, backbones, tmp_path, monkeypatch):
     assert launch.main(["--config", recipe, *keys]) == 0
     metrics = json.loads((tmp_path / "run/metrics.json").read_text())
     stages = {"fantasia3d": 3, "sweetdreamer": 3, "prolificdreamer": 3, "priors/reconstructor": 3, "priors/reconstructor-single": 3,
+              "priors/reconstructor-large": 3,
               "geco": 2, "geco-zero123plus": 2}.get(
         recipe.removesuffix(".yaml").removesuffix("-sd"), 1)
     assert metrics["status"] == "done" and metrics["steps"] == 2 * stages

@@ -23,7 +23,7 @@ from threestudio_like.data.toybox.render import Light, shoot
 from threestudio_like.renderers.base import Render
 
 UNSEEN_CATEGORIES = ("boat", "teapot", "rabbit")
-"""Never trained on in any colour: a vehicle, a household thing and an animal, with relatives among the others."""
+"""Left out in every colour: a vehicle, a household thing and an animal, with relatives among the others."""
 
 VIEWS = len(RIG_AZIMUTHS_DEG)
 AMBIENT = 0.65
