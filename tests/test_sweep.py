@@ -118,15 +118,15 @@ def test_a_killed_sweep_goes_on_and_runs_nothing_twice(sweep, tmp_path):
 
 
 def test_ctrl_c_saves_what_runs_and_starts_no_other(sweep, tmp_path):
-    process = sweep("--sweep", "seed=0,1,2")
+    process = sweep("--sweep", "seed=0,1,2", "steps=1000000")
     deadline = time.time() + 120
     while not list((tmp_path / "out").glob("*/checkpoints/main.pt")) and time.time() < deadline:
         time.sleep(0.05)
     child = subprocess.run(["pgrep", "-P", str(process.pid)], capture_output=True, text=True).stdout.split()
     for pid in (process.pid, *map(int, child)):  # as a terminal does
         os.kill(pid, signal.SIGINT)
-    out, err = process.communicate(timeout=60)
-    assert process.returncode == 130 and err.rstrip().endswith("seed=0,1,2 out=" + str(tmp_path / "out")), err
+    out, err = process.communicate(timeout=200)
+    assert process.returncode == 130 and err.rstrip().endswith("seed=0,1,2 steps=1000000 out=" + str(tmp_path / "out")), err
     begun, = (tmp_path / "out").glob("[!.]*")
     assert json.loads((begun / "metrics.json").read_text())["status"] != "done" and not (begun / "sweep.json").exists()
 

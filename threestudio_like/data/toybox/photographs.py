@@ -18,7 +18,7 @@ from threestudio_like.data.toybox.catalogue import CATEGORIES, COLORS, caption, 
 from threestudio_like.data.toybox.render import Light, shoot
 
 
-WORLD = ("assembly.py", "animals.py", "things.py", "catalogue.py", "trace_cpu.py")
+WORLD = ("assembly.py", "animals.py", "things.py", "catalogue.py", "render.py", "trace_cpu.py", "../../cameras.py")
 """The files that say what the world looks like."""
 
 
