@@ -98,7 +98,8 @@ def scores(views: Views, shown: Callable[[Cameras], Shading], prompt: str, show:
     """
     toy = toy_of(prompt)
     if toy is None:
-        log.info("not scored: '%s' does not name one of the Toybox's toys and one of its colours", prompt)
+        if prompt:
+            log.info("not scored: '%s' does not name one of the Toybox's toys and one of its colours", prompt)
         return {}
     category, color = toy
     scorer = Scorer.load(show.scorer, device)
