@@ -56,8 +56,8 @@ def main(argv: list[str] | None = None) -> int:
     for noisy in ("httpx", "lightning_fabric", "numba", "matplotlib", "fontTools"):
         logging.getLogger(noisy).setLevel(logging.WARNING)
     from threestudio_like.errors import NoSurface, UserError
+    from threestudio_like.folders import BUSY, INTERRUPTED, Busy
     from threestudio_like.memory import keep_freed_pages
-    from threestudio_like.run import BUSY, INTERRUPTED, Busy
     from threestudio_like.train import Interrupted, NonFinite
 
     keep_freed_pages()

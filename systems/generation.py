@@ -22,10 +22,12 @@ from systems.image_to_3d import PARTS, Clock, Generation, ImageTo3D, TextToImage
 from threestudio_like.checkpoint import write_text
 from threestudio_like.data.images import image_files, load_image
 from threestudio_like.errors import NoSurface, UserError
+from threestudio_like.folders import lock, move_aside
 from threestudio_like.monitor import peak_memory_mib, write_png
 from threestudio_like.randomness import generator as make_generator
 from threestudio_like.recipe import Recipe, slug
-from threestudio_like.run import Run, lock, move_aside, write_recipe
+from threestudio_like.run import Run, write_recipe
+from threestudio_like.sweep import read
 
 log = logging.getLogger(__name__)
 DRAWINGS = 5
@@ -73,7 +75,7 @@ def generate(recipe: Recipe, request: Request) -> tuple[Path, int]:
     with lock(folder), threads(config.generation.threads):
         if (folder / "checkpoints").exists():
             raise UserError(f"{folder}: a training run is there; give another out=")
-        if (folder / "metrics.json").exists():
+        if read(folder / "metrics.json").get("status") == "done":
             log.info("what was generated here before is kept as %s", move_aside(folder))
         folder.mkdir(parents=True, exist_ok=True)
         write_recipe(recipe, folder / "config.yaml")

@@ -15,7 +15,7 @@ import tests.test_training  # noqa: F401  registers the small system
 from tests import fitting
 from threestudio_like.config import load
 from threestudio_like.errors import UserError
-from threestudio_like.run import Busy, lock
+from threestudio_like.folders import Busy, lock
 from threestudio_like.sweep import axes, check, grid, split, table, unique_slug, why
 
 

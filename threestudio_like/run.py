@@ -5,7 +5,6 @@ import gc
 import itertools
 import json
 import logging
-import os
 import shutil
 import subprocess
 import time
@@ -14,11 +13,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-try:
-    import fcntl
-except ImportError:  # not on Windows
-    fcntl = None
-
 import torch
 from omegaconf import OmegaConf
 
@@ -26,6 +20,7 @@ from threestudio_like import checkpoint
 from threestudio_like.checkpoint import write_text
 from threestudio_like.config import CONFIGS, components, to_the_letter
 from threestudio_like.errors import NoSurface, UserError, nearest
+from threestudio_like.folders import lock, move_aside
 from threestudio_like.kernels import backend
 from threestudio_like.monitor import Monitor, peak_memory_mib
 from threestudio_like.recipe import Recipe, changed_key, parse_recipe, read_stored, run_folder
@@ -33,9 +28,6 @@ from threestudio_like.system import Context, System
 from threestudio_like.train import Interrupted, NonFinite, Settings, make_fabric, take_over, train
 
 log = logging.getLogger(__name__)
-BUSY = 75
-INTERRUPTED = 130
-"""The exit code of a run whose folder another process is writing (EX_TEMPFAIL)."""
 
 
 class Run:
@@ -239,32 +231,6 @@ def write_recipe(recipe: Recipe, path: Path) -> None:
     """The recipe as it was resolved, with the git revision."""
     plain = recipe.plain | {"git_revision": git_revision()}
     write_text(path, OmegaConf.to_yaml(OmegaConf.create(_escaped(plain))))
-
-
-class Busy(UserError):
-    """Another process is writing the run's folder."""
-
-
-def move_aside(folder: Path) -> Path:
-    """Gives a folder the first free name of the form `name.1`, which is returned."""
-    numbered = (folder.with_name(f"{folder.name}.{n}") for n in itertools.count(1))
-    return folder.rename(next(path for path in numbered if not path.exists()))
-
-
-def lock(folder: Path):
-    """Claims the run's folder until what is returned is closed, or this process ends, however it ends. Raises Busy."""
-    if fcntl is None:
-        return open(os.devnull)
-    try:
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        held = open(folder.with_name(f".{folder.name}.lock"), "w")
-    except OSError as error:
-        raise UserError(f"{folder}: the run cannot be written there ({error.strerror})") from None
-    try:
-        fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
-        raise Busy(f"{folder}: another process is running there; wait for it, or give another out=") from None
-    return held
 
 
 class RunLog(logging.FileHandler):

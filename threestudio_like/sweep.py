@@ -26,8 +26,8 @@ from tqdm import tqdm
 from threestudio_like.checkpoint import write_text
 from threestudio_like.config import TEXT_KEYS, find_recipe, load
 from threestudio_like.errors import UserError
+from threestudio_like.folders import BUSY, INTERRUPTED
 from threestudio_like.recipe import changed_key, parse_recipe, slug
-from threestudio_like.run import BUSY, INTERRUPTED
 
 WAIT_SECONDS = 2.0
 RECORD = "sweep.json"

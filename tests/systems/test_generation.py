@@ -74,6 +74,18 @@ def test_an_image_becomes_as_many_meshes_as_asked(keys, tmp_path):
     assert np.array_equal(np.asarray(Image.open(tmp_path / "again/my-duck-6/views.png")), two)
 
 
+def test_what_was_done_before_is_kept_and_what_failed_is_tried_in_place(keys, tmp_path):
+    """A sweep counts its attempts in the run's folder, which must not go away."""
+    out = tmp_path / "out"
+    again = lambda: run(keys, f"image={picture(tmp_path / 'a.png')}", f"out={out}")
+    assert again() == 0 and again() == 0 and (tmp_path / "out.1/a-0/mesh.glb").exists()
+    (out / "metrics.json").write_text('{"status": "failed"}')
+    (out / "sweep.json").write_text('{"attempts": 1}')
+    assert again() == 0 and (out / "sweep.json").exists() and not (tmp_path / "out.2").exists()
+    (out / "checkpoints").mkdir()
+    assert again() == 2
+
+
 def test_in_a_folder_the_others_are_done(keys, tmp_path):
     folder = tmp_path / "images"
     folder.mkdir()

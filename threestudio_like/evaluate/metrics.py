@@ -102,11 +102,12 @@ METRICS = {
         "Triangles of the exported mesh.", digits=0),
     "object_seconds": Metric(
         "Seconds an object", "lower",
-        "Wall time to make an object once all is loaded: all of a per-scene method's stages, or one pass of a feed-forward "
+        "Wall time to make an object once all is loaded and compiled: all of a per-scene method's stages, or one pass of a feed-forward "
         "one, the image of the prompt included.", digits=1),
     "train_seconds": Metric(
         "Seconds", "lower",
-        "Wall time of the optimisation, all stages, without start-up and evaluation.", digits=0),
+        "Wall time of the optimisation, all stages, without start-up and evaluation; a first step counts as the others' mean, as "
+        "kernels may be compiled in it.", digits=0),
     "seconds_per_step": Metric(
         "Seconds a step", "lower",
         "The same by optimisation step.", digits=3),
