@@ -21,20 +21,21 @@ from threestudio_like.cameras import Cameras, orbit
 from threestudio_like.config import Component
 from threestudio_like.errors import UserError, nearest
 from threestudio_like.renderers.base import Render
-from threestudio_like.renderers.ccm import canonical_coordinates, tight_box
+from threestudio_like.renderers.ccm import TightBox, canonical_coordinates
 from threestudio_like.renderers.shading import Shading
 from threestudio_like.scenes.isosurface import IsoSurface
 from threestudio_like.schedule import Schedule
 from threestudio_like.system import Context, ParameterGroup, StepResult, System, SystemConfig
 
 CHANNELS = {
-    "rgb": lambda view: view.rgb,
-    "normal": lambda view: 0.5 * view.normal + 0.5 * view.opacity,
-    "normal_mask": lambda view: torch.cat([0.5 * view.normal + 0.5 * view.opacity, view.opacity], dim=-1),
-    "opacity": lambda view: view.opacity.expand_as(view.rgb),
-    "ccm": lambda view: canonical_coordinates(view, *(bound[None] for bound in tight_box(view))),
+    "rgb": lambda view, box: view.rgb,
+    "normal": lambda view, box: 0.5 * view.normal + 0.5 * view.opacity,
+    "normal_mask": lambda view, box: torch.cat([0.5 * view.normal + 0.5 * view.opacity, view.opacity], dim=-1),
+    "opacity": lambda view, box: view.opacity.expand_as(view.rgb),
+    "ccm": lambda view, box: canonical_coordinates(view, *box(view)),
 }
-"""What a guide may look at, each an image in 0..1; `normal_mask` and the coordinate map have opacity as their fourth channel."""
+"""What a guide may look at, each an image in 0..1 of a render and the object's tight box; `normal_mask` and the coordinate map
+have opacity as their fourth channel."""
 
 
 @dataclass
@@ -89,12 +90,13 @@ def learned_by(guidance, name: str) -> list[ParameterGroup]:
 
 
 class Particle(nn.Module):
-    """A scene and what renders it."""
+    """A scene, what renders it, and how far it reaches."""
 
     def __init__(self, config: PerSceneConfig):
         super().__init__()
         self.scene = config.scene.build()
         self.renderer = config.renderer.build()
+        self.box = TightBox()
 
     def views(self, cameras: Cameras, shading: Shading, normals: bool = False) -> list[Render]:
         """Renders for looking at, one a camera."""
@@ -141,9 +143,10 @@ class PerScene(System):
         cameras = self.cameras.sample(step, generator)
         with torch.set_grad_enabled(moved):
             view = self.render(step, cameras, generator)
+        box = self.particles[self.whose_turn(step)].box
         losses, logs = {}, {"opacity": view.opacity.detach().mean()}
         for name, guide in active.items():
-            score = guide.guidance(guide.channel(view), guide.prompt.at(cameras), step, generator)
+            score = guide.guidance(guide.channel(view, box), guide.prompt.at(cameras), step, generator)
             if moved:
                 losses[name] = guide.weight(step) * score.generator
             logs |= {f"{name}/{key}": value for key, value in score.logs.items()}

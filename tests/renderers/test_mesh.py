@@ -18,7 +18,7 @@ from threestudio_like.data.toybox.render import Light, shoot
 from threestudio_like.data.toybox.render import mesh as toy_mesh
 from threestudio_like.errors import NoSurface, UserError
 from threestudio_like.export import write_mesh
-from threestudio_like.renderers.ccm import canonical_coordinates, tight_box
+from threestudio_like.renderers.ccm import TightBox, canonical_coordinates
 from threestudio_like.renderers.environment import Studio
 from threestudio_like.renderers.mesh import MeshRenderer
 from threestudio_like.renderers.shading import Shading
@@ -125,7 +125,7 @@ def test_toy_mesh_and_field_give_one_coordinate_map(duck):
     cameras = orbit(4, 15.0, 2.7, 41.0, 48)
     exact = shoot(pack([toy] * 4), cameras, Light.flat(4), 2)
     volume = VolumeRenderer(VolumeRenderer.Config(step=0.02))(Solid(), cameras, Shading())
-    maps = [canonical_coordinates(view, *tight_box(view)) for view in (exact, drawn(scene, cameras), volume)]
+    maps = [canonical_coordinates(view, *TightBox()(view)) for view in (exact, drawn(scene, cameras), volume)]
     assert abs(scale - 1) < 0.05 and center.abs().max() < 0.05  # the file's box was hardly moved
     for other in maps[1:]:
         both = (maps[0][..., 3] > 0.9) & (other[..., 3] > 0.9)
@@ -137,8 +137,36 @@ def test_toy_mesh_and_field_give_one_coordinate_map(duck):
 
 def test_a_blank_view_has_the_whole_cube_as_its_box():
     view = drawn(tetmesh(resolution=8), orbit(1, 0.0, 2.5, 40.0, 8))
-    low, high = tight_box(replace(view, opacity=0 * view.opacity))
+    box = TightBox()
+    low, high = box(replace(view, opacity=0 * view.opacity, surface=None))
     assert low.tolist() == [0, 0, 0] and high.tolist() == [1, 1, 1]
+    assert torch.equal(box(replace(view, surface=None))[0], TightBox()(replace(view, surface=None))[0])
+
+
+@pytest.mark.parametrize("kind", ["tetmesh", "flexicubes"])
+def test_a_mesh_has_its_whole_box_from_above_too(kind):
+    scene = tetmesh(kind, resolution=16, start={"ellipsoid": [0.4, 0.4, 0.65]})
+    view = drawn(scene, orbit(1, 80.0, 2.5, 45.0, 32))
+    low, high = TightBox()(view)
+    corners = view.surface.vertices[view.surface.faces.unique()].detach() / 2 + 0.5
+    assert torch.equal(low, corners.amin(0)) and torch.equal(high, corners.amax(0))
+    seen, _ = TightBox()(replace(view, surface=None))
+    assert seen[2] > low[2] + 0.1  # the lower half is out of sight
+
+
+def test_the_box_of_a_field_grows_at_once_and_shrinks_slowly():
+    scene = tetmesh(resolution=16, start={"ellipsoid": [0.4, 0.4, 0.65]})
+    above, beside = (replace(drawn(scene, orbit(1, elevation, 2.5, 45.0, 32)), surface=None) for elevation in (80.0, 0.0))
+    box, feet = TightBox(), TightBox()(beside)[0][2]
+    assert box(above)[0][2] > feet + 0.1
+    assert torch.allclose(box(beside)[0][2], feet)
+    assert feet < box(above)[0][2] < feet + 0.05
+    resumed = TightBox()
+    resumed.load_state_dict(box.state_dict())
+    for _ in range(100):
+        low, _ = box(above)
+        resumed(above)
+    assert torch.allclose(low, TightBox()(above)[0], atol=1e-2) and torch.equal(low, resumed.low)
 
 
 @pytest.mark.parametrize("kind, sdf", [("tetmesh", "vertices"), ("tetmesh", "mlp"), ("flexicubes", "vertices")])

@@ -7,12 +7,17 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from threestudio_like.cameras import Cameras
+from threestudio_like.cameras import Cameras, Rays
 from threestudio_like.config import register
+from threestudio_like.errors import UserError
 from threestudio_like.kernels.rasterize import Rasterizer, antialias, rasterize
 from threestudio_like.renderers.base import Render, Renderer
 from threestudio_like.renderers.shading import Shading
+from threestudio_like.renderers.silhouette import soft_silhouette
 from threestudio_like.scenes.mesh import Surface
+
+FLAT = 1e-3
+"""Opacities that differ by less from 0 or 1 lie on no edge."""
 
 
 @register("renderer", "mesh")
@@ -21,18 +26,25 @@ class MeshRenderer(Renderer):
 
     @dataclass
     class Config:
-        """Images are drawn `supersample` times larger a side and averaged. `rasterizer`: who finds the visible faces."""
+        """Images are drawn `supersample` times larger a side and averaged. `rasterizer`: who finds the visible faces.
+
+        `silhouette`: softness, in units of the scene, of the signed distance's silhouettes, whose gradients opacity has where
+        no edge passes (see `renderers/silhouette.py`); 0 for those of edges alone.
+        """
 
         supersample: int = 2
+        silhouette: float = 0.0
         rasterizer: Rasterizer = "kernels"
 
         def __post_init__(self):
             if self.supersample < 1:
                 raise ValueError(f"supersample must be at least 1, got {self.supersample}")
+            if self.silhouette < 0:
+                raise ValueError(f"silhouette must not be negative, got {self.silhouette}")
 
     def __init__(self, config: Config):
         super().__init__()
-        self.supersample, self.rasterizer = config.supersample, config.rasterizer
+        self.supersample, self.rasterizer, self.silhouette = config.supersample, config.rasterizer, config.silhouette
 
     def render(self, scene, cameras, shading, generator, normals):
         return self.draw(scene, scene.surface(), cameras, shading, generator)
@@ -58,11 +70,25 @@ class MeshRenderer(Renderer):
         distance = (position - cameras.position[view]).norm(dim=-1, keepdim=True)
         parts = torch.cat([color, torch.ones_like(distance), distance, 0.5 * position + 0.5, normal], dim=-1)
         parts = self.small(antialias(fragments.image(parts), fragments, screen, depth, surface.edges))
-        rgb, opacity, distance, xyz, normal = parts.split((3, 1, 1, 3, 3), dim=-1)
         rays = cameras.resized(height, width).rays()
+        growth = 0.0
+        if self.silhouette > 0 and parts.requires_grad:
+            fading, growth = self.soft_gradients(parts[..., 3:4], surface, rays)
+            parts = parts * (1 + fading)
+        rgb, opacity, distance, xyz, normal = parts.split((3, 1, 1, 3, 3), dim=-1)
         behind = scene.background(rays.directions.view(count, height * width, 3), generator).reshape(rgb.shape)
-        return Render(rgb=rgb + (1 - opacity) * behind, opacity=opacity, depth=distance, normal=normal, xyz=xyz,
+        return Render(rgb=rgb + (1 - opacity) * behind, opacity=opacity + growth, depth=distance, normal=normal, xyz=xyz,
                       surface=surface)
+
+    def soft_gradients(self, opacity: Float[Tensor, "B H W 1"], surface: Surface,
+                       rays: Rays) -> tuple[Float[Tensor, "B H W 1"], Float[Tensor, "B H W 1"]]:
+        """Zeros that have the soft silhouette's gradients: inside, where all that is drawn may fade; outside, where opacity
+        may grow (in what colour is not known). Edges have their own."""
+        if surface.distance is None:
+            raise UserError("renderer: `silhouette` needs a scene that tells its signed distance (tetmesh, flexicubes)")
+        soft = soft_silhouette(surface.distance, rays, self.silhouette).view(opacity.shape)
+        change = soft - soft.detach()
+        return change * (opacity > 1 - FLAT), change * (opacity < FLAT)
 
     def small(self, image: Float[Tensor, "B H W C"]) -> Float[Tensor, "B h w C"]:
         """The means of blocks of pixels."""

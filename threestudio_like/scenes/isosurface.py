@@ -1,6 +1,6 @@
 """Mesh scenes: a signed distance on a grid's vertices, whose zero level is the mesh, and colours around it."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -94,7 +94,8 @@ class IsoSurface(nn.Module):
         if len(surface.faces) == 0:
             raise NoSurface(f"the mesh has vanished: its signed distances are {distance.min():.3g} to {distance.max():.3g}; "
                             "a lower lr.sdf at first, or a larger start, keeps it")
-        return surface
+        corners = self.config.resolution + 1  # a grid's corners come first, before the cells' centres where it has them
+        return replace(surface, distance=distance[:corners**3].view(corners, corners, corners))
 
     def material(self, x: Float[Tensor, "N 3"]) -> Float[Tensor, "N C"]:
         """Albedo, or base colour, roughness and metallic, in 0..1 at points of the scene cube."""

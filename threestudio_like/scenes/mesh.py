@@ -43,6 +43,8 @@ class Surface:
     """How uneven the patches of a dual surface are; see `kernels/cubes`."""
     crossings: Float[Tensor, "E 2"] | None = None
     """The signed distances at both ends of the grid's edges that it crosses, where the scene tells them."""
+    distance: Float[Tensor, "R R R"] | None = None
+    """The signed distance at the corners of a grid over the scene cube, where the scene tells it."""
 
     @staticmethod
     def of(vertices: Float[Tensor, "V 3"], faces: Int[Tensor, "F 3"], deviation: Tensor | None = None) -> "Surface":
