@@ -13,6 +13,7 @@ from threestudio_like.renderers.mesh import MeshRenderer
 from threestudio_like.renderers.shading import Shading
 from threestudio_like.renderers.silhouette import soft_silhouette
 from threestudio_like.scenes.isosurface import IsoSurface
+from threestudio_like.schedule import Schedule
 
 threestudio_like.register_all()
 SOFTNESS = 0.1
@@ -44,7 +45,7 @@ def test_a_balls_silhouette_is_how_far_rays_pass_it_by():
 
 def test_only_gradients_change():
     scene, cameras = lump(), orbit(2, 20.0, 2.5, 40.0, 24)
-    hard, soft = (MeshRenderer(MeshRenderer.Config(2, softness))(scene, cameras, Shading()) for softness in (0.0, SOFTNESS))
+    hard, soft = (MeshRenderer(MeshRenderer.Config(2, Schedule.constant(softness)))(scene, cameras, Shading()) for softness in (0.0, SOFTNESS))
     for name in ("rgb", "opacity", "xyz", "depth", "normal"):
         assert torch.equal(getattr(hard, name), getattr(soft, name))
     inside = hard.opacity.detach() == 1
@@ -60,7 +61,7 @@ def test_a_lump_becomes_a_ring_only_with_soft_silhouettes(kind, softness):
     ring = torch.stack([x[..., [0, 2]].norm(dim=-1) - 0.5, x[..., 1]], dim=-1).norm(dim=-1) - 0.15
     scene, cameras = lump(kind), orbit(6, 0.0, 2.5, 45.0, 32)
     target = (soft_silhouette(ring, cameras.rays(), 0.01) > 0.5).float().view(6, 32, 32, 1)
-    renderer = MeshRenderer(MeshRenderer.Config(2, softness))
+    renderer = MeshRenderer(MeshRenderer.Config(2, Schedule.constant(softness)))
     optimizer = torch.optim.Adam([scene.values], lr=0.01)
     for _ in range(60):
         optimizer.zero_grad()
@@ -79,7 +80,7 @@ def test_what_is_far_from_the_mesh_can_grow():
     x = corners(48)
     ball = (x - torch.tensor([0.0, 0.0, 0.85])).norm(dim=-1) - 0.08
     there = soft_silhouette(ball, cameras.rays(), 0.01).view(4, 32, 32, 1) > 0.5
-    view = MeshRenderer(MeshRenderer.Config(2, SOFTNESS))(scene, cameras, Shading())
+    view = MeshRenderer(MeshRenderer.Config(2, Schedule.constant(SOFTNESS)))(scene, cameras, Shading())
     assert view.opacity[there].sum() == 0
     view.opacity[there].sum().backward()
     moved = scene.vertices[scene.values.grad < 0]
@@ -95,8 +96,8 @@ def test_a_scene_that_tells_no_distance_is_refused():
         def surface(self):
             return replace(self.scene.surface(), distance=None)
 
-    renderer = MeshRenderer(MeshRenderer.Config(2, SOFTNESS))
+    renderer = MeshRenderer(MeshRenderer.Config(2, Schedule.constant(SOFTNESS)))
     with pytest.raises(UserError, match="needs a scene that tells its signed distance"):
         renderer(Untold(lump()), orbit(1, 0.0, 2.5, 45.0, 8), Shading())
     with pytest.raises(ValueError, match="must not be negative"):
-        MeshRenderer.Config(2, -1.0)
+        MeshRenderer.Config(2, Schedule.constant(-1.0))

@@ -88,8 +88,8 @@ class IsoSurface(nn.Module):
 
     def surface(self, middles: bool = True) -> Surface:
         """The mesh. Raises NoSurface where the signed distance has one sign everywhere."""
-        distance = self.sdf()
         with torch.set_grad_enabled(torch.is_grad_enabled() and not self.config.fixed):
+            distance = self.sdf()
             surface = self.draw(self.vertices + self.reach * torch.tanh(self.shift), distance, middles)
         if len(surface.faces) == 0:
             raise NoSurface(f"the mesh has vanished: its signed distances are {distance.min():.3g} to {distance.max():.3g}; "
@@ -143,5 +143,5 @@ def starting_distance(start: Start, x: Float[Tensor, "V 3"]) -> Float[Tensor, "V
     if start.mesh is not None:
         return sample(mesh_distance(read_mesh(Path(start.mesh))), x)
     axes = x.new_tensor(start.ellipsoid)
-    k = (x / axes).norm(dim=-1)
-    return (k - 1) * k / (x / axes.square()).norm(dim=-1).clamp(min=1e-6)
+    k, slope = (x / axes).norm(dim=-1), (x / axes.square()).norm(dim=-1)
+    return torch.where(slope > 1e-6, (k - 1) * k / slope, -axes.min())
