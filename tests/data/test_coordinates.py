@@ -90,11 +90,14 @@ def test_bad_meshes_are_named_and_the_rest_is_used(tmp_path, caplog):
     ball = trimesh.creation.icosphere()
     nan = trimesh.Trimesh(ball.vertices.copy(), ball.faces, process=False)
     folder = folder_of(tmp_path / "meshes", {name: "a thing" for name in (
-        "good.ply", "empty.ply", "nan.ply", "text.obj", "large.ply", "textured.obj", "gone.glb", "index.ply", "link.ply")} |
+        "good.ply", "empty.ply", "nan.ply", "line.ply", "inner/deep.ply", "text.obj", "large.ply", "textured.obj", "gone.glb", "index.ply", "link.ply")} |
         {"scan.ply": {"captions": "a scan", "tags": ["Scan"]}, "one.ply": {"captions": "a scan", "tags": "scan"},
-         "none.ply": {"captions": "a ball", "tags": None}},
-        good=ball, one=ball, none=ball, index=ball, empty=trimesh.PointCloud([[0, 0, 0], [1, 1, 1]]), nan=nan, scan=ball, untold=ball,
+         "none.ply": {"captions": "a ball", "tags": None}, "null.ply": None, "tagged.ply": {"captions": "a ball", "tags": 3}},
+        good=ball, one=ball, none=ball, index=ball, empty=trimesh.PointCloud([[0, 0, 0], [1, 1, 1]]), nan=nan, scan=ball, untold=ball, null=ball, tagged=ball,
+        line=trimesh.Trimesh([[0, 0, 0], [1, 1, 1], [2, 2, 2]], [[0, 1, 2]], process=False),
         large=trimesh.creation.icosphere(subdivisions=4))
+    (folder / "inner").mkdir()
+    ball.export(folder / "inner" / "deep.ply")
     broken = (folder / "nan.ply").read_bytes()
     head = broken.index(b"end_header\n") + len(b"end_header\n")
     (folder / "nan.ply").write_bytes(broken[:head] + np.full(3, np.nan, np.float32).tobytes() + broken[head + 12:])
@@ -104,24 +107,46 @@ def test_bad_meshes_are_named_and_the_rest_is_used(tmp_path, caplog):
     (folder / "textured.obj").write_text("mtllib none.mtl\nusemtl x\nv 0 0 0\nv 1 0 0\nv 0 1 0\nvt 0 0\nf 1/1 2/1 3/1\n")
     with caplog.at_level(logging.WARNING):
         data = MeshFolder(MeshFolder.Config(str(folder), max_faces=2000, **ONE)).maps(None)
-    assert len(data) == 3  # good.ply, none.ply, textured.obj
+    assert len(data) == 4  # good.ply, inner/deep.ply, none.ply, textured.obj
     lines = [record.getMessage() for record in caplog.records]
     for name, reason in (("empty.ply", "no faces"), ("nan.ply", "not finite"), ("text.obj", ""), ("large.ply", "5120 faces"),
                          ("untold.ply", "no caption"), ("gone.glb", "not there"), ("scan.ply", "tags"), ("one.ply", "tags"),
-                         ("index.ply", "does not have"), ("link.ply", "not there")):
+                         ("index.ply", "does not have"), ("link.ply", "not there"), ("null.ply", "neither a text nor a list"),
+                         ("tagged.ply", "neither a text nor a list"), ("line.ply", "no area")):
         assert any(name in line and reason in line and "\n" not in line for line in lines), name
-    assert any("5 files cannot be used" in line for line in lines)
+    assert any("6 files cannot be used" in line for line in lines)
 
 
 @pytest.mark.parametrize("captions, message", [
     (None, "missing"), ("[1", "cannot be read as JSON"), ("[]", "not a map"),
-    ('{"a.ply": {"captions": "a box", "tags": 3}}', "neither a text nor a list"), ('{"a.ply": 3}', "has no caption"),
     ('{"other.ply": "a box"}', "names none of the 1")])
 def test_captions_that_do_not_fit_are_one_sentence(tmp_path, captions, message):
     folder = folder_of(tmp_path / "meshes", {}, a=trimesh.creation.box())
     (folder / "captions.json").unlink() if captions is None else (folder / "captions.json").write_text(captions)
     with pytest.raises(UserError, match=message):
         MeshFolder(MeshFolder.Config(str(folder)))
+
+
+def test_objects_are_held_out_among_those_that_can_be_read(tmp_path):
+    """The last of three is broken: another is held out, and none is in both parts."""
+    names = [f"{letter}.ply" for letter in "abc"]
+    folder = folder_of(tmp_path / "meshes", {name: f"a thing {name}" for name in names},
+                       **{name[0]: trimesh.creation.box((1, 1, i + 1)) for i, name in enumerate(names)})
+    (folder / "c.ply").write_bytes(b"nothing")
+    data = MeshFolder(MeshFolder.Config(str(folder), views=3, size=16))
+    assert data.maps(False).captions == (("a thing a.ply",),) and data.maps(True).captions == (("a thing b.ply",),)
+    assert (data.maps(None).maps == np.concatenate([data.maps(False).maps, data.maps(True).maps])).all()
+    assert data.maps(True).object.tolist() == [0, 0, 0]
+    (folder / "b.ply").write_bytes(b"nothing")
+    with pytest.raises(UserError, match="only 1 mesh"):
+        MeshFolder(MeshFolder.Config(str(folder), views=3, size=16)).maps(False)
+
+
+@pytest.mark.parametrize("keys, message", [({"views": 0}, "at least 1"), ({"fov_deg": 0.0}, "between 0 and 180"),
+                                           ({"held_out_every": 0}, "at least 2")])
+def test_settings_without_a_meaning_are_told(keys, message):
+    with pytest.raises(ValueError, match=message):
+        MeshFolder.Config("folder", **keys)
 
 
 def test_a_folder_without_a_usable_mesh_is_an_error(tmp_path):

@@ -135,6 +135,18 @@ def test_toy_mesh_and_field_give_one_coordinate_map(duck):
     assert maps[0][..., :3][maps[0][..., 3] > 0.9].amax(0).min() > 0.97  # each axis is filled
 
 
+@pytest.mark.parametrize("seed", range(4))
+def test_a_scene_starts_as_its_ellipsoid_whatever_the_seed(seed):
+    torch.manual_seed(seed)
+    node = {"type": "tetmesh", "resolution": 24, "sdf": "mlp", "start": {"ellipsoid": [0.5, 0.4, 0.6]}, "encoding": GRID, "hidden": 8,
+            "background": {"type": "solid"}}
+    scene = parse_component("scene", node, "scene").build()
+    surface = scene.surface()
+    assert torch.allclose(surface.vertices.detach().amax(0), torch.tensor([0.5, 0.4, 0.6]), atol=0.02)
+    surface.vertices.square().sum().backward()
+    assert scene.change.head.weight.grad.abs().max() > 0
+
+
 def test_a_blank_view_has_the_whole_cube_as_its_box():
     view = drawn(tetmesh(resolution=8), orbit(1, 0.0, 2.5, 40.0, 8))
     box = TightBox()

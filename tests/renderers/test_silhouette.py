@@ -9,6 +9,7 @@ import threestudio_like
 from threestudio_like.cameras import orbit
 from threestudio_like.config import parse_component
 from threestudio_like.errors import UserError
+from threestudio_like.renderers.ccm import TightBox, canonical_coordinates
 from threestudio_like.renderers.mesh import MeshRenderer
 from threestudio_like.renderers.shading import Shading
 from threestudio_like.renderers.silhouette import soft_silhouette
@@ -38,8 +39,10 @@ def test_a_balls_silhouette_is_how_far_rays_pass_it_by():
     expected = torch.sigmoid((0.5 - passing) / SOFTNESS)
     near = passing < 0.9
     assert near.sum() > 300 and (~near).sum() > 100
-    found = soft_silhouette(distance, rays, SOFTNESS)
+    found, nearest = soft_silhouette(distance, rays, SOFTNESS)
     assert (found - expected)[near].abs().max() < 0.02
+    middles = rays.origins - (rays.origins * rays.directions).sum(-1, keepdim=True) * rays.directions
+    assert (nearest - middles)[near].norm(dim=-1).max() < 0.05
     assert found[~near].max() < 0.05 and found[passing > 1.8].sum() == 0
 
 
@@ -60,7 +63,7 @@ def test_a_lump_becomes_a_ring_only_with_soft_silhouettes(kind, softness):
     x = corners(48)
     ring = torch.stack([x[..., [0, 2]].norm(dim=-1) - 0.5, x[..., 1]], dim=-1).norm(dim=-1) - 0.15
     scene, cameras = lump(kind), orbit(6, 0.0, 2.5, 45.0, 32)
-    target = (soft_silhouette(ring, cameras.rays(), 0.01) > 0.5).float().view(6, 32, 32, 1)
+    target = (soft_silhouette(ring, cameras.rays(), 0.01)[0] > 0.5).float().view(6, 32, 32, 1)
     renderer = MeshRenderer(MeshRenderer.Config(2, Schedule.constant(softness)))
     optimizer = torch.optim.Adam([scene.values], lr=0.01)
     for _ in range(60):
@@ -79,12 +82,54 @@ def test_what_is_far_from_the_mesh_can_grow():
     scene, cameras = lump(), orbit(4, 0.0, 2.5, 45.0, 32)
     x = corners(48)
     ball = (x - torch.tensor([0.0, 0.0, 0.85])).norm(dim=-1) - 0.08
-    there = soft_silhouette(ball, cameras.rays(), 0.01).view(4, 32, 32, 1) > 0.5
+    there = soft_silhouette(ball, cameras.rays(), 0.01)[0].view(4, 32, 32, 1) > 0.5
     view = MeshRenderer(MeshRenderer.Config(2, Schedule.constant(SOFTNESS)))(scene, cameras, Shading())
     assert view.opacity[there].sum() == 0
     view.opacity[there].sum().backward()
     moved = scene.vertices[scene.values.grad < 0]
     assert len(moved) and moved[:, 2].min() > 0.6
+
+
+@pytest.mark.parametrize("thickness", [0.4, 0.12, 0.06])
+def test_a_coordinate_map_asks_thin_things_to_grow_where_they_should(thickness):
+    """Each part of the map, by itself: flat axes too, whose coordinates span little of the scene."""
+    scene, wanted = lump(), lump()
+    with torch.no_grad():
+        for plate, radius in ((scene, 0.3), (wanted, 0.6)):
+            flat = torch.maximum((plate.vertices[:, [0, 2]]).norm(dim=-1) - radius, plate.vertices[:, 1].abs() - thickness)
+            plate.start.copy_(flat)
+    cameras = orbit(4, 10.0, 2.5, 45.0, 24)
+    renderer, box = MeshRenderer(MeshRenderer.Config(2, Schedule.constant(0.05))), TightBox()
+    target_view = renderer(wanted, cameras, Shading())
+    bounds = box(target_view)
+    target = canonical_coordinates(target_view, *bounds).detach()
+    view = renderer(scene, cameras, Shading())
+    error = (canonical_coordinates(view, *bounds) - target).square()
+    missing = (view.opacity.detach() == 0) & (target[..., 3:] == 1)
+    assert missing.sum() > 50
+    for channel in range(4):
+        grad, = torch.autograd.grad((error[..., channel] * missing[..., 0]).sum(), scene.values, retain_graph=True)
+        assert grad.sum() > 0  # a smaller distance, less error
+
+
+def test_a_field_grows_from_nothing_in_no_colour_of_its_own():
+    scene, cameras = lump(), orbit(2, 10.0, 2.5, 45.0, 24)
+    view = MeshRenderer(MeshRenderer.Config(2, Schedule.constant(SOFTNESS)))(scene, cameras, Shading())
+    empty = view.opacity[..., 0].detach() == 0
+    assert torch.autograd.grad(view.rgb[empty].sum(), scene.values, retain_graph=True)[0].abs().max() < 1e-4
+    assert torch.autograd.grad(view.opacity[empty].sum(), scene.values)[0].abs().max() > 0.1
+
+
+def test_it_begins_when_the_schedule_says():
+    scene, cameras = lump(), orbit(1, 20.0, 2.5, 40.0, 24)
+    renderer = MeshRenderer(MeshRenderer.Config(2, Schedule.from_config({0: 0.0, 60: SOFTNESS}, "silhouette")))
+    found = []
+    for step in (59, 60):
+        renderer.refresh(scene, step, torch.Generator())
+        view = renderer(scene, cameras, Shading())
+        inside = view.opacity.detach() == 1
+        found.append(torch.autograd.grad(view.opacity[inside].sum(), scene.values)[0].abs().sum() > 0)
+    assert found == [False, True]
 
 
 def test_a_scene_that_tells_no_distance_is_refused():

@@ -23,6 +23,13 @@ class CoordinateMaps:
     def __len__(self) -> int:
         return len(self.maps)
 
+    def of(self, objects: list[int]) -> "CoordinateMaps":
+        """Those of some of the objects, numbered anew in this order."""
+        rows = [np.flatnonzero(self.object == number) for number in objects]
+        chosen = np.concatenate(rows) if rows else np.zeros(0, dtype=int)
+        return CoordinateMaps(self.maps[chosen], self.c2w[chosen], np.repeat(np.arange(len(rows)), [len(row) for row in rows]),
+                              tuple(self.captions[number] for number in objects))
+
     def images(self, indices: Int[np.ndarray, "B"]) -> Float[Tensor, "B 4 H W"]:
         """In 0..1."""
         return torch.from_numpy(self.maps[indices]).permute(0, 3, 1, 2).float() / 255

@@ -1,7 +1,8 @@
 """Coordinate maps of any folder of GLB, OBJ or PLY files with captions (SweetDreamer, section 3.2, and appendix).
 
-`captions.json` in the folder says what each file shows: `{"chair.glb": "a chair"}`, a list of captions, of which one is
-taken at random each time, or `{"chair.glb": {"captions": [...], "tags": [...]}}`.
+`captions.json` in the folder says what each file shows, files of inner folders by their paths from there:
+`{"chairs/red.glb": "a chair"}`, a list of captions, of which one is taken at random each time, or
+`{"chairs/red.glb": {"captions": [...], "tags": [...]}}`.
 """
 
 import functools
@@ -30,6 +31,8 @@ from threestudio_like.scenes.signed_distance import BOX_LENGTH, read_mesh
 
 SUFFIXES = (".glb", ".gltf", ".obj", ".ply")
 NAMED = 5
+DRAWN_BY = ("data/meshes.py", "scenes/signed_distance.py", "renderers/mesh.py", "renderers/ccm.py", "cameras.py",
+            *(f"kernels/rasterize/{name}.py" for name in ("__init__", "antialias", "fragments", "reference", "cpu", "cuda")))
 log = logging.getLogger(__name__)
 
 
@@ -43,7 +46,7 @@ class MeshFolder:
     @dataclass(frozen=True)
     class Config:
         """Distances are relative to where a ball as long as the object just fills the view; files above `max_faces` or
-        `max_megabytes` are skipped; one object in `held_out_every` is kept for evaluation."""
+        `max_megabytes` are skipped; one object in `held_out_every`, but at least one, is kept for evaluation."""
 
         folder: str
         captions: str = "captions.json"
@@ -59,6 +62,14 @@ class MeshFolder:
         max_megabytes: float = 200.0
         held_out_every: int = 20
 
+        def __post_init__(self):
+            if min(self.views, self.size, self.supersample) < 1:
+                raise ValueError(f"views, size and supersample must be at least 1, got {self.views}, {self.size}, {self.supersample}")
+            if not 0 < self.fov_deg < 180:
+                raise ValueError(f"fov_deg must lie between 0 and 180, got {self.fov_deg}")
+            if self.held_out_every < 2:
+                raise ValueError(f"held_out_every must be at least 2, got {self.held_out_every}")
+
     def __init__(self, config: Config):
         """Raises UserError where the folder or its captions are not there or do not fit."""
         self.config = config
@@ -66,18 +77,24 @@ class MeshFolder:
 
     @functools.cache
     def maps(self, held_out: bool | None = False) -> CoordinateMaps:
-        """Of the training objects, of the held-out ones (True), or of all (None). Raises UserError where none can be read."""
-        every = self.config.held_out_every
-        part = {path: told for i, (path, told) in enumerate(self.objects.items())
-                if held_out is None or (i % every == every - 1) == held_out}
-        if not part:
-            raise UserError(f"{self.config.folder}: no {'held-out' if held_out else 'training'} objects; it has "
-                            f"{len(self.objects)} with captions, and every {every}th is held out (held_out_every)")
-        stamps = [(str(path), path.stat().st_size, path.stat().st_mtime_ns) for path in part]
-        key = repr((asdict(self.config), stamps)) + sources(Path(__file__).parent, "meshes.py")
-        stored = kept("meshes", key, lambda: take(self.config, list(part)))
-        read = set(stored["names"].tolist())
-        captions = tuple(told for path, told in part.items() if str(path) in read)
+        """Of the training objects, of the held-out ones (True), or of all (None). Raises UserError where none can be read, or
+        none are left."""
+        if held_out is None:
+            return self.all
+        count = len(self.all.captions)
+        if count < 2:
+            raise UserError(f"data.folder: only {count} mesh in '{self.config.folder}' can be used; training needs one more, to be "
+                            "held out")
+        every = min(self.config.held_out_every, count)
+        return self.all.of([i for i in range(count) if (i % every == every - 1) == held_out])
+
+    @functools.cached_property
+    def all(self) -> CoordinateMaps:
+        """Of every object that can be read; made or read from the cache at the first use."""
+        stamps = [(str(path), path.stat().st_size, path.stat().st_mtime_ns) for path in self.objects]
+        key = repr((asdict(self.config), stamps)) + sources(Path(__file__).parent.parent, *DRAWN_BY)
+        stored = kept("meshes", key, lambda: take(self.config, list(self.objects)))
+        captions = tuple(self.objects[Path(name)] for name in stored["names"].tolist())
         return CoordinateMaps(stored["maps"], stored["c2w"], stored["object"], captions)
 
 
@@ -86,7 +103,8 @@ def chosen_objects(config: MeshFolder.Config) -> dict[Path, tuple[str, ...]]:
     folder = Path(config.folder).expanduser()
     if not folder.is_dir():
         raise UserError(f"data.folder: '{config.folder}' is not a folder")
-    files = {path.name: path for path in sorted(folder.iterdir()) if path.suffix.lower() in SUFFIXES and path.is_file()}
+    files = {path.relative_to(folder).as_posix(): path for path in sorted(folder.rglob("*"))
+             if path.suffix.lower() in SUFFIXES and path.is_file()}
     told = read_captions(folder / config.captions)
     unwanted = {name for name, (_, tags) in told.items() if set(tags) & set(config.without_tags)}
     skipped("have no caption", [name for name in files if name not in told])
@@ -94,7 +112,7 @@ def chosen_objects(config: MeshFolder.Config) -> dict[Path, tuple[str, ...]]:
     skipped(f"have one of the tags {', '.join(config.without_tags)}", sorted(unwanted))
     objects = {path: told[name][0] for name, path in files.items() if name in told and name not in unwanted}
     if not objects:
-        raise UserError(f"{folder / config.captions} names none of the {len(files)} GLB, OBJ and PLY files beside it")
+        raise UserError(f"{folder / config.captions} names none of the {len(files)} GLB, OBJ and PLY files of its folder")
     return objects
 
 
@@ -108,15 +126,16 @@ def read_captions(path: Path) -> dict[str, tuple[tuple[str, ...], tuple[str, ...
         raise UserError(f"{path} cannot be read as JSON ({error})") from None
     if not isinstance(node, dict):
         raise UserError(f"{path} is not a map from file names to captions")
-    told = {}
+    told, bad = {}, []
     for name, value in node.items():
         value = value if isinstance(value, dict) else {"captions": value}
-        captions, tags = ([told] if isinstance(told, str) else told or [] for told in (value.get("captions"), value.get("tags")))
-        if not (isinstance(captions, list) and captions and all(isinstance(text, str) for text in captions)):
-            raise UserError(f"{path}: '{name}' has no caption that is a text or a list of texts")
-        if not isinstance(tags, list):
-            raise UserError(f"{path}: the tags of '{name}' are neither a text nor a list of texts")
+        captions, tags = ([said] if isinstance(said, str) else said or [] for said in (value.get("captions"), value.get("tags")))
+        texts = isinstance(captions, list) and captions and all(isinstance(text, str) for text in captions)
+        if not texts or not isinstance(tags, list):
+            bad.append(name)
+            continue
         told[name] = tuple(captions), tuple(str(tag).lower() for tag in tags)
+    skipped("have captions or tags that are neither a text nor a list of texts", bad)
     return told
 
 
@@ -131,14 +150,16 @@ def take(config: MeshFolder.Config, paths: list[Path]) -> dict[str, np.ndarray]:
     rng = np.random.default_rng(config.seed)
     maps, c2w, names, bad = [], [], [], []
     for path in tqdm(paths, desc="meshes", disable=None):
+        cameras = random_cameras(config, rng)
         try:
-            mesh = checked(config, path)
+            seen = coordinate_maps(checked(config, path), cameras, config.supersample)
+            if not seen[..., 3].any():
+                raise UserError(f"{path} is seen from no side; its faces have no area")
         except UserError as error:
             bad.append(path.name)
             log.warning("%s", error)
             continue
-        cameras = random_cameras(config, rng)
-        maps.append((coordinate_maps(mesh, cameras, config.supersample) * 255).round().byte().numpy())
+        maps.append((seen * 255).round().byte().numpy())
         c2w.append(cameras.c2w.reshape(-1, 16).numpy())
         names.append(str(path))
     skipped("cannot be used, for the reasons above", bad)

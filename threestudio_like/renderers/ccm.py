@@ -51,4 +51,5 @@ def canonical_coordinates(view: Render, low: Float[Tensor, "*#B 3"], high: Float
     """
     low, high = (bound.view(-1, 1, 1, 3) for bound in (low, high))
     inside = (view.xyz - view.opacity * low) / (high - low).clamp(min=1e-3)
-    return torch.cat([inside.minimum(view.opacity).clamp(min=0), view.opacity], dim=-1)
+    inside = torch.where(inside > view.opacity, view.opacity, inside)  # where equal, a coordinate's own gradient
+    return torch.cat([inside.clamp(min=0), view.opacity], dim=-1)

@@ -30,8 +30,8 @@ class MeshRenderer(Renderer):
         """Images are drawn `supersample` times larger a side and averaged. `rasterizer`: who finds the visible faces.
 
         `silhouette`: softness, in units of the scene, of the signed distance's silhouettes, whose gradients opacity has where
-        no edge passes (see `renderers/silhouette.py`); 0 for those of edges alone. Best from when there is a shape to mend: a
-        prior that sees none yet wants all of it less opaque.
+        no edge passes (see `renderers/silhouette.py`); 0 for those of edges alone. Best from when there is a shape to mend:
+        from the first step on, an aeroplane shrank to nearly nothing before it grew wings.
         """
 
         supersample: int = 2
@@ -77,24 +77,28 @@ class MeshRenderer(Renderer):
         parts = torch.cat([color, torch.ones_like(distance), distance, 0.5 * position + 0.5, normal], dim=-1)
         parts = self.small(antialias(fragments.image(parts), fragments, screen, depth, surface.edges))
         rays = cameras.resized(height, width).rays()
-        growth = 0.0
+        behind = scene.background(rays.directions.view(count, height * width, 3), generator).view(count, height, width, 3)
         if self.silhouette > 0 and parts.requires_grad:
-            fading, growth = self.soft_gradients(parts[..., 3:4], surface, rays)
-            parts = parts * (1 + fading)
+            parts = parts + self.soft_gradients(parts.detach(), behind.detach(), surface, rays)
         rgb, opacity, distance, xyz, normal = parts.split((3, 1, 1, 3, 3), dim=-1)
-        behind = scene.background(rays.directions.view(count, height * width, 3), generator).reshape(rgb.shape)
-        return Render(rgb=rgb + (1 - opacity) * behind, opacity=opacity + growth, depth=distance, normal=normal, xyz=xyz,
+        return Render(rgb=rgb + (1 - opacity) * behind, opacity=opacity, depth=distance, normal=normal, xyz=xyz,
                       surface=surface)
 
-    def soft_gradients(self, opacity: Float[Tensor, "B H W 1"], surface: Surface,
-                       rays: Rays) -> tuple[Float[Tensor, "B H W 1"], Float[Tensor, "B H W 1"]]:
-        """Zeros that have the soft silhouette's gradients: inside, where all that is drawn may fade; outside, where opacity
-        may grow (in what colour is not known). Edges have their own."""
+    def soft_gradients(self, parts: Float[Tensor, "B H W 11"], behind: Float[Tensor, "B H W 3"], surface: Surface,
+                       rays: Rays) -> Float[Tensor, "B H W 11"]:
+        """Zeros that have the soft silhouette's gradients: where it is solid, all that is drawn may fade; where it is empty, what
+        passes the ray nearest may appear, in the background's colour and without a normal, as neither is known. Edges have their
+        own."""
         if surface.distance is None:
             raise UserError("renderer: `silhouette` needs a scene that tells its signed distance (tetmesh, flexicubes)")
-        soft = soft_silhouette(surface.distance, rays, self.silhouette).view(opacity.shape)
-        change = soft - soft.detach()
-        return change * (opacity > 1 - FLAT), change * (opacity < FLAT)
+        soft, nearest = soft_silhouette(surface.distance, rays, self.silhouette)
+        image = lambda values: values.view(*behind.shape[:3], -1)
+        away = (nearest - rays.origins).norm(dim=-1)
+        appearing = torch.cat([behind, torch.ones_like(behind[..., :1]), image(away), image(0.5 * nearest + 0.5),
+                               torch.zeros_like(behind)], dim=-1)
+        opacity = parts[..., 3:4]
+        drawn = torch.where(opacity > 1 - FLAT, parts, torch.where(opacity < FLAT, appearing, 0.0))
+        return image(soft - soft.detach()) * drawn
 
     def small(self, image: Float[Tensor, "B H W C"]) -> Float[Tensor, "B h w C"]:
         """The means of blocks of pixels."""

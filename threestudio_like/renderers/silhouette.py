@@ -16,10 +16,12 @@ REACH = 5.0
 """Distances of so many times the softness count as never seen: there the silhouette is below 0.7 %."""
 
 
-def soft_silhouette(distance: Float[Tensor, "R R R"], rays: Rays, softness: float) -> Float[Tensor, "N"]:
-    """`sigmoid(-min_t s(x(t)) / softness)` of each ray (Yariv et al. 2020, IDR, equation 7); 1 deep inside, 0 far off.
+def soft_silhouette(distance: Float[Tensor, "R R R"], rays: Rays,
+                    softness: float) -> tuple[Float[Tensor, "N"], Float[Tensor, "N 3"]]:
+    """`sigmoid(-min_t s(x(t)) / softness)` of each ray (Yariv et al. 2020, IDR, equation 7), and the point where the minimum is.
 
-    `distance` s is signed, negative inside, at the corners of a grid over the scene cube; `softness` in units of the scene.
+    It is 1 deep inside and 0 far off, where the point is the scene's middle. `distance` s is signed, negative inside, at the
+    corners of a grid over the scene cube; `softness` in units of the scene. The points have no gradients.
     """
     cells = len(distance) - 1
     nearby = -F.max_pool3d(-distance.detach()[None, None], 2, stride=1)[0, 0] < REACH * softness
@@ -29,5 +31,7 @@ def soft_silhouette(distance: Float[Tensor, "R R R"], rays: Rays, softness: floa
         values = sample(distance, points)
         lowest = values.new_full((len(rays.origins),), torch.inf).scatter_reduce(0, samples.ray, values, "amin")
         deepest = values == lowest[samples.ray]
-    silhouette = torch.sigmoid(-sample(distance, points[deepest]) / softness)
-    return silhouette.new_zeros(len(rays.origins)).index_put((samples.ray[deepest],), silhouette)
+    ray, points = samples.ray[deepest], points[deepest]
+    silhouette = torch.sigmoid(-sample(distance, points) / softness)
+    return (silhouette.new_zeros(len(rays.origins)).index_put((ray,), silhouette),
+            torch.zeros_like(rays.origins).index_put((ray,), points))

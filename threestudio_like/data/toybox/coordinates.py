@@ -49,7 +49,8 @@ class ToyboxCoordinates:
     def maps(self, held_out: bool | None = False) -> CoordinateMaps:
         """Of the training pairs, of the held-out ones (True), or of all (None); made or read at the first call."""
         config = self.config
-        key = repr((asdict(config), held_out)) + sources(Path(__file__).parent, *WORLD, "coordinates.py")
+        here = Path(__file__).parent
+        key = repr((asdict(config), held_out)) + sources(here, *WORLD, "coordinates.py") + sources(here.parents[1], "renderers/ccm.py")
         stored = kept("coordinates", key, lambda: take(config, held_out))
         captions = tuple(tuple(lines.split("\n")) for lines in stored.pop("captions").tolist())
         return CoordinateMaps(**stored, captions=captions)
