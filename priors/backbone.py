@@ -124,6 +124,7 @@ class Backbone:
 
     Config = folder.ModelConfig
     parts: tuple[str, ...] = ("unet", "scheduler")
+    image_channels: int = 3
 
     schedule: NoiseSchedule
     image_size: int

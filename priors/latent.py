@@ -58,7 +58,7 @@ class DirectBackbone(Backbone):
 
     def __init__(self, config: folder.ModelConfig, device: torch.device | str):
         super().__init__(config, device)
-        self.image_size = self.unet.config.sample_size
+        self.image_size, self.image_channels = self.unet.config.sample_size, self.unet.config.in_channels
 
     def encode(self, images: Float[Tensor, "B C H W"]) -> Float[Tensor, "B C h w"]:
         return 2 * resize(images, self.image_size) - 1

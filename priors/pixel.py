@@ -20,7 +20,6 @@ class PixelBackbone(Backbone):
     """DeepFloyd IF (p = 1), the Toybox models (p = 4) and others; beside the `image_channels` p^2 there may be a layout's mean."""
 
     Config = ModelConfig
-    image_channels = 3
 
     def __init__(self, config: ModelConfig, device: torch.device | str):
         super().__init__(config, device)

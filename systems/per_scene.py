@@ -36,6 +36,7 @@ CHANNELS = {
 }
 """What a guide may look at, each an image in 0..1 of a render and the object's tight box; `normal_mask` and the coordinate map
 have opacity as their fourth channel."""
+WITH_OPACITY = {"normal_mask", "ccm"}
 
 
 @dataclass
@@ -131,7 +132,11 @@ class PerScene(System):
                 raise UserError(f"guides.{name}: no backbone; give the guide or the recipe a `backbone:`")
             if repr(chosen) not in backbones:
                 backbones[repr(chosen)] = chosen.build(context.device)
-            self.guides[name] = Guide(guide, backbones[repr(chosen)])
+            backbone, width = backbones[repr(chosen)], 3 + (guide.channel in WITH_OPACITY)
+            if backbone.image_channels != width:
+                raise UserError(f"guides.{name}: the channel '{guide.channel}' is an image of {width} channels, and the prior in "
+                                f"{backbone.folder} takes {backbone.image_channels}")
+            self.guides[name] = Guide(guide, backbone)
 
     def shading(self, step: int, cameras: Cameras, generator: torch.Generator) -> Shading:
         """How this step's render is lit; plain albedo unless a method says otherwise."""

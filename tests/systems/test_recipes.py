@@ -56,6 +56,8 @@ TINY = {
     "geco-zero123plus.yaml": [*TINY_GECO, "backbone.view_size=16"],
     "dreamfusion.yaml": TINY_SCENE,
     "sweetdreamer-nerf.yaml": TINY_SCENE,
+    "sweetdreamer-nerf-sd.yaml": [*TINY_SCENE[1:], *(f"stages.{stage}.{key}" for stage in ("coarse", "fine")
+                                                     for key in ("steps=2", "cameras.size=8", "cameras.views=2"))],
     "prolificdreamer.yaml": TINY_STAGES,
     "playground2d.yaml": ["steps=2", "images=3", "size=8", "columns=2"],
     "prolificdreamer-sd.yaml": TINY_STAGES,
@@ -100,6 +102,7 @@ def backbones(models, tmp_path):
             "sweetdreamer-nerf.yaml": [f"backbone.model={models('toybox')}", f"guides.align.backbone.model={models('agp')}", scorer],
             "prolificdreamer-sd.yaml": [f"backbone.model={models('sd21')}"],
             "fantasia3d-sd.yaml": [f"backbone.model={models('sd21')}"],
+            "sweetdreamer-nerf-sd.yaml": [f"backbone.model={models('sd21')}", f"guides.align.backbone.model={models('agp_sd')}"],
             "sweetdreamer-sd.yaml": [f"backbone.model={models('sd21')}", f"let.align.backbone.model={models('agp_sd')}"],
             "playground2d.yaml": [f"backbone.model={models('toybox')}"],
             "prolificdreamer.yaml": [f"backbone.model={models('toybox')}", scorer],
@@ -119,8 +122,8 @@ def test_recipe_runs_two_steps(recipe, backbones, tmp_path, monkeypatch):
     metrics = json.loads((tmp_path / "run/metrics.json").read_text())
     stages = {"fantasia3d": 3, "sweetdreamer": 3, "prolificdreamer": 3, "priors/reconstructor": 3, "priors/reconstructor-single": 3,
               "priors/reconstructor-large": 3,
-              "geco": 2, "geco-zero123plus": 2}.get(
-        recipe.removesuffix(".yaml").removesuffix("-sd"), 1)
+              "geco": 2, "geco-zero123plus": 2, "sweetdreamer-nerf-sd": 2}
+    stages = next((stages[name] for name in (recipe.removesuffix(".yaml"), recipe.removesuffix("-sd.yaml")) if name in stages), 1)
     assert metrics["status"] == "done" and metrics["steps"] == 2 * stages
     if recipe == "playground2d.yaml":
         assert (tmp_path / "run/images.png").exists()
@@ -142,3 +145,11 @@ def test_steps_in_which_nothing_counts_leave_the_scene_alone(backbones, tmp_path
     """As the ablation of the aligned prior's weight has them: its look begins at step 60."""
     keys = [*TINY["sweetdreamer-nerf.yaml"], *backbones["sweetdreamer-nerf.yaml"], f"out={tmp_path / 'run'}", "device=cpu"]
     assert launch.main(["--config", "sweetdreamer-nerf.yaml", *keys, "guides.align.weight=0.0"]) == 0
+
+
+@pytest.mark.parametrize("guide, channel, message", [("align", "rgb", "3 channels, and the prior"), ("look", "ccm", "takes 3")])
+def test_a_channel_that_its_prior_does_not_take_is_a_sentence(backbones, tmp_path, capsys, guide, channel, message):
+    keys = [*TINY["sweetdreamer-nerf.yaml"], *backbones["sweetdreamer-nerf.yaml"], f"out={tmp_path / 'run'}", "device=cpu"]
+    assert launch.main(["--config", "sweetdreamer-nerf.yaml", *keys, f"guides.{guide}.channel={channel}"]) == 2
+    told = capsys.readouterr().err
+    assert f"guides.{guide}: the channel '{channel}'" in told and message in told and "Traceback" not in told
