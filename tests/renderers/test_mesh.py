@@ -184,7 +184,7 @@ def test_the_box_of_a_field_grows_at_once_and_shrinks_slowly():
 @pytest.mark.parametrize("kind, sdf", [("tetmesh", "vertices"), ("tetmesh", "mlp"), ("flexicubes", "vertices")])
 def test_the_shape_follows_gradients(kind, sdf):
     """From a ball to an egg by the pictures of an egg."""
-    scene = tetmesh(kind, resolution=12, sdf=sdf, start={"ellipsoid": [0.4, 0.4, 0.4]})
+    scene = tetmesh(kind, resolution=12, sdf=sdf, hidden=16, start={"ellipsoid": [0.4, 0.4, 0.4]})
     egg = tetmesh(resolution=12, start={"ellipsoid": [0.4, 0.4, 0.65]})
     cameras = orbit(3, 10.0, 2.5, 45.0, 24)
     target = drawn(egg, cameras).opacity.detach()

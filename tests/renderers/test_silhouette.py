@@ -14,7 +14,6 @@ from threestudio_like.renderers.mesh import MeshRenderer
 from threestudio_like.renderers.shading import Shading
 from threestudio_like.renderers.silhouette import soft_silhouette
 from threestudio_like.scenes.isosurface import IsoSurface
-from threestudio_like.schedule import Schedule
 
 threestudio_like.register_all()
 SOFTNESS = 0.1
@@ -48,7 +47,7 @@ def test_a_balls_silhouette_is_how_far_rays_pass_it_by():
 
 def test_only_gradients_change():
     scene, cameras = lump(), orbit(2, 20.0, 2.5, 40.0, 24)
-    hard, soft = (MeshRenderer(MeshRenderer.Config(2, Schedule.constant(softness)))(scene, cameras, Shading()) for softness in (0.0, SOFTNESS))
+    hard, soft = (MeshRenderer(MeshRenderer.Config(2, softness))(scene, cameras, Shading()) for softness in (0.0, SOFTNESS))
     for name in ("rgb", "opacity", "xyz", "depth", "normal"):
         assert torch.equal(getattr(hard, name), getattr(soft, name))
     inside = hard.opacity.detach() == 1
@@ -64,7 +63,7 @@ def test_a_lump_becomes_a_ring_only_with_soft_silhouettes(kind, softness):
     ring = torch.stack([x[..., [0, 2]].norm(dim=-1) - 0.5, x[..., 1]], dim=-1).norm(dim=-1) - 0.15
     scene, cameras = lump(kind), orbit(6, 0.0, 2.5, 45.0, 32)
     target = (soft_silhouette(ring, cameras.rays(), 0.01)[0] > 0.5).float().view(6, 32, 32, 1)
-    renderer = MeshRenderer(MeshRenderer.Config(2, Schedule.constant(softness)))
+    renderer = MeshRenderer(MeshRenderer.Config(2, softness))
     optimizer = torch.optim.Adam([scene.values], lr=0.01)
     for _ in range(60):
         optimizer.zero_grad()
@@ -83,7 +82,7 @@ def test_what_is_far_from_the_mesh_can_grow():
     x = corners(48)
     ball = (x - torch.tensor([0.0, 0.0, 0.85])).norm(dim=-1) - 0.08
     there = soft_silhouette(ball, cameras.rays(), 0.01)[0].view(4, 32, 32, 1) > 0.5
-    view = MeshRenderer(MeshRenderer.Config(2, Schedule.constant(SOFTNESS)))(scene, cameras, Shading())
+    view = MeshRenderer(MeshRenderer.Config(2, SOFTNESS))(scene, cameras, Shading())
     assert view.opacity[there].sum() == 0
     view.opacity[there].sum().backward()
     moved = scene.vertices[scene.values.grad < 0]
@@ -99,7 +98,7 @@ def test_a_coordinate_map_asks_thin_things_to_grow_where_they_should(thickness):
             flat = torch.maximum((plate.vertices[:, [0, 2]]).norm(dim=-1) - radius, plate.vertices[:, 1].abs() - thickness)
             plate.start.copy_(flat)
     cameras = orbit(4, 10.0, 2.5, 45.0, 24)
-    renderer, box = MeshRenderer(MeshRenderer.Config(2, Schedule.constant(0.05))), TightBox()
+    renderer, box = MeshRenderer(MeshRenderer.Config(2, 0.05)), TightBox()
     target_view = renderer(wanted, cameras, Shading())
     bounds = box(target_view)
     target = canonical_coordinates(target_view, *bounds).detach()
@@ -114,22 +113,10 @@ def test_a_coordinate_map_asks_thin_things_to_grow_where_they_should(thickness):
 
 def test_a_field_grows_from_nothing_in_no_colour_of_its_own():
     scene, cameras = lump(), orbit(2, 10.0, 2.5, 45.0, 24)
-    view = MeshRenderer(MeshRenderer.Config(2, Schedule.constant(SOFTNESS)))(scene, cameras, Shading())
+    view = MeshRenderer(MeshRenderer.Config(2, SOFTNESS))(scene, cameras, Shading())
     empty = view.opacity[..., 0].detach() == 0
     assert torch.autograd.grad(view.rgb[empty].sum(), scene.values, retain_graph=True)[0].abs().max() < 1e-4
     assert torch.autograd.grad(view.opacity[empty].sum(), scene.values)[0].abs().max() > 0.1
-
-
-def test_it_begins_when_the_schedule_says():
-    scene, cameras = lump(), orbit(1, 20.0, 2.5, 40.0, 24)
-    renderer = MeshRenderer(MeshRenderer.Config(2, Schedule.from_config({0: 0.0, 60: SOFTNESS}, "silhouette")))
-    found = []
-    for step in (59, 60):
-        renderer.refresh(scene, step, torch.Generator())
-        view = renderer(scene, cameras, Shading())
-        inside = view.opacity.detach() == 1
-        found.append(torch.autograd.grad(view.opacity[inside].sum(), scene.values)[0].abs().sum() > 0)
-    assert found == [False, True]
 
 
 def test_a_scene_that_tells_no_distance_is_refused():
@@ -141,8 +128,8 @@ def test_a_scene_that_tells_no_distance_is_refused():
         def surface(self):
             return replace(self.scene.surface(), distance=None)
 
-    renderer = MeshRenderer(MeshRenderer.Config(2, Schedule.constant(SOFTNESS)))
+    renderer = MeshRenderer(MeshRenderer.Config(2, SOFTNESS))
     with pytest.raises(UserError, match="needs a scene that tells its signed distance"):
         renderer(Untold(lump()), orbit(1, 0.0, 2.5, 45.0, 8), Shading())
     with pytest.raises(ValueError, match="must not be negative"):
-        MeshRenderer.Config(2, Schedule.constant(-1.0))
+        MeshRenderer.Config(2, -1.0)

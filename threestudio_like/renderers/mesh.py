@@ -15,7 +15,6 @@ from threestudio_like.renderers.base import Render, Renderer
 from threestudio_like.renderers.shading import Shading
 from threestudio_like.renderers.silhouette import soft_silhouette
 from threestudio_like.scenes.mesh import Surface
-from threestudio_like.schedule import Schedule
 
 FLAT = 1e-3
 """Opacities that differ by less from 0 or 1 lie on no edge."""
@@ -30,27 +29,22 @@ class MeshRenderer(Renderer):
         """Images are drawn `supersample` times larger a side and averaged. `rasterizer`: who finds the visible faces.
 
         `silhouette`: softness, in units of the scene, of the signed distance's silhouettes, whose gradients opacity has where
-        no edge passes (see `renderers/silhouette.py`); 0 for those of edges alone. Best from when there is a shape to mend:
-        from the first step on, an aeroplane shrank to nearly nothing before it grew wings.
+        no edge passes (see `renderers/silhouette.py`); 0 for those of edges alone.
         """
 
         supersample: int = 2
-        silhouette: Schedule = Schedule.constant(0.0)
+        silhouette: float = 0.0
         rasterizer: Rasterizer = "kernels"
 
         def __post_init__(self):
             if self.supersample < 1:
                 raise ValueError(f"supersample must be at least 1, got {self.supersample}")
-            if min(self.silhouette.values) < 0:
-                raise ValueError("silhouette must not be negative")
+            if self.silhouette < 0:
+                raise ValueError(f"silhouette must not be negative, got {self.silhouette}")
 
     def __init__(self, config: Config):
         super().__init__()
-        self.supersample, self.rasterizer = config.supersample, config.rasterizer
-        self.schedule, self.silhouette = config.silhouette, config.silhouette(0)
-
-    def refresh(self, scene, step, generator):
-        self.silhouette = self.schedule(step)
+        self.supersample, self.rasterizer, self.silhouette = config.supersample, config.rasterizer, config.silhouette
 
     def render(self, scene, cameras, shading, generator, normals):
         return self.draw(scene, scene.surface(), cameras, shading, generator)

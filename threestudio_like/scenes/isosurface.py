@@ -65,9 +65,9 @@ class IsoSurface(nn.Module):
         self.register_buffer("boundary", boundary, persistent=False)
         self.register_buffer("start", starting_distance(config.start, vertices))
         self.change = EncodedMLP(config.encoding, config.hidden, 1) if config.sdf == "mlp" else None
-        if self.change is not None:  # the scene starts as the starting shape
-            nn.init.zeros_(self.change.head.weight)
-            nn.init.zeros_(self.change.head.bias)
+        if self.change is not None:  # the scene starts as the starting shape, and not somewhat larger or smaller
+            with torch.no_grad():
+                self.change.head.bias -= self.change(vertices).mean()
         self.values = nn.Parameter(torch.zeros(len(vertices))) if config.sdf == "vertices" else None
         self.shift = nn.Parameter(torch.zeros_like(vertices))
         self.texture = EncodedMLP(config.encoding, config.hidden, MATERIALS[config.material])
