@@ -90,10 +90,12 @@ def test_bad_meshes_are_named_and_the_rest_is_used(tmp_path, caplog):
     ball = trimesh.creation.icosphere()
     nan = trimesh.Trimesh(ball.vertices.copy(), ball.faces, process=False)
     folder = folder_of(tmp_path / "meshes", {name: "a thing" for name in (
-        "good.ply", "empty.ply", "nan.ply", "line.ply", "inner/deep.ply", "text.obj", "large.ply", "textured.obj", "gone.glb", "index.ply", "link.ply")} |
+        "good.ply", "empty.ply", "nan.ply", "line.ply", "inner/deep.ply",
+        "text.obj", "large.ply", "textured.obj", "gone.glb", "index.ply", "link.ply")} |
         {"scan.ply": {"captions": "a scan", "tags": ["Scan"]}, "one.ply": {"captions": "a scan", "tags": "scan"},
          "none.ply": {"captions": "a ball", "tags": None}, "null.ply": None, "tagged.ply": {"captions": "a ball", "tags": 3}},
-        good=ball, one=ball, none=ball, index=ball, empty=trimesh.PointCloud([[0, 0, 0], [1, 1, 1]]), nan=nan, scan=ball, untold=ball, null=ball, tagged=ball,
+        good=ball, one=ball, none=ball, index=ball, empty=trimesh.PointCloud([[0, 0, 0], [1, 1, 1]]), nan=nan, scan=ball,
+        untold=ball, null=ball, tagged=ball,
         line=trimesh.Trimesh([[0, 0, 0], [1, 1, 1], [2, 2, 2]], [[0, 1, 2]], process=False),
         large=trimesh.creation.icosphere(subdivisions=4))
     (folder / "inner").mkdir()
