@@ -111,7 +111,7 @@ def test_a_coordinate_map_asks_thin_things_to_grow_where_they_should(thickness):
         assert grad.sum() > 0  # a smaller distance, less error
 
 
-def test_a_field_grows_from_nothing_in_no_colour_of_its_own():
+def test_what_appears_has_no_colour_of_its_own():
     scene, cameras = lump(), orbit(2, 10.0, 2.5, 45.0, 24)
     view = MeshRenderer(MeshRenderer.Config(2, SOFTNESS))(scene, cameras, Shading())
     empty = view.opacity[..., 0].detach() == 0
