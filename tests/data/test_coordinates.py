@@ -2,12 +2,14 @@
 
 import json
 import logging
+import os
 
 import numpy as np
 import pytest
 import torch
 import trimesh
 
+from threestudio_like.data import meshes
 from threestudio_like.data.meshes import MeshFolder, coordinate_maps
 from threestudio_like.data.toybox import render
 from threestudio_like.data.toybox.catalogue import make_toy
@@ -79,10 +81,11 @@ def test_a_mesh_folder_gives_maps_and_mixes_captions(tmp_path):
     folder = folder_of(tmp_path / "meshes", {"a.ply": ["a box", "a block"], "b.ply": "a ball"},
                        a=trimesh.creation.box((1, 2, 1)), b=trimesh.creation.icosphere())
     data = MeshFolder(MeshFolder.Config(str(folder), **ONE)).maps(None)
-    assert data.maps.shape == (2, 16, 16, 4) and data.captions == (("a box", "a block"), ("a ball",))
+    maps = data.maps[np.arange(len(data))]
+    assert maps.shape == (2, 16, 16, 4) and data.captions == (("a box", "a block"), ("a ball",))
     said = {data.caption(0, np.random.default_rng(seed)) for seed in range(20)}
     assert said == {"a box", "a block"}
-    covered = data.maps[..., 3].mean((1, 2)) / 255
+    covered = maps[..., 3].mean((1, 2)) / 255
     assert 0.1 < covered[0] < 0.8 and 0.6 < covered[1] < 0.95  # the ball just fills the view
 
 
@@ -137,11 +140,64 @@ def test_objects_are_held_out_among_those_that_can_be_read(tmp_path):
     (folder / "c.ply").write_bytes(b"nothing")
     data = MeshFolder(MeshFolder.Config(str(folder), views=3, size=16))
     assert data.maps(False).captions == (("a thing a.ply",),) and data.maps(True).captions == (("a thing b.ply",),)
-    assert (data.maps(None).maps == np.concatenate([data.maps(False).maps, data.maps(True).maps])).all()
-    assert data.maps(True).object.tolist() == [0, 0, 0]
+    whole, rows = data.maps(None), np.arange(3)
+    for first, part in ((0, data.maps(False)), (3, data.maps(True))):
+        assert (whole.maps[rows + first] == part.maps[rows]).all() and (whole.c2w[rows + first] == part.c2w[rows]).all()
+        assert part.object.tolist() == [0, 0, 0]
     (folder / "b.ply").write_bytes(b"nothing")
     with pytest.raises(UserError, match="only 1 mesh"):
         MeshFolder(MeshFolder.Config(str(folder), views=3, size=16)).maps(False)
+
+
+@pytest.fixture
+def drawn(monkeypatch):
+    """The names of the objects that are drawn, until one is drawn that is called stop.ply, where Ctrl-C is pressed."""
+    names, take = [], meshes.take
+
+    def noted(config, path):
+        if path.name == "stop.ply":
+            raise KeyboardInterrupt
+        names.append(path.name)
+        return take(config, path)
+
+    monkeypatch.setattr(meshes, "take", noted)
+    return names
+
+
+def test_what_is_drawn_is_kept_when_the_folder_grows_and_when_drawing_is_cut_off(tmp_path, drawn):
+    folder = folder_of(tmp_path / "meshes", {name: "a thing" for name in ("a.ply", "b.ply", "c.ply", "stop.ply")},
+                       a=trimesh.creation.icosphere(), c=trimesh.creation.box((1, 2, 1)))
+    config = MeshFolder.Config(str(folder), **ONE)
+    first, both = MeshFolder(config).maps(None), np.arange(2)
+    assert sorted(drawn) == ["a.ply", "c.ply"]
+    for name in ("b", "stop"):
+        trimesh.creation.box((3, 1, 1)).export(folder / f"{name}.ply")
+    with pytest.raises(KeyboardInterrupt):
+        MeshFolder(config).maps(None)
+    (folder / "stop.ply").unlink()
+    grown = MeshFolder(config).maps(None)
+    assert len(grown) == 3 and sorted(drawn) == ["a.ply", "b.ply", "c.ply"]  # each once
+    assert (grown.maps[2 * both] == first.maps[both]).all() and (grown.c2w[::2] == first.c2w).all()
+    assert not (grown.c2w[0] == grown.c2w[1]).all()
+
+
+def test_several_processes_draw_what_one_does(tmp_path, caplog, monkeypatch):
+    folder = folder_of(tmp_path / "meshes", {name: "a thing" for name in ("a.ply", "b.ply", "bad.ply")},
+                       a=trimesh.creation.icosphere(), b=trimesh.creation.box((1, 2, 1)))
+    (folder / "bad.ply").write_bytes(b"nothing")
+    found = []
+    for workers in (1, 2):
+        monkeypatch.setenv("TSL_CACHE", str(tmp_path / f"by-{workers}"))
+        caplog.clear()
+        data = MeshFolder(MeshFolder.Config(str(folder), workers=workers, **ONE)).maps(None)
+        found.append(data.maps[np.arange(2)])
+        assert any("bad.ply cannot be read" in record.getMessage() for record in caplog.records)
+    assert (found[0] == found[1]).all()
+
+
+def test_a_process_that_is_killed_is_told():
+    with pytest.raises(UserError, match="take fewer"):
+        list(meshes.in_processes(os._exit, [1, 1], 2))
 
 
 @pytest.mark.parametrize("keys, message", [({"views": 0}, "at least 1"), ({"fov_deg": 0.0}, "between 0 and 180"),

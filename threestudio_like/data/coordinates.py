@@ -1,6 +1,7 @@
 """Canonical coordinate maps of many objects with the cameras that saw them: what a geometric prior is trained on."""
 
 from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 import torch
@@ -8,27 +9,27 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 
+class Rows(Protocol):
+    """Maps in an array's order, wherever they lie."""
+
+    def __getitem__(self, rows: Int[np.ndarray, "B"]) -> Int[np.ndarray, "B H W 4"]: ...
+
+
 @dataclass(frozen=True)
 class CoordinateMaps:
     """N maps `[N, H, W, 4]` (bytes: xyz times opacity, and opacity), cameras, and the captions of M objects.
 
-    `object` numbers the object that each map shows; every object has at least one caption.
+    `maps` is an array, or reads the rows that it is asked for. `object` numbers the object that each map shows; every object
+    has at least one caption.
     """
 
-    maps: np.ndarray
+    maps: Rows
     c2w: Float[np.ndarray, "N 16"]
     object: Int[np.ndarray, "N"]
     captions: tuple[tuple[str, ...], ...]
 
     def __len__(self) -> int:
-        return len(self.maps)
-
-    def of(self, objects: list[int]) -> "CoordinateMaps":
-        """Those of some of the objects, numbered anew in this order."""
-        rows = [np.flatnonzero(self.object == number) for number in objects]
-        chosen = np.concatenate(rows) if rows else np.zeros(0, dtype=int)
-        return CoordinateMaps(self.maps[chosen], self.c2w[chosen], np.repeat(np.arange(len(rows)), [len(row) for row in rows]),
-                              tuple(self.captions[number] for number in objects))
+        return len(self.object)
 
     def images(self, indices: Int[np.ndarray, "B"]) -> Float[Tensor, "B 4 H W"]:
         """In 0..1."""

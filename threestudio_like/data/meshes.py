@@ -1,26 +1,33 @@
 """Coordinate maps of any folder of GLB, OBJ or PLY files with captions (SweetDreamer, section 3.2, and appendix).
 
-`captions.json` in the folder says what each file shows, files of inner folders by their paths from there:
-`{"chairs/red.glb": "a chair"}`, a list of captions, of which one is taken at random each time, or
-`{"chairs/red.glb": {"captions": [...], "tags": [...]}}`.
+An object's maps are drawn once, and kept in a file of their own, from which training reads what it asks for: a folder may be
+larger than the memory, grow, and be drawn by several processes.
 """
 
 import functools
-import json
+import hashlib
 import logging
 import math
+import os
+import signal
+from collections.abc import Callable, Iterator
+from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from dataclasses import asdict, dataclass
+from multiprocessing import get_context
 from pathlib import Path
 
 import numpy as np
 import torch
 import trimesh
+from jaxtyping import Int
 from torch import Tensor
 from tqdm import tqdm
 
 from threestudio_like.cameras import Cameras, orbit_cameras
 from threestudio_like.config import register
-from threestudio_like.data.cache import kept, sources
+from threestudio_like.data.cache import kept, kept_rows, sources
+from threestudio_like.data.captions import captioned, skipped
 from threestudio_like.data.coordinates import CoordinateMaps
 from threestudio_like.errors import UserError
 from threestudio_like.renderers.ccm import canonical_coordinates
@@ -30,9 +37,10 @@ from threestudio_like.scenes.mesh import Surface
 from threestudio_like.scenes.signed_distance import BOX_LENGTH, read_mesh
 
 SUFFIXES = (".glb", ".gltf", ".obj", ".ply")
-NAMED = 5
 DRAWN_BY = ("data/meshes.py", "scenes/signed_distance.py", "renderers/mesh.py", "renderers/ccm.py", "cameras.py",
             *(f"kernels/rasterize/{name}.py" for name in ("__init__", "antialias", "fragments", "reference", "cpu", "cuda")))
+CHOOSING = ("folder", "captions", "without_tags", "held_out_every", "workers")
+"""The keys that choose among objects, or how they are worked on, and not what is seen of one."""
 log = logging.getLogger(__name__)
 
 
@@ -46,7 +54,8 @@ class MeshFolder:
     @dataclass(frozen=True)
     class Config:
         """Distances are relative to where a ball as long as the object just fills the view; files above `max_faces` or
-        `max_megabytes` are skipped; one object in `held_out_every`, but at least one, is kept for evaluation."""
+        `max_megabytes` are skipped; one object in `held_out_every`, but at least one, is kept for evaluation; `workers`
+        processes draw the maps, 1 being this one."""
 
         folder: str
         captions: str = "captions.json"
@@ -61,10 +70,12 @@ class MeshFolder:
         max_faces: int = 1_000_000
         max_megabytes: float = 200.0
         held_out_every: int = 20
+        workers: int = 1
 
         def __post_init__(self):
-            if min(self.views, self.size, self.supersample) < 1:
-                raise ValueError(f"views, size and supersample must be at least 1, got {self.views}, {self.size}, {self.supersample}")
+            for name in ("views", "size", "supersample", "workers"):
+                if getattr(self, name) < 1:
+                    raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
             if not 0 < self.fov_deg < 180:
                 raise ValueError(f"fov_deg must lie between 0 and 180, got {self.fov_deg}")
             if self.held_out_every < 2:
@@ -73,100 +84,106 @@ class MeshFolder:
     def __init__(self, config: Config):
         """Raises UserError where the folder or its captions are not there or do not fit."""
         self.config = config
-        self.objects = chosen_objects(config)
+        self.objects = captioned(Path(config.folder).expanduser(), SUFFIXES, config.captions, config.without_tags)
 
     @functools.cache
     def maps(self, held_out: bool | None = False) -> CoordinateMaps:
         """Of the training objects, of the held-out ones (True), or of all (None). Raises UserError where none can be read, or
         none are left."""
-        if held_out is None:
-            return self.all
-        count = len(self.all.captions)
-        if count < 2:
-            raise UserError(f"data.folder: only {count} mesh in '{self.config.folder}' can be used; training needs one more, to be "
-                            "held out")
-        every = min(self.config.held_out_every, count)
-        return self.all.of([i for i in range(count) if (i % every == every - 1) == held_out])
+        names, c2w = self.drawn["names"].tolist(), self.drawn["c2w"]
+        numbers = range(len(names))
+        if held_out is not None:
+            if len(names) < 2:
+                raise UserError(f"data.folder: only {len(names)} mesh in '{self.config.folder}' can be used; training needs one "
+                                "more, to be held out")
+            every = min(self.config.held_out_every, len(names))
+            numbers = [i for i in numbers if (i % every == every - 1) == held_out]
+        paths = [Path(names[i]) for i in numbers]
+        return CoordinateMaps(MapFiles(self.config, {path: self.keys[path] for path in paths}), c2w[numbers].reshape(-1, 16),
+                              np.arange(len(paths)).repeat(self.config.views), tuple(self.objects[path] for path in paths))
 
     @functools.cached_property
-    def all(self) -> CoordinateMaps:
-        """Of every object that can be read; made or read from the cache at the first use."""
-        stamps = [(str(path), path.stat().st_size, path.stat().st_mtime_ns) for path in self.objects]
-        key = repr((asdict(self.config), stamps)) + sources(Path(__file__).parent.parent, *DRAWN_BY)
-        stored = kept("meshes", key, lambda: take(self.config, list(self.objects)))
-        captions = tuple(self.objects[Path(name)] for name in stored["names"].tolist())
-        return CoordinateMaps(stored["maps"], stored["c2w"], stored["object"], captions)
+    def keys(self) -> dict[Path, str]:
+        """All that each object's maps depend on."""
+        chosen = {name: value for name, value in asdict(self.config).items() if name not in CHOOSING}
+        code = sources(Path(__file__).parent.parent, *DRAWN_BY)
+        stamps = ((path, path.stat()) for path in self.objects)
+        return {path: repr((chosen, str(path), stamp.st_size, stamp.st_mtime_ns)) + code for path, stamp in stamps}
+
+    @functools.cached_property
+    def drawn(self) -> dict[str, np.ndarray]:
+        """`names` of the M objects that can be drawn, in their order, and `c2w` [M, V, 16]; their maps are kept by now."""
+        return kept("meshes", repr(list(self.keys.values())), self.draw)
+
+    def draw(self) -> dict[str, np.ndarray]:
+        """Draws what is not kept yet. Raises UserError where nothing can be."""
+        paths = list(self.objects)
+        mixed = [paths[i] for i in np.random.default_rng(os.getpid()).permutation(len(paths))]  # others begin elsewhere
+        reasons = in_processes(functools.partial(why_not, self.config), [(path, self.keys[path]) for path in mixed], self.config.workers)
+        refused = set()
+        for path, reason in zip(mixed, tqdm(reasons, "meshes", len(mixed), disable=None)):
+            if reason is not None:
+                refused.add(path)
+                log.warning("%s", reason)
+        skipped("cannot be used, for the reasons above", sorted(path.name for path in refused))
+        if len(refused) == len(paths):
+            raise UserError(f"data.folder: none of the {len(paths)} meshes in '{self.config.folder}' can be used; see the reasons "
+                            "above")
+        paths = [path for path in paths if path not in refused]
+        c2w = np.stack([random_cameras(self.config, path).c2w.reshape(-1, 16).numpy() for path in paths])
+        return {"names": np.array([str(path) for path in paths]), "c2w": c2w}
 
 
-def chosen_objects(config: MeshFolder.Config) -> dict[Path, tuple[str, ...]]:
-    """The captions of each file that is to be used, in the order of their names."""
-    folder = Path(config.folder).expanduser()
-    if not folder.is_dir():
-        raise UserError(f"data.folder: '{config.folder}' is not a folder")
-    files = {path.relative_to(folder).as_posix(): path for path in sorted(folder.rglob("*"))
-             if path.suffix.lower() in SUFFIXES and path.is_file()}
-    told = read_captions(folder / config.captions)
-    unwanted = {name for name, (_, tags) in told.items() if set(tags) & set(config.without_tags)}
-    skipped("have no caption", [name for name in files if name not in told])
-    skipped("are captioned but not there", [name for name in told if name not in files])
-    skipped(f"have one of the tags {', '.join(config.without_tags)}", sorted(unwanted))
-    objects = {path: told[name][0] for name, path in files.items() if name in told and name not in unwanted}
-    if not objects:
-        raise UserError(f"{folder / config.captions} names none of the {len(files)} GLB, OBJ and PLY files of its folder")
-    return objects
+class MapFiles:
+    """The maps of many objects, one after the other, read where they are asked for."""
+
+    def __init__(self, config: MeshFolder.Config, keys: dict[Path, str]):
+        self.config, self.objects = config, list(keys.items())
+
+    def __getitem__(self, rows: Int[np.ndarray, "B"]) -> Int[np.ndarray, "B S S 4"]:
+        places = (divmod(row, self.config.views) for row in rows)
+        return np.stack([kept_maps(self.config, *self.objects[i])[view] for i, view in places])
 
 
-def read_captions(path: Path) -> dict[str, tuple[tuple[str, ...], tuple[str, ...]]]:
-    """Captions and tags by file name. Raises UserError."""
-    try:
-        node = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise UserError(f"{path} is missing; it says what each mesh shows: {{\"chair.glb\": \"a chair\"}}") from None
-    except (OSError, ValueError) as error:
-        raise UserError(f"{path} cannot be read as JSON ({error})") from None
-    if not isinstance(node, dict):
-        raise UserError(f"{path} is not a map from file names to captions")
-    told, bad = {}, []
-    for name, value in node.items():
-        value = value if isinstance(value, dict) else {"captions": value}
-        captions, tags = ([said] if isinstance(said, str) else said or [] for said in (value.get("captions"), value.get("tags")))
-        texts = isinstance(captions, list) and captions and all(isinstance(text, str) for text in captions)
-        if not texts or not isinstance(tags, list):
-            bad.append(name)
-            continue
-        told[name] = tuple(captions), tuple(str(tag).lower() for tag in tags)
-    skipped("have captions or tags that are neither a text nor a list of texts", bad)
-    return told
-
-
-def skipped(why: str, names: list[str]) -> None:
-    if names:
-        more = f" and {len(names) - NAMED} more" if len(names) > NAMED else ""
-        log.warning("skipped: %d files %s: %s%s", len(names), why, ", ".join(names[:NAMED]), more)
-
-
-def take(config: MeshFolder.Config, paths: list[Path]) -> dict[str, np.ndarray]:
-    """The arrays of a `CoordinateMaps`, and the `names` of the files that could be read."""
-    rng = np.random.default_rng(config.seed)
-    maps, c2w, names, bad = [], [], [], []
-    for path in tqdm(paths, desc="meshes", disable=None):
-        cameras = random_cameras(config, rng)
+def in_processes(function: Callable, items: list, workers: int) -> Iterator:
+    """What a function makes of each item, in their order. Raises UserError where a process is killed."""
+    if workers == 1:
+        yield from map(function, items)
+        return
+    with ProcessPoolExecutor(workers, get_context("spawn"), initializer=quiet) as pool:
         try:
-            seen = coordinate_maps(checked(config, path), cameras, config.supersample)
-            if not seen[..., 3].any():
-                raise UserError(f"{path} is seen from no side; its faces have no area")
-        except UserError as error:
-            bad.append(path.name)
-            log.warning("%s", error)
-            continue
-        maps.append((seen * 255).round().byte().numpy())
-        c2w.append(cameras.c2w.reshape(-1, 16).numpy())
-        names.append(str(path))
-    skipped("cannot be used, for the reasons above", bad)
-    if not maps:
-        raise UserError(f"data.folder: none of the {len(paths)} meshes in '{config.folder}' can be used; see the reasons above")
-    return {"maps": np.concatenate(maps), "c2w": np.concatenate(c2w), "names": np.array(names),
-            "object": np.arange(len(maps)).repeat(config.views)}
+            yield from pool.map(function, items, chunksize=8)
+        except BrokenProcessPool:
+            raise UserError(f"data.workers: one of {workers} processes was killed, perhaps for want of memory; take fewer, or a "
+                            "smaller max_faces; what is drawn is kept") from None
+
+
+def quiet() -> None:
+    """A process of the pool: one thread, and Ctrl-C is its parent's matter."""
+    torch.set_num_threads(1)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+
+
+def why_not(config: MeshFolder.Config, keyed: tuple[Path, str]) -> str | None:
+    """The reason why an object cannot be drawn; None where its maps are kept now."""
+    try:
+        kept_maps(config, *keyed)
+    except UserError as error:
+        return str(error)
+    return None
+
+
+def kept_maps(config: MeshFolder.Config, path: Path, key: str) -> Int[np.ndarray, "V S S 4"]:
+    """An object's maps, bytes, drawn at the first use. Raises UserError."""
+    return kept_rows("mesh", key, (config.size, config.size, 4), lambda: [take(config, path)])
+
+
+def take(config: MeshFolder.Config, path: Path) -> Int[np.ndarray, "V S S 4"]:
+    """Raises UserError for a mesh that cannot be read or seen."""
+    seen = coordinate_maps(checked(config, path), random_cameras(config, path), config.supersample)
+    if not seen[..., 3].any():
+        raise UserError(f"{path} is seen from no side; its faces have no area")
+    return (seen * 255).round().byte().numpy()
 
 
 def checked(config: MeshFolder.Config, path: Path) -> trimesh.Trimesh:
@@ -179,7 +196,10 @@ def checked(config: MeshFolder.Config, path: Path) -> trimesh.Trimesh:
     return mesh
 
 
-def random_cameras(config: MeshFolder.Config, rng: np.random.Generator) -> Cameras:
+def random_cameras(config: MeshFolder.Config, path: Path) -> Cameras:
+    """Those of an object, whatever others there are."""
+    name = path.relative_to(Path(config.folder).expanduser()).as_posix()
+    rng = np.random.default_rng([config.seed, int.from_bytes(hashlib.sha256(name.encode()).digest()[:8])])
     uniform = lambda low, high: torch.from_numpy(rng.uniform(low, high, config.views).astype(np.float32))
     fov = torch.full((config.views,), math.radians(config.fov_deg))
     fits = 0.5 * BOX_LENGTH / math.sin(0.5 * math.radians(config.fov_deg))
