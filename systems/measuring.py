@@ -1,6 +1,6 @@
 """What a comparison measures beyond a run's own figures: the judge's opinion of the turntables that the runs left."""
 
-from functools import lru_cache
+from functools import cache, lru_cache
 from pathlib import Path
 
 import imageio.v3 as iio
@@ -132,7 +132,8 @@ def distances(features: dict[Cell, list[Tensor]], truth: dict[str, Float[Tensor,
     def true(prompts: tuple[str, ...]) -> Gaussian:
         return Gaussian.fit(torch.cat([truth[prompt] for prompt in prompts]))
 
-    def frechet(chosen: list[tuple[str, str, int]]) -> float:
+    @cache  # every pair of methods draws the same prompts
+    def frechet(chosen: tuple[tuple[str, str, int], ...]) -> float:
         prompts = tuple(prompt for _, prompt, _ in chosen[:1 if shared else None])
         return frechet_between(Gaussian.fit(torch.cat([known[run] for run in chosen])), true(prompts))
 

@@ -8,10 +8,13 @@ from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
+from jaxtyping import Bool
 from scipy.stats import beta, permutation_test
 
 DRAWS = 10_000
 SET_DRAWS = 1_000
+FEW = 10
+"""Prompts of which all ways to flip their signs are looked at for sets, not only random ones."""
 FEWEST = 6
 """Prompts below which no paired test can be at 0.05, and a bootstrap knows too little doubt."""
 Values = dict[tuple[str, int], float]
@@ -106,20 +109,22 @@ def rate(values: Values) -> Interval:
 
 @dataclass(frozen=True)
 class OfSets:
-    """A figure that no run has alone, such as a Frechet distance: `figure` of any list of (method, prompt, seed).
+    """A figure that no run has alone, such as a Frechet distance: `figure` of any (method, prompt, seed); it is asked for the same
+    ones again and again.
 
-    Its intervals and tests are those of means: prompts are drawn anew, and exchanged between methods for flipped signs.
-    Draws hold a prompt more than once, which makes a Frechet distance larger; intervals are moved back by as much.
+    Its intervals and tests are those of means: prompts are drawn anew, and exchanged between methods for flipped signs, in all
+    ways or in 999 random ones. Draws hold a prompt more than once, which makes a Frechet distance larger; intervals are moved
+    back by as much.
     """
 
-    figure: Callable[[list[tuple[str, str, int]]], float]
+    figure: Callable[[tuple[tuple[str, str, int], ...]], float]
     runs: dict[str, list[tuple[str, int]]]
     """What there is, by method: prompts and seeds."""
 
     @cached_property
     def intervals(self) -> dict[str, Interval]:
         """By method, of those that have runs."""
-        return {method: spread(lambda keys: self.figure([(method, *key) for key in keys]), runs)
+        return {method: spread(lambda keys: self.figure(tuple((method, *key) for key in keys)), runs)
                 for method, runs in self.runs.items() if runs}
 
     def difference(self, one: str, other: str) -> Difference | None:
@@ -129,16 +134,23 @@ class OfSets:
             return None
 
         def apart(keys: list[tuple[str, int]], exchanged: frozenset[str] = frozenset()) -> float:
-            first = [(other if key[0] in exchanged else one, *key) for key in keys]
-            second = [(one if key[0] in exchanged else other, *key) for key in keys]
+            first = tuple((other if key[0] in exchanged else one, *key) for key in keys)
+            second = tuple((one if key[0] in exchanged else other, *key) for key in keys)
             return self.figure(first) - self.figure(second)
 
-        found, rng = spread(apart, both), np.random.default_rng(0)
-        prompts = list(dict.fromkeys(prompt for prompt, _ in both))
-        flips = rng.random((SET_DRAWS - 1, len(prompts))) < 0.5
-        chance = [abs(apart(both, frozenset(np.array(prompts)[flip]))) for flip in flips]
-        p = (1 + sum(value >= abs(found.mean) - 1e-9 for value in chance)) / SET_DRAWS
-        return Difference(found, p)
+        found = spread(apart, both)
+        prompts = np.array(list(dict.fromkeys(prompt for prompt, _ in both)))
+        chance = [abs(apart(both, frozenset(prompts[flip]))) for flip in flips(len(prompts))]
+        return Difference(found, float(np.mean(np.array(chance) >= abs(found.mean) - 1e-9)))
+
+
+def flips(count: int) -> Bool[np.ndarray, "K N"]:
+    """All ways to flip N signs, or none of them and SET_DRAWS - 1 random ways."""
+    if count <= FEW:
+        return np.arange(2**count)[:, None] >> np.arange(count) & 1 > 0
+    drawn = np.random.default_rng(0).random((SET_DRAWS, count)) < 0.5
+    drawn[0] = False
+    return drawn
 
 
 def spread(figure: Callable[[list[tuple[str, int]]], float], runs: list[tuple[str, int]]) -> Interval:
