@@ -98,7 +98,8 @@ def test_a_mean_as_a_figure_of_sets_has_the_means_interval_and_test():
     assert found.interval.mean == pytest.approx(paired.interval.mean)
     assert found.interval.half == pytest.approx(paired.interval.half, rel=0.15)
     assert found.p == pytest.approx(paired.p, abs=0.02) and sets.difference("one", "one").p == 1.0
-    few = [{key: value for key, value in found.items() if key[0] in ("p0", "p1", "p2", "p3", "p4", "p5", "p6")} for found in (one, other)]
+    prompts = {f"p{p}" for p in range(7)}
+    few = [{key: value for key, value in all_of_them.items() if key[0] in prompts} for all_of_them in (one, other)]
     exact = means_of({"one": few[0], "other": few[1]}).difference("one", "other")
     assert exact.p == pytest.approx(difference(*few).p) and exact.p < 1
 

@@ -119,7 +119,8 @@ class MeshFolder:
         """Draws what is not kept yet. Raises UserError where nothing can be."""
         paths = list(self.objects)
         mixed = [paths[i] for i in np.random.default_rng(os.getpid()).permutation(len(paths))]  # others begin elsewhere
-        reasons = in_processes(functools.partial(why_not, self.config), [(path, self.keys[path]) for path in mixed], self.config.workers)
+        keyed = [(path, self.keys[path]) for path in mixed]
+        reasons = in_processes(functools.partial(why_not, self.config), keyed, self.config.workers)
         refused = set()
         for path, reason in zip(mixed, tqdm(reasons, "meshes", len(mixed), disable=None)):
             if reason is not None:

@@ -13,8 +13,8 @@ from scipy.stats import beta, permutation_test
 
 DRAWS = 10_000
 SET_DRAWS = 1_000
-FEW = 10
-"""Prompts of which all ways to flip their signs are looked at for sets, not only random ones."""
+EXACT = 10
+"""Up to so many prompts all ways to flip signs are looked at for figures of sets, beyond them random ones."""
 FEWEST = 6
 """Prompts below which no paired test can be at 0.05, and a bootstrap knows too little doubt."""
 Values = dict[tuple[str, int], float]
@@ -109,8 +109,8 @@ def rate(values: Values) -> Interval:
 
 @dataclass(frozen=True)
 class OfSets:
-    """A figure that no run has alone, such as a Frechet distance: `figure` of any (method, prompt, seed); it is asked for the same
-    ones again and again.
+    """A figure that no run has alone, such as a Frechet distance: `figure` of any runs, each a (method, prompt, seed); it is asked
+    for the same ones again and again.
 
     Its intervals and tests are those of means: prompts are drawn anew, and exchanged between methods for flipped signs, in all
     ways or in 999 random ones. Draws hold a prompt more than once, which makes a Frechet distance larger; intervals are moved
@@ -146,7 +146,7 @@ class OfSets:
 
 def flips(count: int) -> Bool[np.ndarray, "K N"]:
     """All ways to flip N signs, or none of them and SET_DRAWS - 1 random ways."""
-    if count <= FEW:
+    if count <= EXACT:
         return np.arange(2**count)[:, None] >> np.arange(count) & 1 > 0
     drawn = np.random.default_rng(0).random((SET_DRAWS, count)) < 0.5
     drawn[0] = False
