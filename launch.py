@@ -11,8 +11,17 @@ from pathlib import Path
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # torch and numba have a thread pool each, and idle ones would spin
 
-USER_ERRNOS = {errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EEXIST,
-               errno.EISDIR, errno.ENAMETOOLONG}
+USER_ERRNOS = {
+    errno.ENOSPC,
+    errno.EDQUOT,
+    errno.EACCES,
+    errno.EPERM,
+    errno.EROFS,
+    errno.ENOTDIR,
+    errno.EEXIST,
+    errno.EISDIR,
+    errno.ENAMETOOLONG,
+}
 
 
 EXAMPLES = """examples:
@@ -26,25 +35,37 @@ exit codes: 0 done, 1 failed, 2 a mistake of yours (said in a line), 130 stopped
 
 def arguments(argv: list[str] | None) -> argparse.Namespace:
     about = "Runs a recipe: every stage, then evaluation and export."
-    parser = argparse.ArgumentParser(prog="launch.py", description=about, epilog=EXAMPLES,
-                                     formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--config", required=True, metavar="NAME",
-                        help="a recipe or comparison: a name in configs/, or a path")
+    parser = argparse.ArgumentParser(
+        prog="launch.py", description=about, epilog=EXAMPLES, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument(
+        "--config", required=True, metavar="NAME", help="a recipe or comparison: a name in configs/, or a path"
+    )
     what = parser.add_mutually_exclusive_group()
     what.add_argument("--check", action="store_true", help="parse and build, say what would run, and stop")
     what.add_argument("--resume", action="store_true", help="go on where this run stopped, exactly")
     what.add_argument("--test", action="store_true", help="evaluate a finished run again")
     what.add_argument("--export", action="store_true", help="export a finished run again")
-    what.add_argument("--generate", action="store_true",
-                      help="image=FILE_OR_FOLDER or prompt=TEXT to meshes, n=N of each (1), in one pass (GECO)")
+    what.add_argument(
+        "--generate",
+        action="store_true",
+        help="image=FILE_OR_FOLDER or prompt=TEXT to meshes, n=N of each (1), in one pass (GECO)",
+    )
     what.add_argument("--sweep", nargs="+", metavar="key=a,b,c", help="a grid of runs; what is done is not run again")
     many = parser.add_argument_group("with --sweep, and for a comparison")
     many.add_argument("--table", action="store_true", help="only print how far it is, and what was found so far")
     many.add_argument("--workers", type=int, default=1, metavar="N", help="runs at once")
     many.add_argument("--retries", type=int, default=0, metavar="N", help="new tries of a run that fails")
-    many.add_argument("--cluster", choices=["slurm"], help="runs are its jobs: cluster.partition=, .time= (minutes), .gpus=")
+    many.add_argument(
+        "--cluster", choices=["slurm"], help="runs are its jobs: cluster.partition=, .time= (minutes), .gpus="
+    )
     parser.add_argument("--stage", metavar="S", help="only this stage")
-    parser.add_argument("overrides", nargs="*", metavar="key=value", help="keys that replace the recipe's; out=FOLDER is where the results go")
+    parser.add_argument(
+        "overrides",
+        nargs="*",
+        metavar="key=value",
+        help="keys that replace the recipe's; out=FOLDER is where the results go",
+    )
     parser.set_defaults(many=False)
     return parser.parse_intermixed_args(argv)
 
@@ -55,10 +76,10 @@ def main(argv: list[str] | None = None) -> int:
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
     for noisy in ("httpx", "lightning_fabric", "numba", "matplotlib", "fontTools"):
         logging.getLogger(noisy).setLevel(logging.WARNING)
+    from threestudio_like.engine.allocator import keep_freed_pages
+    from threestudio_like.engine.run_folder import BUSY, INTERRUPTED, Busy
+    from threestudio_like.engine.trainer import Interrupted, NonFinite
     from threestudio_like.errors import NoSurface, UserError
-    from threestudio_like.folders import BUSY, INTERRUPTED, Busy
-    from threestudio_like.memory import keep_freed_pages
-    from threestudio_like.train import Interrupted, NonFinite
 
     keep_freed_pages()
     try:
@@ -81,12 +102,12 @@ def carry_out(given: argparse.Namespace) -> int:
     import priors
     import systems
     import threestudio_like
-    from threestudio_like import sweep
-    from threestudio_like.comparison import is_comparison, parse_comparison
-    from threestudio_like.config import find_recipe, load
-    from threestudio_like.recipe import parse_recipe
-    from threestudio_like.run import Run
-    from threestudio_like.slurm import read_cluster
+    from threestudio_like.config.loading import find_recipe, load
+    from threestudio_like.config.recipe import parse_recipe
+    from threestudio_like.engine.run import Run
+    from threestudio_like.experiments import sweep
+    from threestudio_like.experiments.comparison import is_comparison, parse_comparison
+    from threestudio_like.experiments.slurm import read_cluster
 
     for room in (threestudio_like, priors, systems):
         room.register_all()
@@ -94,7 +115,8 @@ def carry_out(given: argparse.Namespace) -> int:
         given.axes, shared = sweep.axes(given.sweep)
         given.overrides = [*given.overrides, *shared]
     if given.generate:
-        from systems.generation import generate, take_request
+        from systems.geco.evaluation import evaluate_made
+        from systems.geco.generate import generate, take_request
 
         request, given.overrides = take_request(given.overrides)
     given.cluster_keys, given.overrides = read_cluster(given.overrides)
@@ -106,7 +128,7 @@ def carry_out(given: argparse.Namespace) -> int:
         return compare(given, parse_comparison(plain, name, find_recipe(given.config).parent))
     recipe = parse_recipe(plain, name)
     if given.generate:
-        folder, code = generate(recipe, request)
+        folder, code = generate(recipe, request, evaluate_made)
         print(folder)
         return code
     if given.sweep:
@@ -132,11 +154,13 @@ def carry_out(given: argparse.Namespace) -> int:
 def fits(given: argparse.Namespace, comparison: bool) -> None:
     """Raises UserError for an option that means nothing for what is run."""
     from threestudio_like.errors import UserError
-    from threestudio_like.slurm import Cluster
+    from threestudio_like.experiments.slurm import Cluster
 
     asked = lambda *names: [f"--{name}" for name in names if getattr(given, name)]
     if comparison and (wrong := asked("resume", "test", "export", "generate", "sweep", "stage")):
-        raise UserError(f"{wrong[0]} is for a recipe; a comparison goes on where it was when its command is given again")
+        raise UserError(
+            f"{wrong[0]} is for a recipe; a comparison goes on where it was when its command is given again"
+        )
     if given.sweep and (wrong := asked("stage")):
         raise UserError(f"{wrong[0]} is for one run, not for a sweep")
     alone = asked("table", "cluster", "retries") + ["--workers"] * (given.workers != 1)
@@ -148,8 +172,8 @@ def fits(given: argparse.Namespace, comparison: bool) -> None:
 
 def compare(given: argparse.Namespace, comparison) -> int:
     """Runs what a comparison misses and writes its report; 0 where all of it is done."""
-    from systems.measuring import measure, prepare
-    from threestudio_like import report, sweep
+    from threestudio_like.experiments import report, sweep
+    from threestudio_like.experiments.metrics import measure, prepare
 
     jobs = [cell.job for cell in comparison.cells]
     if not given.table:
@@ -171,7 +195,7 @@ def compare(given: argparse.Namespace, comparison) -> int:
 
 def run_all(given: argparse.Namespace, jobs: list) -> None:
     """Here, or on the cluster; a mistake in any run is told before the first."""
-    from threestudio_like import slurm, sweep
+    from threestudio_like.experiments import slurm, sweep
 
     sweep.check(jobs)
     if given.cluster == "slurm":

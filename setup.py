@@ -8,7 +8,7 @@ setup(
     description="An open framework for text-to-3D and image-to-3D by distilling diffusion priors",
     python_requires=">=3.11",
     packages=find_packages(include=["threestudio_like*", "systems*", "priors*"]),
-    package_data={"threestudio_like.report": ["page.html"]},
+    package_data={"threestudio_like.experiments.report": ["page.html"]},
     install_requires=[
         "torch>=2.6",
         "diffusers>=0.35",

@@ -16,14 +16,14 @@ from skimage.measure import marching_cubes
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from priors.scorer import Scorer
 from threestudio_like.cameras import orbit
 from threestudio_like.data.toybox import trace_cpu
 from threestudio_like.data.toybox.assembly import COLOR, Toy
 from threestudio_like.data.toybox.catalogue import CATEGORIES, COLORS, make_toy
 from threestudio_like.data.toybox.photographs import pack
 from threestudio_like.data.toybox.render import Light, shoot
-from threestudio_like.evaluate.consistency import Verdict, judge
+from threestudio_like.evaluate.janus import Verdict, judge
+from threestudio_like.evaluate.scorer import Scorer
 from threestudio_like.kernels.rasterize import rasterize
 
 VIEWS = 24
@@ -90,16 +90,24 @@ def main() -> dict[str, list[tuple[str, "Verdict"]]]:
         for i in range(given.toys):
             toy = make_toy(category, list(COLORS)[int(rng.integers(len(COLORS)))], rng)
             true = pictures(pack([toy]))
-            kinds = {"true": true, "two-faced": mirrored(true), "two fronts": repeated(true, 2), "four fronts": repeated(true, 4),
-                     "solid, two heads": solid_pictures(toy, 2), "solid, four heads": solid_pictures(toy, 4)}
+            kinds = {
+                "true": true,
+                "two-faced": mirrored(true),
+                "two fronts": repeated(true, 2),
+                "four fronts": repeated(true, 4),
+                "solid, two heads": solid_pictures(toy, 2),
+                "solid, four heads": solid_pictures(toy, 4),
+            }
             for name, images in kinds.items():
                 found.setdefault(name, []).append((category, judge(scorer.azimuth(images).softmax(-1), azimuth)))
     for name, verdicts in found.items():
         share = np.mean([verdict.consistent for _, verdict in verdicts])
         margins = np.quantile([verdict.margin for _, verdict in verdicts], (0.03, 0.5, 0.97))
         odd = sorted({category for category, verdict in verdicts if verdict.consistent != (name == "true")})
-        print(f"{name:18s} judged consistent: {100 * share:5.1f} % of {len(verdicts)}; margins (3, 50, 97 %): "
-              f"{margins[0]:.2f} {margins[1]:.2f} {margins[2]:.2f}; misjudged: {', '.join(odd) or 'none'}")
+        print(
+            f"{name:18s} judged consistent: {100 * share:5.1f} % of {len(verdicts)}; margins (3, 50, 97 %): "
+            f"{margins[0]:.2f} {margins[1]:.2f} {margins[2]:.2f}; misjudged: {', '.join(odd) or 'none'}"
+        )
     return found
 
 

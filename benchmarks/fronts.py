@@ -16,10 +16,10 @@ from scipy.spatial import cKDTree
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from systems.judging import toy_of
 from threestudio_like.data.toybox import render
 from threestudio_like.data.toybox.catalogue import make_toy
 from threestudio_like.evaluate.shapes import surface_points
+from threestudio_like.evaluate.toybox import toy_of
 from threestudio_like.scenes.signed_distance import read_mesh
 
 INDIVIDUALS = 4

@@ -19,23 +19,50 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 import priors  # noqa: E402
 import systems  # noqa: E402
 import threestudio_like  # noqa: E402
+from priors.backbones.zero123plus import Zero123Plus  # noqa: F401
 from priors.generator import OneStepConfig, OneStepGenerator  # noqa: E402
 from priors.reconstructor import Reconstructor, ReconstructorSize  # noqa: E402
-from priors.zero123plus import Zero123Plus  # noqa: E402
-from systems.generation import load_maker, warm_up  # noqa: E402
-from systems.image_to_3d import PARTS, ImageTo3D  # noqa: E402
-from tests.priors import folders  # noqa: E402
-from threestudio_like.config import load  # noqa: E402
+from systems.geco.generate import load_maker, warm_up  # noqa: F401
+from systems.geco.pipeline import PARTS, ImageTo3D  # noqa: F401
+from tests.priors import model_folders  # noqa: E402
+from threestudio_like.config.loading import load
+from threestudio_like.config.recipe import parse_recipe  # noqa: F401
 from threestudio_like.data.images import ImageLoading, load_image  # noqa: E402
 from threestudio_like.data.toybox.multiview import MultiviewSet  # noqa: E402
-from threestudio_like.export import write_mesh  # noqa: E402
-from threestudio_like.monitor import peak_memory_mib, write_png  # noqa: E402
-from threestudio_like.recipe import parse_recipe  # noqa: E402
+from threestudio_like.engine.monitor import peak_memory_mib, write_png  # noqa: F401
+from threestudio_like.export.mesh_io import write_mesh  # noqa: F401
 
-LARGE = ReconstructorSize(image=320, patch=16, encoder_width=768, encoder_layers=12, encoder_heads=12, width=1024, layers=16,
-                          heads=16, tokens=32, upsample=2, channels=80, hidden_layers=4, grid=128, epipolar=False, back_projection=False)
-TINY = ReconstructorSize(image=32, patch=8, encoder_width=16, encoder_layers=1, encoder_heads=2, width=16, layers=1, heads=2,
-                         tokens=2, upsample=2, channels=4, grid=16)
+LARGE = ReconstructorSize(
+    image=320,
+    patch=16,
+    encoder_width=768,
+    encoder_layers=12,
+    encoder_heads=12,
+    width=1024,
+    layers=16,
+    heads=16,
+    tokens=32,
+    upsample=2,
+    channels=80,
+    hidden_layers=4,
+    grid=128,
+    epipolar=False,
+    back_projection=False,
+)
+TINY = ReconstructorSize(
+    image=32,
+    patch=8,
+    encoder_width=16,
+    encoder_layers=1,
+    encoder_heads=2,
+    width=16,
+    layers=1,
+    heads=2,
+    tokens=2,
+    upsample=2,
+    channels=4,
+    grid=16,
+)
 
 
 def main() -> None:
@@ -62,9 +89,11 @@ def toybox(device: torch.device) -> ImageTo3D:
 def published(folder: Path, tiny: bool, device: torch.device) -> ImageTo3D:
     """The paper's sizes, or all of it tiny."""
     if not (folder / "model_index.json").exists():
-        folders.zero123plus(folder, None if tiny else folders.ZERO123PLUS)
+        model_folders.zero123plus(folder, None if tiny else model_folders.ZERO123PLUS)
     size = TINY if tiny else LARGE
-    prior = Zero123Plus(Zero123Plus.Config(str(folder), precision="fp16", attention="clean", view_size=size.image), device)
+    prior = Zero123Plus(
+        Zero123Plus.Config(str(folder), precision="fp16", attention="clean", view_size=size.image), device
+    )
     generator = OneStepGenerator(OneStepConfig(scale=4.0), prior).ready(prior.dtype)
     torch.manual_seed(0)
     reconstructor = Reconstructor.of(size).to(device).eval().requires_grad_(False)

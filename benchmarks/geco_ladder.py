@@ -19,27 +19,48 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 import priors  # noqa: E402
 import systems  # noqa: E402
 import threestudio_like  # noqa: E402
-from systems.geco_results import RUNGS  # noqa: E402
-from threestudio_like.config import load  # noqa: E402
-from threestudio_like.evaluate.statistics import difference, interval  # noqa: E402
-from threestudio_like.recipe import parse_recipe  # noqa: E402
-from threestudio_like.run import Run  # noqa: E402
+from systems.geco.evaluation import RUNGS  # noqa: F401
+from threestudio_like.config.loading import load
+from threestudio_like.config.recipe import parse_recipe  # noqa: F401
+from threestudio_like.engine.run import Run  # noqa: F401
+from threestudio_like.experiments.statistics import difference, interval  # noqa: F401
 
-SHIPPED = ["generator.lora=null", "generator.weights=priors/weights/geco/generator",
-           "reconstructor.weights=priors/weights/geco/reconstructor"]
-FIGURES = {"psnr": ".2f", "ssim": ".3f", "perceptual": ".4f", "chamfer": ".4f", "volume_iou": ".3f", "frechet": ".3f",
-           "frechet_unseen_sides": ".3f", "views_psnr": ".2f", "views_seconds": ".2f", "seconds": ".2f"}
+SHIPPED = [
+    "generator.lora=null",
+    "generator.weights=priors/weights/geco/generator",
+    "reconstructor.weights=priors/weights/geco/reconstructor",
+]
+FIGURES = {
+    "psnr": ".2f",
+    "ssim": ".3f",
+    "perceptual": ".4f",
+    "chamfer": ".4f",
+    "volume_iou": ".3f",
+    "frechet": ".3f",
+    "frechet_unseen_sides": ".3f",
+    "views_psnr": ".2f",
+    "views_seconds": ".2f",
+    "seconds": ".2f",
+}
 
 
 def compared(folder: Path, split: str) -> str:
     """GECO less its slow teacher, object by object, with 95 % intervals, and what the teacher has."""
     told = []
     for name in ("psnr", "ssim", "perceptual", "volume_iou"):
-        geco, teacher = ({(str(i), 0): one[name] for i, one in enumerate(json.loads(
-            (folder / f"{rung}-{split}.json").read_text())) if name in one} for rung in ("geco", "teacher"))
+        geco, teacher = (
+            {
+                (str(i), 0): one[name]
+                for i, one in enumerate(json.loads((folder / f"{rung}-{split}.json").read_text()))
+                if name in one
+            }
+            for rung in ("geco", "teacher")
+        )
         more = difference(geco, teacher)
-        told.append(f"{name} {more.interval.mean:+.4f} [{more.interval.low:+.4f}, {more.interval.high:+.4f}] of "
-                    f"{interval(teacher).mean:.4f}, p = {more.p:.3f}")
+        told.append(
+            f"{name} {more.interval.mean:+.4f} [{more.interval.low:+.4f}, {more.interval.high:+.4f}] of "
+            f"{interval(teacher).mean:.4f}, p = {more.p:.3f}"
+        )
     return "GECO over its teacher: " + "; ".join(told)
 
 
@@ -53,8 +74,16 @@ def main() -> None:
     for room in (threestudio_like, priors, systems):
         room.register_all()
     rungs = [rung for rung in RUNGS if (rung != "single_image" or given.single) and rung in (given.rungs or RUNGS)]
-    keys = [*SHIPPED, "evaluation.objects=64", "evaluation.diverse=8", "evaluation.seeds=4", f"evaluation.rungs={rungs}",
-            *([f"evaluation.single={given.single}"] if given.single else []), f"out={given.out}", *given.keys]
+    keys = [
+        *SHIPPED,
+        "evaluation.objects=64",
+        "evaluation.diverse=8",
+        "evaluation.seeds=4",
+        f"evaluation.rungs={rungs}",
+        *([f"evaluation.single={given.single}"] if given.single else []),
+        f"out={given.out}",
+        *given.keys,
+    ]
     run = Run(parse_recipe(load("geco.yaml", keys), "geco"))
     system = run.build("scene")
     given.out.mkdir(parents=True, exist_ok=True)
@@ -71,7 +100,9 @@ def main() -> None:
         if {"geco", "teacher"} <= set(rungs):
             print("\n" + compared(given.out, name.replace("_", "-")))
     if system.config.evaluation.diverse and "teacher_diversity" in found:
-        print(f"\ndiversity of the unseen sides: teacher {found['teacher_diversity']:.4f}, GECO {found['generator_diversity']:.4f}")
+        print(
+            f"\ndiversity of the unseen sides: teacher {found['teacher_diversity']:.4f}, GECO {found['generator_diversity']:.4f}"
+        )
 
 
 if __name__ == "__main__":

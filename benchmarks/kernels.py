@@ -41,7 +41,8 @@ def hashgrid_cases(points: int, device: str) -> dict[str, Callable]:
         "hash grid, forward + backward": lambda: torch.autograd.grad(encode(x, table, grid), table, to_features),
         "hash grid with jacobian, forward": lambda: encode_with_jacobian(x, table, grid),
         "hash grid with jacobian, forward + backward": lambda: torch.autograd.grad(
-            encode_with_jacobian(x, table, grid), table, [to_features, to_jacobian]),
+            encode_with_jacobian(x, table, grid), table, [to_features, to_jacobian]
+        ),
     }
 
 
@@ -117,8 +118,10 @@ def main():
     for device in ["cpu", "cuda"] if torch.cuda.is_available() else ["cpu"]:
         machine = f"{platform.machine()}, {arguments.threads} threads"
         machine = torch.cuda.get_device_name() if device == "cuda" else machine
-        print(f"\n{device} ({machine}), torch {torch.__version__}, {arguments.points:,} points, 16 levels x 2 of 2^17 "
-              f"entries, {arguments.rays:,} rays, median of {arguments.repetitions}\n")
+        print(
+            f"\n{device} ({machine}), torch {torch.__version__}, {arguments.points:,} points, 16 levels x 2 of 2^17 "
+            f"entries, {arguments.rays:,} rays, median of {arguments.repetitions}\n"
+        )
         print(f"| operation | reference, ms | {device}, ms | reference : {device} |\n|---|---:|---:|---:|")
         cases = hashgrid_cases(arguments.points, device) | ray_cases(arguments.rays, device) | rasterizer_cases(device)
         for name, case in cases.items():

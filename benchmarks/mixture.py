@@ -14,12 +14,12 @@ import torch
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from priors.guidance import GuidanceConfig
-from priors.sds import SDS
-from priors.vsd import VSD, VSDConfig
-from tests.priors.mixture import MEANS, SPREAD, MixtureBackbone, MLP, distil, moments
-from threestudio_like.config import Component
-from threestudio_like.schedule import Schedule
+from priors.guidance.base import GuidanceConfig
+from priors.guidance.sds import SDS
+from priors.guidance.vsd import VSD, VSDConfig
+from tests.priors.mixture import MEANS, MLP, SPREAD, MixtureBackbone, distil, moments
+from threestudio_like.config.registry import Component
+from threestudio_like.config.schedule import Schedule
 
 ONE = Schedule.constant(1.0)
 
@@ -33,8 +33,11 @@ def distilled(count: int) -> dict[str, torch.Tensor]:
     student = Component("student", "mlp_for_tests", MLP.Config())
     vsd = VSDConfig(scale=ONE, student=student, weighting="sigma2", dropout=0.0, lr=Schedule.constant(2e-3))
     sds = GuidanceConfig(scale=ONE, t_max=Schedule.constant(0.1), weighting="uniform")
-    return {"the prior": prior, "SDS": distil(SDS(sds, backbone), count, 1000, 0.02),
-            "VSD": distil(VSD(vsd, backbone), count, 2500, 0.02)}
+    return {
+        "the prior": prior,
+        "SDS": distil(SDS(sds, backbone), count, 1000, 0.02),
+        "VSD": distil(VSD(vsd, backbone), count, 2500, 0.02),
+    }
 
 
 def main() -> None:
@@ -43,11 +46,14 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=Path("docs/mixture.png"))
     given = parser.parse_args()
     import matplotlib
+
     matplotlib.use("Agg")
     from matplotlib import pyplot
 
     found = distilled(given.points)
-    figure, axes = pyplot.subplots(1, len(found), figsize=(3 * len(found), 3), sharex=True, sharey=True, layout="constrained")
+    figure, axes = pyplot.subplots(
+        1, len(found), figsize=(3 * len(found), 3), sharex=True, sharey=True, layout="constrained"
+    )
     print("| points | shares | distance of the means from the modes | variance, in the prior's |\n|---|---|---|---|")
     for axis, (name, points) in zip(axes, found.items()):
         axis.scatter(*points[:, :2].T, s=3, alpha=0.5)

@@ -22,18 +22,38 @@ import torch  # noqa: E402
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 import launch  # noqa: E402
-from priors.scorer import Scorer  # noqa: E402
-from systems.judging import CATEGORY_CAPTIONS, COLOR_CAPTIONS  # noqa: E402
 from threestudio_like.cameras import orbit  # noqa: E402
-from threestudio_like.data.toybox.catalogue import CATEGORIES, COLORS, caption, is_held_out, make_toy  # noqa: E402
+from threestudio_like.data.toybox.catalogue import COLORS, caption, is_held_out, make_toy  # noqa: E402
 from threestudio_like.data.toybox.photographs import pack  # noqa: E402
 from threestudio_like.data.toybox.render import Light, shoot  # noqa: E402
-from threestudio_like.evaluate.statistics import Values, interval  # noqa: E402
+from threestudio_like.evaluate.scorer import Scorer  # noqa: F401
+from threestudio_like.evaluate.toybox import CATEGORY_CAPTIONS, COLOR_CAPTIONS  # noqa: F401
+from threestudio_like.experiments.statistics import Values, interval  # noqa: F401
 
-SEEN = (("yellow", "duck"), ("red", "chair"), ("blue", "car"), ("green", "turtle"), ("wooden", "house"),
-        ("red", "mushroom"), ("white", "snowman"), ("purple", "mug"), ("orange", "fish"), ("pink", "elephant"))
-NEW = (("yellow", "truck"), ("blue", "dog"), ("green", "sofa"), ("orange", "penguin"), ("purple", "rabbit"),
-       ("red", "teapot"), ("brown", "aeroplane"), ("pink", "train"), ("wooden", "robot"), ("white", "boat"))
+SEEN = (
+    ("yellow", "duck"),
+    ("red", "chair"),
+    ("blue", "car"),
+    ("green", "turtle"),
+    ("wooden", "house"),
+    ("red", "mushroom"),
+    ("white", "snowman"),
+    ("purple", "mug"),
+    ("orange", "fish"),
+    ("pink", "elephant"),
+)
+NEW = (
+    ("yellow", "truck"),
+    ("blue", "dog"),
+    ("green", "sofa"),
+    ("orange", "penguin"),
+    ("purple", "rabbit"),
+    ("red", "teapot"),
+    ("brown", "aeroplane"),
+    ("pink", "train"),
+    ("wooden", "robot"),
+    ("white", "boat"),
+)
 
 
 def prompts() -> list[tuple[str, str, bool]]:
@@ -81,7 +101,7 @@ def main() -> None:
     parser.add_argument("overrides", nargs="*")
     given = parser.parse_args()
     half = given.prompts // 2
-    chosen = prompts()[:half] + prompts()[10:10 + half]
+    chosen = prompts()[:half] + prompts()[10 : 10 + half]
     rows = []
     for color, category, held_out in chosen:
         for seed in range(given.seeds):
@@ -89,8 +109,16 @@ def main() -> None:
             stored = folder / "metrics.json"
             if not (stored.exists() and json.loads(stored.read_text()).get("status") == "done"):
                 with contextlib.redirect_stdout(sys.stderr):
-                    code = launch.main(["--config", given.config, f"prompt={caption(category, color)}", f"seed={seed}",
-                                        f"out={folder}", *given.overrides])
+                    code = launch.main(
+                        [
+                            "--config",
+                            given.config,
+                            f"prompt={caption(category, color)}",
+                            f"seed={seed}",
+                            f"out={folder}",
+                            *given.overrides,
+                        ]
+                    )
                 assert code == 0, f"{folder}: exit code {code}"
             rows.append((color, category, held_out, seed, json.loads(stored.read_text())))
             found = rows[-1][-1]
@@ -98,9 +126,15 @@ def main() -> None:
             print(f"{color} {category} {seed}: {verdict} {found['wall_seconds']:.0f} s", file=sys.stderr)
     print("\n| prompts | runs | colour | geometry | consistent | seconds |\n|---|---|---|---|---|---|")
     for name, wanted in (("seen pairs", {False}), ("held-out pairs", {True}), ("all", {False, True})):
-        part = {(caption(category, color), seed): metrics for color, category, held_out, seed, metrics in rows if held_out in wanted}
-        cells = (shown({key: metrics[name] for key, metrics in part.items() if name in metrics})
-                 for name in ("color_correct", "geometry_correct", "consistent"))
+        part = {
+            (caption(category, color), seed): metrics
+            for color, category, held_out, seed, metrics in rows
+            if held_out in wanted
+        }
+        cells = (
+            shown({key: metrics[name] for key, metrics in part.items() if name in metrics})
+            for name in ("color_correct", "geometry_correct", "consistent")
+        )
         seconds = np.mean([metrics["wall_seconds"] for metrics in part.values()])
         print(f"| {name} | {len(part)} | {' | '.join(cells)} | {seconds:.0f} |")
     color_right, shape_right = ceiling(Scorer.load("priors/weights/scorer"), chosen, given.seeds)

@@ -23,12 +23,12 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 import priors  # noqa: E402
 import systems  # noqa: E402
 import threestudio_like  # noqa: E402
-from threestudio_like.comparison import Comparison, parse_comparison  # noqa: E402
-from threestudio_like.config import load  # noqa: E402
-from threestudio_like.randomness import generator  # noqa: E402
-from threestudio_like.recipe import parse_recipe  # noqa: E402
-from threestudio_like.run import Run  # noqa: E402
-from threestudio_like.train import make_optimizer  # noqa: E402
+from threestudio_like.config.loading import load
+from threestudio_like.config.recipe import parse_recipe  # noqa: F401
+from threestudio_like.engine.run import Run  # noqa: F401
+from threestudio_like.engine.trainer import make_optimizer  # noqa: F401
+from threestudio_like.experiments.comparison import Comparison, parse_comparison  # noqa: F401
+from threestudio_like.utils.seeding import generator  # noqa: F401
 
 BLOCK = 5
 
@@ -103,14 +103,19 @@ def main() -> None:
         for method in methods.values():
             method.run(BLOCK)
     alone = [sys.executable, __file__, "--comparison", given.comparison, "--warm-up", str(given.warm_up), "--memory-of"]
-    memory = {name: int(subprocess.run([*alone, name], check=True, capture_output=True, text=True).stdout.split()[-1])
-              for name in methods}
+    memory = {
+        name: int(subprocess.run([*alone, name], check=True, capture_output=True, text=True).stdout.split()[-1])
+        for name in methods
+    }
     parts = list(dict.fromkeys(part for method in methods.values() for part in method.seconds))
     per_step = lambda method, part: 1000 * np.sum(method.seconds.get(part, [0.0])) / len(method.seconds["whole step"])
     print(f"{torch.get_num_threads()} threads, {given.steps} steps after {given.warm_up}\n")
     print(f"| ms a step | {' | '.join(methods)} |\n|---|{'---:|' * len(methods)}")
     for part in parts:
-        cells = [f"{(own := per_step(m, part)):.1f} ({100 * own / per_step(m, 'whole step'):.0f} %)" for m in methods.values()]
+        cells = [
+            f"{(own := per_step(m, part)):.1f} ({100 * own / per_step(m, 'whole step'):.0f} %)"
+            for m in methods.values()
+        ]
         print(f"| {part} | {' | '.join(cells)} |")
     print(f"| process's peak memory, MiB | {' | '.join(map(str, memory.values()))} |")
 

@@ -15,9 +15,9 @@ import torch
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from priors.zero123plus import Zero123Plus  # noqa: E402
-from tests.priors import folders  # noqa: E402
-from threestudio_like.randomness import generator  # noqa: E402
+from priors.backbones.zero123plus import Zero123Plus  # noqa: F401
+from tests.priors import model_folders  # noqa: E402
+from threestudio_like.utils.seeding import generator  # noqa: F401
 
 
 def main() -> None:
@@ -30,7 +30,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as temporary:
         folder = given.folder or Path(temporary) / "model"
         if not (folder / "model_index.json").exists():
-            folders.zero123plus(folder, None if given.tiny else folders.ZERO123PLUS)
+            model_folders.zero123plus(folder, None if given.tiny else model_folders.ZERO123PLUS)
         for attention in ("noised", "clean"):
             size = 32 if given.tiny else 320
             config = Zero123Plus.Config(str(folder), precision="fp16", attention=attention, view_size=size)
@@ -45,11 +45,13 @@ def measure(prior: Zero123Plus, steps: int) -> None:
     random = generator(device, "benchmark")
     told = prior.condition(image)
     z = prior.noise(1, random)
-    parts = {"tokens": lambda: prior.condition(image).text,
-             "one step, scale 1": lambda: prior.one_step(z, told),
-             "one step, scale 4": lambda: prior.one_step(z, told, 4.0),
-             f"{steps} steps, scale 4": lambda: prior.sample(told, 4.0, steps, random),
-             "decoder": lambda: prior.decode(z)}
+    parts = {
+        "tokens": lambda: prior.condition(image).text,
+        "one step, scale 1": lambda: prior.one_step(z, told),
+        "one step, scale 4": lambda: prior.one_step(z, told, 4.0),
+        f"{steps} steps, scale 4": lambda: prior.sample(told, 4.0, steps, random),
+        "decoder": lambda: prior.decode(z),
+    }
     print(f"attention to the {prior.config.attention} image; {device}, {prior.dtype}, views of {prior.view_size}")
     for name, part in parts.items():
         if "steps" not in name:

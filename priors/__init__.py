@@ -2,6 +2,6 @@
 
 
 def register_all() -> None:
-    """Imports every backbone, guidance and perceptual distance, so that recipes can name it."""
-    from priors import (  # noqa: F401
-        csd, geometric, ism, latent, multiview, perceptual, pixel, sdi, sds, student, vsd, zero123plus)
+    """Imports every backbone and guidance, so that recipes can name it."""
+    from priors.backbones import geometric, latent, multiview, pixel, zero123plus  # noqa: F401
+    from priors.guidance import csd, fake_score, ism, sdi, sds, vsd  # noqa: F401

@@ -19,7 +19,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
-from priors import folder
+from threestudio_like import pretrained
 from threestudio_like.errors import UserError
 
 PARTS = ("text_encoder", "tokenizer")
@@ -40,7 +40,7 @@ class Embedding:
     cut: bool = False
 
 
-def embed(config: folder.ModelConfig, texts: list[str], device: torch.device) -> Float[Tensor, "N L D"]:
+def embed(config: pretrained.ModelConfig, texts: list[str], device: torch.device) -> Float[Tensor, "N L D"]:
     """The texts' embeddings by the model's text encoder, float32. Raises UserError where it must load and cannot."""
     cache = cache_folder()
     identity = _identity(config)
@@ -59,11 +59,11 @@ def cache_folder() -> Path:
     return Path(os.environ.get("TSL_CACHE") or "~/.cache/threestudio_like/text").expanduser()
 
 
-def _identity(config: folder.ModelConfig) -> str:
+def _identity(config: pretrained.ModelConfig) -> str:
     """Changes whenever the encoder does: a hub commit, or the names, sizes and times of a folder's files."""
-    place = folder.local(config)
-    if place is None or folder.is_hub_id(config):
-        place = place or folder.find(config, PARTS)
+    place = pretrained.local(config)
+    if place is None or pretrained.is_hub_id(config):
+        place = place or pretrained.find(config, PARTS)
         return f"{config.model} {place.name} {config.variant} {config.precision}"
     files = sorted(path for part in PARTS for path in (place / part).glob("*") if path.is_file())
     stamps = [f"{path.relative_to(place)} {path.stat().st_size} {path.stat().st_mtime_ns}" for path in files]
@@ -106,7 +106,7 @@ def _warn(texts: dict[str, Embedding]) -> None:
         log.warning("the prompt is longer than the text encoder takes, and is cut at its end: %s", cut[0])
 
 
-def _compute(config: folder.ModelConfig, texts: list[str], device: torch.device) -> list[Embedding]:
+def _compute(config: pretrained.ModelConfig, texts: list[str], device: torch.device) -> list[Embedding]:
     tokenizer, encoder = load_encoder(config, device)
     unknown, cut = notes(tokenizer, encoder, texts)
     tokens = encode(tokenizer, encoder, texts).cpu()
@@ -117,14 +117,16 @@ def _compute(config: folder.ModelConfig, texts: list[str], device: torch.device)
     return [Embedding(*parts) for parts in zip(tokens, unknown, cut)]
 
 
-def load_encoder(config: folder.ModelConfig, device: torch.device):
+def load_encoder(config: pretrained.ModelConfig, device: torch.device):
     """The tokenizer and the text encoder that the model's `model_index.json` names. Raises UserError."""
-    place = folder.find(config, PARTS)
-    index = folder.read_json(place / "model_index.json")
+    place = pretrained.find(config, PARTS)
+    index = pretrained.read_json(place / "model_index.json")
     names = {part: (index.get(part) or [None, None])[1] for part in PARTS}
     if names["text_encoder"] not in ENCODERS or names["tokenizer"] not in TOKENIZERS:
-        raise UserError(f"{place / 'model_index.json'}: no text encoder of a known kind ({names['tokenizer']}, "
-                        f"{names['text_encoder']}); known: {', '.join(ENCODERS)}")
+        raise UserError(
+            f"{place / 'model_index.json'}: no text encoder of a known kind ({names['tokenizer']}, "
+            f"{names['text_encoder']}); known: {', '.join(ENCODERS)}"
+        )
     try:
         kind = getattr(transformers, names["tokenizer"])
         tokenizer = kind.from_pretrained(place / "tokenizer", local_files_only=True)
@@ -133,9 +135,9 @@ def load_encoder(config: folder.ModelConfig, device: torch.device):
     except Exception as error:  # damaged files fail in as many ways as there are tokenizers
         reason = " ".join(str(error).split())[:160]
         raise UserError(f"{place / 'tokenizer'} cannot be loaded ({reason}); fetch the model again") from None
-    dtype = folder.dtype_on(device, config.precision)
+    dtype = pretrained.dtype_on(device, config.precision)
     kind = getattr(transformers, names["text_encoder"])
-    return tokenizer, folder.load(kind, place, "text_encoder", config.variant, dtype).to(device)
+    return tokenizer, pretrained.load(kind, place, "text_encoder", config.variant, dtype).to(device)
 
 
 def prepare(encoder, text: str) -> str:
@@ -150,8 +152,13 @@ def length(encoder) -> int:
 @torch.no_grad()
 def encode(tokenizer, encoder, texts: list[str]) -> Float[Tensor, "N L D"]:
     """The last hidden state, float32, of texts cut or padded to `length`; padding is masked for T5 only, as trained."""
-    batch = tokenizer([prepare(encoder, text) for text in texts], padding="max_length", truncation=True,
-                      max_length=length(encoder), return_tensors="pt").to(encoder.device)
+    batch = tokenizer(
+        [prepare(encoder, text) for text in texts],
+        padding="max_length",
+        truncation=True,
+        max_length=length(encoder),
+        return_tensors="pt",
+    ).to(encoder.device)
     mask = batch.attention_mask if encoder.config.model_type == "t5" else None
     return encoder(input_ids=batch.input_ids, attention_mask=mask).last_hidden_state.float()
 
@@ -161,6 +168,8 @@ def notes(tokenizer, encoder, texts: list[str]) -> tuple[list[tuple[str, ...]], 
     whole = [prepare(encoder, text) for text in texts]
     batch = tokenizer(whole, return_offsets_mapping=True, verbose=False)
     # An end-of-text token that doubles as the unknown one (CLIP) spans no letters.
-    unknown = [tuple(text[a:b] for token, (a, b) in zip(ids, spans) if token == tokenizer.unk_token_id and b > a)
-               for text, ids, spans in zip(whole, batch.input_ids, batch.offset_mapping)]
+    unknown = [
+        tuple(text[a:b] for token, (a, b) in zip(ids, spans) if token == tokenizer.unk_token_id and b > a)
+        for text, ids, spans in zip(whole, batch.input_ids, batch.offset_mapping)
+    ]
     return unknown, [len(ids) > length(encoder) for ids in batch.input_ids]

@@ -15,11 +15,11 @@ from peft import LoraConfig
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from priors.backbone import Condition
-from priors.folder import REPOSITORY
-from priors.multiview import MultiviewBackbone
-from priors.student import UNET, WEIGHTS, load_unet, trainable_copy
+from priors.backbones.base import Condition
+from priors.backbones.multiview import MultiviewBackbone
+from priors.guidance.fake_score import UNET, WEIGHTS, load_unet, trainable_copy
 from threestudio_like.errors import UserError
+from threestudio_like.pretrained import REPOSITORY
 
 ADAPTER = "generator"
 
@@ -93,8 +93,9 @@ class OneStepGenerator(nn.Module):
 
 def add_adapter(unet: UNet2DConditionModel, lora: LowRank) -> None:
     """A difference of zero. Raises UserError where the U-Net has no such layers."""
-    config = LoraConfig(r=lora.rank, lora_alpha=lora.rank, target_modules=list(lora.targets),
-                        init_lora_weights="gaussian")
+    config = LoraConfig(
+        r=lora.rank, lora_alpha=lora.rank, target_modules=list(lora.targets), init_lora_weights="gaussian"
+    )
     try:
         unet.add_adapter(config, ADAPTER)
     except ValueError as error:

@@ -78,7 +78,9 @@ class BackProjection(nn.Module):
     def __init__(self, side: int, channels: int, hidden: int = 48):
         super().__init__()
         self.side = side
-        self.layers = nn.Sequential(nn.Conv2d(5 * ALONG, hidden, 1), nn.SiLU(), nn.Conv2d(hidden, channels, 3, padding=1))
+        self.layers = nn.Sequential(
+            nn.Conv2d(5 * ALONG, hidden, 1), nn.SiLU(), nn.Conv2d(hidden, channels, 3, padding=1)
+        )
         nn.init.normal_(self.layers[-1].weight, std=1e-3)
         nn.init.zeros_(self.layers[-1].bias)
 

@@ -22,10 +22,11 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from transformers import ViTConfig, ViTModel
 
-from priors.folder import REPOSITORY, read_json
 from priors.projection import BackProjection, Epipolar
-from threestudio_like.cameras import Cameras
+from threestudio_like.cameras import Cameras, zero123plus_rig
 from threestudio_like.errors import UserError
+from threestudio_like.pretrained import REPOSITORY, read_json
+from threestudio_like.scenes.triplane import Triplane
 
 POSE_NUMBERS = 16
 CONDITION_ELEVATION_DEG = 15.0
@@ -68,6 +69,11 @@ class ReconstructorSize:
         for name, of in (("width", self.heads), ("encoder_width", self.encoder_heads)):
             if getattr(self, name) % of:
                 raise ValueError(f"{name} ({getattr(self, name)}) must be a multiple of its heads ({of})")
+
+
+def rig_poses(distance: float, fov_deg: float, size: int) -> Float[Tensor, "6 16"]:
+    """The poses of Zero123++'s six cameras in the frame of their condition image, for views of `size` pixels."""
+    return pose_numbers(zero123plus_rig(torch.zeros(1), distance, fov_deg, size))
 
 
 def pose_numbers(cameras: Cameras) -> Float[Tensor, "B 16"]:
@@ -173,16 +179,31 @@ class Reconstructor(ModelMixin, ConfigMixin):
     """
 
     @register_to_config
-    def __init__(self, vit: dict, width: int = 128, layers: int = 3, heads: int = 4, tokens: int = 8, upsample: int = 4,
-                 channels: int = 24, hidden: int = 64, hidden_layers: int = 2, grid: int = 40, spread: float = 0.01,
-                 epipolar: bool = False, back_projection: bool = False):
+    def __init__(
+        self,
+        vit: dict,
+        width: int = 128,
+        layers: int = 3,
+        heads: int = 4,
+        tokens: int = 8,
+        upsample: int = 4,
+        channels: int = 24,
+        hidden: int = 64,
+        hidden_layers: int = 2,
+        grid: int = 40,
+        spread: float = 0.01,
+        epipolar: bool = False,
+        back_projection: bool = False,
+    ):
         super().__init__()
         self.encoder = ViewEncoder(ViTModel(ViTConfig(**vit), add_pooling_layer=False), width)
         self.queries = nn.Parameter(torch.randn(PLANES * tokens**2, width) / width**0.5)
         self.blocks = nn.ModuleList(
-            nn.TransformerDecoderLayer(width, heads, 4 * width, dropout=0.0, activation="gelu", batch_first=True,
-                                       norm_first=True)
-            for _ in range(layers))
+            nn.TransformerDecoderLayer(
+                width, heads, 4 * width, dropout=0.0, activation="gelu", batch_first=True, norm_first=True
+            )
+            for _ in range(layers)
+        )
         self.epipolar_bias = Epipolar(layers, heads, tokens) if epipolar else None
         self.norm = nn.LayerNorm(width)
         self.up = nn.ConvTranspose2d(width, channels, upsample, stride=upsample)
@@ -202,16 +223,41 @@ class Reconstructor(ModelMixin, ConfigMixin):
         planes = self.up(x.flatten(0, 1)).unflatten(0, (-1, PLANES))
         return planes if self.seen is None else planes + self.seen(images, poses)
 
+    def scene(self, planes: Float[Tensor, "3 C R R"]) -> Triplane:
+        """The object that one object's planes describe."""
+        return Triplane(planes, self.decoder, self.config.grid, self.config.spread)
+
     @staticmethod
     def of(size: ReconstructorSize) -> "Reconstructor":
         """A new one; its encoder starts from DINO's weights where the size names them. Raises UserError."""
         vit = None if size.dino is None else pretrained(size.dino)
-        encoder = dict(image_size=size.image, patch_size=size.patch, hidden_size=size.encoder_width,
-                       num_hidden_layers=size.encoder_layers, num_attention_heads=size.encoder_heads,
-                       intermediate_size=4 * size.encoder_width) if vit is None else fields(vit.config)
-        model = Reconstructor(encoder, size.width, size.layers, size.heads, size.tokens, size.upsample, size.channels,
-                              size.hidden, size.hidden_layers, size.grid, size.spread, size.epipolar,
-                              size.back_projection)
+        encoder = (
+            dict(
+                image_size=size.image,
+                patch_size=size.patch,
+                hidden_size=size.encoder_width,
+                num_hidden_layers=size.encoder_layers,
+                num_attention_heads=size.encoder_heads,
+                intermediate_size=4 * size.encoder_width,
+            )
+            if vit is None
+            else fields(vit.config)
+        )
+        model = Reconstructor(
+            encoder,
+            size.width,
+            size.layers,
+            size.heads,
+            size.tokens,
+            size.upsample,
+            size.channels,
+            size.hidden,
+            size.hidden_layers,
+            size.grid,
+            size.spread,
+            size.epipolar,
+            size.back_projection,
+        )
         if vit is not None:
             model.encoder.vit = modulated(vit, trained=True)
         return model
@@ -225,8 +271,9 @@ class Reconstructor(ModelMixin, ConfigMixin):
         place = Path(folder) if Path(folder).exists() else REPOSITORY / folder
         read_json(place / "config.json")
         try:
-            return Reconstructor.from_pretrained(place, torch_dtype=torch.float32, use_safetensors=True,
-                                                 local_files_only=True)
+            return Reconstructor.from_pretrained(
+                place, torch_dtype=torch.float32, use_safetensors=True, local_files_only=True
+            )
         except Exception as error:  # a config of another class, of another version, or damaged
             reason = " ".join(str(error).split())[:160]
             raise UserError(f"model: {place} cannot be loaded as a reconstructor ({reason})") from None
@@ -238,12 +285,23 @@ def pretrained(name: str) -> ViTModel:
         return ViTModel.from_pretrained(name, add_pooling_layer=False, use_safetensors=True).float()
     except Exception as error:  # transformers raises whatever its loaders raise
         reason = " ".join(str(error).split())[:160]
-        raise UserError(f"size.dino: '{name}' cannot be loaded as a ViT ({reason}); give a folder or a hub id of a DINO "
-                        "ViT with safetensors") from None
+        raise UserError(
+            f"size.dino: '{name}' cannot be loaded as a ViT ({reason}); give a folder or a hub id of a DINO "
+            "ViT with safetensors"
+        ) from None
 
 
 def fields(config: ViTConfig) -> dict:
     """Of the fields of a ViT's config, those that make its shape."""
-    names = ("image_size", "patch_size", "hidden_size", "num_hidden_layers", "num_attention_heads", "intermediate_size",
-             "hidden_act", "layer_norm_eps", "qkv_bias")
+    names = (
+        "image_size",
+        "patch_size",
+        "hidden_size",
+        "num_hidden_layers",
+        "num_attention_heads",
+        "intermediate_size",
+        "hidden_act",
+        "layer_norm_eps",
+        "qkv_bias",
+    )
     return {name: getattr(config, name) for name in names}

@@ -27,9 +27,16 @@ class ReferenceProcessor:
     def __init__(self, name: str):
         self.name = name
 
-    def __call__(self, attn: Attention, hidden_states: Tensor, encoder_hidden_states: Tensor | None = None,
-                 attention_mask: Tensor | None = None, temb: Tensor | None = None, write: Keys | None = None,
-                 read: Keys | None = None) -> Tensor:
+    def __call__(
+        self,
+        attn: Attention,
+        hidden_states: Tensor,
+        encoder_hidden_states: Tensor | None = None,
+        attention_mask: Tensor | None = None,
+        temb: Tensor | None = None,
+        write: Keys | None = None,
+        read: Keys | None = None,
+    ) -> Tensor:
         told = hidden_states if encoder_hidden_states is None else encoder_hidden_states
         key, value = attn.to_k(told), attn.to_v(told)
         if encoder_hidden_states is None and write is not None:
@@ -46,8 +53,9 @@ def give_reference_attention(unet: UNet2DConditionModel) -> None:
     unet.set_attn_processor({name: ReferenceProcessor(name) for name in unet.attn_processors})
 
 
-def look(unet: UNet2DConditionModel, image: Float[Tensor, "B C h w"], t: Int[Tensor, "B"],
-         text: Float[Tensor, "B L D"]) -> Keys:
+def look(
+    unet: UNet2DConditionModel, image: Float[Tensor, "B C h w"], t: Int[Tensor, "B"], text: Float[Tensor, "B L D"]
+) -> Keys:
     """The keys and values of a condition image, encoded as the U-Net's input and noised for t.
 
     A U-Net that sees a mean beside its input is given the image there too: the image's mean, given the image.

@@ -6,13 +6,23 @@ import torch
 from diffusers import DDIMScheduler, SchedulerMixin
 from torch import Tensor
 
-from priors.backbone import NoiseSchedule, cfg, to_x0
+from priors.backbones.base import NoiseSchedule, cfg, to_x0
 
 
 @torch.no_grad()
-def ddim(predict: Callable[[Tensor, Tensor, Tensor], Tensor], scheduler: SchedulerMixin, text: Tensor, null: Tensor,
-         shape: tuple[int, int, int], scale: float, steps: int, generator: torch.Generator | None,
-         clip: Callable[[Tensor], Tensor] | None = None, z: Tensor | None = None, stop: float = 0.0) -> Tensor:
+def ddim(
+    predict: Callable[[Tensor, Tensor, Tensor], Tensor],
+    scheduler: SchedulerMixin,
+    text: Tensor,
+    null: Tensor,
+    shape: tuple[int, int, int],
+    scale: float,
+    steps: int,
+    generator: torch.Generator | None,
+    clip: Callable[[Tensor], Tensor] | None = None,
+    z: Tensor | None = None,
+    stop: float = 0.0,
+) -> Tensor:
     """Latents `[B, *shape]` for the embeddings `text` and `null` `[B, L, D]`.
 
     `predict(x_t, t, text)` gives what the scheduler's `prediction_type` says; guidance in eps, v or x0 is the same,
@@ -22,7 +32,9 @@ def ddim(predict: Callable[[Tensor, Tensor, Tensor], Tensor], scheduler: Schedul
     """
     if not 0 <= stop < 1:
         raise ValueError(f"stop must be at least 0 and below 1, got {stop}")
-    sampler = DDIMScheduler.from_config(scheduler.config, prediction_type="sample", clip_sample=False, timestep_spacing="trailing")
+    sampler = DDIMScheduler.from_config(
+        scheduler.config, prediction_type="sample", clip_sample=False, timestep_spacing="trailing"
+    )
     sampler.set_timesteps(round(steps / (1 - stop)))
     schedule = NoiseSchedule(sampler.alphas_cumprod.to(text.device))
     x = torch.randn(len(text), *shape, generator=generator, device=text.device) if z is None else z

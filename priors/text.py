@@ -11,7 +11,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from priors.backbone import Backbone, Condition
+from priors.backbones.base import Backbone, Condition
 from threestudio_like.cameras import Cameras
 from threestudio_like.errors import UserError
 
@@ -88,7 +88,11 @@ class Prompt:
         words, sides = self.config.words, len(self.config.words.around)
         azimuth, elevation = cameras.azimuth.to(self.null), cameras.elevation.to(self.null)
         turns = azimuth / (2 * math.pi)
-        first = sides * (elevation > math.radians(self.config.above_from_deg)).long() if words.heights else torch.zeros_like(turns).long()
+        first = (
+            sides * (elevation > math.radians(self.config.above_from_deg)).long()
+            if words.heights
+            else torch.zeros_like(turns).long()
+        )
         overhead = elevation > math.radians(self.config.overhead_from_deg)
         negatives = weights = None
         if self.config.views == "none":
@@ -103,14 +107,17 @@ class Prompt:
             visible_side = torch.where(turns % 1 <= 0.5, sides // 4, 3 * sides // 4)
             negatives = self.views[torch.stack([first, first + visible_side], dim=1)]
             weights = negative_weights(4 * turns, self.config.perp_neg) * ~overhead[:, None]
-        return Condition(text, self.null.expand(len(cameras), -1, -1), negatives, weights,
-                         cameras.c2w.reshape(-1, 16).to(self.null))
+        return Condition(
+            text, self.null.expand(len(cameras), -1, -1), negatives, weights, cameras.c2w.reshape(-1, 16).to(self.null)
+        )
 
     def blend(self, place: Float[Tensor, "B"], first: Int[Tensor, "B"], sides: int) -> Float[Tensor, "B L D"]:
         """Linear between the two sides that the azimuth lies between; `place` counts sides from the front."""
         before = place.floor()
         share = (place - before)[:, None, None]
-        return (1 - share) * self.views[first + before.long() % sides] + share * self.views[first + (before.long() + 1) % sides]
+        return (1 - share) * self.views[first + before.long() % sides] + share * self.views[
+            first + (before.long() + 1) % sides
+        ]
 
 
 def negative_weights(turns: Float[Tensor, "B"], weights: PerpNeg) -> Float[Tensor, "B 2"]:

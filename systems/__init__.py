@@ -3,6 +3,6 @@
 
 def register_all() -> None:
     """Imports every system, so that recipes can name it."""
-    from systems import (  # noqa: F401
-        dreamfusion, fantasia3d, geco, geometric_training, multiview_training, playground, prior_training,
-        prolificdreamer, reconstructor_training, scorer_training)
+    from systems import dreamfusion, fantasia3d, playground, prolificdreamer  # noqa: F401
+    from systems.geco import stages  # noqa: F401
+    from systems.training import geometric, multiview, reconstructor, scorer, text_to_image  # noqa: F401

@@ -13,19 +13,19 @@ from typing import Annotated, Literal
 import torch
 from torch import Tensor, nn
 
-from priors.scorer import Scorer
 from priors.text import Prompt
-from systems.results import Evaluation, evaluate_scene, export_scene
-from threestudio_like import penalties
 from threestudio_like.cameras import Cameras, orbit
-from threestudio_like.config import Component
+from threestudio_like.config.registry import Component
+from threestudio_like.config.schedule import Schedule
+from threestudio_like.engine.system import Context, ParameterGroup, StepResult, System, SystemConfig
 from threestudio_like.errors import UserError, nearest
+from threestudio_like.evaluate.scene import Evaluation, evaluate_scene, export_scene
+from threestudio_like.evaluate.scorer import Scorer
+from threestudio_like.renderers import regularizers
 from threestudio_like.renderers.base import Render
 from threestudio_like.renderers.ccm import TightBox, canonical_coordinates
 from threestudio_like.renderers.shading import Shading
 from threestudio_like.scenes.isosurface import IsoSurface
-from threestudio_like.schedule import Schedule
-from threestudio_like.system import Context, ParameterGroup, StepResult, System, SystemConfig
 
 CHANNELS = {
     "rgb": lambda view, box: view.rgb,
@@ -69,9 +69,11 @@ class PerSceneConfig(SystemConfig):
 
     def __post_init__(self):
         super().__post_init__()
-        penalties.check_names(self.penalties)
+        regularizers.check_names(self.penalties)
         if min(self.particles, self.moves_every) < 1:
-            raise ValueError(f"particles and moves_every must be at least 1, got {self.particles} and {self.moves_every}")
+            raise ValueError(
+                f"particles and moves_every must be at least 1, got {self.particles} and {self.moves_every}"
+            )
 
 
 class Guide(nn.Module):
@@ -134,8 +136,10 @@ class PerScene(System):
                 backbones[repr(chosen)] = chosen.build(context.device)
             backbone, width = backbones[repr(chosen)], 3 + (guide.channel in WITH_OPACITY)
             if backbone.image_channels != width:
-                raise UserError(f"guides.{name}: the channel '{guide.channel}' is an image of {width} channels, and the prior in "
-                                f"{backbone.folder} takes {backbone.image_channels}")
+                raise UserError(
+                    f"guides.{name}: the channel '{guide.channel}' is an image of {width} channels, and the prior in "
+                    f"{backbone.folder} takes {backbone.image_channels}"
+                )
             self.guides[name] = Guide(guide, backbone)
 
     def shading(self, step: int, cameras: Cameras, generator: torch.Generator) -> Shading:
@@ -161,9 +165,9 @@ class PerScene(System):
             if not losses:
                 raise UserError("moves_every: no guide learns anything in the steps between; use 1")
             return StepResult(losses, logs)
-        penalties.check_render(self.config.penalties, view)
+        regularizers.check_render(self.config.penalties, view)
         for name, weight in self.active_penalties(step).items():
-            losses[name] = weight * penalties.PENALTIES[name](view)
+            losses[name] = weight * regularizers.PENALTIES[name](view)
         if not losses:  # no guide and no penalty counts yet
             losses["none"] = 0.0 * view.rgb.sum()
         return StepResult(losses, logs)
@@ -176,7 +180,7 @@ class PerScene(System):
                 particle.renderer.refresh(particle.scene, turn, generator)
         particle = self.particles[self.whose_turn(step)]
         seen = any(guide.channel in ("normal", "normal_mask") for guide in self.config.guides.values())
-        normals = seen or bool(penalties.NEED_NORMALS & self.active_penalties(step).keys())
+        normals = seen or bool(regularizers.NEED_NORMALS & self.active_penalties(step).keys())
         return particle.renderer(particle.scene, cameras, self.shading(step, cameras, generator), generator, normals)
 
     def whose_turn(self, step: int) -> int:
@@ -207,7 +211,9 @@ class PerScene(System):
         if convert not in (None, "tetmesh", "flexicubes") or not isinstance(previous, PerScene):
             raise UserError(f"init: a {type(previous).__name__} cannot be converted by '{convert}'")
         if len(previous.particles) != len(self.particles):
-            raise UserError(f"particles: {len(self.particles)} cannot start from the {len(previous.particles)} of the stage before")
+            raise UserError(
+                f"particles: {len(self.particles)} cannot start from the {len(previous.particles)} of the stage before"
+            )
         for particle, earlier in zip(self.particles, previous.particles):
             particle.start_from(earlier)
 
@@ -219,21 +225,28 @@ class PerScene(System):
         """One row a particle."""
         show = self.config.evaluation
         cameras = orbit(4, show.elevation_deg, show.distance, show.fov_deg, show.preview_size).to(self.device)
-        rows = [torch.cat([view.rgb[0] for view in particle.views(cameras, self.shown(cameras))], dim=1)
-                for particle in self.particles]
+        rows = [
+            torch.cat([view.rgb[0] for view in particle.views(cameras, self.shown(cameras))], dim=1)
+            for particle in self.particles
+        ]
         return torch.cat(rows, dim=0)
 
     def evaluate(self, folder: Path) -> dict[str, float]:
         prompt = next(iter(self.config.guides.values())).prompt.text
         show = self.config.evaluation
-        return self.each(folder, lambda particle, place: evaluate_scene(
-            particle.views, self.shown, prompt, show, place, self.device))
+        return self.each(
+            folder, lambda particle, place: evaluate_scene(particle.views, self.shown, prompt, show, place, self.device)
+        )
 
     def export(self, folder: Path) -> dict[str, float]:
         for name, guide in self.guides.items():
             guide.guidance.save(folder / name)
-        return self.each(folder, lambda particle, place: export_scene(
-            particle.scene, self.config.evaluation, place, particle.renderer.least_density))
+        return self.each(
+            folder,
+            lambda particle, place: export_scene(
+                particle.scene, self.config.evaluation, place, particle.renderer.least_density
+            ),
+        )
 
     def each(self, folder: Path, leave: Callable[[Particle, Path], dict[str, float]]) -> dict[str, float]:
         """What every particle leaves, each in a folder of its own where there are several: the means of their figures."""

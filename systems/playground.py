@@ -10,10 +10,10 @@ from torch import Tensor, nn
 from priors.text import Prompt
 from systems.per_scene import learned_by
 from threestudio_like.cameras import orbit
-from threestudio_like.config import Component, register
-from threestudio_like.monitor import write_png
-from threestudio_like.schedule import Schedule
-from threestudio_like.system import Context, ParameterGroup, StepResult, System, SystemConfig
+from threestudio_like.config.registry import Component, register
+from threestudio_like.config.schedule import Schedule
+from threestudio_like.engine.monitor import write_png
+from threestudio_like.engine.system import Context, ParameterGroup, StepResult, System, SystemConfig
 
 
 @dataclass
@@ -64,12 +64,16 @@ class Playground(System):
         rows = self.images.detach().clamp(0, 1).split(self.config.columns)
         width = self.config.columns * self.config.size
         strips = [torch.cat(list(row), dim=1) for row in rows]
-        return torch.cat([nn.functional.pad(strip, (0, 0, 0, width - strip.shape[1]), value=1.0) for strip in strips], dim=0)
+        return torch.cat(
+            [nn.functional.pad(strip, (0, 0, 0, width - strip.shape[1]), value=1.0) for strip in strips], dim=0
+        )
 
     def evaluate(self, folder: Path) -> dict[str, float]:
         """Writes `images.png`; returns how the images differ from each other, and their saturation, in 0..1."""
         write_png(folder / "images.png", self.preview())
         images = self.images.detach().clamp(0, 1)
         highest, lowest = images.amax(-1), images.amin(-1)
-        return {"spread": images.std(dim=0).mean().item() if len(images) > 1 else 0.0,
-                "saturation": ((highest - lowest) / highest.clamp(min=1e-6)).mean().item()}
+        return {
+            "spread": images.std(dim=0).mean().item() if len(images) > 1 else 0.0,
+            "saturation": ((highest - lowest) / highest.clamp(min=1e-6)).mean().item(),
+        }

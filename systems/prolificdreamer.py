@@ -11,7 +11,7 @@ import torch
 from systems.dreamfusion import ShadingConfig, random_shading
 from systems.per_scene import PerScene, PerSceneConfig
 from threestudio_like.cameras import Cameras
-from threestudio_like.config import register
+from threestudio_like.config.registry import register
 from threestudio_like.renderers.shading import Shading
 
 

@@ -6,9 +6,9 @@ import imageio.v3 as iio
 import numpy as np
 from omegaconf import OmegaConf
 
-from threestudio_like.comparison import Cell
-from threestudio_like.config import load, to_the_letter
-from threestudio_like.sweep import record
+from threestudio_like.config.loading import load, to_the_letter
+from threestudio_like.experiments.comparison import Cell
+from threestudio_like.experiments.sweep import record
 
 REVISION = "0" * 40
 

@@ -2,13 +2,13 @@
 
 from pathlib import Path
 
-from threestudio_like.config import CONFIGS
+from threestudio_like.config.loading import CONFIGS
 
 PROGRAM = """
 import sys
 sys.path.insert(0, {root!r})
 import launch
-from tests.test_training import FitConfig  # registers the small system
+from tests.engine.test_run import FitConfig  # registers the small system
 sys.exit(launch.main(sys.argv[1:]))
 """
 RECIPE = "system: fit_for_tests\nsteps: 400\ncheckpoint_every: 20\npreview_every: 0\ndevice: cpu\n"

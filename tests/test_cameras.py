@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from threestudio_like.cameras import RandomCameras, orbit, spherical, zero123plus_rig
-from threestudio_like.schedule import Schedule
+from threestudio_like.config.schedule import Schedule
 
 
 def test_azimuth_zero_sees_the_front():
@@ -28,7 +28,9 @@ def test_the_picture_is_upright_and_not_mirrored():
 
 
 def test_rays_and_projection_are_inverse():
-    cameras = RandomCameras(RandomCameras.Config(size=Schedule.constant(7), up_jitter=0.1, target_jitter=0.2, position_jitter=0.1))
+    cameras = RandomCameras(
+        RandomCameras.Config(size=Schedule.constant(7), up_jitter=0.1, target_jitter=0.2, position_jitter=0.1)
+    )
     view = cameras.sample(0, torch.Generator().manual_seed(0))
     rays = view.rays()
     points = (rays.origins + 1.7 * rays.directions).view(len(view), -1, 3)
@@ -47,8 +49,12 @@ def test_the_random_sampler_keeps_to_its_ranges():
     assert math.radians(-10) <= view.elevation.min() and view.elevation.max() <= math.radians(90)
     assert 1.0 <= view.distance.min() and view.distance.max() <= 1.5
     assert view.azimuth.min() < -3 and view.azimuth.max() > 3
-    by_angle = RandomCameras(RandomCameras.Config(views=2000, elevation_by_area=0.0)).sample(0, torch.Generator().manual_seed(1))
-    by_area = RandomCameras(RandomCameras.Config(views=2000, elevation_by_area=1.0)).sample(0, torch.Generator().manual_seed(1))
+    by_angle = RandomCameras(RandomCameras.Config(views=2000, elevation_by_area=0.0)).sample(
+        0, torch.Generator().manual_seed(1)
+    )
+    by_area = RandomCameras(RandomCameras.Config(views=2000, elevation_by_area=1.0)).sample(
+        0, torch.Generator().manual_seed(1)
+    )
     assert torch.rad2deg(by_angle.elevation).mean() == pytest.approx(40, abs=2)
     assert torch.sin(by_area.elevation).mean() == pytest.approx((1 + math.sin(math.radians(-10))) / 2, abs=0.02)
 

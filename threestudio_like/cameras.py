@@ -12,8 +12,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from threestudio_like.config import register
-from threestudio_like.schedule import Schedule
+from threestudio_like.config.registry import register
+from threestudio_like.config.schedule import Schedule
 
 
 @dataclass(frozen=True)
@@ -52,8 +52,14 @@ class Cameras:
         return replace(self, height=height, width=width)
 
     def __getitem__(self, index: slice) -> "Cameras":
-        return replace(self, c2w=self.c2w[index], fov_y=self.fov_y[index], azimuth=self.azimuth[index],
-                       elevation=self.elevation[index], distance=self.distance[index])
+        return replace(
+            self,
+            c2w=self.c2w[index],
+            fov_y=self.fov_y[index],
+            azimuth=self.azimuth[index],
+            elevation=self.elevation[index],
+            distance=self.distance[index],
+        )
 
     @staticmethod
     def join(parts: "list[Cameras]") -> "Cameras":
@@ -68,8 +74,14 @@ class Cameras:
         x = torch.arange(self.width, device=device) + 0.5 - 0.5 * self.width
         y = 0.5 * self.height - (torch.arange(self.height, device=device) + 0.5)
         y, x = torch.meshgrid(y, x, indexing="ij")
-        local = torch.stack([x.expand(len(self), -1, -1), y.expand(len(self), -1, -1),
-                             -focal[:, None, None].expand(-1, self.height, self.width)], dim=-1)
+        local = torch.stack(
+            [
+                x.expand(len(self), -1, -1),
+                y.expand(len(self), -1, -1),
+                -focal[:, None, None].expand(-1, self.height, self.width),
+            ],
+            dim=-1,
+        )
         world = torch.einsum("bij,bhwj->bhwi", self.c2w[:, :3, :3], local)
         directions = torch.nn.functional.normalize(world, dim=-1)
         origins = self.position[:, None, None].expand_as(directions)
@@ -85,7 +97,9 @@ class Cameras:
         return torch.stack([x, y], dim=-1), depth
 
 
-def look_at(position: Float[Tensor, "B 3"], target: Float[Tensor, "B 3"], up: Float[Tensor, "B 3"]) -> Float[Tensor, "B 4 4"]:
+def look_at(
+    position: Float[Tensor, "B 3"], target: Float[Tensor, "B 3"], up: Float[Tensor, "B 3"]
+) -> Float[Tensor, "B 4 4"]:
     """Camera-to-world matrices of cameras at `position` that look at `target`."""
     backward = torch.nn.functional.normalize(position - target, dim=-1)
     right = torch.nn.functional.normalize(torch.linalg.cross(up, backward), dim=-1)
@@ -102,8 +116,17 @@ def spherical(azimuth: Tensor, elevation: Tensor, distance: Tensor) -> Float[Ten
     return torch.stack([flat * torch.cos(azimuth), flat * torch.sin(azimuth), distance * torch.sin(elevation)], dim=-1)
 
 
-def orbit_cameras(azimuth: Tensor, elevation: Tensor, distance: Tensor, fov_y: Tensor, height: int, width: int,
-                  target: Tensor | None = None, up: Tensor | None = None, views: int = 1) -> Cameras:
+def orbit_cameras(
+    azimuth: Tensor,
+    elevation: Tensor,
+    distance: Tensor,
+    fov_y: Tensor,
+    height: int,
+    width: int,
+    target: Tensor | None = None,
+    up: Tensor | None = None,
+    views: int = 1,
+) -> Cameras:
     """Cameras on a sphere around the origin; each of the four angles and lengths is [B]."""
     position = spherical(azimuth, elevation, distance)
     target = torch.zeros_like(position) if target is None else target
@@ -115,8 +138,15 @@ def orbit(views: int, elevation_deg: float, distance: float, fov_deg: float, siz
     """Evenly spaced views once around the object, starting at its front."""
     full = torch.full((views,), 1.0)
     azimuth = torch.arange(views) * (2 * math.pi / views)
-    return orbit_cameras(azimuth, full * math.radians(elevation_deg), full * distance, full * math.radians(fov_deg),
-                         size, size, views=views)
+    return orbit_cameras(
+        azimuth,
+        full * math.radians(elevation_deg),
+        full * distance,
+        full * math.radians(fov_deg),
+        size,
+        size,
+        views=views,
+    )
 
 
 RIG_AZIMUTHS_DEG = (30.0, 90.0, 150.0, 210.0, 270.0, 330.0)
@@ -132,8 +162,15 @@ def zero123plus_rig(azimuth: Float[Tensor, "B"], distance: float, fov_deg: float
     around, up = (azimuth.new_tensor(angles).deg2rad() for angles in (RIG_AZIMUTHS_DEG, RIG_ELEVATIONS_DEG))
     everywhere = (azimuth[:, None] + around).flatten()
     full = torch.ones_like(everywhere)
-    return orbit_cameras(everywhere, up.repeat(len(azimuth)), distance * full, math.radians(fov_deg) * full, size, size,
-                         views=len(around))
+    return orbit_cameras(
+        everywhere,
+        up.repeat(len(azimuth)),
+        distance * full,
+        math.radians(fov_deg) * full,
+        size,
+        size,
+        views=len(around),
+    )
 
 
 @register("cameras", "random")

@@ -42,7 +42,8 @@ def check_object(image, fill=0.7, size=64, within=2):
     assert bottom - top == pytest.approx(fill * size / 2, abs=within)
     assert (left + right) / 2 == pytest.approx(size / 2, abs=1) and (top + bottom) / 2 == pytest.approx(size / 2, abs=1)
     assert torch.allclose(image[:, 0, 0], torch.ones(3)) and torch.allclose(
-        image[:, size // 2, size // 2], torch.tensor(RED) / 255, atol=0.02)
+        image[:, size // 2, size // 2], torch.tensor(RED) / 255, atol=0.02
+    )
 
 
 @pytest.mark.parametrize("name", ["a.png", "a.webp", "a.bmp", "a.gif", "a.tiff"])
@@ -156,18 +157,21 @@ def test_a_turned_photograph_is_put_upright(tmp_path):
     check_object(load_image(tmp_path / "a.jpg", 64), within=5)
 
 
-@pytest.mark.parametrize("make, says", [
-    (lambda p: Image.new("RGB", (50, 50), GREY).save(p), "no object"),
-    (lambda p: Image.new("RGBA", (50, 50), (0, 0, 0, 0)).save(p), "no object"),
-    (lambda p: Image.fromarray(np.random.default_rng(0).integers(0, 255, (50, 50, 3), np.uint8)).save(p), "rembg"),
-    (lambda p: Image.new("RGB", (1, 1), RED).save(p), "no object"),
-    (lambda p: cut_out(4).save(p), "pixels large"),
-    (lambda p: p.write_text("this is no image"), "not an image"),
-    (lambda p: p.write_bytes(b""), "not an image"),
-    (lambda p: (picture().save(p), p.write_bytes(p.read_bytes()[:90])), "damaged|cannot be opened"),
-    (lambda p: p.mkdir(), "cannot be opened"),
-    (lambda p: None, "no such image"),
-])
+@pytest.mark.parametrize(
+    "make, says",
+    [
+        (lambda p: Image.new("RGB", (50, 50), GREY).save(p), "no object"),
+        (lambda p: Image.new("RGBA", (50, 50), (0, 0, 0, 0)).save(p), "no object"),
+        (lambda p: Image.fromarray(np.random.default_rng(0).integers(0, 255, (50, 50, 3), np.uint8)).save(p), "rembg"),
+        (lambda p: Image.new("RGB", (1, 1), RED).save(p), "no object"),
+        (lambda p: cut_out(4).save(p), "pixels large"),
+        (lambda p: p.write_text("this is no image"), "not an image"),
+        (lambda p: p.write_bytes(b""), "not an image"),
+        (lambda p: (picture().save(p), p.write_bytes(p.read_bytes()[:90])), "damaged|cannot be opened"),
+        (lambda p: p.mkdir(), "cannot be opened"),
+        (lambda p: None, "no such image"),
+    ],
+)
 def test_what_cannot_be_is_said_in_a_sentence(tmp_path, monkeypatch, make, says):
     monkeypatch.setitem(sys.modules, "rembg", None)
     path = tmp_path / "a.png"

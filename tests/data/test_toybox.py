@@ -7,11 +7,19 @@ import pytest
 import torch
 import trimesh
 
-from threestudio_like.cameras import orbit, orbit_cameras
+from threestudio_like.cameras import orbit
 from threestudio_like.data.toybox import render, trace_cpu, trace_torch
 from threestudio_like.data.toybox.assembly import RADIUS, Assembly
-from threestudio_like.data.toybox.catalogue import (CATEGORIES, COLORS, caption, is_held_out, make_toy, pairs, random_toy,
-                                                    view_words)
+from threestudio_like.data.toybox.catalogue import (
+    CATEGORIES,
+    COLORS,
+    caption,
+    is_held_out,
+    make_toy,
+    pairs,
+    random_toy,
+    view_words,
+)
 from threestudio_like.data.toybox.photographs import Photographer, cached, pack, take
 from threestudio_like.data.toybox.render import Light, shoot
 
@@ -36,7 +44,9 @@ def test_the_world_is_as_large_as_promised():
 def test_random_toys_keep_to_their_split():
     rng = np.random.default_rng(0)
     for held_out in (False, True):
-        assert all(is_held_out(toy.color, toy.category) == held_out for toy in (random_toy(rng, held_out) for _ in range(50)))
+        assert all(
+            is_held_out(toy.color, toy.category) == held_out for toy in (random_toy(rng, held_out) for _ in range(50))
+        )
 
 
 @pytest.mark.parametrize("category", CATEGORIES)
@@ -57,8 +67,18 @@ def test_captions():
     assert caption("dog", "red", "with long ears", "front view") == "a red dog with long ears, front view"
 
 
-@pytest.mark.parametrize("degrees, words", [(0, "front view"), (44, "front view"), (46, "left side view"), (170, "back view"),
-                                            (-170, "back view"), (-90, "right side view"), (300, "right side view")])
+@pytest.mark.parametrize(
+    "degrees, words",
+    [
+        (0, "front view"),
+        (44, "front view"),
+        (46, "left side view"),
+        (170, "back view"),
+        (-170, "back view"),
+        (-90, "right side view"),
+        (300, "right side view"),
+    ],
+)
 def test_view_words(degrees, words):
     assert view_words(math.radians(degrees), 0.2) == words
     assert view_words(math.radians(degrees), math.radians(70)) == "overhead view"
@@ -98,9 +118,22 @@ def test_both_tracers_agree():
     cameras = photographer.cameras(6, rng)
     light = photographer.light(cameras, rng)
     for samples in (1, 2):
-        fast = torch.from_numpy(trace_cpu.trace(toys, cameras.c2w.numpy(), cameras.fov_y.numpy(), light.direction.numpy(),
-                                                light.ambient.numpy(), light.textureless.numpy(), 24, 24, samples))
-        plain = trace_torch.trace(torch.from_numpy(toys), cameras, light.direction, light.ambient, light.textureless, samples)
+        fast = torch.from_numpy(
+            trace_cpu.trace(
+                toys,
+                cameras.c2w.numpy(),
+                cameras.fov_y.numpy(),
+                light.direction.numpy(),
+                light.ambient.numpy(),
+                light.textureless.numpy(),
+                24,
+                24,
+                samples,
+            )
+        )
+        plain = trace_torch.trace(
+            torch.from_numpy(toys), cameras, light.direction, light.ambient, light.textureless, samples
+        )
         off = (fast - plain).abs().amax(-1) > 0.02
         assert off.float().mean() < 0.01  # rays that graze an edge may fall either way
 
@@ -152,4 +185,6 @@ def test_targets_name_pair_or_bare_category():
     assert (target[clay] >= len(pairs())).all() and (target[~clay] < len(pairs())).all()
     names = pairs()
     for i in np.flatnonzero(~clay):
-        assert photographs.caption(i, with_feature=False, with_view=False) == caption(names[target[i]][1], names[target[i]][0])
+        assert photographs.caption(i, with_feature=False, with_view=False) == caption(
+            names[target[i]][1], names[target[i]][0]
+        )

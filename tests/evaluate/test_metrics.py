@@ -65,8 +65,12 @@ def test_shapes_of_known_overlap():
 
 
 def test_a_turned_and_scaled_mesh_is_aligned():
-    body = trimesh.util.concatenate([trimesh.creation.box((0.8, 0.3, 0.2)), trimesh.creation.box(
-        (0.2, 0.2, 0.4), trimesh.transformations.translation_matrix([0.3, 0.0, 0.2]))])
+    body = trimesh.util.concatenate(
+        [
+            trimesh.creation.box((0.8, 0.3, 0.2)),
+            trimesh.creation.box((0.2, 0.2, 0.4), trimesh.transformations.translation_matrix([0.3, 0.0, 0.2])),
+        ]
+    )
     other = body.copy()
     other.apply_transform(trimesh.transformations.rotation_matrix(2.1, [0, 0, 1]))
     other.apply_scale(0.6)
@@ -79,8 +83,14 @@ def test_alignment_turns_about_the_vertical_only_and_makes_nothing_worse():
     """A lying box stays lying beside a standing one; a box and a table come as near as they are."""
     lying, standing = trimesh.creation.box((0.9, 0.3, 0.3)), trimesh.creation.box((0.3, 0.3, 0.9))
     assert compare(aligned(lying, standing), standing).volume_iou < 0.6
-    table = trimesh.util.concatenate([trimesh.creation.box((0.9, 0.6, 0.1)).apply_translation([0, 0, 0.3])] + [
-        trimesh.creation.box((0.08, 0.08, 0.6)).apply_translation([x, y, 0]) for x in (-0.4, 0.4) for y in (-0.25, 0.25)])
+    table = trimesh.util.concatenate(
+        [trimesh.creation.box((0.9, 0.6, 0.1)).apply_translation([0, 0, 0.3])]
+        + [
+            trimesh.creation.box((0.08, 0.08, 0.6)).apply_translation([x, y, 0])
+            for x in (-0.4, 0.4)
+            for y in (-0.25, 0.25)
+        ]
+    )
     box = trimesh.creation.box((0.9, 0.6, 0.7)).apply_translation([0, 0, 0.02])
     assert compare(aligned(box, table), table).chamfer <= compare(box, table).chamfer + 0.003
 

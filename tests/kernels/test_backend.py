@@ -43,7 +43,8 @@ def test_auto_logs_its_choice_once(monkeypatch, caplog):
         chosen(torch.ones(3).double())
     assert [record.getMessage() for record in caplog.records] == [
         "composite: cpu kernels",
-        "composite: reference kernels because they compute in torch.float32, not torch.float64"]
+        "composite: reference kernels because they compute in torch.float32, not torch.float64",
+    ]
 
 
 def test_a_forced_one_that_cannot_run_is_an_error(monkeypatch):

@@ -33,7 +33,9 @@ def test_random_distances_give_closed_oriented_faces_with_area(seed, middles):
 def test_random_weights_keep_it_closed():
     generator, grid = torch.Generator().manual_seed(0), cube_grid(8)
     draw = lambda *shape: 0.05 + 1.9 * torch.rand(len(grid.cubes), *shape, generator=generator)
-    mesh = surface(lambda x: torch.randn(len(x), generator=generator), 8, weights=FlexibleWeights(draw(8), draw(12), draw()))
+    mesh = surface(
+        lambda x: torch.randn(len(x), generator=generator), 8, weights=FlexibleWeights(draw(8), draw(12), draw())
+    )
     assert mesh.is_watertight and mesh.is_winding_consistent
 
 
@@ -85,7 +87,9 @@ def test_gradients_reach_everything():
     off = torch.tensor([0.03, -0.05, 0.07], dtype=torch.float64)  # no two distances are equal
     sdf = ((grid.vertices.double() - off) * torch.tensor([1.0, 1.2, 0.9])).norm(dim=-1).sub(0.6).requires_grad_()
     generator = torch.Generator().manual_seed(0)
-    draw = lambda *shape: (0.5 + torch.rand(len(grid.cubes), *shape, generator=generator, dtype=torch.float64)).requires_grad_()
+    draw = lambda *shape: (
+        0.5 + torch.rand(len(grid.cubes), *shape, generator=generator, dtype=torch.float64)
+    ).requires_grad_()
     corner, edge, quad = draw(8), draw(12), draw()
 
     def loss(*parts):

@@ -45,7 +45,7 @@ def test_reference_against_single_samples():
                 cell = ((origin + t * direction + 1) * 3).long()
                 kept += [t] if occupancy[tuple(cell)] else []
                 t += 0.07
-        actual = samples.t[samples.offsets[ray]:samples.offsets[ray + 1]]
+        actual = samples.t[samples.offsets[ray] : samples.offsets[ray + 1]]
         assert abs(len(actual) - len(kept)) <= 2  # the loop finds the cube only to within 0.0005
         if len(actual) == len(kept):
             torch.testing.assert_close(actual.double(), torch.tensor(kept).double(), rtol=0, atol=1e-3)
@@ -70,8 +70,14 @@ def test_full_grid_has_every_step(side):
     origins = torch.tensor([[-3.0, 0.1, 0.2], [0.0, 0.0, 0.0], [-3.0, 2.0, 0.0]], device=side.device)
     directions = torch.tensor([[1.0, 0.0, 0.0]], device=side.device).repeat(3, 1)
     with side.forced():
-        samples = march(origins, directions, torch.ones(4, 4, 4, dtype=torch.bool, device=side.device), 0.125,
-                        torch.zeros(3, device=side.device), near=0.0)
+        samples = march(
+            origins,
+            directions,
+            torch.ones(4, 4, 4, dtype=torch.bool, device=side.device),
+            0.125,
+            torch.zeros(3, device=side.device),
+            near=0.0,
+        )
     assert samples.offsets.tolist() == [0, 16, 24, 24]
     assert samples.t[0] == 2 + 0.0625 and math.isclose(samples.t[23].item(), 1 - 0.0625)
 

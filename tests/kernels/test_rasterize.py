@@ -8,8 +8,7 @@ import torch
 from threestudio_like.cameras import orbit, orbit_cameras
 from threestudio_like.errors import UserError
 from threestudio_like.kernels import backend
-from threestudio_like.kernels.rasterize import nvdiffrast
-from threestudio_like.kernels.rasterize import Edges, antialias, rasterize, visible_faces
+from threestudio_like.kernels.rasterize import Edges, antialias, nvdiffrast, rasterize, visible_faces
 from threestudio_like.kernels.tets import body_centred_grid, marching_tetrahedra
 
 
@@ -85,7 +84,9 @@ def test_nvdiffrast_sees_what_the_kernels_see():
     pytest.importorskip("nvdiffrast.torch")
     vertices, faces = ball()
     screen, depth = (t.cuda() for t in orbit(2, 20.0, 2.5, 40.0, 64).project(vertices.float().expand(2, -1, -1)))
-    one, two = (visible_faces(screen, depth, faces.cuda(), 64, 64, rasterizer) for rasterizer in ("kernels", "nvdiffrast"))
+    one, two = (
+        visible_faces(screen, depth, faces.cuda(), 64, 64, rasterizer) for rasterizer in ("kernels", "nvdiffrast")
+    )
     assert (one != two).float().mean() < 0.02
 
 
@@ -181,8 +182,15 @@ def test_edges_of_a_closed_mesh_have_two_faces_and_of_an_open_one_not():
     assert len(Edges.of(torch.zeros(0, 3, dtype=torch.long)).ends) == 0
 
 
-@pytest.mark.parametrize("screen, depth, faces", [((1, 4, 3), (1, 4), [[0, 1, 2]]), ((1, 4, 2), (1, 5), [[0, 1, 2]]),
-                                                  ((1, 4, 2), (1, 4), [[0, 1, 4]]), ((1, 4, 2), (1, 4), [[0.0, 1, 2]])])
+@pytest.mark.parametrize(
+    "screen, depth, faces",
+    [
+        ((1, 4, 3), (1, 4), [[0, 1, 2]]),
+        ((1, 4, 2), (1, 5), [[0, 1, 2]]),
+        ((1, 4, 2), (1, 4), [[0, 1, 4]]),
+        ((1, 4, 2), (1, 4), [[0.0, 1, 2]]),
+    ],
+)
 def test_what_does_not_fit_is_refused(screen, depth, faces):
     with pytest.raises(ValueError):
         visible_faces(torch.zeros(screen), torch.ones(depth), torch.tensor(faces), 4, 4)

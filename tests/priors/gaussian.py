@@ -6,7 +6,7 @@
 
 import torch
 
-from priors.backbone import Backbone, Condition, NoiseSchedule
+from priors.backbones.base import Backbone, Condition, NoiseSchedule
 
 
 class GaussianBackbone(Backbone):
@@ -31,11 +31,16 @@ class GaussianBackbone(Backbone):
         return sigma * (x_t - alpha * text[:, :, :, None]) / (alpha**2 * self.spread**2 + sigma**2)
 
 
-def condition(batch: int, mean: float, null: float = 0.0, negatives: list[float] = (),
-              weights: list[float] = ()) -> Condition:
+def condition(
+    batch: int, mean: float, null: float = 0.0, negatives: list[float] = (), weights: list[float] = ()
+) -> Condition:
     """Embeddings [B,1,1] that are the means."""
     full = torch.ones(batch, 1, 1)
     if not negatives:
         return Condition(mean * full, null * full)
-    return Condition(mean * full, null * full, torch.stack([value * full for value in negatives], dim=1),
-                     torch.tensor(weights).expand(batch, -1))
+    return Condition(
+        mean * full,
+        null * full,
+        torch.stack([value * full for value in negatives], dim=1),
+        torch.tensor(weights).expand(batch, -1),
+    )

@@ -3,9 +3,9 @@
 import torch
 from torch import nn
 
-from priors.backbone import Backbone, Condition, NoiseSchedule
-from priors.student import Student
-from threestudio_like.config import register
+from priors.backbones.base import Backbone, Condition, NoiseSchedule
+from priors.guidance.fake_score import Student
+from threestudio_like.config.registry import register
 
 MEANS = torch.tensor([[0.8, 0.0, 0.0], [-0.4, 0.7, 0.0], [-0.4, -0.7, 0.3]])
 SPREAD = 0.25
@@ -61,7 +61,9 @@ def distil(guidance, count: int, steps: int, lr: float) -> torch.Tensor:
     generator = torch.Generator().manual_seed(0)
     points = nn.Parameter(0.5 * torch.randn(count, 3, generator=generator))
     # the loss is a mean over the batch, and each point is one of it
-    optimizer = torch.optim.Adam([{"params": part} for part in ([points], guidance.learned()) if part], betas=(0.9, 0.99), eps=1e-12)
+    optimizer = torch.optim.Adam(
+        [{"params": part} for part in ([points], guidance.learned()) if part], betas=(0.9, 0.99), eps=1e-12
+    )
     told = condition(count)
     for step in range(steps):
         fraction = step / steps
@@ -78,8 +80,11 @@ def moments(points: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Ten
     """The share, mean `[K, 3]` and variance (mean over the axes) of the points nearest to each of the mixture's modes."""
     nearest = torch.cdist(points, MEANS).argmin(dim=1)
     parts = [points[nearest == k] for k in range(len(MEANS))]
-    return (torch.tensor([len(part) / len(points) for part in parts]), torch.stack([part.mean(0) for part in parts]),
-            torch.stack([part.var(dim=0).mean() for part in parts]))
+    return (
+        torch.tensor([len(part) / len(points) for part in parts]),
+        torch.stack([part.mean(0) for part in parts]),
+        torch.stack([part.var(dim=0).mean() for part in parts]),
+    )
 
 
 def nearest_part_of_the_truth() -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
@@ -87,5 +92,3 @@ def nearest_part_of_the_truth() -> tuple[torch.Tensor, torch.Tensor, torch.Tenso
     generator = torch.Generator().manual_seed(1)
     which = torch.randint(len(MEANS), (200_000,), generator=generator)
     return moments(MEANS[which] + SPREAD * torch.randn(len(which), 3, generator=generator))
-
-

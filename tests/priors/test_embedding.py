@@ -9,7 +9,7 @@ import torch
 from transformers import CLIPTextModel, CLIPTokenizer, T5EncoderModel, T5Tokenizer
 
 from priors import embedding
-from priors.folder import ModelConfig
+from threestudio_like.pretrained import ModelConfig
 
 CPU = torch.device("cpu")
 
@@ -21,6 +21,7 @@ def no_encoder(monkeypatch):
     def switch_off():
         def load(*args):
             raise AssertionError("the encoder was loaded")
+
         monkeypatch.setattr(embedding, "load_encoder", load)
 
     return switch_off
@@ -52,7 +53,7 @@ def test_the_encoder_is_loaded_once_for_all_that_is_new(models, monkeypatch):
 @pytest.mark.parametrize("damage", [b"", b"nonsense" * 99, None])
 def test_a_corrupt_file_is_computed_again(models, text_cache, damage):
     first = embedding.embed(config(models), ["a red dog"], CPU)
-    path, = text_cache.iterdir()
+    (path,) = text_cache.iterdir()
     path.write_bytes(path.read_bytes()[:-8] if damage is None else damage)
     assert torch.equal(embedding.embed(config(models), ["a red dog"], CPU), first)
     assert embedding._read(path) is not None

@@ -4,17 +4,17 @@ import pytest
 import torch
 from diffusers import UNet2DConditionModel
 
-from priors.backbone import Condition
+from priors.backbones.base import Condition
+from priors.backbones.multiview import FoldedMultiview
+from priors.backbones.pixel import PixelBackbone
+from priors.backbones.zero123plus import Zero123Plus
 from priors.generator import LowRank, OneStepConfig, OneStepGenerator
-from priors.multiview import FoldedMultiview
-from priors.pixel import PixelBackbone
-from priors.sds import SDS
-from priors.student import Copy
-from priors.vsd import VSD, VSDConfig
-from priors.zero123plus import Zero123Plus
-from threestudio_like.config import Component
+from priors.guidance.fake_score import Copy
+from priors.guidance.sds import SDS
+from priors.guidance.vsd import VSD, VSDConfig
+from threestudio_like.config.registry import Component
+from threestudio_like.config.schedule import Schedule
 from threestudio_like.errors import UserError
-from threestudio_like.schedule import Schedule
 
 KINDS = {"whole": {}, "low-rank": {"lora": LowRank(rank=2)}}
 

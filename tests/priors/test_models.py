@@ -5,18 +5,27 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from priors import folder
-from priors.latent import LatentBackbone
-from priors.pixel import PixelBackbone
+from priors.backbones.latent import LatentBackbone
+from priors.backbones.pixel import PixelBackbone
 from priors.text import ViewWords
-from tests.priors import folders
-from threestudio_like.config import load, parse, parse_component
+from tests.priors import model_folders
+from threestudio_like.config.loading import load
+from threestudio_like.config.registry import parse, parse_component
 
-KINDS = {"toybox": PixelBackbone, "if": PixelBackbone, "sd15": LatentBackbone, "sd21": LatentBackbone,
-         "sd21_v": LatentBackbone}
-EXPECTED = {"toybox": (32, (48, 8, 8), "sample", 16), "if": (16, (3, 16, 16), "epsilon", 77),
-            "sd15": (64, (4, 8, 8), "epsilon", 77), "sd21": (64, (4, 8, 8), "epsilon", 77),
-            "sd21_v": (64, (4, 8, 8), "v_prediction", 77)}
+KINDS = {
+    "toybox": PixelBackbone,
+    "if": PixelBackbone,
+    "sd15": LatentBackbone,
+    "sd21": LatentBackbone,
+    "sd21_v": LatentBackbone,
+}
+EXPECTED = {
+    "toybox": (32, (48, 8, 8), "sample", 16),
+    "if": (16, (3, 16, 16), "epsilon", 77),
+    "sd15": (64, (4, 8, 8), "epsilon", 77),
+    "sd21": (64, (4, 8, 8), "epsilon", 77),
+    "sd21_v": (64, (4, 8, 8), "v_prediction", 77),
+}
 
 
 def build(models, name, **options):
@@ -41,7 +50,7 @@ def test_every_layout_loads_encodes_and_predicts(models, name):
     decoded = backbone.decode(latents.detach())
     assert decoded.shape == (2, 3, size, size) and 0 <= decoded.min() and decoded.max() <= 1
     text = backbone.embed(["a red dog", ""])
-    assert text.shape == (2, tokens, folders.WIDTH) and not torch.allclose(text[0], text[1])
+    assert text.shape == (2, tokens, model_folders.WIDTH) and not torch.allclose(text[0], text[1])
     eps = backbone.predict(latents.detach(), torch.tensor([20, 700]), text)
     assert eps.shape == latents.shape and eps.dtype == torch.float32 and eps.isfinite().all()
 
@@ -62,8 +71,9 @@ def test_latents_are_the_vaes_scaled(models):
     images = torch.rand(2, 3, 64, 64)
     mean = vae.encode(2 * images - 1).latent_dist.mean
     torch.testing.assert_close(backbone.encode(images), vae.config.scaling_factor * mean)
-    torch.testing.assert_close(backbone.decode(vae.config.scaling_factor * mean),
-                               (vae.decode(mean).sample / 2 + 0.5).clamp(0, 1))
+    torch.testing.assert_close(
+        backbone.decode(vae.config.scaling_factor * mean), (vae.decode(mean).sample / 2 + 0.5).clamp(0, 1)
+    )
 
 
 def test_slicing_and_precision_are_the_vaes_own(models):
@@ -85,7 +95,7 @@ def test_the_old_names_of_sd15_are_the_same_weights(models):
 def test_v_and_epsilon_are_one_to_callers(models):
     """The same weights: what they say as v is alpha v + sigma x_t as eps."""
     eps_model, v_model = build(models, "sd21"), build(models, "sd21_v")
-    x_t, t, text = torch.randn(2, 4, 8, 8), torch.tensor([10, 900]), torch.randn(2, 77, folders.WIDTH)
+    x_t, t, text = torch.randn(2, 4, 8, 8), torch.tensor([10, 900]), torch.randn(2, 77, model_folders.WIDTH)
     v = eps_model.predict(x_t, t, text)
     alpha, sigma = v_model.schedule.alpha(t), v_model.schedule.sigma(t)
     torch.testing.assert_close(v_model.predict(x_t, t, text), alpha * v + sigma * x_t)
@@ -93,7 +103,7 @@ def test_v_and_epsilon_are_one_to_callers(models):
 
 def test_deepfloyds_mean_is_its_first_half(models):
     backbone = build(models, "if")
-    x_t, t, text = torch.randn(1, 3, 16, 16), torch.tensor([500]), torch.randn(1, 77, folders.WIDTH)
+    x_t, t, text = torch.randn(1, 3, 16, 16), torch.tensor([500]), torch.randn(1, 77, model_folders.WIDTH)
     whole = backbone.unet(x_t, t, encoder_hidden_states=text).sample
     assert whole.shape[1] == 6
     torch.testing.assert_close(backbone.predict(x_t, t, text), whole[:, :3])
@@ -108,13 +118,13 @@ def test_the_schedule_is_the_schedulers(models, name):
 
 def test_sentencepiece_tokenizers_as_published(tmp_path, models):
     pytest.importorskip("sentencepiece")
-    folders.deepfloyd(tmp_path / "if", sentencepiece=True)
+    model_folders.deepfloyd(tmp_path / "if", sentencepiece=True)
     spiece = PixelBackbone(PixelBackbone.Config(model=str(tmp_path / "if"), variant="fp16"), "cpu")
     torch.testing.assert_close(spiece.embed(["a red dog"]), build(models, "if").embed(["a red dog"]))
 
 
 def test_a_folder_may_be_relative_to_the_repository(models, monkeypatch):
-    monkeypatch.setattr(folder, "REPOSITORY", models("toybox").parent)
+    monkeypatch.setattr(pretrained, "REPOSITORY", models("toybox").parent)
     assert PixelBackbone(PixelBackbone.Config(model="toybox"), "cpu").image_size == 32
 
 

@@ -6,14 +6,28 @@ import pytest
 import torch
 from transformers import ViTConfig, ViTModel
 
-from priors.perceptual import LPIPS, ScorerDistance
 from priors.reconstructor import POSE_NUMBERS, CameraNorm, Reconstructor, ReconstructorSize, fields, pose_numbers
-from priors.scorer import Scorer, ScorerSize
 from threestudio_like.cameras import orbit, zero123plus_rig
 from threestudio_like.errors import UserError
+from threestudio_like.evaluate.perceptual import LPIPS, ScorerDistance
+from threestudio_like.evaluate.scorer import Scorer, ScorerSize
 
-TINY = ReconstructorSize(image=16, patch=8, encoder_width=16, encoder_layers=1, encoder_heads=2, width=16, layers=1,
-                         heads=2, tokens=2, upsample=2, channels=4, hidden=8, hidden_layers=1, grid=6)
+TINY = ReconstructorSize(
+    image=16,
+    patch=8,
+    encoder_width=16,
+    encoder_layers=1,
+    encoder_heads=2,
+    width=16,
+    layers=1,
+    heads=2,
+    tokens=2,
+    upsample=2,
+    channels=4,
+    hidden=8,
+    hidden_layers=1,
+    grid=6,
+)
 
 
 def tiny(**how) -> Reconstructor:
@@ -24,7 +38,8 @@ def tiny(**how) -> Reconstructor:
 def six(size=16):
     generator = torch.Generator().manual_seed(0)
     return torch.rand(2, 6, 3, size, size, generator=generator), pose_numbers(
-        zero123plus_rig(torch.zeros(2), 2.7, 41.0, size)).unflatten(0, (2, 6))
+        zero123plus_rig(torch.zeros(2), 2.7, 41.0, size)
+    ).unflatten(0, (2, 6))
 
 
 def test_the_toybox_size_fits_the_repository():
@@ -38,8 +53,17 @@ def test_the_toybox_size_fits_the_repository():
 def test_the_papers_size_can_be_said():
     """InstantMesh-large, without its weights: a ViT-B/16 and sixteen layers."""
     with torch.device("meta"):
-        model = Reconstructor(fields(ViTConfig(image_size=320)), width=1024, layers=16, heads=16, tokens=32, upsample=2,
-                              channels=80, hidden_layers=4, grid=128)
+        model = Reconstructor(
+            fields(ViTConfig(image_size=320)),
+            width=1024,
+            layers=16,
+            heads=16,
+            tokens=32,
+            upsample=2,
+            channels=80,
+            hidden_layers=4,
+            grid=128,
+        )
         planes = model(torch.empty(1, 6, 3, 320, 320), torch.empty(1, 6, POSE_NUMBERS))
     assert planes.shape == (1, 3, 80, 64, 64)
     assert 3e8 < sum(p.numel() for p in model.parameters()) < 5e8
@@ -83,8 +107,12 @@ def test_gradients_reach_every_parameter():
             torch.nn.init.normal_(out.weight)
     features = model(images, poses).flatten(2).mean(-1).repeat(1, 4)  # [2, 12]
     decoder = model.decoder
-    everything = (decoder.distance(torch.rand(2, 3), features).sum() + decoder.color(features).sum() +
-                  decoder.deformation(features).sum() + decoder.weights(features.repeat(1, 8)).square().sum())
+    everything = (
+        decoder.distance(torch.rand(2, 3), features).sum()
+        + decoder.color(features).sum()
+        + decoder.deformation(features).sum()
+        + decoder.weights(features.repeat(1, 8)).square().sum()
+    )
     everything.backward()
     # a shift of all of a row's logits changes no attention; one image needs no mask token
     idle = {name for name, p in model.named_parameters() if p.grad is None or p.grad.abs().sum() == 0}
@@ -102,8 +130,17 @@ def test_saves_and_loads_as_a_diffusers_model(tmp_path):
 
 def test_starts_from_a_dino_folder(tmp_path):
     torch.manual_seed(1)
-    dino = ViTModel(ViTConfig(image_size=16, patch_size=8, hidden_size=24, num_hidden_layers=2, num_attention_heads=2,
-                              intermediate_size=32), add_pooling_layer=False).eval()
+    dino = ViTModel(
+        ViTConfig(
+            image_size=16,
+            patch_size=8,
+            hidden_size=24,
+            num_hidden_layers=2,
+            num_attention_heads=2,
+            intermediate_size=32,
+        ),
+        add_pooling_layer=False,
+    ).eval()
     dino.save_pretrained(tmp_path / "dino")
     model = tiny(dino=str(tmp_path / "dino"), epipolar=False, back_projection=False).eval()
     images, poses = six()

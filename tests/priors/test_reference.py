@@ -5,8 +5,8 @@ import torch
 from diffusers.models.attention_processor import AttnProcessor2_0
 from diffusers.utils import logging
 
-from priors import views
 from priors.reference import ReferenceProcessor, give_reference_attention, look, looking_at
+from priors.toybox import views
 
 
 @pytest.fixture
@@ -69,6 +69,6 @@ def test_diffusers_has_nothing_to_complain_of(unet, caplog):
     give_reference_attention(unet)
     x, text = inputs(unet, 24, 16)
     logging.enable_propagation()
-    looking_at(unet, look(unet, x[:, :unet.config.in_channels // 2], T, text))(x, T, encoder_hidden_states=text)
+    looking_at(unet, look(unet, x[:, : unet.config.in_channels // 2], T, text))(x, T, encoder_hidden_states=text)
     logging.disable_propagation()
     assert not caplog.records

@@ -7,7 +7,8 @@ import torch
 
 from priors.text import PerpNeg, Prompt, ViewWords, negative_weights
 from threestudio_like.cameras import orbit_cameras
-from threestudio_like.config import load, parse
+from threestudio_like.config.loading import load
+from threestudio_like.config.registry import parse
 from threestudio_like.data.toybox.catalogue import view_words
 from threestudio_like.errors import UserError
 
@@ -37,8 +38,14 @@ def at(views, azimuth_deg, elevation_deg=0.0, **options):
 def test_texts_of_the_views():
     backbone = OneHot()
     Prompt(Prompt.Config(" a dog ", negative="ugly", words=WORDS), backbone)
-    assert backbone.texts == ["a dog, front view", "a dog, left side view", "a dog, back view",
-                              "a dog, right side view", "a dog, overhead view", "ugly"]
+    assert backbone.texts == [
+        "a dog, front view",
+        "a dog, left side view",
+        "a dog, back view",
+        "a dog, right side view",
+        "a dog, overhead view",
+        "ugly",
+    ]
     Prompt(Prompt.Config("a dog", views="none"), backbone)
     assert backbone.texts == ["a dog", ""]
 
@@ -51,8 +58,28 @@ def test_an_empty_prompt(text):
 
 def test_nearest_bins():
     azimuth = [0, 44, 46, 90, 134, 136, 180, 224, 226, 270, 314, 316, 360, -44, -46, -90, -134, -136, 450, -630]
-    expected = [FRONT, FRONT, LEFT, LEFT, LEFT, BACK, BACK, BACK, RIGHT, RIGHT, RIGHT, FRONT, FRONT,
-                FRONT, RIGHT, RIGHT, RIGHT, BACK, LEFT, LEFT]
+    expected = [
+        FRONT,
+        FRONT,
+        LEFT,
+        LEFT,
+        LEFT,
+        BACK,
+        BACK,
+        BACK,
+        RIGHT,
+        RIGHT,
+        RIGHT,
+        FRONT,
+        FRONT,
+        FRONT,
+        RIGHT,
+        RIGHT,
+        RIGHT,
+        BACK,
+        LEFT,
+        LEFT,
+    ]
     condition = at("nearest", azimuth)
     assert condition.text.argmax(dim=-1).flatten().tolist() == expected
     assert condition.null.argmax(dim=-1).flatten().tolist() == [NULL] * len(azimuth)
@@ -129,8 +156,12 @@ def test_perp_neg_weights_by_hand():
 
 
 def test_the_recipe_form():
-    node = {"text": "a dog", "views": "perp_neg", "words": {"around": ["front", "left", "back", "right"]},
-            "perp_neg": {"side_back": [1, 2, 3]}}
+    node = {
+        "text": "a dog",
+        "views": "perp_neg",
+        "words": {"around": ["front", "left", "back", "right"]},
+        "perp_neg": {"side_back": [1, 2, 3]},
+    }
     config = parse(Prompt.Config, node, "prompt")
     assert config.words.around[1] == "left" and config.perp_neg.side_back == (1.0, 2.0, 3.0)
     with pytest.raises(UserError, match="prompt.views"):

@@ -4,8 +4,8 @@ import math
 
 import torch
 
-from threestudio_like.color import linear_from_srgb
 from threestudio_like.renderers.environment import COSINE_LOBE, Studio, harmonics, reflect, reflectance
+from threestudio_like.utils.color import linear_from_srgb
 
 
 def sphere(count: int = 200_000) -> torch.Tensor:

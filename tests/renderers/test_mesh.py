@@ -9,15 +9,15 @@ import torch
 import trimesh
 
 import threestudio_like
-from threestudio_like import penalties
 from threestudio_like.cameras import orbit
-from threestudio_like.config import parse_component
+from threestudio_like.config.registry import parse_component
 from threestudio_like.data.toybox.catalogue import make_toy
 from threestudio_like.data.toybox.photographs import pack
 from threestudio_like.data.toybox.render import Light, shoot
 from threestudio_like.data.toybox.render import mesh as toy_mesh
 from threestudio_like.errors import NoSurface, UserError
-from threestudio_like.export import write_mesh
+from threestudio_like.export.mesh_io import write_mesh
+from threestudio_like.renderers import regularizers
 from threestudio_like.renderers.ccm import TightBox, canonical_coordinates
 from threestudio_like.renderers.environment import Studio
 from threestudio_like.renderers.mesh import MeshRenderer
@@ -25,9 +25,9 @@ from threestudio_like.renderers.shading import Shading
 from threestudio_like.renderers.volume import VolumeRenderer
 from threestudio_like.scenes.convert import large_parts
 from threestudio_like.scenes.field import Points
+from threestudio_like.scenes.isosurface import IsoSurface
 from threestudio_like.scenes.mesh import Mesh, Surface
 from threestudio_like.scenes.signed_distance import from_inside, mesh_distance, read_mesh, sample, winding_numbers
-from threestudio_like.scenes.isosurface import IsoSurface
 
 threestudio_like.register_all()
 GRID = {"levels": 2, "features": 2, "log2_entries": 8, "base": 4, "finest": 8}
@@ -72,7 +72,11 @@ def test_a_ball_is_drawn_where_it_is():
 @pytest.mark.parametrize("kind", ["tetmesh", "flexicubes"])
 def test_autocast_leaves_the_geometry_alone(kind):
     """Half precision would move silhouettes by half a pixel; gradients arrive as they are too."""
-    scene, cameras, found = tetmesh(kind, resolution=8, start={"ellipsoid": [0.5, 0.3, 0.4]}), orbit(2, 20.0, 2.5, 40.0, 24), []
+    scene, cameras, found = (
+        tetmesh(kind, resolution=8, start={"ellipsoid": [0.5, 0.3, 0.4]}),
+        orbit(2, 20.0, 2.5, 40.0, 24),
+        [],
+    )
     for half in (False, True):
         with torch.autocast("cpu", torch.bfloat16, enabled=half):
             view = drawn(scene, cameras)
@@ -138,8 +142,15 @@ def test_toy_mesh_and_field_give_one_coordinate_map(duck):
 @pytest.mark.parametrize("seed", range(4))
 def test_a_scene_starts_as_its_ellipsoid_whatever_the_seed(seed):
     torch.manual_seed(seed)
-    node = {"type": "tetmesh", "resolution": 24, "sdf": "mlp", "start": {"ellipsoid": [0.5, 0.4, 0.6]}, "encoding": GRID, "hidden": 8,
-            "background": {"type": "solid"}}
+    node = {
+        "type": "tetmesh",
+        "resolution": 24,
+        "sdf": "mlp",
+        "start": {"ellipsoid": [0.5, 0.4, 0.6]},
+        "encoding": GRID,
+        "hidden": 8,
+        "background": {"type": "solid"},
+    }
     scene = parse_component("scene", node, "scene").build()
     surface = scene.surface()
     assert torch.allclose(surface.vertices.detach().amax(0), torch.tensor([0.5, 0.4, 0.6]), atol=0.02)
@@ -168,7 +179,9 @@ def test_a_mesh_has_its_whole_box_from_above_too(kind):
 
 def test_the_box_of_a_field_grows_at_once_and_shrinks_slowly():
     scene = tetmesh(resolution=16, start={"ellipsoid": [0.4, 0.4, 0.65]})
-    above, beside = (replace(drawn(scene, orbit(1, elevation, 2.5, 45.0, 32)), surface=None) for elevation in (80.0, 0.0))
+    above, beside = (
+        replace(drawn(scene, orbit(1, elevation, 2.5, 45.0, 32)), surface=None) for elevation in (80.0, 0.0)
+    )
     box, feet = TightBox(), TightBox()(beside)[0][2]
     assert box(above)[0][2] > feet + 0.1
     assert torch.allclose(box(beside)[0][2], feet)
@@ -197,7 +210,7 @@ def test_the_shape_follows_gradients(kind, sdf):
         view = drawn(scene, cameras)
         wrong = (view.opacity - target).square().mean()
         first = wrong.item() if first is None else first
-        loss = wrong + 0.1 * penalties.laplacian(view) + (penalties.deviation(view) if own else 0)
+        loss = wrong + 0.1 * regularizers.laplacian(view) + (regularizers.deviation(view) if own else 0)
         optimiser.zero_grad()
         loss.backward()
         optimiser.step()
@@ -223,8 +236,18 @@ def test_a_vanished_surface_is_told(kind):
 
 
 def test_a_field_becomes_a_mesh_scene():
-    field = parse_component("scene", {"type": "field", "encoding": GRID, "hidden": 8, "background": {"type": "solid"},
-                                      "density_shift": -10.0, "blob": {"strength": 60.0, "radius": 0.25}}, "scene").build()
+    field = parse_component(
+        "scene",
+        {
+            "type": "field",
+            "encoding": GRID,
+            "hidden": 8,
+            "background": {"type": "solid"},
+            "density_shift": -10.0,
+            "blob": {"strength": 60.0, "radius": 0.25},
+        },
+        "scene",
+    ).build()
     scene = tetmesh(resolution=24)
     scene.start_from(field)
     points = torch.rand(50, 3) - 0.5
@@ -258,15 +281,17 @@ def test_penalties_on_known_meshes():
     with torch.no_grad():
         rough.values += 0.08 * torch.randn(len(rough.values))
     noisy = drawn(rough, orbit(1, 0.0, 2.5, 40.0, 8))
-    assert penalties.laplacian(noisy) > 1.5 * penalties.laplacian(ball)
-    assert penalties.normal_consistency(noisy) > 2 * penalties.normal_consistency(ball)
-    flat = Surface.of(torch.tensor([[0.0, 0, 0], [1, 0, 0], [1, 1, 0], [0, 1, 0]]), torch.tensor([[0, 1, 2], [0, 2, 3]]))
+    assert regularizers.laplacian(noisy) > 1.5 * regularizers.laplacian(ball)
+    assert regularizers.normal_consistency(noisy) > 2 * regularizers.normal_consistency(ball)
+    flat = Surface.of(
+        torch.tensor([[0.0, 0, 0], [1, 0, 0], [1, 1, 0], [0, 1, 0]]), torch.tensor([[0, 1, 2], [0, 2, 3]])
+    )
     assert flat.bends().tolist() == [1.0]
     assert flat.vertex_normals().tolist() == [[0, 0, 1]] * 4
     with pytest.raises(UserError, match="'deviation' needs a flexicubes scene"):
-        penalties.check_render(["deviation"], ball)
+        regularizers.check_render(["deviation"], ball)
     with pytest.raises(UserError, match="'orientation' needs a volume renderer"):
-        penalties.check_render(["orientation"], ball)
+        regularizers.check_render(["orientation"], ball)
 
 
 def test_winding_tells_inside_from_outside():
@@ -279,8 +304,14 @@ def test_winding_tells_inside_from_outside():
     assert np.abs(distance - (radius - 0.6)).max() < 2 / 39
 
 
-@pytest.mark.parametrize("content, told", [(b"", "no faces|cannot be read"), (b"v 0 0 0\nv 1 0 0\n", "no faces|cannot be read"),
-                                           (b"v 0 0 0\nv 1 0 nan\nv 0 1 0\nf 1 2 3\n", "no faces|not finite")])
+@pytest.mark.parametrize(
+    "content, told",
+    [
+        (b"", "no faces|cannot be read"),
+        (b"v 0 0 0\nv 1 0 0\n", "no faces|cannot be read"),
+        (b"v 0 0 0\nv 1 0 nan\nv 0 1 0\nf 1 2 3\n", "no faces|not finite"),
+    ],
+)
 def test_a_bad_mesh_file_is_told_in_a_sentence(tmp_path, content, told):
     path = tmp_path / "bad.obj"
     path.write_bytes(content)
@@ -303,17 +334,28 @@ def test_faces_of_vertices_that_are_not_there_and_open_meshes_are_told(tmp_path)
 
 
 def test_of_many_small_parts_the_largest_stays():
-    balls = trimesh.util.concatenate([trimesh.creation.icosphere(subdivisions=1 + (k == 7), radius=0.02).apply_translation(
-        [0.1 * (k % 8) - 0.4, 0.1 * (k // 8) - 0.4, 0]) for k in range(60)])
-    kept = large_parts(Mesh(np.float32(balls.vertices), np.asarray(balls.faces), np.zeros((len(balls.vertices), 3))), 0.3)
+    balls = trimesh.util.concatenate(
+        [
+            trimesh.creation.icosphere(subdivisions=1 + (k == 7), radius=0.02).apply_translation(
+                [0.1 * (k % 8) - 0.4, 0.1 * (k // 8) - 0.4, 0]
+            )
+            for k in range(60)
+        ]
+    )
+    kept = large_parts(
+        Mesh(np.float32(balls.vertices), np.asarray(balls.faces), np.zeros((len(balls.vertices), 3))), 0.3
+    )
     assert len(kept.faces) == 320
 
 
 def test_small_parts_are_left_out_of_the_export():
     mesh = toy_mesh(make_toy("duck", "yellow", np.random.default_rng(1)), 40)
     far = mesh.vertices[:3] * 0.01 + 0.9
-    joined = type(mesh)(np.concatenate([mesh.vertices, far]), np.concatenate([mesh.faces, [[len(mesh.vertices) + i for i in range(3)]]]),
-                        np.concatenate([mesh.colors, mesh.colors[:3]]))
+    joined = type(mesh)(
+        np.concatenate([mesh.vertices, far]),
+        np.concatenate([mesh.faces, [[len(mesh.vertices) + i for i in range(3)]]]),
+        np.concatenate([mesh.colors, mesh.colors[:3]]),
+    )
     kept = large_parts(joined, 0.02)
     assert len(kept.faces) <= len(mesh.faces) and np.abs(kept.vertices).max() < 0.9
     assert json.dumps(kept.colors[0].tolist())  # plain numbers

@@ -7,7 +7,7 @@ import torch
 
 import threestudio_like
 from threestudio_like.cameras import orbit
-from threestudio_like.config import parse_component
+from threestudio_like.config.registry import parse_component
 from threestudio_like.errors import UserError
 from threestudio_like.renderers.ccm import TightBox, canonical_coordinates
 from threestudio_like.renderers.mesh import MeshRenderer
@@ -26,8 +26,14 @@ def corners(resolution: int) -> torch.Tensor:
 
 def lump(kind: str = "tetmesh") -> IsoSurface:
     """A flat, round lump across the y axis."""
-    node = {"type": kind, "resolution": 16, "start": {"ellipsoid": [0.6, 0.2, 0.6]}, "background": {"type": "solid"},
-            "encoding": {"levels": 1, "features": 2, "log2_entries": 4, "base": 4, "finest": 4}, "hidden": 4}
+    node = {
+        "type": kind,
+        "resolution": 16,
+        "start": {"ellipsoid": [0.6, 0.2, 0.6]},
+        "background": {"type": "solid"},
+        "encoding": {"levels": 1, "features": 2, "log2_entries": 4, "base": 4, "finest": 4},
+        "hidden": 4,
+    }
     return parse_component("scene", node, "scene").build()
 
 
@@ -47,7 +53,9 @@ def test_a_balls_silhouette_is_how_far_rays_pass_it_by():
 
 def test_only_gradients_change():
     scene, cameras = lump(), orbit(2, 20.0, 2.5, 40.0, 24)
-    hard, soft = (MeshRenderer(MeshRenderer.Config(2, softness))(scene, cameras, Shading()) for softness in (0.0, SOFTNESS))
+    hard, soft = (
+        MeshRenderer(MeshRenderer.Config(2, softness))(scene, cameras, Shading()) for softness in (0.0, SOFTNESS)
+    )
     for name in ("rgb", "opacity", "xyz", "depth", "normal"):
         assert torch.equal(getattr(hard, name), getattr(soft, name))
     inside = hard.opacity.detach() == 1
@@ -95,7 +103,9 @@ def test_a_coordinate_map_asks_thin_things_to_grow_where_they_should(thickness):
     scene, wanted = lump(), lump()
     with torch.no_grad():
         for plate, radius in ((scene, 0.3), (wanted, 0.6)):
-            flat = torch.maximum((plate.vertices[:, [0, 2]]).norm(dim=-1) - radius, plate.vertices[:, 1].abs() - thickness)
+            flat = torch.maximum(
+                (plate.vertices[:, [0, 2]]).norm(dim=-1) - radius, plate.vertices[:, 1].abs() - thickness
+            )
             plate.start.copy_(flat)
     cameras = orbit(4, 10.0, 2.5, 45.0, 24)
     renderer, box = MeshRenderer(MeshRenderer.Config(2, 0.05)), TightBox()
@@ -107,7 +117,7 @@ def test_a_coordinate_map_asks_thin_things_to_grow_where_they_should(thickness):
     missing = (view.opacity.detach() == 0) & (target[..., 3:] == 1)
     assert missing.sum() > 50
     for channel in range(4):
-        grad, = torch.autograd.grad((error[..., channel] * missing[..., 0]).sum(), scene.values, retain_graph=True)
+        (grad,) = torch.autograd.grad((error[..., channel] * missing[..., 0]).sum(), scene.values, retain_graph=True)
         assert grad.sum() > 0  # a smaller distance, less error
 
 

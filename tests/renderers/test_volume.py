@@ -7,11 +7,11 @@ import pytest
 import torch
 from torch import nn
 
-from threestudio_like import penalties
 from threestudio_like.cameras import orbit
-from threestudio_like.config import Component, registered
+from threestudio_like.config.registry import Component, registered
 from threestudio_like.errors import NoSurface, UserError
 from threestudio_like.kernels.hashgrid import HashGrid
+from threestudio_like.renderers import regularizers
 from threestudio_like.renderers.shading import Shading, headlight, sample_light
 from threestudio_like.renderers.volume import VolumeRenderer
 from threestudio_like.scenes.background import DirectionMLP, Random, Solid
@@ -127,7 +127,9 @@ def test_shading_is_dreamfusions_formula():
     above, below = torch.tensor([[0.0, 0.0, 2.0]]), torch.tensor([[0.0, 0.0, -2.0]])
     assert torch.allclose(Shading("lambertian", above, 0.1, 0.9)(albedo, normal, position, image), albedo)
     assert torch.allclose(Shading("lambertian", below, 0.1, 0.9)(albedo, normal, position, image), 0.1 * albedo)
-    assert torch.allclose(Shading("textureless", above, 0.2, 0.7)(albedo, normal, position, image), torch.full((1, 3), 0.9))
+    assert torch.allclose(
+        Shading("textureless", above, 0.2, 0.7)(albedo, normal, position, image), torch.full((1, 3), 0.9)
+    )
     assert torch.equal(Shading()(albedo, None, position, image), albedo)
 
 
@@ -153,16 +155,16 @@ def test_backgrounds():
 
 def test_penalties_on_known_renders():
     view = rendered(Ball(), orbit(1, 0.0, 2.5, 40.0, 16), normals=True)
-    assert penalties.orientation(view) < 0.01
+    assert regularizers.orientation(view) < 0.01
     inward = replace(view, samples=replace(view.samples, normal=-view.samples.normal))
-    assert penalties.orientation(inward) > 0.02
-    assert penalties.entropy(view) < 0.1
-    assert penalties.sparsity(view) == view.opacity.mean()
-    assert penalties.opacity(replace(view, opacity=torch.zeros(1, 4, 4, 1))).item() == pytest.approx(0.1)
+    assert regularizers.orientation(inward) > 0.02
+    assert regularizers.entropy(view) < 0.1
+    assert regularizers.sparsity(view) == view.opacity.mean()
+    assert regularizers.opacity(replace(view, opacity=torch.zeros(1, 4, 4, 1))).item() == pytest.approx(0.1)
     foggy = replace(view, opacity=torch.full((1, 4, 4, 1), 0.5))
-    assert penalties.entropy(foggy).item() == pytest.approx(math.log(2), rel=1e-4)
+    assert regularizers.entropy(foggy).item() == pytest.approx(math.log(2), rel=1e-4)
     with pytest.raises(UserError, match="did you mean 'sparsity'"):
-        penalties.check_names(["sparsty"])
+        regularizers.check_names(["sparsty"])
 
 
 def test_the_mesh_of_a_ball_is_a_ball():
@@ -174,6 +176,7 @@ def test_the_mesh_of_a_ball_is_a_ball():
 
 def test_fog_that_is_not_drawn_is_not_exported():
     """As thin as Stable Diffusion's recipe starts with; whole axes of it are opaque, and none of it is rendered."""
+
     class Foggy(Ball):
         def density(self, x):
             return super().density(x) + 0.4

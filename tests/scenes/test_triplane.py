@@ -6,10 +6,10 @@ import pytest
 import torch
 import trimesh
 
-from threestudio_like import penalties
 from threestudio_like.cameras import orbit
 from threestudio_like.errors import NoSurface, UserError
-from threestudio_like.export import write_mesh
+from threestudio_like.export.mesh_io import write_mesh
+from threestudio_like.renderers import regularizers
 from threestudio_like.renderers.mesh import MeshRenderer
 from threestudio_like.renderers.shading import Shading
 from threestudio_like.renderers.volume import VolumeRenderer
@@ -72,7 +72,7 @@ def test_a_ball_is_a_ball_in_both_renderers():
 
 def test_its_mesh_is_closed_has_its_volume_and_can_be_written(tmp_path):
     mesh = ball().mesh()
-    body = trimesh.Trimesh(mesh.vertices, mesh.faces, process=False)
+    body = mesh.to_trimesh()
     assert body.is_watertight and body.is_winding_consistent
     assert body.volume == pytest.approx(4 / 3 * math.pi * RADIUS**3, rel=0.03)
     write_mesh(mesh, tmp_path / "ball.glb")
@@ -81,7 +81,7 @@ def test_its_mesh_is_closed_has_its_volume_and_can_be_written(tmp_path):
 
 def test_a_shape_that_reaches_beyond_the_cube_is_closed_there():
     mesh = ball(radius=1.2).mesh()
-    body = trimesh.Trimesh(mesh.vertices, mesh.faces, process=False)
+    body = mesh.to_trimesh()
     caps = 6 * math.pi * 0.2**2 * (3 * 1.2 - 0.2) / 3
     assert body.is_watertight and body.volume == pytest.approx(4 / 3 * math.pi * 1.2**3 - caps, rel=0.05)
 
@@ -128,9 +128,11 @@ def test_the_density_is_the_laplace_distributions():
 
 def test_sign_changes_are_penalised_where_the_scene_tells_them():
     view = MeshRenderer(MeshRenderer.Config(1))(ball(), orbit(1, 0.0, 2.5, 40.0, 8), Shading())
-    penalties.check_render(["sign_changes", "deviation"], view)
-    assert penalties.sign_changes(view).item() == pytest.approx(math.log(2), abs=0.05)  # near zero each sign is as likely
+    regularizers.check_render(["sign_changes", "deviation"], view)
+    assert regularizers.sign_changes(view).item() == pytest.approx(
+        math.log(2), abs=0.05
+    )  # near zero each sign is as likely
     volume = VolumeRenderer(VolumeRenderer.Config(step=0.1, resolution=8))
     volume = volume(ball(), orbit(1, 0.0, 2.5, 40.0, 8), Shading())
     with pytest.raises(UserError, match="mesh renderer"):
-        penalties.check_render(["sign_changes"], volume)
+        regularizers.check_render(["sign_changes"], volume)

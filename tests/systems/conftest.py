@@ -1,3 +1,8 @@
-"""The tiny model folders of the priors' tests serve here too."""
+"""Runs all of the systems' tests on one thread."""
 
-from tests.priors.conftest import models, one_thread  # noqa: F401
+import pytest
+
+
+@pytest.fixture(scope="module", autouse=True)
+def all_on_one_thread(one_thread):
+    pass

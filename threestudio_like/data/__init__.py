@@ -1,0 +1,1 @@
+"""Loads and makes training data: images, meshes, and the Toybox world."""

@@ -14,15 +14,20 @@ NAMED = 5
 log = logging.getLogger(__name__)
 
 
-def captioned(folder: Path, suffixes: tuple[str, ...], captions: str, without_tags: tuple[str, ...]) -> dict[Path, tuple[str, ...]]:
+def captioned(
+    folder: Path, suffixes: tuple[str, ...], captions: str, without_tags: tuple[str, ...]
+) -> dict[Path, tuple[str, ...]]:
     """The captions of each file of these suffixes that has some, and none of the tags, in the order of their names.
 
     What is left out is named. Raises UserError where the folder or its captions are not there or do not fit.
     """
     if not folder.is_dir():
         raise UserError(f"data.folder: '{folder}' is not a folder")
-    files = {path.relative_to(folder).as_posix(): path for path in sorted(folder.rglob("*"))
-             if path.suffix.lower() in suffixes and path.is_file()}
+    files = {
+        path.relative_to(folder).as_posix(): path
+        for path in sorted(folder.rglob("*"))
+        if path.suffix.lower() in suffixes and path.is_file()
+    }
     told = read_captions(folder / captions)
     unwanted = {name for name, (_, tags) in told.items() if set(tags) & set(without_tags)}
     skipped("have no caption", [name for name in files if name not in told])
@@ -39,7 +44,7 @@ def read_captions(path: Path) -> dict[str, tuple[tuple[str, ...], tuple[str, ...
     try:
         node = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
-        raise UserError(f"{path} is missing; it says what each mesh shows: {{\"chair.glb\": \"a chair\"}}") from None
+        raise UserError(f'{path} is missing; it says what each mesh shows: {{"chair.glb": "a chair"}}') from None
     except (OSError, ValueError) as error:
         raise UserError(f"{path} cannot be read as JSON ({error})") from None
     if not isinstance(node, dict):
@@ -47,7 +52,9 @@ def read_captions(path: Path) -> dict[str, tuple[tuple[str, ...], tuple[str, ...
     told, bad = {}, []
     for name, value in node.items():
         value = value if isinstance(value, dict) else {"captions": value}
-        captions, tags = ([said] if isinstance(said, str) else said or [] for said in (value.get("captions"), value.get("tags")))
+        captions, tags = (
+            [said] if isinstance(said, str) else said or [] for said in (value.get("captions"), value.get("tags"))
+        )
         texts = isinstance(captions, list) and captions and all(isinstance(text, str) for text in captions)
         if not texts or not isinstance(tags, list):
             bad.append(name)

@@ -30,7 +30,16 @@ SPECK = 0.02
 PLAIN_BORDER, CLEAR_BORDER = 0.95, 0.5
 """Shares of the border's pixels that must have one colour for the background to be called plain, and that must be clear for
 the object to be called cut out."""
-DAMAGED = (OSError, SyntaxError, ValueError, TypeError, EOFError, IndexError, struct.error, Image.DecompressionBombError)
+DAMAGED = (
+    OSError,
+    SyntaxError,
+    ValueError,
+    TypeError,
+    EOFError,
+    IndexError,
+    struct.error,
+    Image.DecompressionBombError,
+)
 """What Pillow's readers raise on broken files."""
 
 
@@ -72,8 +81,10 @@ def load_image(path: Path, size: int, loading: ImageLoading = ImageLoading()) ->
     top, bottom, left, right = rows[0], rows[-1] + 1, columns[0], columns[-1] + 1
     longer = max(bottom - top, right - left)
     if longer < FEWEST_PIXELS:
-        raise UserError(f"{path}: the object is only {right - left} x {bottom - top} pixels large; it takes at least "
-                        f"{FEWEST_PIXELS}")
+        raise UserError(
+            f"{path}: the object is only {right - left} x {bottom - top} pixels large; it takes at least "
+            f"{FEWEST_PIXELS}"
+        )
     if loading.fill is None:
         half = 0.5 * max(solid.shape)
         middle = 0.5 * solid.shape[1], 0.5 * solid.shape[0]
@@ -106,8 +117,9 @@ def read(path: Path) -> Image.Image:
     with image:
         width, height = image.size
         if width * height > MOST_PIXELS:
-            raise UserError(f"{path}: the image has {width} x {height} pixels; {MOST_PIXELS // 10**6} megapixels can be "
-                            "read")
+            raise UserError(
+                f"{path}: the image has {width} x {height} pixels; {MOST_PIXELS // 10**6} megapixels can be read"
+            )
         try:
             image.load()
             upright = ImageOps.exif_transpose(image)
@@ -148,8 +160,10 @@ def foreground(image: Image.Image, path: Path, how: str) -> tuple[Float[np.ndarr
     if how in ("alpha", "auto") and transparent:
         return color, without_specks(alpha)
     if how == "plain":
-        raise UserError(f"{path}: its border has no plain colour that could be the background's; cut the object out, or "
-                        "use background=rembg")
+        raise UserError(
+            f"{path}: its border has no plain colour that could be the background's; cut the object out, or "
+            "use background=rembg"
+        )
     return by_rembg(image, path, how)
 
 

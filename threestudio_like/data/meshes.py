@@ -25,10 +25,10 @@ from torch import Tensor
 from tqdm import tqdm
 
 from threestudio_like.cameras import Cameras, orbit_cameras
-from threestudio_like.config import register
+from threestudio_like.config.registry import register
 from threestudio_like.data.cache import kept, kept_rows, sources
 from threestudio_like.data.captions import captioned, skipped
-from threestudio_like.data.coordinates import CoordinateMaps
+from threestudio_like.data.ccm import CoordinateMaps
 from threestudio_like.errors import UserError
 from threestudio_like.renderers.ccm import canonical_coordinates
 from threestudio_like.renderers.mesh import MeshRenderer
@@ -37,8 +37,14 @@ from threestudio_like.scenes.mesh import Surface
 from threestudio_like.scenes.signed_distance import BOX_LENGTH, read_mesh
 
 SUFFIXES = (".glb", ".gltf", ".obj", ".ply")
-DRAWN_BY = ("data/meshes.py", "scenes/signed_distance.py", "renderers/mesh.py", "renderers/ccm.py", "cameras.py",
-            *(f"kernels/rasterize/{name}.py" for name in ("__init__", "antialias", "fragments", "reference", "cpu", "cuda")))
+DRAWN_BY = (
+    "data/meshes.py",
+    "scenes/signed_distance.py",
+    "renderers/mesh.py",
+    "renderers/ccm.py",
+    "cameras.py",
+    *(f"kernels/rasterize/{name}.py" for name in ("__init__", "antialias", "fragments", "reference", "cpu", "cuda")),
+)
 CHOOSING = ("folder", "captions", "without_tags", "held_out_every", "workers")
 """The keys that choose among objects, or how they are worked on, and not what is seen of one."""
 log = logging.getLogger(__name__)
@@ -94,13 +100,19 @@ class MeshFolder:
         numbers = range(len(names))
         if held_out is not None:
             if len(names) < 2:
-                raise UserError(f"data.folder: only {len(names)} mesh in '{self.config.folder}' can be used; training needs one "
-                                "more, to be held out")
+                raise UserError(
+                    f"data.folder: only {len(names)} mesh in '{self.config.folder}' can be used; training needs one "
+                    "more, to be held out"
+                )
             every = min(self.config.held_out_every, len(names))
             numbers = [i for i in numbers if (i % every == every - 1) == held_out]
         paths = [Path(names[i]) for i in numbers]
-        return CoordinateMaps(MapFiles(self.config, {path: self.keys[path] for path in paths}), c2w[numbers].reshape(-1, 16),
-                              np.arange(len(paths)).repeat(self.config.views), tuple(self.objects[path] for path in paths))
+        return CoordinateMaps(
+            MapFiles(self.config, {path: self.keys[path] for path in paths}),
+            c2w[numbers].reshape(-1, 16),
+            np.arange(len(paths)).repeat(self.config.views),
+            tuple(self.objects[path] for path in paths),
+        )
 
     @functools.cached_property
     def keys(self) -> dict[Path, str]:
@@ -128,8 +140,10 @@ class MeshFolder:
                 log.warning("%s", reason)
         skipped("cannot be used, for the reasons above", sorted(path.name for path in refused))
         if len(refused) == len(paths):
-            raise UserError(f"data.folder: none of the {len(paths)} meshes in '{self.config.folder}' can be used; see the reasons "
-                            "above")
+            raise UserError(
+                f"data.folder: none of the {len(paths)} meshes in '{self.config.folder}' can be used; see the reasons "
+                "above"
+            )
         paths = [path for path in paths if path not in refused]
         c2w = np.stack([random_cameras(self.config, path).c2w.reshape(-1, 16).numpy() for path in paths])
         return {"names": np.array([str(path) for path in paths]), "c2w": c2w}
@@ -155,8 +169,10 @@ def in_processes(function: Callable, items: list, workers: int) -> Iterator:
         try:
             yield from pool.map(function, items, chunksize=8)
         except BrokenProcessPool:
-            raise UserError(f"data.workers: one of {workers} processes was killed, perhaps for want of memory; take fewer, or a "
-                            "smaller max_faces; what is drawn is kept") from None
+            raise UserError(
+                f"data.workers: one of {workers} processes was killed, perhaps for want of memory; take fewer, or a "
+                "smaller max_faces; what is drawn is kept"
+            ) from None
 
 
 def quiet() -> None:
@@ -190,7 +206,9 @@ def take(config: MeshFolder.Config, path: Path) -> Int[np.ndarray, "V S S 4"]:
 def checked(config: MeshFolder.Config, path: Path) -> trimesh.Trimesh:
     """The mesh in the scene's frame. Raises UserError, in one sentence."""
     if path.stat().st_size > config.max_megabytes * 1e6:
-        raise UserError(f"{path} has {path.stat().st_size / 1e6:.0f} MB, more than max_megabytes {config.max_megabytes:g}")
+        raise UserError(
+            f"{path} has {path.stat().st_size / 1e6:.0f} MB, more than max_megabytes {config.max_megabytes:g}"
+        )
     mesh = read_mesh(path)
     if len(mesh.faces) > config.max_faces:
         raise UserError(f"{path} has {len(mesh.faces)} faces, more than max_faces {config.max_faces}")
@@ -204,8 +222,14 @@ def random_cameras(config: MeshFolder.Config, path: Path) -> Cameras:
     uniform = lambda low, high: torch.from_numpy(rng.uniform(low, high, config.views).astype(np.float32))
     fov = torch.full((config.views,), math.radians(config.fov_deg))
     fits = 0.5 * BOX_LENGTH / math.sin(0.5 * math.radians(config.fov_deg))
-    return orbit_cameras(uniform(-math.pi, math.pi), torch.deg2rad(uniform(*config.elevation_deg)),
-                         fits * uniform(*config.distance), fov, config.size, config.size)
+    return orbit_cameras(
+        uniform(-math.pi, math.pi),
+        torch.deg2rad(uniform(*config.elevation_deg)),
+        fits * uniform(*config.distance),
+        fov,
+        config.size,
+        config.size,
+    )
 
 
 class Shape:

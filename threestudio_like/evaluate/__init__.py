@@ -1,1 +1,1 @@
-"""How good a result is, in numbers; every metric says its range and which way is better."""
+"""Turns one result into numbers: the metrics, and the networks that they ask."""

@@ -1,6 +1,5 @@
 """Figures of images in 0..1, `[B, 3, H, W]`."""
 
-import torch
 from jaxtyping import Float
 from torch import Tensor
 

@@ -24,17 +24,23 @@ class ShapeScores:
     volume_iou: float
 
 
-def compare(mesh: trimesh.Trimesh, truth: trimesh.Trimesh, f_distance: float = 0.05, seed: int = 0,
-            resolution: int = 64) -> ShapeScores:
+def compare(
+    mesh: trimesh.Trimesh, truth: trimesh.Trimesh, f_distance: float = 0.05, seed: int = 0, resolution: int = 64
+) -> ShapeScores:
     """Both meshes are in the scene cube and in one pose (see `aligned`)."""
     a, b = (surface_points(body, seed + i) for i, body in enumerate((mesh, truth)))
     there, back = cKDTree(b).query(a)[0], cKDTree(a).query(b)[0]
     precision, recall = (there < f_distance).mean(), (back < f_distance).mean()
-    inside = [winding_numbers(np.asarray(body.vertices, dtype=np.float64), np.asarray(body.faces), resolution) != 0
-              for body in (mesh, truth)]
+    inside = [
+        winding_numbers(np.asarray(body.vertices, dtype=np.float64), np.asarray(body.faces), resolution) != 0
+        for body in (mesh, truth)
+    ]
     union = (inside[0] | inside[1]).sum()
-    return ShapeScores(float(0.5 * (there.mean() + back.mean())), float(2 * precision * recall / max(precision + recall, 1e-12)),
-                       float((inside[0] & inside[1]).sum() / union) if union else 1.0)
+    return ShapeScores(
+        float(0.5 * (there.mean() + back.mean())),
+        float(2 * precision * recall / max(precision + recall, 1e-12)),
+        float((inside[0] & inside[1]).sum() / union) if union else 1.0,
+    )
 
 
 def surface_points(mesh: trimesh.Trimesh, seed: int) -> Float[np.ndarray, "N 3"]:

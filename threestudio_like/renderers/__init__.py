@@ -1,0 +1,1 @@
+"""Renders scenes from cameras, and regularises what is rendered."""

@@ -40,6 +40,14 @@ class Render:
     surface: Surface | None = None
     """The mesh that was drawn, where one was."""
 
+    def unbind(self) -> list["Render"]:
+        """Returns the images of each camera alone."""
+        images = {name: getattr(self, name) for name in ("rgb", "opacity", "depth", "normal", "xyz")}
+        return [
+            replace(self, **{name: None if image is None else image[i : i + 1] for name, image in images.items()})
+            for i in range(len(self.rgb))
+        ]
+
 
 class Renderer(nn.Module):
     """Base of the slot `renderer`; built as `cls(config)`."""
@@ -53,20 +61,28 @@ class Renderer(nn.Module):
     def forget(self) -> None:
         """Drops what is kept from step to step: the next scene is another one."""
 
-    def forward(self, scene: nn.Module, cameras: Cameras, shading: Shading, generator: torch.Generator | None = None,
-                normals: bool = False) -> Render:
+    def forward(
+        self,
+        scene: nn.Module,
+        cameras: Cameras,
+        shading: Shading,
+        generator: torch.Generator | None = None,
+        normals: bool = False,
+    ) -> Render:
         """Renders, in single precision under autocast too: half a pixel is lost in half precision."""
         with torch.autocast(cameras.c2w.device.type, enabled=False):
             return self.render(scene, cameras, shading, generator, normals)
 
-    def render(self, scene: nn.Module, cameras: Cameras, shading: Shading, generator: torch.Generator | None,
-               normals: bool) -> Render:
+    def render(
+        self, scene: nn.Module, cameras: Cameras, shading: Shading, generator: torch.Generator | None, normals: bool
+    ) -> Render:
         """With a generator (training) samples may be jittered and the background random."""
         raise NotImplementedError
 
     @torch.no_grad()
-    def images(self, scene: nn.Module, cameras: Cameras, shading: Shading, normals: bool = False,
-               at_once: int = 1) -> Iterator[Render]:
+    def images(
+        self, scene: nn.Module, cameras: Cameras, shading: Shading, normals: bool = False, at_once: int = 1
+    ) -> Iterator[Render]:
         """Yields the renders of `at_once` cameras at a time, without gradients and samples: for evaluation at any size."""
         for start in range(0, len(cameras), at_once):
             part = slice(start, start + at_once)

@@ -43,7 +43,9 @@ class TightBox(nn.Module):
         return self.low, self.high
 
 
-def canonical_coordinates(view: Render, low: Float[Tensor, "*#B 3"], high: Float[Tensor, "*#B 3"]) -> Float[Tensor, "B H W 4"]:
+def canonical_coordinates(
+    view: Render, low: Float[Tensor, "*#B 3"], high: Float[Tensor, "*#B 3"]
+) -> Float[Tensor, "B H W 4"]:
     """Coordinates that fill 0..1 along each axis of the box on its own, times opacity; and the opacity.
 
     The scaling is anisotropic, which makes thin things show. `low` and `high` are in the units of `Render.xyz`: one box for

@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor
 
-from threestudio_like.color import linear_from_srgb, srgb_from_linear
+from threestudio_like.utils.color import linear_from_srgb, srgb_from_linear
 
 DEGREE = torch.tensor([0, 1, 1, 1, 2, 2, 2, 2, 2])
 COSINE_LOBE = torch.tensor([1.0, 2 / 3, 2 / 3, 2 / 3] + 5 * [1 / 4])
@@ -24,9 +24,20 @@ def harmonics(d: Float[Tensor, "N 3"]) -> Float[Tensor, "N 9"]:
     """The real spherical harmonics of degrees 0, 1 and 2 at unit vectors."""
     x, y, z = d.unbind(-1)
     one, two = math.sqrt(3 / (4 * math.pi)), math.sqrt(15 / (4 * math.pi))
-    return torch.stack([
-        torch.full_like(x, 0.5 / math.sqrt(math.pi)), one * y, one * z, one * x, two * x * y, two * y * z,
-        math.sqrt(5 / (16 * math.pi)) * (3 * z * z - 1), two * x * z, 0.5 * two * (x * x - y * y)], dim=-1)
+    return torch.stack(
+        [
+            torch.full_like(x, 0.5 / math.sqrt(math.pi)),
+            one * y,
+            one * z,
+            one * x,
+            two * x * y,
+            two * y * z,
+            math.sqrt(5 / (16 * math.pi)) * (3 * z * z - 1),
+            two * x * z,
+            0.5 * two * (x * x - y * y),
+        ],
+        dim=-1,
+    )
 
 
 @dataclass
@@ -50,12 +61,18 @@ class Studio:
         still[2] = slope * math.sqrt(4 * math.pi / 3)
         azimuth, elevation = turn + math.radians(self.lamp_azimuth_deg), math.radians(self.lamp_elevation_deg)
         flat = math.cos(elevation)
-        toward = torch.stack([flat * azimuth.cos(), flat * azimuth.sin(), torch.full_like(azimuth, math.sin(elevation))], dim=-1)
+        toward = torch.stack(
+            [flat * azimuth.cos(), flat * azimuth.sin(), torch.full_like(azimuth, math.sin(elevation))], dim=-1
+        )
         return still + math.pi * harmonics(toward)[..., None] * lamp
 
 
-def reflect(material: Float[Tensor, "M 5"], normal: Float[Tensor, "M 3"], toward: Float[Tensor, "M 3"],
-            light: Float[Tensor, "M 9 3"]) -> Float[Tensor, "M 3"]:
+def reflect(
+    material: Float[Tensor, "M 5"],
+    normal: Float[Tensor, "M 3"],
+    toward: Float[Tensor, "M 3"],
+    light: Float[Tensor, "M 9 3"],
+) -> Float[Tensor, "M 3"]:
     """The sRGB colour that the camera, in the unit direction `toward`, sees.
 
     `material`: base colour (sRGB), roughness and metallic, each in 0..1, as in glTF's metallic-roughness model.

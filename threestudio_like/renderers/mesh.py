@@ -8,7 +8,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from threestudio_like.cameras import Cameras, Rays
-from threestudio_like.config import register
+from threestudio_like.config.registry import register
 from threestudio_like.errors import UserError
 from threestudio_like.kernels.rasterize import Rasterizer, antialias, rasterize
 from threestudio_like.renderers.base import Render, Renderer
@@ -56,8 +56,14 @@ class MeshRenderer(Renderer):
             part = slice(start, start + at_once)
             yield self.draw(scene, surface, cameras[part], shading[part])
 
-    def draw(self, scene: nn.Module, surface: Surface, cameras: Cameras, shading: Shading,
-             generator: torch.Generator | None = None) -> Render:
+    def draw(
+        self,
+        scene: nn.Module,
+        surface: Surface,
+        cameras: Cameras,
+        shading: Shading,
+        generator: torch.Generator | None = None,
+    ) -> Render:
         """What the cameras see of the scene's surface."""
         count, height, width = len(cameras), cameras.height, cameras.width
         cameras = cameras.resized(height * self.supersample, width * self.supersample)
@@ -71,15 +77,19 @@ class MeshRenderer(Renderer):
         parts = torch.cat([color, torch.ones_like(distance), distance, 0.5 * position + 0.5, normal], dim=-1)
         parts = self.small(antialias(fragments.image(parts), fragments, screen, depth, surface.edges))
         rays = cameras.resized(height, width).rays()
-        behind = scene.background(rays.directions.view(count, height * width, 3), generator).view(count, height, width, 3)
+        behind = scene.background(rays.directions.view(count, height * width, 3), generator).view(
+            count, height, width, 3
+        )
         if self.silhouette > 0 and parts.requires_grad:
             parts = parts + self.soft_gradients(parts.detach(), behind.detach(), surface, rays)
         rgb, opacity, distance, xyz, normal = parts.split((3, 1, 1, 3, 3), dim=-1)
-        return Render(rgb=rgb + (1 - opacity) * behind, opacity=opacity, depth=distance, normal=normal, xyz=xyz,
-                      surface=surface)
+        return Render(
+            rgb=rgb + (1 - opacity) * behind, opacity=opacity, depth=distance, normal=normal, xyz=xyz, surface=surface
+        )
 
-    def soft_gradients(self, parts: Float[Tensor, "B H W 11"], behind: Float[Tensor, "B H W 3"], surface: Surface,
-                       rays: Rays) -> Float[Tensor, "B H W 11"]:
+    def soft_gradients(
+        self, parts: Float[Tensor, "B H W 11"], behind: Float[Tensor, "B H W 3"], surface: Surface, rays: Rays
+    ) -> Float[Tensor, "B H W 11"]:
         """Zeros that have the soft silhouette's gradients: where it is solid, all that is drawn may fade; where it is empty, what
         passes the ray nearest may appear, in the background's colour and without a normal, as neither is known. Edges have their
         own."""
@@ -88,8 +98,16 @@ class MeshRenderer(Renderer):
         soft, nearest = soft_silhouette(surface.distance, rays, self.silhouette)
         image = lambda values: values.view(*behind.shape[:3], -1)
         away = (nearest - rays.origins).norm(dim=-1)
-        appearing = torch.cat([behind, torch.ones_like(behind[..., :1]), image(away), image(0.5 * nearest + 0.5),
-                               torch.zeros_like(behind)], dim=-1)
+        appearing = torch.cat(
+            [
+                behind,
+                torch.ones_like(behind[..., :1]),
+                image(away),
+                image(0.5 * nearest + 0.5),
+                torch.zeros_like(behind),
+            ],
+            dim=-1,
+        )
         opacity = parts[..., 3:4]
         drawn = torch.where(opacity > 1 - FLAT, parts, torch.where(opacity < FLAT, appearing, 0.0))
         return image(soft - soft.detach()) * drawn

@@ -32,10 +32,13 @@ class Shading:
 
     def __getitem__(self, part: slice) -> "Shading":
         """That of some of the images."""
-        return replace(self, **{name: value[part] for name in ("light", "eye") if (value := getattr(self, name)) is not None})
+        return replace(
+            self, **{name: value[part] for name in ("light", "eye") if (value := getattr(self, name)) is not None}
+        )
 
-    def __call__(self, material: Float[Tensor, "M C"], normal: Tensor | None, position: Float[Tensor, "M 3"],
-                 image: Tensor) -> Float[Tensor, "M 3"]:
+    def __call__(
+        self, material: Float[Tensor, "M C"], normal: Tensor | None, position: Float[Tensor, "M 3"], image: Tensor
+    ) -> Float[Tensor, "M 3"]:
         """The colour of M points of an albedo (C = 3), or base colour, roughness and metallic (C = 5); `image [M]` says which
         of the B images each belongs to."""
         if self.kind == "environment":

@@ -16,8 +16,9 @@ REACH = 5.0
 """Distances of so many times the softness count as never seen: there the silhouette is below 0.7 %."""
 
 
-def soft_silhouette(distance: Float[Tensor, "R R R"], rays: Rays,
-                    softness: float) -> tuple[Float[Tensor, "N"], Float[Tensor, "N 3"]]:
+def soft_silhouette(
+    distance: Float[Tensor, "R R R"], rays: Rays, softness: float
+) -> tuple[Float[Tensor, "N"], Float[Tensor, "N 3"]]:
     """`sigmoid(-min_t s(x(t)) / softness)` of each ray (Yariv et al. 2020, IDR, equation 7), and the point where the minimum is.
 
     It is 1 deep inside and 0 far off, where the point is the scene's middle. `distance` s is signed, negative inside, at the
@@ -33,5 +34,7 @@ def soft_silhouette(distance: Float[Tensor, "R R R"], rays: Rays,
         deepest = values == lowest[samples.ray]
     ray, points = samples.ray[deepest], points[deepest]
     silhouette = torch.sigmoid(-sample(distance, points) / softness)
-    return (silhouette.new_zeros(len(rays.origins)).index_put((ray,), silhouette),
-            torch.zeros_like(rays.origins).index_put((ray,), points))
+    return (
+        silhouette.new_zeros(len(rays.origins)).index_put((ray,), silhouette),
+        torch.zeros_like(rays.origins).index_put((ray,), points),
+    )

@@ -8,7 +8,7 @@ from jaxtyping import Bool
 from torch import Tensor
 
 from threestudio_like.cameras import Cameras
-from threestudio_like.config import register
+from threestudio_like.config.registry import register
 from threestudio_like.kernels.composite import accumulate, composite
 from threestudio_like.kernels.march import Samples, march
 from threestudio_like.renderers.base import RaySamples, Render, Renderer
@@ -77,8 +77,9 @@ class VolumeRenderer(Renderer):
     def forget(self) -> None:
         self.density.fill_(torch.inf)
 
-    def render(self, scene: Field, cameras: Cameras, shading: Shading, generator: torch.Generator | None,
-               normals: bool) -> Render:
+    def render(
+        self, scene: Field, cameras: Cameras, shading: Shading, generator: torch.Generator | None, normals: bool
+    ) -> Render:
         """With a generator (training) the samples are jittered and the background may be random."""
         rays = cameras.rays()
         count, pixels = len(rays.origins), cameras.height * cameras.width
@@ -98,9 +99,13 @@ class VolumeRenderer(Renderer):
         behind = scene.background(rays.directions.view(len(cameras), pixels, 3), generator).reshape(count, 3)
         image = lambda values: values.view(len(cameras), cameras.height, cameras.width, -1)
         return Render(
-            rgb=image(summed[:, :3] + (1 - opacity) * behind), opacity=image(opacity), depth=image(summed[:, 3:4]),
-            xyz=image(summed[:, 4:7]), normal=None if points.normal is None else image(summed[:, 7:10]),
-            samples=RaySamples(weights, directions, points.normal, count))
+            rgb=image(summed[:, :3] + (1 - opacity) * behind),
+            opacity=image(opacity),
+            depth=image(summed[:, 3:4]),
+            xyz=image(summed[:, 4:7]),
+            normal=None if points.normal is None else image(summed[:, 7:10]),
+            samples=RaySamples(weights, directions, points.normal, count),
+        )
 
     @torch.no_grad()
     def _visible(self, scene: Field, rays, samples: Samples) -> Samples:

@@ -1,0 +1,1 @@
+"""Represents 3D objects: fields, meshes, triplanes, backgrounds."""

@@ -6,7 +6,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from threestudio_like.config import register
+from threestudio_like.config.registry import register
 
 
 class Background(nn.Module):
@@ -71,7 +71,9 @@ class DirectionMLP(Background):
     def __init__(self, config: Config):
         super().__init__()
         self.register_buffer("frequencies", 2.0 ** torch.arange(config.octaves), persistent=False)
-        self.layers = nn.Sequential(nn.Linear(3 + 6 * config.octaves, config.hidden), nn.ReLU(), nn.Linear(config.hidden, 3))
+        self.layers = nn.Sequential(
+            nn.Linear(3 + 6 * config.octaves, config.hidden), nn.ReLU(), nn.Linear(config.hidden, 3)
+        )
 
     def forward(self, directions, generator):
         angles = (directions[..., None] * self.frequencies).flatten(-2)

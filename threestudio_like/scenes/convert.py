@@ -14,7 +14,9 @@ CHUNK = 1 << 18
 
 
 @torch.no_grad()
-def sample_density(field: Field, resolution: int, device: torch.device, least: float = 0.0) -> Float[torch.Tensor, "R R R"]:
+def sample_density(
+    field: Field, resolution: int, device: torch.device, least: float = 0.0
+) -> Float[torch.Tensor, "R R R"]:
     """The density at the points of a regular grid over the scene cube, corners included; none where it is below `least`."""
     axis = torch.linspace(-1, 1, resolution, device=device)
     grid = torch.stack(torch.meshgrid(axis, axis, axis, indexing="ij"), dim=-1).reshape(-1, 3)
@@ -34,7 +36,9 @@ def automatic_threshold(density: Float[np.ndarray, "R R R"], spacing: float) -> 
         raise NoSurface(f"the field is nowhere opaque: its densities are {density.min():.3g} to {density.max():.3g}")
     highest = [density.max(axis) for axis in range(3)]
     levels = np.geomspace(1e-3 * density.max(), 0.999 * density.max(), 64)
-    overlap = [np.mean([intersection_over_union(top > level, mask) for top, mask in zip(highest, seen)]) for level in levels]
+    overlap = [
+        np.mean([intersection_over_union(top > level, mask) for top, mask in zip(highest, seen)]) for level in levels
+    ]
     good = np.flatnonzero(np.array(overlap) >= max(overlap) - 0.01)
     return float(levels[good[len(good) // 2]])
 
@@ -55,7 +59,9 @@ def extract(field: Field, resolution: int, threshold: float | None, device: torc
     density = np.pad(density, 1)  # closes the surface where it meets the cube
     level = automatic_threshold(density, 2 / (resolution - 1)) if threshold is None else threshold
     if not density.min() < level < density.max():
-        raise NoSurface(f"no surface at density {level:.3g}: the field's densities are {density.min():.3g} to {density.max():.3g}")
+        raise NoSurface(
+            f"no surface at density {level:.3g}: the field's densities are {density.min():.3g} to {density.max():.3g}"
+        )
     vertices, faces, _, _ = marching_cubes(density, level, gradient_direction="ascent")
     vertices = ((vertices - 1) / (resolution - 1) * 2 - 1).clip(-1, 1).astype(np.float32)
     points = torch.from_numpy(vertices).to(device)
@@ -72,5 +78,4 @@ def large_parts(mesh: Mesh, smallest: float) -> Mesh:
     faces = np.bincount(parts)
     body.update_faces((faces >= min(smallest * len(parts), faces.max()))[parts])
     body.remove_unreferenced_vertices()
-    return Mesh(np.asarray(body.vertices, dtype=np.float32), np.asarray(body.faces),
-                body.vertex_attributes["color"])
+    return Mesh(np.asarray(body.vertices, dtype=np.float32), np.asarray(body.faces), body.vertex_attributes["color"])

@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from threestudio_like.config import Component, register
+from threestudio_like.config.registry import Component, register
 from threestudio_like.kernels.hashgrid import HashGrid
 from threestudio_like.scenes.encoded import EncodedMLP
 

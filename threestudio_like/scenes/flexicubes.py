@@ -4,7 +4,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from threestudio_like.config import register
+from threestudio_like.config.registry import register
 from threestudio_like.kernels.cubes import CubeGrid, FlexibleWeights, cube_grid, flexible_cubes
 from threestudio_like.scenes.isosurface import IsoSurface, IsoSurfaceConfig
 from threestudio_like.scenes.mesh import Surface

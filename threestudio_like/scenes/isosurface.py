@@ -8,7 +8,7 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
-from threestudio_like.config import Component
+from threestudio_like.config.registry import Component
 from threestudio_like.errors import NoSurface, UserError
 from threestudio_like.kernels.hashgrid import HashGrid
 from threestudio_like.scenes.encoded import EncodedMLP
@@ -57,7 +57,9 @@ class IsoSurface(nn.Module):
 
     Config = IsoSurfaceConfig
 
-    def __init__(self, config: IsoSurfaceConfig, vertices: Float[Tensor, "V 3"], boundary: Bool[Tensor, "V"], reach: float):
+    def __init__(
+        self, config: IsoSurfaceConfig, vertices: Float[Tensor, "V 3"], boundary: Bool[Tensor, "V"], reach: float
+    ):
         """`reach`: how far a grid vertex may move along each axis, so that no cell turns inside out."""
         super().__init__()
         self.config, self.reach = config, reach
@@ -95,10 +97,12 @@ class IsoSurface(nn.Module):
             distance = self.sdf()
             surface = self.draw(self.vertices + self.reach * torch.tanh(self.shift), distance, middles)
         if len(surface.faces) == 0:
-            raise NoSurface(f"the mesh has vanished: its signed distances are {distance.min():.3g} to {distance.max():.3g}; "
-                            "a lower lr.sdf at first, or a larger start, keeps it")
+            raise NoSurface(
+                f"the mesh has vanished: its signed distances are {distance.min():.3g} to {distance.max():.3g}; "
+                "a lower lr.sdf at first, or a larger start, keeps it"
+            )
         corners = self.config.resolution + 1  # a grid's corners come first, before the cells' centres where it has them
-        return replace(surface, distance=distance[:corners**3].view(corners, corners, corners))
+        return replace(surface, distance=distance[: corners**3].view(corners, corners, corners))
 
     def material(self, x: Float[Tensor, "N 3"]) -> Float[Tensor, "N C"]:
         """Albedo, or base colour, roughness and metallic, in 0..1 at points of the scene cube."""
@@ -112,7 +116,9 @@ class IsoSurface(nn.Module):
     def mesh(self) -> Mesh:
         """For export."""
         surface = self.surface(middles=False)
-        return Mesh(surface.vertices.cpu().numpy(), surface.faces.cpu().numpy(), self.albedo(surface.vertices).cpu().numpy())
+        return Mesh(
+            surface.vertices.cpu().numpy(), surface.faces.cpu().numpy(), self.albedo(surface.vertices).cpu().numpy()
+        )
 
     @torch.no_grad()
     def start_from(self, scene: nn.Module, least_density: float = 0.0) -> None:
@@ -123,15 +129,21 @@ class IsoSurface(nn.Module):
         """
         mesh = isinstance(scene, IsoSurface)
         try:
-            colors = scene.texture.state_dict() if mesh else scene.net.state_dict() | {
-                "head.weight": scene.net.head.weight[1:], "head.bias": scene.net.head.bias[1:]}
+            colors = (
+                scene.texture.state_dict()
+                if mesh
+                else scene.net.state_dict()
+                | {"head.weight": scene.net.head.weight[1:], "head.bias": scene.net.head.bias[1:]}
+            )
             for name in ("head.weight", "head.bias"):  # what a diffuse material does not have stays as it starts
-                colors[name] = torch.cat([colors[name], self.texture.state_dict()[name][len(colors[name]):]])
+                colors[name] = torch.cat([colors[name], self.texture.state_dict()[name][len(colors[name]) :]])
             shape = scene.state_dict() if mesh else self.state_dict()
             self.load_state_dict(shape | {f"texture.{name}": tensor for name, tensor in colors.items()})
         except RuntimeError as error:
             reason = str(error).splitlines()[-1].strip()[:120]
-            raise UserError(f"init: the scenes' `encoding`, `hidden` and `resolution` must be equal ({reason})") from None
+            raise UserError(
+                f"init: the scenes' `encoding`, `hidden` and `resolution` must be equal ({reason})"
+            ) from None
         if not mesh:
             self.start.copy_(sample(field_distance(scene, least_density), self.vertices))
 

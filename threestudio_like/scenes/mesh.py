@@ -5,6 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 import torch.nn.functional as F
+import trimesh
 from jaxtyping import Float, Int
 from torch import Tensor
 
@@ -30,6 +31,10 @@ class Mesh:
     texture: Texture | None = None
     normals: Float[np.ndarray, "V 3"] | None = None
     """Unit vectors; those of the faces around a vertex where None."""
+
+    def to_trimesh(self) -> trimesh.Trimesh:
+        """Returns vertices and faces alone, in the same order."""
+        return trimesh.Trimesh(self.vertices, self.faces, process=False)
 
 
 @dataclass(frozen=True)
@@ -62,7 +67,9 @@ class Surface:
     def laplacian(self) -> Float[Tensor, "V 3"]:
         """Each vertex' distance to the mean of its neighbours (the uniform Laplacian)."""
         one, two = self.edges.ends.unbind(-1)
-        summed = torch.zeros_like(self.vertices).index_add(0, one, self.vertices[two]).index_add(0, two, self.vertices[one])
+        summed = (
+            torch.zeros_like(self.vertices).index_add(0, one, self.vertices[two]).index_add(0, two, self.vertices[one])
+        )
         degree = torch.bincount(self.edges.ends.flatten(), minlength=len(self.vertices)).clamp(min=1)
         return summed / degree[:, None] - self.vertices
 

@@ -68,8 +68,9 @@ def read_mesh(path: Path) -> trimesh.Trimesh:
 
 
 @numba.njit(cache=True, error_model="numpy")
-def winding_numbers(vertices: Float[np.ndarray, "V 3"], faces: Int[np.ndarray, "F 3"],
-                    resolution: int) -> Int[np.ndarray, "R R R"]:
+def winding_numbers(
+    vertices: Float[np.ndarray, "V 3"], faces: Int[np.ndarray, "F 3"], resolution: int
+) -> Int[np.ndarray, "R R R"]:
     """How often a closed mesh winds around each grid point: faces above count by which way they look."""
     spacing = 2.0 / (resolution - 1)
     crossed = np.zeros((resolution, resolution, resolution + 1), dtype=np.int32)

@@ -123,7 +123,8 @@ class Triplane:
         reach = 0.5 / self.resolution
         vertices = grid.vertices.index_add(0, near, reach * self.decoder.deformation(features).to(distance))
         raw = distance.new_zeros(len(grid.cubes), 21).index_put(
-            (mixed,), self.decoder.weights(features[corner].flatten(1)).to(distance))
+            (mixed,), self.decoder.weights(features[corner].flatten(1)).to(distance)
+        )
         points, faces, deviation = flexible_cubes(vertices, distance, positive_weights(raw), grid, middles)
         return replace(Surface.of(points, faces, deviation), crossings=crossings(grid, distance))
 

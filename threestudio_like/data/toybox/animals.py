@@ -40,8 +40,13 @@ def dog(toy, u, feature):
     eyes(toy, head[0] + 0.19, 0.11, head[2] + 0.08, 0.05)
     drop = 0.42 if feature == "with long ears" else 0.22
     for side in BOTH_SIDES:
-        toy.limb((head[0] - 0.05, side * 0.2, head[2] + 0.12), (head[0] - 0.08, side * 0.27, head[2] + 0.1 - drop),
-                 0.07, 0.09, shade(toy, 0.45))
+        toy.limb(
+            (head[0] - 0.05, side * 0.2, head[2] + 0.12),
+            (head[0] - 0.08, side * 0.27, head[2] + 0.1 - drop),
+            0.07,
+            0.09,
+            shade(toy, 0.45),
+        )
     tail = 0.4 if feature == "with a long tail" else 0.2
     toy.limb((-length - 0.1, 0, top + 0.1), (-length - 0.15 - tail, 0, top + 0.2 + tail), 0.06, 0.035)
 
@@ -55,7 +60,9 @@ def cat(toy, u, feature):
     head = (0.14, 0, height + 0.3)
     toy.ellipsoid(head, (0.26, 0.29, 0.25))
     for side in BOTH_SIDES:
-        toy.cone((head[0] - 0.02, side * 0.17, head[2] + 0.14), (head[0] - 0.04, side * 0.22, head[2] + 0.42), 0.13, 0.01)
+        toy.cone(
+            (head[0] - 0.02, side * 0.17, head[2] + 0.14), (head[0] - 0.04, side * 0.22, head[2] + 0.42), 0.13, 0.01
+        )
         toy.ellipsoid((head[0] + 0.22, side * 0.1, head[2] + 0.05), (0.05, 0.06, 0.06), (0.55, 0.85, 0.25))
         toy.ellipsoid((head[0] + 0.26, side * 0.1, head[2] + 0.05), (0.03, 0.03, 0.05), BLACK)
         toy.ellipsoid((head[0] + 0.22, side * 0.06, head[2] - 0.09), 0.08, WHITE)
@@ -66,7 +73,13 @@ def cat(toy, u, feature):
     else:
         toy.limb((-0.35, 0, 0.1), (-0.85, 0, 0.16), 0.08, 0.06)
     if feature == "with a collar":
-        toy.torus((0.1, 0, height + 0.06), 0.2, 0.045, (0.15, 0, 1), (0.85, 0.1, 0.1) if toy.main_color[0] < 0.6 else (0.1, 0.3, 0.85))
+        toy.torus(
+            (0.1, 0, height + 0.06),
+            0.2,
+            0.045,
+            (0.15, 0, 1),
+            (0.85, 0.1, 0.1) if toy.main_color[0] < 0.6 else (0.1, 0.3, 0.85),
+        )
 
 
 def duck(toy, u, feature):
@@ -103,7 +116,13 @@ def penguin(toy, u, feature):
         toy.limb((0, side * 0.26, height - 0.24), (-0.04, side * spread, 0.42), 0.09, 0.06, blend=0.03)
         toy.ellipsoid((0.16, side * 0.17, 0.04), (0.24, 0.13, 0.06), ORANGE)
     if feature == "with a scarf":
-        toy.torus((0, 0, height - 0.2), 0.28, 0.075, (0, 0, 1), (0.85, 0.12, 0.12) if toy.main_color[0] < 0.6 else (0.1, 0.35, 0.8))
+        toy.torus(
+            (0, 0, height - 0.2),
+            0.28,
+            0.075,
+            (0, 0, 1),
+            (0.85, 0.12, 0.12) if toy.main_color[0] < 0.6 else (0.1, 0.35, 0.8),
+        )
 
 
 def fish(toy, u, feature):
@@ -132,7 +151,9 @@ def rabbit(toy, u, feature):
     ear = u(0.5, 0.62)
     for side in BOTH_SIDES:
         if feature == "with floppy ears":
-            toy.limb((head[0] - 0.06, side * 0.16, head[2] + 0.17), (head[0] - 0.02, side * 0.38, head[2] - 0.22), 0.07, 0.09)
+            toy.limb(
+                (head[0] - 0.06, side * 0.16, head[2] + 0.17), (head[0] - 0.02, side * 0.38, head[2] - 0.22), 0.07, 0.09
+            )
         else:
             tip = (head[0] - 0.14, side * 0.15, head[2] + ear)
             toy.limb((head[0] - 0.06, side * 0.1, head[2] + 0.15), tip, 0.07, 0.075)
@@ -155,7 +176,12 @@ def elephant(toy, u, feature):
     toy.ellipsoid(head, (0.3, 0.28, 0.3), blend=0.08)
     ear = u(0.3, 0.36)
     for side in BOTH_SIDES:
-        toy.ellipsoid((head[0] - 0.12, side * 0.42, head[2] + 0.02), (0.06, ear * 0.8, ear), shade(toy, 0.7), turn=(0, 0, side * 25))
+        toy.ellipsoid(
+            (head[0] - 0.12, side * 0.42, head[2] + 0.02),
+            (0.06, ear * 0.8, ear),
+            shade(toy, 0.7),
+            turn=(0, 0, side * 25),
+        )
     if feature == "with a raised trunk":
         toy.limb((head[0] + 0.2, 0, head[2] - 0.1), (head[0] + 0.5, 0, head[2] - 0.1), 0.13, 0.1, blend=0.05)
         toy.limb((head[0] + 0.5, 0, head[2] - 0.1), (head[0] + 0.62, 0, head[2] + 0.45), 0.1, 0.07)
@@ -164,7 +190,13 @@ def elephant(toy, u, feature):
         toy.limb((head[0] + 0.38, 0, 0.55), (head[0] + 0.42, 0, 0.16), 0.1, 0.07)
     if feature == "with tusks":
         for side in BOTH_SIDES:
-            toy.cone((head[0] + 0.2, side * 0.15, head[2] - 0.18), (head[0] + 0.52, side * 0.18, head[2] - 0.36), 0.055, 0.01, WHITE)
+            toy.cone(
+                (head[0] + 0.2, side * 0.15, head[2] - 0.18),
+                (head[0] + 0.52, side * 0.18, head[2] - 0.36),
+                0.055,
+                0.01,
+                WHITE,
+            )
     eyes(toy, head[0] + 0.24, 0.17, head[2] + 0.1, 0.045)
     toy.limb((-length - 0.3, 0, 0.85), (-length - 0.45, 0, 0.45), 0.04, 0.03)
 
@@ -200,7 +232,13 @@ def snowman(toy, u, feature):
     for side in BOTH_SIDES:
         toy.limb((0, side * mid * 0.8, z_mid + 0.05), (0, side * (mid + 0.42), z_mid + 0.28), 0.035, 0.025, WOOD)
     if feature == "with a scarf":
-        toy.torus((0, 0, z_top - top * 0.9), 0.2, 0.075, (0, 0, 1), (0.85, 0.12, 0.12) if toy.main_color[1] > 0.3 or toy.main_color[0] < 0.5 else (0.1, 0.35, 0.8))
+        toy.torus(
+            (0, 0, z_top - top * 0.9),
+            0.2,
+            0.075,
+            (0, 0, 1),
+            (0.85, 0.12, 0.12) if toy.main_color[1] > 0.3 or toy.main_color[0] < 0.5 else (0.1, 0.35, 0.8),
+        )
     elif feature != "without a hat":
         hat(toy, (0, 0, z_top + top * 0.75), 0.25)
 
@@ -215,7 +253,13 @@ def robot(toy, u, feature):
     toy.box((0, 0, head), (0.22, 0.28, 0.2), round=0.05)
     for side in BOTH_SIDES:
         toy.ellipsoid((0.22, side * 0.12, head + 0.04), (0.05, 0.075, 0.075), glow)
-        toy.limb((0, side * (width + 0.08), body + height - 0.1), (0.08, side * (width + 0.13), body - 0.25), 0.075, 0.065, metal)
+        toy.limb(
+            (0, side * (width + 0.08), body + height - 0.1),
+            (0.08, side * (width + 0.13), body - 0.25),
+            0.075,
+            0.065,
+            metal,
+        )
         toy.ellipsoid((0.1, side * (width + 0.13), body - 0.32), 0.1)
         toy.cylinder((0, side * 0.16, 0.1), (0, side * 0.16, 0.46), 0.085, metal)
         toy.box((0.06, side * 0.16, 0.07), (0.2, 0.12, 0.07))

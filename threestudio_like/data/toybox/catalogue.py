@@ -9,10 +9,17 @@ from threestudio_like.data.toybox import animals, things
 from threestudio_like.data.toybox.assembly import Assembly, Toy
 
 COLORS = {
-    "red": (0.83, 0.10, 0.10), "orange": (0.96, 0.48, 0.08), "yellow": (0.97, 0.83, 0.12),
-    "green": (0.15, 0.60, 0.20), "blue": (0.12, 0.30, 0.82), "purple": (0.50, 0.16, 0.68),
-    "pink": (0.97, 0.52, 0.70), "brown": (0.42, 0.24, 0.12), "white": (0.93, 0.93, 0.92),
-    "black": (0.14, 0.14, 0.15), "wooden": (0.80, 0.62, 0.38),
+    "red": (0.83, 0.10, 0.10),
+    "orange": (0.96, 0.48, 0.08),
+    "yellow": (0.97, 0.83, 0.12),
+    "green": (0.15, 0.60, 0.20),
+    "blue": (0.12, 0.30, 0.82),
+    "purple": (0.50, 0.16, 0.68),
+    "pink": (0.97, 0.52, 0.70),
+    "brown": (0.42, 0.24, 0.12),
+    "white": (0.93, 0.93, 0.92),
+    "black": (0.14, 0.14, 0.15),
+    "wooden": (0.80, 0.62, 0.38),
 }
 COLOR_JITTER = 0.05
 WOOD_GRAIN = 0.45
@@ -58,8 +65,16 @@ CATEGORIES = {
 
 OVERHEAD_FROM = np.deg2rad(60.0)
 ABOVE_FROM = np.deg2rad(18.0)
-AROUND = ("front view", "front left view", "left side view", "back left view",
-          "back view", "back right view", "right side view", "front right view")
+AROUND = (
+    "front view",
+    "front left view",
+    "left side view",
+    "back left view",
+    "back view",
+    "back right view",
+    "right side view",
+    "front right view",
+)
 HEIGHTS = ("at eye level", "from above")
 VIEWS = ("front view", "back view", "left side view", "right side view", "overhead view")
 

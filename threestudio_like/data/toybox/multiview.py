@@ -103,8 +103,14 @@ class MultiviewSet:
 
     def photographer(self) -> Photographer:
         """Who takes the images: from all around alike."""
-        return Photographer(self.size, self.samples, elevation_deg=self.elevation_deg, overhead_share=0.0,
-                            front_share=0.0, ambient=self.ambient)
+        return Photographer(
+            self.size,
+            self.samples,
+            elevation_deg=self.elevation_deg,
+            overhead_share=0.0,
+            front_share=0.0,
+            ambient=self.ambient,
+        )
 
 
 def take(config: MultiviewSet, split: Split) -> MultiviewImages:
@@ -120,8 +126,15 @@ def take(config: MultiviewSet, split: Split) -> MultiviewImages:
         rig = config.rig(cameras.azimuth)
         views = on_white(shoot(np.repeat(packed, VIEWS, axis=0), rig, even_light(len(rig)), config.samples))
         labels = [(list(CATEGORIES).index(toy.category), list(COLORS).index(toy.color)) for toy in toys]
-        parts.append((image, views.reshape(-1, VIEWS, *views.shape[1:]), cameras.azimuth.numpy(),
-                      cameras.elevation.numpy(), *np.array(labels, dtype=np.int16).T))
+        parts.append(
+            (
+                image,
+                views.reshape(-1, VIEWS, *views.shape[1:]),
+                cameras.azimuth.numpy(),
+                cameras.elevation.numpy(),
+                *np.array(labels, dtype=np.int16).T,
+            )
+        )
     return MultiviewImages(*(np.concatenate(arrays) for arrays in zip(*parts)))
 
 

@@ -17,7 +17,6 @@ from threestudio_like.data.toybox.assembly import COLUMNS, Toy
 from threestudio_like.data.toybox.catalogue import CATEGORIES, COLORS, caption, random_toy, view_words
 from threestudio_like.data.toybox.render import Light, shoot
 
-
 WORLD = ("assembly.py", "animals.py", "things.py", "catalogue.py", "render.py", "trace_cpu.py", "../../cameras.py")
 """The files that say what the world looks like."""
 
@@ -74,11 +73,19 @@ class Photographs:
     def __len__(self) -> int:
         return len(self.rgba)
 
-    def caption(self, index: int, with_color: bool = True, with_feature: bool = True, with_view: bool = True,
-                exact_view: bool = False) -> str:
+    def caption(
+        self,
+        index: int,
+        with_color: bool = True,
+        with_feature: bool = True,
+        with_view: bool = True,
+        exact_view: bool = False,
+    ) -> str:
         category = list(CATEGORIES)[self.category[index]]
         color = list(COLORS)[self.color[index]] if with_color and not self.textureless[index] else None
-        feature = CATEGORIES[category].features[self.feature[index]] if with_feature and self.feature[index] >= 0 else None
+        feature = (
+            CATEGORIES[category].features[self.feature[index]] if with_feature and self.feature[index] >= 0 else None
+        )
         view = view_words(self.azimuth[index], self.elevation[index], exact_view) if with_view else None
         return caption(category, color, feature, view)
 

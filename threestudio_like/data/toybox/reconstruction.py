@@ -76,7 +76,7 @@ class Truth:
     def cameras_of(self, i: int) -> Cameras:
         """Those of one object."""
         count = self.rgb.shape[1]
-        return self.cameras[i * count:(i + 1) * count]
+        return self.cameras[i * count : (i + 1) * count]
 
 
 @dataclass(frozen=True)
@@ -127,7 +127,8 @@ class Objects:
         return SurfacePoints(
             torch.from_numpy(self.points[chosen[:, None], places].astype(np.float32)) / LATTICE,
             torch.from_numpy(self.distances[chosen[:, None], places].astype(np.float32)),
-            torch.from_numpy(self.colors[chosen[:, None], places[:count]]).float() / 255)
+            torch.from_numpy(self.colors[chosen[:, None], places[:count]]).float() / 255,
+        )
 
     def mesh(self, index: int, resolution: int = 96) -> Mesh:
         """The true surface, without the light."""
@@ -138,8 +139,15 @@ class Objects:
 def target_cameras(config: ReconstructionSet, angles: Float[Tensor, "B 2"]) -> Cameras:
     """At these azimuths and elevations, as far away as the six views'."""
     full, fov = torch.ones(len(angles)), math.radians(config.views.fov_deg)
-    return orbit_cameras(angles[:, 0], angles[:, 1], config.views.distance * full, fov * full, config.target_size,
-                         config.target_size, views=config.targets)
+    return orbit_cameras(
+        angles[:, 0],
+        angles[:, 1],
+        config.views.distance * full,
+        fov * full,
+        config.target_size,
+        config.target_size,
+        views=config.targets,
+    )
 
 
 def take(config: ReconstructionSet, split: Split) -> dict[str, np.ndarray]:
@@ -147,10 +155,14 @@ def take(config: ReconstructionSet, split: Split) -> dict[str, np.ndarray]:
     azimuth = config.views.images(split).azimuth
     n, views, size, kept_points = len(azimuth), config.targets, config.target_size, KINDS * config.points
     made = {
-        "rgba": np.empty((n, views, size, size, 4), np.uint8), "depth": np.empty((n, views, size, size), np.uint16),
-        "normal": np.empty((n, views, size, size, 3), np.int8), "angles": np.empty((n, views, 2), np.float32),
-        "points": np.empty((n, kept_points, 3), np.int16), "distances": np.empty((n, kept_points), np.float16),
-        "colors": np.empty((n, config.points, 3), np.uint8)}
+        "rgba": np.empty((n, views, size, size, 4), np.uint8),
+        "depth": np.empty((n, views, size, size), np.uint16),
+        "normal": np.empty((n, views, size, size, 3), np.int8),
+        "angles": np.empty((n, views, 2), np.float32),
+        "points": np.empty((n, kept_points, 3), np.int16),
+        "distances": np.empty((n, kept_points), np.float16),
+        "colors": np.empty((n, config.points, 3), np.uint8),
+    }
     for start in range(0, n, TOGETHER):
         part = slice(start, min(start + TOGETHER, n))
         rng = np.random.default_rng([config.views.seed, 2, start])
@@ -164,7 +176,8 @@ def take(config: ReconstructionSet, split: Split) -> dict[str, np.ndarray]:
         made["normal"][part] = image((view.normal * 127).round())
         for i, rows in enumerate(toys, start):
             made["points"][i], made["distances"][i], made["colors"][i] = surface_points(
-                rows[rows[:, BOUND] > 0], config.points, rng)
+                rows[rows[:, BOUND] > 0], config.points, rng
+            )
     return made
 
 
@@ -201,8 +214,14 @@ def surface_points(rows: Float[np.ndarray, "P 24"], count: int, rng: np.random.G
         value, slope = distance_and_slope(rows, x)
         x = x - value[:, None] * slope / np.maximum((slope**2).sum(-1, keepdims=True), 0.25)
     half = count // 2
-    x = np.concatenate([x, x + rng.normal(0, SCATTER, x.shape), x[:half] + rng.normal(0, FAR_SCATTER, (half, 3)),
-                        rng.uniform(-1, 1, (count - half, 3))])
+    x = np.concatenate(
+        [
+            x,
+            x + rng.normal(0, SCATTER, x.shape),
+            x[:half] + rng.normal(0, FAR_SCATTER, (half, 3)),
+            rng.uniform(-1, 1, (count - half, 3)),
+        ]
+    )
     points = (x.clip(-1, 1) * LATTICE).round().astype(np.int16)
     x = points.astype(np.float32) / LATTICE
     distance, nearest = trace_cpu.distances(rows, x)

@@ -38,15 +38,36 @@ def shoot(toys: np.ndarray, cameras: Cameras, light: Light, samples: int = 1) ->
     """
     device = cameras.c2w.device
     if device.type == "cpu":
-        image = torch.from_numpy(trace_cpu.trace(
-            toys, cameras.c2w.numpy(), cameras.fov_y.numpy(), light.direction.numpy(), light.ambient.numpy(),
-            light.textureless.numpy(), cameras.height, cameras.width, samples))
+        image = torch.from_numpy(
+            trace_cpu.trace(
+                toys,
+                cameras.c2w.numpy(),
+                cameras.fov_y.numpy(),
+                light.direction.numpy(),
+                light.ambient.numpy(),
+                light.textureless.numpy(),
+                cameras.height,
+                cameras.width,
+                samples,
+            )
+        )
     else:
-        image = trace_torch.trace(torch.from_numpy(toys).to(device), cameras, light.direction.to(device),
-                                  light.ambient.to(device), light.textureless.to(device), samples)
+        image = trace_torch.trace(
+            torch.from_numpy(toys).to(device),
+            cameras,
+            light.direction.to(device),
+            light.ambient.to(device),
+            light.textureless.to(device),
+            samples,
+        )
     opacity = image[..., 3:4]  # the tracer's other channels are means over the rays that hit
-    return Render(rgb=image[..., :3], opacity=opacity, depth=image[..., 4:5] * opacity,
-                  normal=F.normalize(image[..., 5:8], dim=-1) * opacity, xyz=(0.5 * image[..., 8:11] + 0.5) * opacity)
+    return Render(
+        rgb=image[..., :3],
+        opacity=opacity,
+        depth=image[..., 4:5] * opacity,
+        normal=F.normalize(image[..., 5:8], dim=-1) * opacity,
+        xyz=(0.5 * image[..., 8:11] + 0.5) * opacity,
+    )
 
 
 def mesh(toy: Toy, resolution: int = 128) -> Mesh:

@@ -10,7 +10,9 @@ def wheels(toy, xs, y, radius, width=0.08):
     for x in xs:
         for side in BOTH_SIDES:
             toy.cylinder((x, side * (y - width), radius), (x, side * (y + width), radius), radius, BLACK)
-            toy.cylinder((x, side * (y + width - 0.02), radius), (x, side * (y + width + 0.015), radius), radius * 0.5, STEEL)
+            toy.cylinder(
+                (x, side * (y + width - 0.02), radius), (x, side * (y + width + 0.015), radius), radius * 0.5, STEEL
+            )
 
 
 def four_posts(toy, x, y, top, radius, color=None):
@@ -33,7 +35,9 @@ def chair(toy, u, feature):
     if feature == "with armrests":
         for side in BOTH_SIDES:
             toy.box((0, side * (width - 0.03), seat + 0.3), (depth, 0.05, 0.035))
-            toy.cylinder((depth - 0.06, side * (width - 0.03), seat), (depth - 0.06, side * (width - 0.03), seat + 0.3), 0.04)
+            toy.cylinder(
+                (depth - 0.06, side * (width - 0.03), seat), (depth - 0.06, side * (width - 0.03), seat + 0.3), 0.04
+            )
 
 
 def sofa(toy, u, feature):
@@ -44,7 +48,13 @@ def sofa(toy, u, feature):
         toy.box((0.02, side * (width + 0.08), 0.36), (0.42, 0.12, 0.26), round=0.07)
         toy.box((0.08, side * width * 0.48, 0.44), (0.36, width * 0.46, 0.08), shade(toy, 1.35), round=0.05)
         if feature == "with cushions":
-            toy.box((-0.14, side * width * 0.6, 0.68), (0.07, 0.2, 0.2), WHITE if toy.main_color.min() < 0.7 else shade(toy, 0.5), turn=(20, -12, 0), round=0.05)
+            toy.box(
+                (-0.14, side * width * 0.6, 0.68),
+                (0.07, 0.2, 0.2),
+                WHITE if toy.main_color.min() < 0.7 else shade(toy, 0.5),
+                turn=(20, -12, 0),
+                round=0.05,
+            )
     four_posts(toy, 0.3, width - 0.05, 0.15, 0.045, WOOD)
 
 
@@ -254,12 +264,20 @@ def tree(toy, u, feature):
 def rocket(toy, u, feature):
     radius, height = u(0.24, 0.3), u(0.85, 1.0)
     toy.cylinder((0, 0, 0.26), (0, 0, height), radius)
-    toy.ellipsoid((0, 0, height), (radius, radius, radius * 1.7), TAIL if toy.main_color[0] < 0.7 or toy.main_color[1] > 0.4 else WHITE)
+    toy.ellipsoid(
+        (0, 0, height),
+        (radius, radius, radius * 1.7),
+        TAIL if toy.main_color[0] < 0.7 or toy.main_color[1] > 0.4 else WHITE,
+    )
     toy.cone((0, 0, 0.1), (0, 0, 0.28), radius * 0.8, radius * 0.6, DARK)
     for x, y in ((1, 0), (-1, 0), (0, 1), (0, -1)):
-        toy.box((x * (radius + 0.12), y * (radius + 0.12), 0.26), (0.16 if x else 0.03, 0.16 if y else 0.03, 0.24), STEEL)
+        toy.box(
+            (x * (radius + 0.12), y * (radius + 0.12), 0.26), (0.16 if x else 0.03, 0.16 if y else 0.03, 0.24), STEEL
+        )
         if feature == "with windows":
             toy.ellipsoid((x * radius, y * radius, height * 0.75), 0.11, GLASS)
     if feature == "with boosters":
         for x, y in ((0.8, 0.8), (-0.8, 0.8), (0.8, -0.8), (-0.8, -0.8)):
-            toy.limb((x * radius * 1.2, y * radius * 1.2, 0.2), (x * radius * 1.2, y * radius * 1.2, 0.6), 0.1, 0.1, WHITE)
+            toy.limb(
+                (x * radius * 1.2, y * radius * 1.2, 0.2), (x * radius * 1.2, y * radius * 1.2, 0.6), 0.1, 0.1, WHITE
+            )

@@ -18,9 +18,11 @@ jit = numba.njit(cache=True, fastmath=True, nogil=True, error_model="numpy")
 @jit
 def local_point(row, x, y, z):
     dx, dy, dz = x - row[7], y - row[8], z - row[9]
-    return (row[10] * dx + row[11] * dy + row[12] * dz,
-            row[13] * dx + row[14] * dy + row[15] * dz,
-            row[16] * dx + row[17] * dy + row[18] * dz)
+    return (
+        row[10] * dx + row[11] * dy + row[12] * dz,
+        row[13] * dx + row[14] * dy + row[15] * dz,
+        row[16] * dx + row[17] * dy + row[18] * dz,
+    )
 
 
 @jit

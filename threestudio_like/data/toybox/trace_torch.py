@@ -6,8 +6,22 @@ from jaxtyping import Float
 from torch import Tensor
 
 from threestudio_like.cameras import Cameras
-from threestudio_like.data.toybox.assembly import (BLEND, BOX, CENTER, COLOR, CONE, CUT, ELLIPSOID, GRAIN, KIND, LIMB, ROTATION,
-                                                   ROUND, SIZE, TORUS)
+from threestudio_like.data.toybox.assembly import (
+    BLEND,
+    BOX,
+    CENTER,
+    COLOR,
+    CONE,
+    CUT,
+    ELLIPSOID,
+    GRAIN,
+    KIND,
+    LIMB,
+    ROTATION,
+    ROUND,
+    SIZE,
+    TORUS,
+)
 from threestudio_like.data.toybox.trace_cpu import GRAIN_FREQUENCY, HIT, STEP_SCALE, STEPS
 
 FAR = 1e9
@@ -107,7 +121,10 @@ def trace(toys: Tensor, cameras: Cameras, light: Tensor, ambient: Tensor, textur
     albedo = torch.where(textureless[:, None, None], 1.0, albedo)
     lambert = (normal * light[:, None]).sum(-1, keepdim=True).clamp(min=0)
     brightness = ambient[:, None, None] + (1 - ambient[:, None, None]) * lambert
-    image = torch.cat([albedo * brightness, torch.ones_like(t)[..., None], t[..., None], normal, x], dim=-1) * hit[..., None]
+    image = (
+        torch.cat([albedo * brightness, torch.ones_like(t)[..., None], t[..., None], normal, x], dim=-1)
+        * hit[..., None]
+    )
     image = image.view(batch, height, samples, width, samples, 11).mean(dim=(2, 4))
     opacity = image[..., 3:4]
     return torch.cat([image[..., :4], torch.where(opacity > 0, image[..., 4:] / opacity.clamp(min=1e-6), 0.0)], dim=-1)
@@ -116,4 +133,6 @@ def trace(toys: Tensor, cameras: Cameras, light: Tensor, ambient: Tensor, textur
 def surface_normal(toys: Tensor, x: Tensor) -> Tensor:
     """Unit normals by differences at the corners of a small tetrahedron."""
     corners = x.new_tensor([[1, -1, -1], [-1, -1, 1], [-1, 1, -1], [1, 1, 1]])
-    return F.normalize(sum(corner * scene_distance(toys, x + 2e-3 * corner)[0][..., None] for corner in corners), dim=-1)
+    return F.normalize(
+        sum(corner * scene_distance(toys, x + 2e-3 * corner)[0][..., None] for corner in corners), dim=-1
+    )

@@ -29,8 +29,9 @@ def composite(density: Float[Tensor, "M"], step: float, offsets: Int[Tensor, "N+
     return Composite.apply(density, step, offsets, kernels)
 
 
-def accumulate(weights: Float[Tensor, "M"], values: Float[Tensor, "M C"] | None,
-               offsets: Int[Tensor, "N+1"]) -> Float[Tensor, "N C"]:
+def accumulate(
+    weights: Float[Tensor, "M"], values: Float[Tensor, "M C"] | None, offsets: Int[Tensor, "N+1"]
+) -> Float[Tensor, "N C"]:
     """The sum of weight times value along each ray; without values, the sum of the weights: the opacity, [N, 1].
 
     A ray without samples gets zeros. Differentiable once in both. Raises ValueError on shapes or offsets that do not

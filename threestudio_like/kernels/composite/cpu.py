@@ -15,8 +15,9 @@ ZERO, ONE = np.float32(0), np.float32(1)
 parallel = numba.njit(cache=True, parallel=True, error_model="numpy")
 
 
-def composite(density: Float[Tensor, "M"], step: float,
-              offsets: Int[Tensor, "N+1"]) -> tuple[Float[Tensor, "M"], Float[Tensor, "M"]]:
+def composite(
+    density: Float[Tensor, "M"], step: float, offsets: Int[Tensor, "N+1"]
+) -> tuple[Float[Tensor, "M"], Float[Tensor, "M"]]:
     """Weights, and the transmittance behind each sample, which the gradient needs."""
     use_torch_threads()
     weights, behind = torch.empty_like(density), torch.empty_like(density)
@@ -24,18 +25,30 @@ def composite(density: Float[Tensor, "M"], step: float,
     return weights, behind
 
 
-def composite_gradient(to_weights: Float[Tensor, "M"], weights: Float[Tensor, "M"], behind: Float[Tensor, "M"],
-                       offsets: Int[Tensor, "N+1"], step: float) -> Float[Tensor, "M"]:
+def composite_gradient(
+    to_weights: Float[Tensor, "M"],
+    weights: Float[Tensor, "M"],
+    behind: Float[Tensor, "M"],
+    offsets: Int[Tensor, "N+1"],
+    step: float,
+) -> Float[Tensor, "M"]:
     """The loss' gradient by the densities."""
     use_torch_threads()
     to_density = torch.empty_like(weights)
-    composite_rays_gradient(to_weights.numpy(), weights.detach().numpy(), behind.numpy(), offsets.numpy(),
-                            np.float32(step), to_density.numpy())
+    composite_rays_gradient(
+        to_weights.numpy(),
+        weights.detach().numpy(),
+        behind.numpy(),
+        offsets.numpy(),
+        np.float32(step),
+        to_density.numpy(),
+    )
     return to_density
 
 
-def accumulate(weights: Float[Tensor, "M"], values: Float[Tensor, "M C"],
-               offsets: Int[Tensor, "N+1"]) -> Float[Tensor, "N C"]:
+def accumulate(
+    weights: Float[Tensor, "M"], values: Float[Tensor, "M C"], offsets: Int[Tensor, "N+1"]
+) -> Float[Tensor, "N C"]:
     """The sum of weight times value along each ray."""
     use_torch_threads()
     sums = torch.zeros(len(offsets) - 1, values.shape[1])
@@ -43,13 +56,23 @@ def accumulate(weights: Float[Tensor, "M"], values: Float[Tensor, "M C"],
     return sums
 
 
-def accumulate_gradient(to_sums: Float[Tensor, "N C"], weights: Float[Tensor, "M"], values: Float[Tensor, "M C"],
-                        offsets: Int[Tensor, "N+1"]) -> tuple[Float[Tensor, "M"], Float[Tensor, "M C"]]:
+def accumulate_gradient(
+    to_sums: Float[Tensor, "N C"],
+    weights: Float[Tensor, "M"],
+    values: Float[Tensor, "M C"],
+    offsets: Int[Tensor, "N+1"],
+) -> tuple[Float[Tensor, "M"], Float[Tensor, "M C"]]:
     """The loss' gradients by the weights and by the values."""
     use_torch_threads()
     to_weights, to_values = torch.empty_like(weights), torch.empty_like(values)
-    accumulate_rays_gradient(to_sums.numpy(), weights.detach().numpy(), values.detach().numpy(), offsets.numpy(),
-                             to_weights.numpy(), to_values.numpy())
+    accumulate_rays_gradient(
+        to_sums.numpy(),
+        weights.detach().numpy(),
+        values.detach().numpy(),
+        offsets.numpy(),
+        to_weights.numpy(),
+        to_values.numpy(),
+    )
     return to_weights, to_values
 
 

@@ -10,8 +10,9 @@ BLOCK = 32  # samples at a time
 OPTIONS = {"num_warps": 1, "enable_fp_fusion": True}
 
 
-def composite(density: Float[Tensor, "M"], step: float,
-              offsets: Int[Tensor, "N+1"]) -> tuple[Float[Tensor, "M"], Float[Tensor, "M"]]:
+def composite(
+    density: Float[Tensor, "M"], step: float, offsets: Int[Tensor, "N+1"]
+) -> tuple[Float[Tensor, "M"], Float[Tensor, "M"]]:
     """Weights, and the transmittance behind each sample, which the gradient needs."""
     weights, behind = torch.empty_like(density), torch.empty_like(density)
     if len(offsets) > 1:
@@ -19,29 +20,41 @@ def composite(density: Float[Tensor, "M"], step: float,
     return weights, behind
 
 
-def composite_gradient(to_weights: Float[Tensor, "M"], weights: Float[Tensor, "M"], behind: Float[Tensor, "M"],
-                       offsets: Int[Tensor, "N+1"], step: float) -> Float[Tensor, "M"]:
+def composite_gradient(
+    to_weights: Float[Tensor, "M"],
+    weights: Float[Tensor, "M"],
+    behind: Float[Tensor, "M"],
+    offsets: Int[Tensor, "N+1"],
+    step: float,
+) -> Float[Tensor, "M"]:
     """The loss' gradient by the densities."""
     to_density = torch.empty_like(weights)
     if len(offsets) > 1:
-        composite_ray_gradient[len(offsets) - 1,](to_weights, weights, behind, offsets, to_density, step, BLOCK,
-                                                  **OPTIONS)
+        composite_ray_gradient[len(offsets) - 1,](
+            to_weights, weights, behind, offsets, to_density, step, BLOCK, **OPTIONS
+        )
     return to_density
 
 
-def accumulate(weights: Float[Tensor, "M"], values: Float[Tensor, "M C"],
-               offsets: Int[Tensor, "N+1"]) -> Float[Tensor, "N C"]:
+def accumulate(
+    weights: Float[Tensor, "M"], values: Float[Tensor, "M C"], offsets: Int[Tensor, "N+1"]
+) -> Float[Tensor, "N C"]:
     """The sum of weight times value along each ray."""
     channels = values.shape[1]
     sums = weights.new_zeros(len(offsets) - 1, channels)
     if sums.numel() > 0:
-        accumulate_ray[len(sums),](weights, values, offsets, sums, channels, BLOCK, triton.next_power_of_2(channels),
-                                   **OPTIONS)
+        accumulate_ray[len(sums),](
+            weights, values, offsets, sums, channels, BLOCK, triton.next_power_of_2(channels), **OPTIONS
+        )
     return sums
 
 
-def accumulate_gradient(to_sums: Float[Tensor, "N C"], weights: Float[Tensor, "M"], values: Float[Tensor, "M C"],
-                        offsets: Int[Tensor, "N+1"]) -> tuple[Float[Tensor, "M"], Float[Tensor, "M C"]]:
+def accumulate_gradient(
+    to_sums: Float[Tensor, "N C"],
+    weights: Float[Tensor, "M"],
+    values: Float[Tensor, "M C"],
+    offsets: Int[Tensor, "N+1"],
+) -> tuple[Float[Tensor, "M"], Float[Tensor, "M C"]]:
     """The loss' gradients by the weights and by the values."""
     to_each = torch.repeat_interleave(to_sums, offsets.diff(), dim=0)
     return (to_each * values).sum(dim=1), to_each * weights[:, None]

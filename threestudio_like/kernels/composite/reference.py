@@ -13,8 +13,9 @@ def composite(density: Float[Tensor, "M"], step: float, offsets: Int[Tensor, "N+
     return (torch.exp(-in_front) * -torch.expm1(-depth)).to(density.dtype)
 
 
-def accumulate(weights: Float[Tensor, "M"], values: Float[Tensor, "M C"],
-               offsets: Int[Tensor, "N+1"]) -> Float[Tensor, "N C"]:
+def accumulate(
+    weights: Float[Tensor, "M"], values: Float[Tensor, "M C"], offsets: Int[Tensor, "N+1"]
+) -> Float[Tensor, "N C"]:
     sums = values.new_zeros(len(offsets) - 1, values.shape[1])
     return sums.index_add(0, ray_of_sample(offsets), weights[:, None] * values)
 

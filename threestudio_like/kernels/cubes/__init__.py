@@ -54,14 +54,25 @@ def cube_grid(resolution: int) -> CubeGrid:
     cubes = number(first[:, None] + torch.tensor(CORNERS))
     pairs = cubes[:, torch.tensor(EDGES)].sort(-1).values
     edges, cube_edges = distinct_pairs(pairs, len(points))
-    _, cube_faces = cubes[:, torch.tensor(FACES)].amin(-1).mul(3).add(torch.tensor([0, 0, 1, 1, 2, 2])).view(-1).unique(
-        return_inverse=True)
+    _, cube_faces = (
+        cubes[:, torch.tensor(FACES)]
+        .amin(-1)
+        .mul(3)
+        .add(torch.tensor([0, 0, 1, 1, 2, 2]))
+        .view(-1)
+        .unique(return_inverse=True)
+    )
     outside = ((points == 0) | (points == resolution)).any(-1)
     return CubeGrid(points.float() * (2 / resolution) - 1, cubes, edges, cube_edges, cube_faces.view(-1, 6), outside)
 
 
-def flexible_cubes(vertices: Float[Tensor, "V 3"], sdf: Float[Tensor, "V"], weights: FlexibleWeights, grid: CubeGrid,
-                   middles: bool = True) -> tuple[Float[Tensor, "S 3"], Int[Tensor, "F 3"], Float[Tensor, ""]]:
+def flexible_cubes(
+    vertices: Float[Tensor, "V 3"],
+    sdf: Float[Tensor, "V"],
+    weights: FlexibleWeights,
+    grid: CubeGrid,
+    middles: bool = True,
+) -> tuple[Float[Tensor, "S 3"], Int[Tensor, "F 3"], Float[Tensor, ""]]:
     """The zero level of a signed distance (negative inside): vertices, outward faces, and how uneven the patches are.
 
     `vertices` are the grid's, perhaps moved. Each patch of crossed edges in a cube is one vertex, the `edge`-weighted mean of
@@ -109,7 +120,9 @@ def patch_of_edges(corner: Bool[Tensor, "M 8"], faces: Int[Tensor, "M 6"]) -> In
     """
     case = (corner.long() << torch.arange(8, device=corner.device)).sum(-1)
     around = corner[:, torch.tensor(FACES, device=corner.device)]
-    alternates = (around[..., 0] == around[..., 2]) & (around[..., 1] == around[..., 3]) & (around[..., 0] != around[..., 1])
+    alternates = (
+        (around[..., 0] == around[..., 2]) & (around[..., 1] == around[..., 3]) & (around[..., 0] != around[..., 1])
+    )
     other = torch.zeros_like(alternates)
     while True:
         bits = (other.long() << torch.arange(6, device=corner.device)).sum(-1)
@@ -117,16 +130,21 @@ def patch_of_edges(corner: Bool[Tensor, "M 8"], faces: Int[Tensor, "M 6"]) -> In
         found = [patches(*row) for row in kinds.tolist()]
         one_patch = torch.tensor([joined for _, joined in found], dtype=torch.bool, device=corner.device)
         suspect = alternates & one_patch[kind] if len(found) else alternates
-        twice = torch.zeros(int(faces.max()) + 1 if len(faces) else 0, device=corner.device).index_add(
-            0, faces.flatten(), suspect.flatten().float())[faces] > 1.5
+        twice = (
+            torch.zeros(int(faces.max()) + 1 if len(faces) else 0, device=corner.device).index_add(
+                0, faces.flatten(), suspect.flatten().float()
+            )[faces]
+            > 1.5
+        )
         if not (suspect & twice).any():
             table = torch.tensor([patch for patch, _ in found], device=corner.device).view(-1, 12)
             return table[kind]
         other = other ^ (suspect & twice)
 
 
-def split(dual: Float[Tensor, "S 3"], quads: Int[Tensor, "Q 4"], gamma: Float[Tensor, "Q 4"],
-          middles: bool) -> tuple[Float[Tensor, "S 3"], Int[Tensor, "F 3"]]:
+def split(
+    dual: Float[Tensor, "S 3"], quads: Int[Tensor, "Q 4"], gamma: Float[Tensor, "Q 4"], middles: bool
+) -> tuple[Float[Tensor, "S 3"], Int[Tensor, "F 3"]]:
     """Quads as triangles: four around a middle that leans to the stronger diagonal, or two along it."""
     one, two = gamma[:, 0] * gamma[:, 2], gamma[:, 1] * gamma[:, 3]
     if not middles:

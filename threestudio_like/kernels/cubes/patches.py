@@ -4,8 +4,12 @@ import functools
 import itertools
 
 CORNERS = tuple(itertools.product((0, 1), repeat=3))
-EDGES = tuple((a, b) for axis in range(3) for a, b in itertools.combinations(range(8), 2)
-              if [CORNERS[a][i] != CORNERS[b][i] for i in range(3)] == [i == axis for i in range(3)])
+EDGES = tuple(
+    (a, b)
+    for axis in range(3)
+    for a, b in itertools.combinations(range(8), 2)
+    if [CORNERS[a][i] != CORNERS[b][i] for i in range(3)] == [i == axis for i in range(3)]
+)
 """Ends as numbers of CORNERS, the lower end first; four along x, four along y, four along z."""
 
 

@@ -14,8 +14,9 @@ from threestudio_like.kernels.hashgrid.grid import HashGrid
 __all__ = ["HashGrid", "encode", "encode_with_jacobian"]
 
 
-def encode(x: Float[Tensor, "N 3"], table: Float[Tensor, "T F"], grid: HashGrid,
-           active_levels: int | None = None) -> Float[Tensor, "N W"]:
+def encode(
+    x: Float[Tensor, "N 3"], table: Float[Tensor, "T F"], grid: HashGrid, active_levels: int | None = None
+) -> Float[Tensor, "N W"]:
     """Interpolate the table's features at every point, level by level; W = levels x features, coarsest level first.
 
     `x` lies in [0, 1]^3 and is clamped to it; `table` is [grid.total_entries, grid.features]. Levels from
@@ -30,8 +31,9 @@ def encode(x: Float[Tensor, "N 3"], table: Float[Tensor, "T F"], grid: HashGrid,
     return Encode.apply(x, table, grid, active, kernels)
 
 
-def encode_with_jacobian(x: Float[Tensor, "N 3"], table: Float[Tensor, "T F"], grid: HashGrid,
-                         active_levels: int | None = None) -> tuple[Float[Tensor, "N W"], Float[Tensor, "N W 3"]]:
+def encode_with_jacobian(
+    x: Float[Tensor, "N 3"], table: Float[Tensor, "T F"], grid: HashGrid, active_levels: int | None = None
+) -> tuple[Float[Tensor, "N W"], Float[Tensor, "N W 3"]]:
     """`encode` together with its derivative by `x`, which is zero outside [0, 1] where `x` is clamped.
 
     Both are linear in `table`, so that one backward pass carries the gradients of both to it: what is built on the

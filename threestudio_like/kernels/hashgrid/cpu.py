@@ -23,26 +23,46 @@ compiled = numba.njit(cache=True, fastmath={"contract"})
 parallel = numba.njit(cache=True, parallel=True)
 
 
-def interpolate(x: Float[Tensor, "N 3"], table: Float[Tensor, "T F"], grid: HashGrid, active: int,
-                with_jacobian: bool) -> tuple[Float[Tensor, "N W"], Float[Tensor, "N W 3"]]:
+def interpolate(
+    x: Float[Tensor, "N 3"], table: Float[Tensor, "T F"], grid: HashGrid, active: int, with_jacobian: bool
+) -> tuple[Float[Tensor, "N W"], Float[Tensor, "N W 3"]]:
     """Features, and their derivative by x; the latter is empty unless it is asked for."""
     threads = use_torch_threads()
     filled = torch.empty if active == grid.levels else torch.zeros
     features = filled(len(x), grid.width)
     jacobian = filled(len(x) if with_jacobian else 0, grid.width, 3)
-    interpolate_levels(x.detach().numpy(), table.detach().numpy().reshape(-1), level_table(grid)[:active],
-                       grid.features, features.numpy(), jacobian.numpy(), threads)
+    interpolate_levels(
+        x.detach().numpy(),
+        table.detach().numpy().reshape(-1),
+        level_table(grid)[:active],
+        grid.features,
+        features.numpy(),
+        jacobian.numpy(),
+        threads,
+    )
     return features, jacobian
 
 
-def table_gradient(x: Float[Tensor, "N 3"], grid: HashGrid, active: int, to_features: Float[Tensor, "N W"],
-                   to_jacobian: Float[Tensor, "N W 3"] | None) -> Float[Tensor, "T F"]:
+def table_gradient(
+    x: Float[Tensor, "N 3"],
+    grid: HashGrid,
+    active: int,
+    to_features: Float[Tensor, "N W"],
+    to_jacobian: Float[Tensor, "N W 3"] | None,
+) -> Float[Tensor, "T F"]:
     """The loss' gradient by the table, given those by the features and, if any, by the jacobian."""
     threads = use_torch_threads()
     gradient = torch.zeros(grid.total_entries, grid.features)
     to_jacobian = torch.empty(0, grid.width, 3) if to_jacobian is None else to_jacobian
-    spread_levels(x.detach().numpy(), gradient.numpy().reshape(-1), level_table(grid)[:active], grid.features,
-                  to_features.numpy(), to_jacobian.numpy(), threads)
+    spread_levels(
+        x.detach().numpy(),
+        gradient.numpy().reshape(-1),
+        level_table(grid)[:active],
+        grid.features,
+        to_features.numpy(),
+        to_jacobian.numpy(),
+        threads,
+    )
     return gradient
 
 
@@ -70,7 +90,7 @@ def spread_levels(x, gradient, levels, features, to_features, to_jacobian, threa
 @compiled
 def interpolate_level(x, table, levels, level, features, out, jacobian, first, last):
     resolution, offset, rows, dense = levels[level]
-    entries = table[offset * features:(offset + rows) * features]
+    entries = table[offset * features : (offset + rows) * features]
     column = level * features
     # constants in place of variables let the compiler unroll and simplify the usual case
     if features == 2 and dense:
@@ -84,7 +104,7 @@ def interpolate_level(x, table, levels, level, features, out, jacobian, first, l
 @compiled
 def spread_level(x, gradient, levels, level, features, to_features, to_jacobian):
     resolution, offset, rows, dense = levels[level]
-    entries = gradient[offset * features:(offset + rows) * features]
+    entries = gradient[offset * features : (offset + rows) * features]
     column = level * features
     if features == 2 and dense:
         spread_points(x, entries, resolution, True, np.uint64(2), column, to_features, to_jacobian)

@@ -15,27 +15,53 @@ BLOCK = 256  # points a program
 PRIME_Y, PRIME_Z = tl.constexpr(PRIMES[1]), tl.constexpr(PRIMES[2])
 
 
-def interpolate(x: Float[Tensor, "N 3"], table: Float[Tensor, "T F"], grid: HashGrid, active: int,
-                with_jacobian: bool) -> tuple[Float[Tensor, "N W"], Float[Tensor, "N W 3"]]:
+def interpolate(
+    x: Float[Tensor, "N 3"], table: Float[Tensor, "T F"], grid: HashGrid, active: int, with_jacobian: bool
+) -> tuple[Float[Tensor, "N W"], Float[Tensor, "N W 3"]]:
     """Features, and their derivative by x; the latter is empty unless it is asked for."""
     features = table.new_zeros(len(x), grid.width)
     jacobian = table.new_zeros(len(x) if with_jacobian else 0, grid.width, 3)
     if len(x) > 0 and active > 0:
         interpolate_points[triton.cdiv(len(x), BLOCK), active](
-            x, table, level_table(grid, x.device), features, jacobian, len(x), grid.levels, grid.features,
-            with_jacobian, BLOCK, enable_fp_fusion=True)
+            x,
+            table,
+            level_table(grid, x.device),
+            features,
+            jacobian,
+            len(x),
+            grid.levels,
+            grid.features,
+            with_jacobian,
+            BLOCK,
+            enable_fp_fusion=True,
+        )
     return features, jacobian
 
 
-def table_gradient(x: Float[Tensor, "N 3"], grid: HashGrid, active: int, to_features: Float[Tensor, "N W"],
-                   to_jacobian: Float[Tensor, "N W 3"] | None) -> Float[Tensor, "T F"]:
+def table_gradient(
+    x: Float[Tensor, "N 3"],
+    grid: HashGrid,
+    active: int,
+    to_features: Float[Tensor, "N W"],
+    to_jacobian: Float[Tensor, "N W 3"] | None,
+) -> Float[Tensor, "T F"]:
     """The loss' gradient by the table, given those by the features and, if any, by the jacobian."""
     gradient = to_features.new_zeros(grid.total_entries, grid.features)
     with_jacobian = to_jacobian is not None
     if len(x) > 0 and active > 0:
         spread_points[triton.cdiv(len(x), BLOCK), active](
-            x, gradient, level_table(grid, x.device), to_features, to_jacobian if with_jacobian else to_features,
-            len(x), grid.levels, grid.features, with_jacobian, BLOCK, enable_fp_fusion=True)
+            x,
+            gradient,
+            level_table(grid, x.device),
+            to_features,
+            to_jacobian if with_jacobian else to_features,
+            len(x),
+            grid.levels,
+            grid.features,
+            with_jacobian,
+            BLOCK,
+            enable_fp_fusion=True,
+        )
     return gradient
 
 
@@ -47,8 +73,18 @@ def level_table(grid: HashGrid, device: torch.device) -> Int[Tensor, "L 4"]:
 
 
 @triton.jit
-def interpolate_points(x_at, table_at, levels_at, features_at, jacobian_at, count, levels, FEATURES: tl.constexpr,
-                       JACOBIAN: tl.constexpr, BLOCK: tl.constexpr):
+def interpolate_points(
+    x_at,
+    table_at,
+    levels_at,
+    features_at,
+    jacobian_at,
+    count,
+    levels,
+    FEATURES: tl.constexpr,
+    JACOBIAN: tl.constexpr,
+    BLOCK: tl.constexpr,
+):
     n = tl.program_id(0).to(tl.int64) * BLOCK + tl.arange(0, BLOCK)
     level = tl.program_id(1)
     inside = n < count
@@ -82,8 +118,18 @@ def interpolate_points(x_at, table_at, levels_at, features_at, jacobian_at, coun
 
 
 @triton.jit
-def spread_points(x_at, gradient_at, levels_at, to_features_at, to_jacobian_at, count, levels, FEATURES: tl.constexpr,
-                  JACOBIAN: tl.constexpr, BLOCK: tl.constexpr):
+def spread_points(
+    x_at,
+    gradient_at,
+    levels_at,
+    to_features_at,
+    to_jacobian_at,
+    count,
+    levels,
+    FEATURES: tl.constexpr,
+    JACOBIAN: tl.constexpr,
+    BLOCK: tl.constexpr,
+):
     n = tl.program_id(0).to(tl.int64) * BLOCK + tl.arange(0, BLOCK)
     level = tl.program_id(1)
     inside = n < count

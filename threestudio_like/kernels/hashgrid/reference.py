@@ -25,8 +25,9 @@ def encode(x: Float[Tensor, "N 3"], table: Float[Tensor, "T F"], grid: HashGrid,
     return torch.cat(features, dim=1)
 
 
-def encode_with_jacobian(x: Float[Tensor, "N 3"], table: Float[Tensor, "T F"], grid: HashGrid,
-                         active: int) -> tuple[Float[Tensor, "N W"], Float[Tensor, "N W 3"]]:
+def encode_with_jacobian(
+    x: Float[Tensor, "N 3"], table: Float[Tensor, "T F"], grid: HashGrid, active: int
+) -> tuple[Float[Tensor, "N W"], Float[Tensor, "N W 3"]]:
     """The encoding and its derivative by x, both linear in `table` and differentiable in it."""
     features = [torch.zeros_like(table[:1]).expand(len(x), -1)] * grid.levels
     jacobian = [torch.zeros_like(table[:1, :, None]).expand(len(x), -1, 3)] * grid.levels

@@ -29,8 +29,14 @@ class Samples:
 
 
 @torch.no_grad()
-def march(origins: Float[Tensor, "N 3"], directions: Float[Tensor, "N 3"], occupancy: Bool[Tensor, "R R R"],
-          step: float, jitter: Float[Tensor, "N"], near: float = 0.05) -> Samples:
+def march(
+    origins: Float[Tensor, "N 3"],
+    directions: Float[Tensor, "N 3"],
+    occupancy: Bool[Tensor, "R R R"],
+    step: float,
+    jitter: Float[Tensor, "N"],
+    near: float = 0.05,
+) -> Samples:
     """Cut each ray's part inside the cube [-1, 1]^3, from `near` on, into steps; keep those in occupied cells.
 
     Directions are unit vectors. Step k of a ray that enters at t0 has its middle at t0 + (k + 0.5 + jitter) * step,
@@ -58,8 +64,9 @@ def march(origins: Float[Tensor, "N 3"], directions: Float[Tensor, "N 3"], occup
     return Samples(torch.repeat_interleave(counts), t, step, offsets)
 
 
-def clip_to_cube(origins: Float[Tensor, "N 3"], directions: Float[Tensor, "N 3"],
-                 near: float) -> tuple[Float[Tensor, "N"], Float[Tensor, "N"]]:
+def clip_to_cube(
+    origins: Float[Tensor, "N 3"], directions: Float[Tensor, "N 3"], near: float
+) -> tuple[Float[Tensor, "N"], Float[Tensor, "N"]]:
     """Distances at which rays enter and leave [-1, 1]^3, entering at `near` at the earliest; enter >= leave: missed."""
     tiny = torch.full_like(directions, 1e-12)  # for rays along a face, where 0 / 0 would be
     safe = torch.where(directions.abs() < tiny, tiny.copysign(directions), directions)

@@ -17,24 +17,53 @@ inline = numba.njit(forceinline=True, error_model="numpy")  # no fastmath: every
 parallel = numba.njit(cache=True, parallel=True, error_model="numpy")
 
 
-def count(origins: Float[Tensor, "N 3"], directions: Float[Tensor, "N 3"], first: Float[Tensor, "N"],
-          leave: Float[Tensor, "N"], occupancy: Bool[Tensor, "R R R"], step: float) -> Int[Tensor, "N"]:
+def count(
+    origins: Float[Tensor, "N 3"],
+    directions: Float[Tensor, "N 3"],
+    first: Float[Tensor, "N"],
+    leave: Float[Tensor, "N"],
+    occupancy: Bool[Tensor, "R R R"],
+    step: float,
+) -> Int[Tensor, "N"]:
     """Samples on each ray."""
     use_torch_threads()
     counts = torch.empty(len(origins), dtype=torch.int64)
-    count_rays(origins.numpy(), directions.numpy(), first.numpy(), leave.numpy(), occupancy.numpy(),
-               occupied_blocks(occupancy.numpy()), np.float32(step), counts.numpy())
+    count_rays(
+        origins.numpy(),
+        directions.numpy(),
+        first.numpy(),
+        leave.numpy(),
+        occupancy.numpy(),
+        occupied_blocks(occupancy.numpy()),
+        np.float32(step),
+        counts.numpy(),
+    )
     return counts
 
 
-def place(origins: Float[Tensor, "N 3"], directions: Float[Tensor, "N 3"], first: Float[Tensor, "N"],
-          leave: Float[Tensor, "N"], occupancy: Bool[Tensor, "R R R"], step: float,
-          offsets: Int[Tensor, "N+1"]) -> Float[Tensor, "M"]:
+def place(
+    origins: Float[Tensor, "N 3"],
+    directions: Float[Tensor, "N 3"],
+    first: Float[Tensor, "N"],
+    leave: Float[Tensor, "N"],
+    occupancy: Bool[Tensor, "R R R"],
+    step: float,
+    offsets: Int[Tensor, "N+1"],
+) -> Float[Tensor, "M"]:
     """The samples' distances."""
     use_torch_threads()
     t = torch.empty(int(offsets[-1]))
-    place_rays(origins.numpy(), directions.numpy(), first.numpy(), leave.numpy(), occupancy.numpy(),
-               occupied_blocks(occupancy.numpy()), np.float32(step), offsets.numpy(), t.numpy())
+    place_rays(
+        origins.numpy(),
+        directions.numpy(),
+        first.numpy(),
+        leave.numpy(),
+        occupancy.numpy(),
+        occupied_blocks(occupancy.numpy()),
+        np.float32(step),
+        offsets.numpy(),
+        t.numpy(),
+    )
     return t
 
 
@@ -83,8 +112,11 @@ def next_sample(origin, direction, first, leave, occupancy, blocks, step, k):
         if occupancy[x, y, z]:
             break
         size = 1 if blocks[x // BLOCK, y // BLOCK, z // BLOCK] else BLOCK
-        out = min(way_out(origin[0], direction[0], x, size, leave), way_out(origin[1], direction[1], y, size, leave),
-                  way_out(origin[2], direction[2], z, size, leave))
+        out = min(
+            way_out(origin[0], direction[0], x, size, leave),
+            way_out(origin[1], direction[1], y, size, leave),
+            way_out(origin[2], direction[2], z, size, leave),
+        )
         k += max(1, int((out - t) / step))  # rounds down, to stop before the next cell rather than inside it
         t = first + np.float32(k) * step
     return k, t

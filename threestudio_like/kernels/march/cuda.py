@@ -12,17 +12,29 @@ from torch import Tensor
 BLOCK = 128  # rays a program
 
 
-def count(origins: Float[Tensor, "N 3"], directions: Float[Tensor, "N 3"], first: Float[Tensor, "N"],
-          leave: Float[Tensor, "N"], occupancy: Bool[Tensor, "R R R"], step: float) -> Int[Tensor, "N"]:
+def count(
+    origins: Float[Tensor, "N 3"],
+    directions: Float[Tensor, "N 3"],
+    first: Float[Tensor, "N"],
+    leave: Float[Tensor, "N"],
+    occupancy: Bool[Tensor, "R R R"],
+    step: float,
+) -> Int[Tensor, "N"]:
     """Samples on each ray."""
     counts = torch.zeros(len(origins), dtype=torch.int64, device=origins.device)
     launch(origins, directions, first, leave, occupancy, step, counts, first, False)
     return counts
 
 
-def place(origins: Float[Tensor, "N 3"], directions: Float[Tensor, "N 3"], first: Float[Tensor, "N"],
-          leave: Float[Tensor, "N"], occupancy: Bool[Tensor, "R R R"], step: float,
-          offsets: Int[Tensor, "N+1"]) -> Float[Tensor, "M"]:
+def place(
+    origins: Float[Tensor, "N 3"],
+    directions: Float[Tensor, "N 3"],
+    first: Float[Tensor, "N"],
+    leave: Float[Tensor, "N"],
+    occupancy: Bool[Tensor, "R R R"],
+    step: float,
+    offsets: Int[Tensor, "N+1"],
+) -> Float[Tensor, "M"]:
     """The samples' distances."""
     t = first.new_empty(int(offsets[-1]))
     launch(origins, directions, first, leave, occupancy, step, offsets, t, True)
@@ -32,13 +44,37 @@ def place(origins: Float[Tensor, "N 3"], directions: Float[Tensor, "N 3"], first
 def launch(origins, directions, first, leave, occupancy, step, integers, distances, place):
     if len(origins) > 0:
         march_rays[triton.cdiv(len(origins), BLOCK),](
-            origins, directions, first, leave, occupancy.view(torch.uint8), integers, distances, step, len(origins),
-            len(occupancy), place, BLOCK, enable_fp_fusion=False)  # every implementation must round alike
+            origins,
+            directions,
+            first,
+            leave,
+            occupancy.view(torch.uint8),
+            integers,
+            distances,
+            step,
+            len(origins),
+            len(occupancy),
+            place,
+            BLOCK,
+            enable_fp_fusion=False,
+        )  # every implementation must round alike
 
 
 @triton.jit
-def march_rays(origins_at, directions_at, first_at, leave_at, occupancy_at, integers_at, distances_at, step, count,
-               resolution, PLACE: tl.constexpr, BLOCK: tl.constexpr):
+def march_rays(
+    origins_at,
+    directions_at,
+    first_at,
+    leave_at,
+    occupancy_at,
+    integers_at,
+    distances_at,
+    step,
+    count,
+    resolution,
+    PLACE: tl.constexpr,
+    BLOCK: tl.constexpr,
+):
     """Writes each ray's number of samples to `integers`, or (PLACE) from the offsets there on its distances."""
     n = tl.program_id(0) * BLOCK + tl.arange(0, BLOCK)
     inside = n < count

@@ -8,15 +8,27 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 
-def count(origins: Float[Tensor, "N 3"], directions: Float[Tensor, "N 3"], first: Float[Tensor, "N"],
-          leave: Float[Tensor, "N"], occupancy: Bool[Tensor, "R R R"], step: float) -> Int[Tensor, "N"]:
+def count(
+    origins: Float[Tensor, "N 3"],
+    directions: Float[Tensor, "N 3"],
+    first: Float[Tensor, "N"],
+    leave: Float[Tensor, "N"],
+    occupancy: Bool[Tensor, "R R R"],
+    step: float,
+) -> Int[Tensor, "N"]:
     """Samples on each ray."""
     return look_up(origins, directions, first, leave, occupancy, step)[1].sum(dim=1)
 
 
-def place(origins: Float[Tensor, "N 3"], directions: Float[Tensor, "N 3"], first: Float[Tensor, "N"],
-          leave: Float[Tensor, "N"], occupancy: Bool[Tensor, "R R R"], step: float,
-          offsets: Int[Tensor, "N+1"]) -> Float[Tensor, "M"]:
+def place(
+    origins: Float[Tensor, "N 3"],
+    directions: Float[Tensor, "N 3"],
+    first: Float[Tensor, "N"],
+    leave: Float[Tensor, "N"],
+    occupancy: Bool[Tensor, "R R R"],
+    step: float,
+    offsets: Int[Tensor, "N+1"],
+) -> Float[Tensor, "M"]:
     """The samples' distances; `offsets` is not needed here."""
     t, keep = look_up(origins, directions, first, leave, occupancy, step)
     return t[keep]

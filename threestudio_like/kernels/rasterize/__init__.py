@@ -21,8 +21,14 @@ Rasterizer = Literal["kernels", "nvdiffrast"]
 
 
 @torch.no_grad()
-def visible_faces(screen: Float[Tensor, "B V 2"], depth: Float[Tensor, "B V"], faces: Int[Tensor, "F 3"], height: int,
-                  width: int, rasterizer: Rasterizer = "kernels") -> Int[Tensor, "B H W"]:
+def visible_faces(
+    screen: Float[Tensor, "B V 2"],
+    depth: Float[Tensor, "B V"],
+    faces: Int[Tensor, "F 3"],
+    height: int,
+    width: int,
+    rasterizer: Rasterizer = "kernels",
+) -> Int[Tensor, "B H W"]:
     """The nearest face at each pixel's centre, -1 where there is none; of equally near ones, the first.
 
     `screen` and `depth` are what `Cameras.project` returns: pixels (x right, y down, centres at .5) and the distance
@@ -49,7 +55,13 @@ def visible_faces(screen: Float[Tensor, "B V 2"], depth: Float[Tensor, "B V"], f
     return kernels.nearest_face(vertices, faces, height, width)
 
 
-def rasterize(screen: Float[Tensor, "B V 2"], depth: Float[Tensor, "B V"], faces: Int[Tensor, "F 3"], height: int,
-              width: int, rasterizer: Rasterizer = "kernels") -> Fragments:
+def rasterize(
+    screen: Float[Tensor, "B V 2"],
+    depth: Float[Tensor, "B V"],
+    faces: Int[Tensor, "F 3"],
+    height: int,
+    width: int,
+    rasterizer: Rasterizer = "kernels",
+) -> Fragments:
     """The visible surface, differentiable in `screen` and `depth` by its barycentric coordinates; see `visible_faces`."""
     return Fragments.of(visible_faces(screen, depth, faces, height, width, rasterizer), screen, depth, faces)

@@ -42,8 +42,13 @@ class Edges:
         return Edges(ends[first], torch.stack([far[first], torch.where(paired, far.roll(-1), -1)[first]], dim=-1))
 
 
-def antialias(image: Float[Tensor, "B H W C"], fragments: Fragments, screen: Float[Tensor, "B V 2"],
-              depth: Float[Tensor, "B V"], edges: Edges) -> Float[Tensor, "B H W C"]:
+def antialias(
+    image: Float[Tensor, "B H W C"],
+    fragments: Fragments,
+    screen: Float[Tensor, "B V 2"],
+    depth: Float[Tensor, "B V"],
+    edges: Edges,
+) -> Float[Tensor, "B H W C"]:
     """The image with smooth silhouettes; gradients reach `screen` through the crossings.
 
     Steep edges cut pairs of pixels side by side, flat ones pairs one above the other. An edge that crosses at the share a
@@ -72,9 +77,16 @@ def silhouettes(screen: Float[Tensor, "B V 2"], edges: Edges) -> tuple[Tensor, T
     return view, edges.ends[edge], inner[view, edge]
 
 
-def crossings(shape: torch.Size, seen: Float[Tensor, "P"], view: Int[Tensor, "S"], ends: Int[Tensor, "S 2"],
-              side: Float[Tensor, "S"], screen: Float[Tensor, "B V 2"], depth: Float[Tensor, "B V"],
-              axis: int) -> tuple[Int[Tensor, "N"], Int[Tensor, "N"], Float[Tensor, "N"]]:
+def crossings(
+    shape: torch.Size,
+    seen: Float[Tensor, "P"],
+    view: Int[Tensor, "S"],
+    ends: Int[Tensor, "S 2"],
+    side: Float[Tensor, "S"],
+    screen: Float[Tensor, "B V 2"],
+    depth: Float[Tensor, "B V"],
+    axis: int,
+) -> tuple[Int[Tensor, "N"], Int[Tensor, "N"], Float[Tensor, "N"]]:
     """Where silhouette edges cross between two pixels that neighbour along `axis` (0: x, 1: y).
 
     Returns the pixels on the edge's face, those beyond it, and the share of the way between their centres, differentiable

@@ -15,8 +15,9 @@ inline = numba.njit(forceinline=True, error_model="numpy")  # no fastmath: every
 parallel = numba.njit(cache=True, parallel=True, error_model="numpy")
 
 
-def nearest_face(vertices: Float[Tensor, "B V 3"], faces: Int[Tensor, "F 3"], height: int,
-                 width: int) -> Int[Tensor, "B H W"]:
+def nearest_face(
+    vertices: Float[Tensor, "B V 3"], faces: Int[Tensor, "F 3"], height: int, width: int
+) -> Int[Tensor, "B H W"]:
     """The nearest face at each pixel's centre, or -1; a vertex is its pixel x, y and inverse depth (0: not drawn)."""
     use_torch_threads()
     face = torch.full((len(vertices), height, width), -1)

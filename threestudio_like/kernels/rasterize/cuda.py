@@ -15,8 +15,9 @@ LAST = 0x7FFFFFFF
 OPTIONS = {"num_warps": 1, "enable_fp_fusion": False}  # every implementation must round alike
 
 
-def nearest_face(vertices: Float[Tensor, "B V 3"], faces: Int[Tensor, "F 3"], height: int,
-                 width: int) -> Int[Tensor, "B H W"]:
+def nearest_face(
+    vertices: Float[Tensor, "B V 3"], faces: Int[Tensor, "F 3"], height: int, width: int
+) -> Int[Tensor, "B H W"]:
     """The nearest face at each pixel's centre, or -1; a vertex is its pixel x, y and inverse depth (0: not drawn)."""
     best = torch.zeros(len(vertices), height, width, dtype=torch.int64, device=vertices.device)
     draw[len(faces), len(vertices)](vertices, faces, best, vertices.shape[1], height, width, TILE, LAST, **OPTIONS)
@@ -27,8 +28,11 @@ def nearest_face(vertices: Float[Tensor, "B V 3"], faces: Int[Tensor, "F 3"], he
 def draw(vertices_at, faces_at, best_at, count, height, width, TILE: tl.constexpr, LAST: tl.constexpr):
     face, view = tl.program_id(0), tl.program_id(1).to(tl.int64)
     at = vertices_at + view * count * 3
-    a, b, c = (at + 3 * tl.load(faces_at + face * 3), at + 3 * tl.load(faces_at + face * 3 + 1),
-               at + 3 * tl.load(faces_at + face * 3 + 2))
+    a, b, c = (
+        at + 3 * tl.load(faces_at + face * 3),
+        at + 3 * tl.load(faces_at + face * 3 + 1),
+        at + 3 * tl.load(faces_at + face * 3 + 2),
+    )
     ax, ay, az = tl.load(a), tl.load(a + 1), tl.load(a + 2)
     bx, by, bz = tl.load(b), tl.load(b + 1), tl.load(b + 2)
     cx, cy, cz = tl.load(c), tl.load(c + 1), tl.load(c + 2)

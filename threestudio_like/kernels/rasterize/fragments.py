@@ -22,8 +22,12 @@ class Fragments:
     depth: Float[Tensor, "N"]
 
     @staticmethod
-    def of(face: Int[Tensor, "B H W"], screen: Float[Tensor, "B V 2"], depth: Float[Tensor, "B V"],
-           faces: Int[Tensor, "F 3"]) -> "Fragments":
+    def of(
+        face: Int[Tensor, "B H W"],
+        screen: Float[Tensor, "B V 2"],
+        depth: Float[Tensor, "B V"],
+        faces: Int[Tensor, "F 3"],
+    ) -> "Fragments":
         """From the visible faces and the projected vertices."""
         height, width = face.shape[1:]
         pixel = (face.flatten() >= 0).nonzero()[:, 0]

@@ -12,8 +12,9 @@ from torch import Tensor
 from threestudio_like.errors import UserError
 
 
-def nearest_face(vertices: Float[Tensor, "B V 3"], faces: Int[Tensor, "F 3"], height: int, width: int,
-                 near: float) -> Int[Tensor, "B H W"]:
+def nearest_face(
+    vertices: Float[Tensor, "B V 3"], faces: Int[Tensor, "F 3"], height: int, width: int, near: float
+) -> Int[Tensor, "B H W"]:
     """The nearest face at each pixel's centre, or -1; a vertex is its pixel x, y and inverse depth (0: not drawn).
 
     Raises UserError where nvdiffrast is not installed or the tensors are not on CUDA.
@@ -25,7 +26,9 @@ def nearest_face(vertices: Float[Tensor, "B V 3"], faces: Int[Tensor, "F 3"], he
     views = []
     for own, there in zip(vertices, drawn):
         kept = there[faces].all(-1).nonzero()[:, 0]
-        seen = draw(clip_space(own.masked_fill(~there[:, None], 1.0), height, width, near)[None], faces[kept], height, width)[0]
+        seen = draw(
+            clip_space(own.masked_fill(~there[:, None], 1.0), height, width, near)[None], faces[kept], height, width
+        )[0]
         views.append(torch.where(seen < 0, -1, kept[seen.clamp(min=0)] if len(kept) else -1))
     return torch.stack(views)
 

@@ -62,13 +62,15 @@ def body_centred_grid(resolution: int) -> TetGrid:
     vertices = torch.cat([corners.float(), centres + 0.5]) * (2 / resolution) - 1
     pairs = tets[:, TET_EDGES].sort(-1).values
     edges, tet_edges = distinct_pairs(pairs, len(vertices))
-    outside = torch.cat([((corners == 0) | (corners == resolution)).any(-1),
-                         ((centres == 0) | (centres == resolution - 1)).any(-1)])
+    outside = torch.cat(
+        [((corners == 0) | (corners == resolution)).any(-1), ((centres == 0) | (centres == resolution - 1)).any(-1)]
+    )
     return TetGrid(vertices, tets, edges, tet_edges, outside)
 
 
-def marching_tetrahedra(vertices: Float[Tensor, "V 3"], sdf: Float[Tensor, "V"],
-                        grid: TetGrid) -> tuple[Float[Tensor, "S 3"], Int[Tensor, "F 3"]]:
+def marching_tetrahedra(
+    vertices: Float[Tensor, "V 3"], sdf: Float[Tensor, "V"], grid: TetGrid
+) -> tuple[Float[Tensor, "S 3"], Int[Tensor, "F 3"]]:
     """The zero level of a signed distance (negative inside): vertices and outward, counter-clockwise faces.
 
     `vertices` are the grid's, perhaps moved. Closed and oriented if the boundary's values are positive; no vertices and no

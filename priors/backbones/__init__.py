@@ -1,0 +1,1 @@
+"""Adapts pretrained diffusion models to one interface: encode, decode, predict the noise."""

@@ -1,0 +1,242 @@
+"""What a diffusion prior is to the rest of the project: a noise schedule, an encoder of images, a predictor of noise.
+
+`x_t = alpha_t x + sigma_t eps`, `alpha_t^2 + sigma_t^2 = 1`. Whatever a model was trained to output, callers see eps.
+"""
+
+import copy
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+import torch.nn.functional as F
+from diffusers import DDPMScheduler, UNet2DConditionModel
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from priors import embedding
+from threestudio_like import pretrained
+from threestudio_like.errors import UserError
+
+Prediction = Literal["epsilon", "v_prediction", "sample"]
+PREDICTIONS = ("epsilon", "v_prediction", "sample")
+SCHEDULE_KEYS = (
+    "num_train_timesteps",
+    "beta_start",
+    "beta_end",
+    "beta_schedule",
+    "trained_betas",
+    "rescale_betas_zero_snr",
+)
+
+
+@dataclass(frozen=True)
+class Condition:
+    """What B images are to show: text embeddings of L tokens, and, for the priors that look at them, camera and image.
+
+    `null` is what classifier-free guidance moves away from; `negatives` are K prompts for Perp-Neg with their weights
+    (>= 0); `camera` is the camera-to-world matrix, row by row; `image` is in 0..1.
+    """
+
+    text: Float[Tensor, "B L D"]
+    null: Float[Tensor, "B L D"]
+    negatives: Float[Tensor, "B K L D"] | None = None
+    negative_weights: Float[Tensor, "B K"] | None = None
+    camera: Float[Tensor, "B 16"] | None = None
+    image: Float[Tensor, "B 3 h w"] | None = None
+
+
+@dataclass(frozen=True)
+class NoiseSchedule:
+    """A variance-preserving schedule of T steps, `alphas_cumprod = alpha_t^2`, falling from about 1 to about 0."""
+
+    alphas_cumprod: Float[Tensor, "T"]
+
+    @property
+    def steps(self) -> int:
+        return len(self.alphas_cumprod)
+
+    def alpha(self, t: Int[Tensor, "B"]) -> Float[Tensor, "B 1 1 1"]:
+        return self.alphas_cumprod[t].sqrt()[:, None, None, None]
+
+    def sigma(self, t: Int[Tensor, "B"]) -> Float[Tensor, "B 1 1 1"]:
+        return (1 - self.alphas_cumprod[t]).sqrt()[:, None, None, None]
+
+    def add_noise(self, x: Tensor, noise: Tensor, t: Int[Tensor, "B"]) -> Tensor:
+        """x_t; x and noise are [B,C,h,w]."""
+        return self.alpha(t) * x + self.sigma(t) * noise
+
+
+def to_x0(output: Tensor, x_t: Tensor, t: Tensor, schedule: NoiseSchedule, prediction: Prediction) -> Tensor:
+    """The clean image [B,C,h,w] that a model's output stands for. From `epsilon`, undefined where alpha_t = 0."""
+    alpha, sigma = schedule.alpha(t), schedule.sigma(t)
+    if prediction == "epsilon":
+        return (x_t - sigma * output) / alpha
+    return alpha * x_t - sigma * output if prediction == "v_prediction" else output
+
+
+def to_eps(output: Tensor, x_t: Tensor, t: Tensor, schedule: NoiseSchedule, prediction: Prediction) -> Tensor:
+    """The noise [B,C,h,w] that a model's output stands for. From `sample`, undefined where sigma_t = 0."""
+    alpha, sigma = schedule.alpha(t), schedule.sigma(t)
+    if prediction == "sample":
+        return (x_t - alpha * output) / sigma
+    return alpha * output + sigma * x_t if prediction == "v_prediction" else output
+
+
+def target(x0: Tensor, noise: Tensor, t: Tensor, schedule: NoiseSchedule, prediction: Prediction) -> Tensor:
+    """What a model of this kind is trained to output; v = alpha eps - sigma x0 (Salimans & Ho 2022, appendix D)."""
+    if prediction == "v_prediction":
+        return schedule.alpha(t) * noise - schedule.sigma(t) * x0
+    return noise if prediction == "epsilon" else x0
+
+
+def cfg(eps_text: Tensor, eps_null: Tensor, scale: float) -> Tensor:
+    """Classifier-free guidance (Ho & Salimans 2022): 0 ignores the text, 1 is the model as it is, more exaggerates."""
+    return eps_null + scale * (eps_text - eps_null)
+
+
+def perp_neg(
+    eps_text: Tensor,
+    eps_null: Tensor,
+    eps_negatives: Float[Tensor, "B K C h w"],
+    weights: Float[Tensor, "B K"],
+    scale: float,
+) -> Tensor:
+    """CFG that also moves away from negative prompts, but only perpendicularly to the text's own direction.
+
+    `eps_null + s (d - sum_k w_k (d_k - d <d_k, d> / <d, d>))`, where d and d_k are the text's and the negatives'
+    differences from the null (Armandpour et al. 2023, "Re-imagine the Negative Prompt Algorithm").
+    """
+    text = (eps_text - eps_null)[:, None]
+    negatives = eps_negatives - eps_null[:, None]
+    share = _dot(negatives, text) / _dot(text, text).clamp_min(torch.finfo(text.dtype).tiny)
+    away = (weights[:, :, None, None, None] * (negatives - share * text)).sum(dim=1)
+    return eps_null + scale * (text[:, 0] - away)
+
+
+def _dot(a: Tensor, b: Tensor) -> Tensor:
+    return (a * b).sum(dim=(-3, -2, -1), keepdim=True)
+
+
+def rescale_cfg(guided: Tensor, text: Tensor, share: float) -> Tensor:
+    """Gives the guided prediction the text prediction's contrast, by a share 0..1 (Lin et al. 2023, eq. 15 and 16).
+
+    Both [B,C,h,w]; the standard deviation is over all of an image. Undoes the over-exposure of large guidance scales.
+    """
+    dims = tuple(range(1, guided.ndim))
+    contrast = text.std(dim=dims, keepdim=True) / guided.std(dim=dims, keepdim=True)
+    return share * guided * contrast + (1 - share) * guided
+
+
+class Backbone:
+    """A pretrained diffusion model of images, frozen.
+
+    Not an `nn.Module`, so that its weights are never part of a system's checkpoint. A kind of backbone says how images
+    become what its U-Net works on: `encode` and `decode`.
+    """
+
+    Config = pretrained.ModelConfig
+    parts: tuple[str, ...] = ("unet", "scheduler")
+    image_channels: int = 3
+
+    schedule: NoiseSchedule
+    image_size: int
+    device: torch.device
+
+    def __init__(self, config: pretrained.ModelConfig, device: torch.device | str):
+        """Raises UserError where the model is not there, or not whole."""
+        self.config, self.device = config, torch.device(device)
+        self.dtype = pretrained.dtype_on(self.device, config.precision)
+        self.folder = pretrained.find(config, self.parts)
+        self.schedule, self.prediction = read_schedule(self.folder, self.device)
+        self.unet = pretrained.load(UNet2DConditionModel, self.folder, "unet", config.variant, self.dtype).to(
+            self.device
+        )
+
+    @classmethod
+    def missing(cls, config: pretrained.ModelConfig) -> str | None:
+        """What keeps this model from loading, its text encoder included, in a sentence, or None; touches no network."""
+        return pretrained.missing(config, (*cls.parts, *embedding.PARTS))
+
+    def around(self, unet: UNet2DConditionModel) -> "Backbone":
+        """The same model with another U-Net, in that one's precision; all else is shared."""
+        other = copy.copy(self)
+        other.unet, other.dtype = unet, unet.dtype
+        return other
+
+    def encode(self, images: Float[Tensor, "B 3 H W"]) -> Float[Tensor, "B C h w"]:
+        """What the U-Net works on, from images in 0..1 of any size; differentiable."""
+        raise NotImplementedError
+
+    def decode(self, latents: Float[Tensor, "B C h w"]) -> Float[Tensor, "B 3 S S"]:
+        """Images in 0..1 of `image_size` pixels."""
+        raise NotImplementedError
+
+    def predict(
+        self,
+        x_t: Float[Tensor, "B C h w"],
+        t: Int[Tensor, "B"],
+        text: Float[Tensor, "B L D"],
+        camera: Float[Tensor, "B K"] | None = None,
+    ) -> Tensor:
+        """The noise in x_t, [B,C,h,w] float32. The weights are frozen; callers who need no gradient use `no_grad`."""
+        output = self.unet_output(
+            x_t.to(self.dtype), t, text.to(self.dtype), None if camera is None else camera.to(self.dtype)
+        )
+        return self.noise_in(x_t, output, t)
+
+    def noise_in(self, x_t: Tensor, output: Tensor, t: Tensor) -> Tensor:
+        """The noise, float32, that the U-Net's output stands for."""
+        # A model with a learned variance (DeepFloyd IF) has twice the channels; the first half is the mean.
+        return to_eps(output[:, : x_t.shape[1]].float(), x_t.float(), t, self.schedule, self.prediction)
+
+    def unet_output(self, x_t: Tensor, t: Tensor, text: Tensor, camera: Tensor | None) -> Tensor:
+        """What the U-Net says, in its own precision and parametrisation."""
+        return self.unet(x_t, t, encoder_hidden_states=text, class_labels=camera).sample
+
+    def output_given(self, x_t: Tensor, t: Tensor, text: Tensor, condition: Condition) -> Tensor:
+        """`unet_output`, with whatever else of the condition the model was trained on (camera, image): here nothing.
+
+        x_t may hold several copies, one after the other, of the B images that the condition is about.
+        """
+        return self.unet_output(x_t, t, text, None)
+
+    def predict_given(self, x_t: Tensor, t: Tensor, text: Tensor, condition: Condition) -> Tensor:
+        """`predict`, with whatever else of the condition the model was trained on; x_t as in `output_given`."""
+        return self.noise_in(x_t, self.output_given(x_t.to(self.dtype), t, text.to(self.dtype), condition), t)
+
+    def predict_each(self, x_t: Tensor, t: Tensor, texts: list[Tensor], condition: Condition) -> tuple[Tensor, ...]:
+        """The noise in x_t under each of the texts `[B, L, D]`, in one call of the U-Net."""
+        n = len(texts)
+        return self.predict_given(x_t.repeat(n, 1, 1, 1), t.repeat(n), torch.cat(texts), condition).chunk(n)
+
+    def embed(self, texts: list[str]) -> Float[Tensor, "N L D"]:
+        """The texts as this model's text encoder sees them. Raises UserError where there is no encoder to load."""
+        return embedding.embed(self.config, texts, self.device)
+
+
+def read_schedule(place, device: torch.device) -> tuple[NoiseSchedule, Prediction]:
+    """The noise schedule of a model folder and what its U-Net predicts. Raises UserError."""
+    betas = read_scheduler(place)
+    return NoiseSchedule(betas.alphas_cumprod.to(device)), betas.config.prediction_type
+
+
+def read_scheduler(place) -> DDPMScheduler:
+    """A model folder's betas and prediction type, whatever sampler it names. Raises UserError."""
+    path = place / "scheduler" / "scheduler_config.json"
+    config = pretrained.read_json(path)
+    prediction = config.get("prediction_type", "epsilon")
+    if "beta_schedule" not in config or prediction not in PREDICTIONS:
+        raise UserError(
+            f"{path}: {config.get('_class_name')} with prediction_type '{prediction}' is not a "
+            "variance-preserving diffusion with betas; give `model` another one"
+        )
+    known = {key: config[key] for key in SCHEDULE_KEYS if key in config}
+    return DDPMScheduler.from_config(known | {"prediction_type": prediction})
+
+
+def resize(images: Float[Tensor, "B 3 H W"], size: int) -> Float[Tensor, "B 3 size size"]:
+    """Bilinear, with antialiasing where it shrinks."""
+    if images.shape[-2:] == (size, size):
+        return images
+    shrinks = max(images.shape[-2:]) > size
+    return F.interpolate(images, (size, size), mode="bilinear", align_corners=False, antialias=shrinks)

@@ -1,0 +1,72 @@
+"""Aligned geometric priors (SweetDreamer, arXiv 2310.02596): diffusion models of coordinate maps that obey a camera.
+
+The canonical coordinate map, xyz and opacity in 0..1 (`threestudio_like/renderers/ccm.py`), is what the U-Net works on,
+without a VAE (section 3.2). The camera's extrinsics go through an MLP and are added to the time embedding, which in
+diffusers is a projected class embedding, and, in models that have one, into the text's layout.
+"""
+
+import torch
+from diffusers import UNet2DConditionModel
+from jaxtyping import Float, Int
+from torch import Tensor, nn
+
+from priors.backbones.base import Condition
+from priors.backbones.pixel import PixelBackbone
+from priors.toybox.build import take_over
+from priors.toybox.mean_predictor import Layout
+from threestudio_like.config.registry import register
+
+CAMERA_WIDTH = 12
+MAP_CHANNELS = 4
+
+
+def camera_numbers(c2w: Float[Tensor, "B 16"]) -> Float[Tensor, "B 12"]:
+    """The camera-to-world matrix, row by row, without its last row (section 3.2).
+
+    The position is made a unit vector: every world has its own scale, and the distance hardly varies.
+    """
+    numbers = c2w[:, :CAMERA_WIDTH].unflatten(-1, (3, 4))
+    position = nn.functional.normalize(numbers[..., 3:], dim=1)
+    return torch.cat([numbers[..., :3], position], dim=-1).flatten(1)
+
+
+@register("backbone", "geometric")
+class GeometricBackbone(PixelBackbone):
+    """An aligned geometric prior. Its images are coordinate maps `[B, 4, H, W]`; every condition must have a camera."""
+
+    image_channels = MAP_CHANNELS
+
+    def output_given(self, x_t: Tensor, t: Int[Tensor, "B"], text: Tensor, condition: Condition) -> Tensor:
+        camera = camera_numbers(condition.camera).to(x_t.dtype)
+        return self.unet_output(x_t, t, text, camera.repeat(len(x_t) // len(camera), 1))
+
+
+def geometric_unet(base: UNet2DConditionModel, mean: bool, patch: int) -> UNet2DConditionModel:
+    """The U-Net of a text-to-image model made one of coordinate maps folded p x p, beside their `mean` where there is one.
+
+    All weights that fit are the base's. The camera's embedding starts at zero, so that it changes nothing at first.
+    """
+    channels = MAP_CHANNELS * patch**2
+    unet = UNet2DConditionModel.from_config(
+        dict(base.config)
+        | {
+            "in_channels": 2 * channels if mean else channels,
+            "out_channels": channels,
+            "class_embed_type": "projection",
+            "projection_class_embeddings_input_dim": CAMERA_WIDTH,
+        }
+    )
+    take_over(unet, base)
+    nn.init.zeros_(unet.class_embedding.linear_2.weight)
+    nn.init.zeros_(unet.class_embedding.linear_2.bias)
+    return unet
+
+
+def geometric_layout(base: Layout, patch: int) -> Layout:
+    """The layout of a text-to-image model made one that also knows the camera, and gives coordinate maps."""
+    config = dict(base.config) | {"channels": MAP_CHANNELS * patch**2, "camera_width": CAMERA_WIDTH}
+    layout = Layout.from_config(config)
+    take_over(layout, base)
+    words = base.cells[0].weight
+    layout.cells[0].weight.data[:, : words.shape[1]] = words.data
+    return layout

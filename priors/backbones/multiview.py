@@ -1,0 +1,198 @@
+"""Multi-view priors: diffusion models of six tiled views of an object, given one image of it.
+
+The views are those of `threestudio_like.cameras.zero123plus_rig`, on white. The image is told twice: as tokens, in the
+text's place, and by attention to it (`priors/reference.py`). A condition's `null` leaves out both: an example whose
+text is the null's attends to a grey image (Zero123++, arXiv 2310.15110).
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from priors.backbones.base import Backbone, Condition, cfg, read_scheduler, resize, to_x0
+from priors.reference import Keys, give_reference_attention, look, looking_at
+from priors.sampling import ddim
+from priors.toybox.mean_predictor import refine
+from priors.toybox.views import COLUMNS, ROWS, ImageEncoder, ViewLayout, tile, untile
+from threestudio_like import pretrained
+from threestudio_like.config.registry import register
+from threestudio_like.errors import UserError
+from threestudio_like.utils.seeding import generator as seeded_generator
+
+GREY = 0.5
+
+
+@dataclass(frozen=True)
+class MultiviewConfig(pretrained.ModelConfig):
+    """`attention`: to the clean image (GECO), or to it at the views' own noise, anew at each timestep (Zero123++)."""
+
+    attention: Literal["clean", "noised"] = "clean"
+
+
+class MultiviewBackbone(Backbone):
+    """Base of the multi-view priors. Its images are six views, tiled: `[B, 3, 3*view_size, 2*view_size]` in 0..1.
+
+    A kind of prior says how tiled views and the condition image become what its U-Net works on.
+    """
+
+    Config = MultiviewConfig
+    view_size: int
+    channels: int
+    factor: int
+    """Pixels to a side of what the U-Net sees as one."""
+    layout: ViewLayout | None = None
+    clip: Callable[[Tensor], Tensor] | None = None
+    """Takes what the U-Net works on to the nearest that an image stands for."""
+
+    def __init__(self, config: MultiviewConfig, device: torch.device | str):
+        super().__init__(config, device)
+        self.scheduler = read_scheduler(self.folder)
+        give_reference_attention(self.unet)
+
+    @classmethod
+    def missing(cls, config: pretrained.ModelConfig) -> str | None:
+        return pretrained.missing(config, cls.parts)
+
+    def tokens(self, images: Float[Tensor, "B 3 h w"]) -> tuple[Float[Tensor, "B L D"], Float[Tensor, "B L D"]]:
+        """What the U-Net is told of images in 0..1 instead of a text, and what it is told of none."""
+        raise NotImplementedError
+
+    def encode_image(self, images: Float[Tensor, "B 3 h w"]) -> Float[Tensor, "B C i i"]:
+        """What the U-Net sees of condition images in 0..1; of a grey one, what stands for none."""
+        raise NotImplementedError
+
+    def condition(self, images: Float[Tensor, "B 3 h w"]) -> Condition:
+        """The six views of what these images (0..1) show."""
+        text, null = self.tokens(images)
+        return Condition(text, null, image=images)
+
+    def to_size(self, tiled: Float[Tensor, "B 3 H W"]) -> Float[Tensor, "B 3 H W"]:
+        """Every view resized to `view_size`."""
+        if tiled.shape[-2:] == (ROWS * self.view_size, COLUMNS * self.view_size):
+            return tiled
+        views = untile(tiled)
+        return tile(resize(views.flatten(0, 1), self.view_size).unflatten(0, views.shape[:2]))
+
+    def noise(self, count: int, generator: torch.Generator) -> Float[Tensor, "B C h w"]:
+        """Standard normal, of the shape that the U-Net works on."""
+        side = self.view_size // self.factor
+        shape = (count, self.channels, ROWS * side, COLUMNS * side)
+        return torch.randn(shape, generator=generator, device=generator.device).to(self.device)
+
+    def noise_for(self, *keys: object) -> Float[Tensor, "1 C h w"]:
+        """Draws the noise of one object's views by its keys, the same on every device."""
+        return self.noise(1, seeded_generator("cpu", "views", *keys))
+
+    def seen(self, text: Float[Tensor, "N L D"], condition: Condition) -> Float[Tensor, "N C i i"]:
+        """The encoded image that goes with each text: the condition's, or grey where the text is the null's."""
+        copies = len(text) // len(condition.image)
+        told = (text != condition.null.to(text).repeat(copies, 1, 1)).flatten(1).any(1)
+        images = torch.where(told[:, None, None, None], condition.image.repeat(copies, 1, 1, 1), GREY)
+        return self.encode_image(images).to(self.dtype)
+
+    def keys(self, seen: Float[Tensor, "N C i i"], t: Int[Tensor, "N"], text: Float[Tensor, "N L D"]) -> Keys:
+        """What the views' self-attention looks at beside themselves; in the clean mode the same at every t."""
+        if self.config.attention == "clean":
+            return look(self.unet, seen, torch.zeros_like(t), text)
+        # One noise for every call: predictions at one x_t are then one function of t.
+        noise = torch.randn(seen.shape[1:], generator=torch.Generator().manual_seed(0)).to(seen)
+        return look(self.unet, self.schedule.add_noise(seen, noise.expand_as(seen), t).to(seen), t, text)
+
+    def output_given(self, x_t: Tensor, t: Tensor, text: Tensor, condition: Condition) -> Tensor:
+        return self.output(x_t, t, text, self.keys(self.seen(text, condition), t, text))
+
+    def output(self, x_t: Tensor, t: Tensor, text: Tensor, keys: Keys) -> Tensor:
+        """What the U-Net says, in its own precision and parametrisation."""
+        unet = looking_at(self.unet, keys)
+        alpha_squared = self.schedule.alphas_cumprod[t].to(x_t.dtype)
+        if self.layout is None:
+            return refine(unet, None, x_t, t, text, alpha_squared)
+        mean = self.layout(text.to(self.layout.dtype)).to(x_t.dtype)
+        return refine(unet, mean, x_t, t, text, alpha_squared, self.layout.spread)
+
+    @torch.no_grad()
+    def sample(
+        self,
+        condition: Condition,
+        scale: float,
+        steps: int,
+        generator: torch.Generator | None,
+        z: Float[Tensor, "B C h w"] | None = None,
+        stop: float = 0.0,
+    ) -> Float[Tensor, "B C h w"]:
+        """Views by deterministic DDIM under classifier-free guidance, for `decode`; from z, or the generator's noise.
+
+        `stop`: `priors.sampling.ddim`'s.
+        """
+        text, null = condition.text.to(self.dtype), condition.null.to(self.dtype)
+        asked = text if scale == 1 else torch.cat([text, null])
+        seen = self.seen(asked, condition)
+        clean = self.keys(seen, torch.zeros(len(asked), dtype=torch.long, device=self.device), asked)
+
+        def predict(x_t: Tensor, t: Tensor, told: Tensor) -> Tensor:
+            keys = clean if self.config.attention == "clean" else self.keys(seen, t, told)
+            return self.output(x_t.to(self.dtype), t, told, keys).float()
+
+        z = self.noise(len(text), generator) if z is None else z
+        return ddim(predict, self.scheduler, text, null, z.shape[1:], scale, steps, generator, self.clip, z, stop)
+
+    def one_step(
+        self, z: Float[Tensor, "B C h w"], condition: Condition, scale: float = 1.0
+    ) -> Float[Tensor, "B C h w"]:
+        """The generator `G(z, image)` of GECO: the clean views that the model sees in pure noise z, at t = T - 1.
+
+        The output is guided, then turned into x0. Differentiable.
+        """
+        t = torch.full((len(z),), self.schedule.steps - 1, device=z.device)
+        text, null = (told.to(self.dtype) for told in (condition.text, condition.null))
+        if scale == 1:
+            output = self.output_given(z.to(self.dtype), t, text, condition)
+        else:
+            twice = z.to(self.dtype).repeat(2, 1, 1, 1)
+            both = self.output_given(twice, t.repeat(2), torch.cat([text, null]), condition)
+            output = cfg(*both.chunk(2), scale)
+        return to_x0(output.float(), z, t, self.schedule, self.prediction)
+
+
+@register("backbone", "multiview")
+class FoldedMultiview(MultiviewBackbone):
+    """The Toybox's: folded pixels, an image encoder of its own, and the mean of the six views (`priors/views.py`)."""
+
+    parts = ("unet", "scheduler", "image_encoder", "layout")
+
+    def __init__(self, config: MultiviewConfig, device: torch.device | str):
+        super().__init__(config, device)
+        load = lambda kind, part: pretrained.load(kind, self.folder, part, config.variant, self.dtype).to(self.device)
+        self.encoder, self.layout = load(ImageEncoder, "image_encoder"), load(ViewLayout, "layout")
+        self.channels = self.encoder.config.channels
+        self.factor = round((self.channels / 3) ** 0.5)
+        size, inputs = self.encoder.config.size, self.unet.config.in_channels
+        if self.layout.config.size != size or inputs != self.channels + self.layout.config.channels:
+            raise UserError(
+                f"{self.folder}: image_encoder, layout and unet are of different sizes; take all from one release"
+            )
+        self.view_size = size * self.factor
+
+    def encode(self, images: Float[Tensor, "B 3 H W"]) -> Float[Tensor, "B C h w"]:
+        return self.layout.fold(2 * self.to_size(images) - 1, self.factor)
+
+    def decode(self, latents: Float[Tensor, "B C h w"]) -> Float[Tensor, "B 3 H W"]:
+        return (0.5 * self.layout.unfold(latents, self.factor) + 0.5).clamp(0, 1)
+
+    def clip(self, latents: Float[Tensor, "B C h w"]) -> Float[Tensor, "B C h w"]:
+        return self.layout.fold(self.layout.unfold(latents, self.factor).clamp(-1, 1), self.factor)
+
+    def encode_image(self, images: Float[Tensor, "B 3 h w"]) -> Float[Tensor, "B C i i"]:
+        return self.layout.fold(2 * resize(images, self.view_size) - 1, self.factor)
+
+    def tokens(self, images: Float[Tensor, "B 3 h w"]) -> tuple[Tensor, Tensor]:
+        none = torch.full_like(images[:1], GREY)
+        *text, null = self.encoder(self.encode_image(torch.cat([images, none])).to(self.dtype)).float()
+        return torch.stack(text), null.expand(len(images), -1, -1)
+
+    def embed(self, texts: list[str]) -> Tensor:
+        raise UserError("this prior is told an image, not a text; make an image of the text first")

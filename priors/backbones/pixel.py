@@ -1,0 +1,50 @@
+"""Backbones without a VAE: the U-Net sees pixels, folded p x p into channels where it is so built (the Toybox's)."""
+
+import math
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float
+from torch import Tensor
+
+from priors.backbones.base import Backbone, resize
+from priors.toybox.mean_predictor import Layout, refine
+from threestudio_like import pretrained
+from threestudio_like.config.registry import register
+from threestudio_like.errors import UserError
+from threestudio_like.pretrained import ModelConfig
+
+
+@register("backbone", "pixel")
+class PixelBackbone(Backbone):
+    """DeepFloyd IF (p = 1), the Toybox models (p = 4) and others; beside the `image_channels` p^2 there may be a layout's mean."""
+
+    Config = ModelConfig
+
+    def __init__(self, config: ModelConfig, device: torch.device | str):
+        super().__init__(config, device)
+        self.layout = None
+        if (self.folder / "layout").is_dir():
+            self.layout = pretrained.load(Layout, self.folder, "layout", config.variant, self.dtype).to(self.device)
+        channels = self.unet.config.in_channels - (self.layout.config.channels if self.layout else 0)
+        self.patch = math.isqrt(channels // self.image_channels)
+        if self.image_channels * self.patch**2 != channels:
+            raise UserError(
+                f"{self.folder / 'unet'}: {channels} input channels are not {self.image_channels} p^2 of p x p "
+                "pixels; a model with a VAE is `type: latent`, one of coordinate maps `type: geometric`"
+            )
+        self.image_size = self.unet.config.sample_size * self.patch
+
+    def unet_output(self, x_t: Tensor, t: Tensor, text: Tensor, camera: Tensor | None) -> Tensor:
+        alpha_squared = self.schedule.alphas_cumprod[t].to(x_t.dtype)
+        if self.layout is None:
+            return refine(self.unet, None, x_t, t, text, alpha_squared, camera=camera)
+        return refine(self.unet, self.layout(text, camera), x_t, t, text, alpha_squared, self.layout.spread, camera)
+
+    def encode(self, images: Float[Tensor, "B image H W"]) -> Float[Tensor, "B C h w"]:
+        x = 2 * resize(images, self.image_size) - 1
+        return F.pixel_unshuffle(x, self.patch) if self.layout is None else self.layout.fold(x, self.patch)
+
+    def decode(self, latents: Float[Tensor, "B C h w"]) -> Float[Tensor, "B image S S"]:
+        x = F.pixel_shuffle(latents, self.patch) if self.layout is None else self.layout.unfold(latents, self.patch)
+        return (0.5 * x + 0.5).clamp(0, 1)

@@ -1,0 +1,1 @@
+"""Teaches images by a diffusion model: score distillation, one file a method."""

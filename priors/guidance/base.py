@@ -1,0 +1,192 @@
+"""What every score distillation shares: timesteps, weights, the guided prediction, clipping, and a gradient as a loss.
+
+A kind of distillation is a subclass that gives the residual in `grad = w(t) residual`; nothing flows back through the
+U-Net, whose Jacobian is left out (Poole et al. 2022, eq. 3).
+"""
+
+import math
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor, nn
+
+from priors.backbones.base import Backbone, Condition, NoiseSchedule, cfg, perp_neg, rescale_cfg, to_eps, to_x0
+from threestudio_like.config.schedule import Schedule
+
+WEIGHTINGS = {
+    "uniform": lambda alpha, sigma: torch.ones_like(sigma),
+    "sigma2": lambda alpha, sigma: sigma**2,
+    "alpha_sigma2": lambda alpha, sigma: alpha * sigma**2,
+    "x0": lambda alpha, sigma: sigma / alpha,
+}
+"""w(t). `sigma2`: DreamFusion; `alpha_sigma2`: Fantasia3D (Chen et al. 2023); `x0`: the residual in eps becomes one in
+x0, `x - x0_cfg`, as in MVDream (Shi et al. 2023) and LucidDreamer (Liang et al. 2023)."""
+
+
+@dataclass(frozen=True)
+class ScoreLoss:
+    """`generator` teaches what made the images, `prior` what the guidance itself learns; `logs` are for watching."""
+
+    generator: Float[Tensor, ""]
+    prior: Float[Tensor, ""] | None
+    logs: dict[str, float | Tensor]
+
+
+@dataclass(frozen=True)
+class Clip:
+    """Bounds the gradient: every `value`; the length of every `pixel`'s vector of channels; or each image's `norm`."""
+
+    at: Schedule
+    kind: Literal["value", "pixel", "norm"] = "value"
+
+    def __post_init__(self):
+        if min(self.at.values) <= 0:
+            raise ValueError("a bound on the gradient must be positive")
+
+    def __call__(self, grad: Float[Tensor, "B C h w"], step: int) -> Float[Tensor, "B C h w"]:
+        bound = self.at(step)
+        if self.kind == "value":
+            return grad.clamp(-bound, bound)
+        dims = (1,) if self.kind == "pixel" else (1, 2, 3)
+        length = torch.linalg.vector_norm(grad, dim=dims, keepdim=True)
+        return grad * (bound / length.clamp_min(bound))
+
+
+@dataclass(frozen=True)
+class Noised:
+    """Images x (latents, where the backbone has a VAE) and x_t, the same at the timesteps t under the noise."""
+
+    x: Float[Tensor, "B C h w"]
+    noise: Float[Tensor, "B C h w"]
+    x_t: Float[Tensor, "B C h w"]
+    t: Int[Tensor, "B"]
+    condition: Condition
+    step: int
+
+
+@dataclass(frozen=True)
+class GuidanceConfig:
+    """`scale` of classifier-free guidance; `t_min`, `t_max`: timesteps as fractions of the schedule's T.
+
+    With `anneal_steps`, t is not drawn but falls from t_max to t_min over so many steps, by a square root.
+    `rescale` 0..1: how much of the unguided prediction's contrast the guided one is given back.
+    """
+
+    scale: Schedule = Schedule.constant(100.0)
+    t_min: Schedule = Schedule.constant(0.02)
+    t_max: Schedule = Schedule.constant(0.98)
+    anneal_steps: int = 0
+    weighting: Literal["uniform", "sigma2", "alpha_sigma2", "x0"] = "sigma2"
+    rescale: float = 0.0
+    clip: Clip | None = None
+
+    def __post_init__(self):
+        for step in (*self.t_min.at, *self.t_max.at):
+            if not 0 <= self.t_min(step) <= self.t_max(step) <= 1:
+                raise ValueError(
+                    f"0 <= t_min <= t_max <= 1 does not hold at step {step}: t_min {self.t_min(step):g}, "
+                    f"t_max {self.t_max(step):g}"
+                )
+        if not 0 <= self.rescale <= 1:
+            raise ValueError(f"rescale is a share between 0 and 1, got {self.rescale:g}")
+
+
+class Guidance(nn.Module):
+    """Base of all score distillations. Registered in the slot `guidance`; built as `cls(config, backbone)`."""
+
+    Config = GuidanceConfig
+
+    def __init__(self, config: GuidanceConfig, backbone: Backbone):
+        super().__init__()
+        self.config, self.backbone = config, backbone
+
+    def residual(self, noised: Noised, generator: torch.Generator) -> Float[Tensor, "B C h w"]:
+        """What the method moves the images against; called without gradients."""
+        raise NotImplementedError
+
+    def learned(self) -> list[nn.Parameter]:
+        """What the guidance itself learns, by its config's `lr` and `weight_decay`, where it learns."""
+        return []
+
+    def save(self, folder: Path) -> None:
+        """Writes what the guidance has learned, where it learns, into the folder."""
+
+    def prior_loss(self, noised: Noised, generator: torch.Generator) -> Float[Tensor, ""] | None:
+        """The loss of what the guidance itself learns, where it learns; `noised` carries no gradient."""
+        return None
+
+    def forward(
+        self, images: Float[Tensor, "B H W 3"], condition: Condition, step: int, generator: torch.Generator
+    ) -> ScoreLoss:
+        """The loss of images in 0..1 whose gradient is the distillation's, averaged over the B images."""
+        return self.distil(self.backbone.encode(images.permute(0, 3, 1, 2)).float(), condition, step, generator)
+
+    def distil(
+        self, x: Float[Tensor, "B C h w"], condition: Condition, step: int, generator: torch.Generator
+    ) -> ScoreLoss:
+        """The same of what the backbone's U-Net works on, float32: for generators that make it without a detour."""
+        t = sample_t(self.config, self.backbone.schedule, len(x), step, generator).to(x.device)
+        noise = randn(x, generator)
+        x_t = self.backbone.schedule.add_noise(x.detach(), noise, t)
+        noised = Noised(x.detach(), noise, x_t, t, condition, step)
+        with torch.no_grad():
+            grad = self.weight(t) * self.residual(noised, generator)
+            if self.config.clip is not None:
+                grad = self.config.clip(grad, step)
+        logs = {"grad_norm": grad.flatten(1).norm(dim=1).mean(), "t": t.float().mean()}
+        return ScoreLoss(gradient_as_loss(x, grad), self.prior_loss(noised, generator), logs)
+
+    def weight(self, t: Int[Tensor, "B"]) -> Float[Tensor, "B 1 1 1"]:
+        schedule = self.backbone.schedule
+        return WEIGHTINGS[self.config.weighting](schedule.alpha(t), schedule.sigma(t))
+
+    def guided_eps(self, noised: Noised, scale: float) -> Float[Tensor, "B C h w"]:
+        """The prior's prediction under classifier-free guidance, or Perp-Neg where the condition has negatives."""
+        return guided_eps(self.backbone, noised, scale, self.config.rescale)
+
+
+def guided_eps(backbone: Backbone, noised: Noised, scale: float, rescale: float = 0.0) -> Float[Tensor, "B C h w"]:
+    """Text, null and negatives in one call of the U-Net; `rescale` acts on the x0 they stand for, as in MVDream."""
+    condition, x_t, t = noised.condition, noised.x_t, noised.t
+    texts = [condition.text, condition.null]
+    if condition.negatives is not None:
+        texts += condition.negatives.unbind(dim=1)
+    text, null, *negatives = backbone.predict_each(x_t, t, texts, condition)
+    if negatives:
+        guided = perp_neg(text, null, torch.stack(negatives, dim=1), condition.negative_weights, scale)
+    else:
+        guided = cfg(text, null, scale)
+    if rescale == 0:
+        return guided
+    x0_guided, x0_text = (to_x0(eps, x_t, t, backbone.schedule, "epsilon") for eps in (guided, text))
+    return to_eps(rescale_cfg(x0_guided, x0_text, rescale), x_t, t, backbone.schedule, "sample")
+
+
+def sample_t(
+    config: GuidanceConfig, schedule: NoiseSchedule, batch: int, step: int, generator: torch.Generator
+) -> Int[Tensor, "B"]:
+    """Timesteps `U(t_min, t_max) T`, one an image; or all `t_max - (t_max - t_min) sqrt(step / anneal_steps)`, as in
+    HiFA (Zhu & Zhuang 2023)."""
+    low, high = config.t_min(step), config.t_max(step)
+    if config.anneal_steps > 0:
+        down = math.sqrt(min(step / config.anneal_steps, 1.0))
+        fraction = torch.full((batch,), high - (high - low) * down)
+    else:
+        fraction = low + (high - low) * torch.rand(batch, generator=generator, device=generator.device)
+    return (fraction * schedule.steps).long().clamp(max=schedule.steps - 1)
+
+
+def randn(like: Tensor, generator: torch.Generator) -> Tensor:
+    """Standard normal noise of that shape, drawn where the generator is."""
+    return torch.randn(like.shape, generator=generator, device=generator.device).to(like)
+
+
+def gradient_as_loss(x: Float[Tensor, "B C h w"], grad: Float[Tensor, "B C h w"]) -> Float[Tensor, ""]:
+    """A loss whose gradient in x is exactly grad / B: `0.5 ||x - stopgrad(x - grad)||^2`, averaged over the batch.
+
+    Written as `x - sg(x) + grad`, which is the same and loses no digits of a gradient that is small beside x.
+    """
+    return 0.5 * (x - x.detach() + grad.detach()).square().sum() / len(x)

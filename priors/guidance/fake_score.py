@@ -1,0 +1,252 @@
+"""What VSD learns beside the scene: a model of the noise in the scene's own renders, told the camera.
+
+Either LoRA on the frozen U-Net of the prior (one U-Net, the adapter on or off), or a small U-Net of its own: there the
+camera goes through an MLP and is added to the time embedding (ProlificDreamer, arXiv 2305.16213, section 3.3 and
+appendix). Or a second U-Net with the prior's weights, learned whole (GECO, arXiv 2405.20327).
+"""
+
+import copy
+import weakref
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from diffusers import UNet2DConditionModel
+from jaxtyping import Float, Int
+from peft import LoraConfig
+from safetensors import SafetensorError, safe_open
+from torch import Tensor, nn
+
+from priors.backbones.base import Backbone, Condition, Prediction
+from priors.backbones.geometric import CAMERA_WIDTH, camera_numbers
+from threestudio_like import pretrained
+from threestudio_like.config.registry import register
+from threestudio_like.errors import UserError
+
+ADAPTER = "student"
+UNET = "unet"
+WEIGHTS = "pytorch_lora_weights.safetensors"
+CAMERA_WEIGHTS = "camera.safetensors"
+
+
+class Student(nn.Module):
+    """Base of the slot `student`; built as `cls(config, backbone)`. Its parameters are what is learned."""
+
+    prediction: Prediction
+
+    def forward(
+        self, x_t: Float[Tensor, "B C h w"], t: Int[Tensor, "B"], condition: Condition
+    ) -> Float[Tensor, "B C h w"]:
+        """The output, in the student's own parametrisation; a camera of zeros is none."""
+        raise NotImplementedError
+
+
+@register("student", "lora")
+class LoRA(Student):
+    """Low-rank adapters (Hu et al. 2021) by peft on the prior's U-Net; they hold what diffusers calls a LoRA checkpoint."""
+
+    @dataclass(frozen=True)
+    class Config:
+        """`targets`: the ends of the names of the layers that are adapted. `prediction`: what the adapted U-Net's output is
+        taken for; the prior's own where null. `weights`: a folder that `save` wrote, to go on from."""
+
+        rank: int = 4
+        alpha: int = 4
+        targets: tuple[str, ...] = ("to_q", "to_k", "to_v", "to_out.0")
+        prediction: Prediction | None = None
+        weights: str | None = None
+
+    def __init__(self, config: Config, backbone: Backbone):
+        """Raises UserError where the U-Net has an adapter already, no such layers, or the weights do not fit."""
+        super().__init__()
+        self.prediction = config.prediction or backbone.prediction
+        self.backbone = backbone
+        if getattr(backbone.unet, "peft_config", None):
+            raise UserError("student: two guides would adapt one U-Net; give one of them a `backbone:` of its own")
+        lora = LoraConfig(
+            r=config.rank, lora_alpha=config.alpha, target_modules=list(config.targets), init_lora_weights="gaussian"
+        )
+        try:
+            backbone.unet.add_adapter(lora, ADAPTER)
+        except ValueError as error:
+            raise UserError(f"student.targets: {' '.join(str(error).split())[:160]}") from None
+        names = {name: p for name, p in backbone.unet.named_parameters() if ".lora_" in name}
+        for parameter in names.values():
+            parameter.data = parameter.data.float()
+        self.adapter = nn.ParameterList(names.values())
+        self.camera = camera_embedding(backbone.unet).to(backbone.device)
+        self.told: Tensor | None = None
+        own = weakref.ref(self)  # or U-Net and student would keep each other
+        backbone.unet.time_embedding.register_forward_hook(lambda module, inputs, embedded: own().tell(embedded))
+        if config.weights is not None:
+            load_adapter(self, list(names), Path(config.weights))
+        self._switch(False)
+
+    def forward(self, x_t, t, condition):
+        with self.active(condition.camera):
+            dtype = self.backbone.dtype
+            output = self.backbone.output_given(x_t.to(dtype), t, condition.text.to(dtype), condition)
+            return output.float()[:, : x_t.shape[1]]
+
+    def tell(self, embedded: Float[Tensor, "B width"]) -> Float[Tensor, "B width"]:
+        """The time embedding, with the camera's where one is told."""
+        return embedded if self.told is None else embedded + self.camera(self.told).to(embedded)
+
+    @contextmanager
+    def active(self, camera: Float[Tensor, "B 16"] | None):
+        """Meanwhile the backbone's U-Net is the student."""
+        self._switch(True)
+        self.told = None if camera is None else camera_numbers(camera)
+        try:
+            yield
+        finally:
+            self.told = None
+            self._switch(False)
+
+    def _switch(self, on: bool) -> None:
+        self.backbone.unet.enable_adapters() if on else self.backbone.unet.disable_adapters()
+        self.adapter.requires_grad_(True)  # peft freezes what it switches off, and a graph may still be waiting for it
+
+    def save(self, folder: Path) -> None:
+        """Writes `pytorch_lora_weights.safetensors`, which `UNet2DConditionModel.load_lora_adapter` reads, and the camera's."""
+        from safetensors.torch import save_file
+
+        self.backbone.unet.save_lora_adapter(folder, adapter_name=ADAPTER, weight_name=WEIGHTS)
+        save_file(
+            {name: tensor.contiguous() for name, tensor in self.camera.state_dict().items()}, folder / CAMERA_WEIGHTS
+        )
+
+
+@torch.no_grad()
+def load_adapter(student: LoRA, names: list[str], folder: Path) -> None:
+    """Fills the adapter from a folder that `save` wrote. Raises UserError where it is missing, damaged or of another kind."""
+    path = folder / WEIGHTS
+    saved_as = [name.removesuffix(f".{ADAPTER}.weight") + ".weight" for name in names]
+    stored = read_tensors(path)
+    if set(stored) != set(saved_as):
+        raise UserError(
+            f"student.weights: {path} is an adapter of other layers ({len(stored)} tensors, not {len(saved_as)})"
+        )
+    for name, parameter in zip(saved_as, student.adapter):
+        if stored[name].shape != parameter.shape:
+            raise UserError(
+                f"student.weights: {path} has another rank: {name} is {list(stored[name].shape)}, "
+                f"not {list(parameter.shape)}"
+            )
+        parameter.copy_(stored[name])
+    student.camera.load_state_dict(read_tensors(folder / CAMERA_WEIGHTS))
+
+
+def read_tensors(path: Path) -> dict[str, Tensor]:
+    try:
+        with safe_open(path, "pt") as file:
+            return {name: file.get_tensor(name) for name in file.keys()}
+    except (OSError, SafetensorError):
+        raise UserError(f"student.weights: {path} is missing or no safetensors file") from None
+
+
+@register("student", "unet")
+class SmallUNet(Student):
+    """A U-Net of its own, from nothing: smaller and freer than an adapter, and it must learn all.
+
+    It is told text and camera; of an image, only the tokens that take the text's place.
+    """
+
+    @dataclass(frozen=True)
+    class Config:
+        channels: tuple[int, ...] = (32, 64)
+        layers: int = 1
+        prediction: Prediction = "v_prediction"
+
+    def __init__(self, config: Config, backbone: Backbone):
+        super().__init__()
+        self.prediction = config.prediction
+        levels, base = len(config.channels), backbone.unet.config
+        folded = base.out_channels if base.in_channels > base.out_channels else base.in_channels
+        self.unet = UNet2DConditionModel(
+            sample_size=base.sample_size,
+            in_channels=folded,
+            out_channels=folded,
+            block_out_channels=config.channels,
+            layers_per_block=config.layers,
+            norm_num_groups=8,
+            down_block_types=("DownBlock2D",) * (levels - 1) + ("CrossAttnDownBlock2D",),
+            up_block_types=("CrossAttnUpBlock2D",) + ("UpBlock2D",) * (levels - 1),
+            cross_attention_dim=base.cross_attention_dim,
+            attention_head_dim=4,
+            class_embed_type="projection",
+            projection_class_embeddings_input_dim=CAMERA_WIDTH,
+        ).to(backbone.device)
+
+    def forward(self, x_t, t, condition):
+        camera = x_t.new_zeros(len(x_t), CAMERA_WIDTH) if condition.camera is None else camera_numbers(condition.camera)
+        return self.unet(x_t, t, encoder_hidden_states=condition.text, class_labels=camera).sample
+
+    def save(self, folder: Path) -> None:
+        """Writes the U-Net's diffusers folder."""
+        self.unet.save_pretrained(folder)
+
+
+@register("student", "copy")
+class Copy(Student):
+    """A second U-Net that starts with the prior's weights and is learned whole; all else is the prior's.
+
+    It is told what the prior is told: of cameras nothing, unless the prior is.
+    """
+
+    @dataclass(frozen=True)
+    class Config:
+        """`weights`: a folder that `save` wrote, to go on from."""
+
+        weights: str | None = None
+
+    def __init__(self, config: Config, backbone: Backbone):
+        """Raises UserError where the weights are missing or do not fit."""
+        super().__init__()
+        self.prediction = backbone.prediction
+        self.unet = trainable_copy(backbone.unet)
+        if config.weights is not None:
+            load_unet(self.unet, Path(config.weights))
+        self.backbone = backbone.around(self.unet)
+
+    def forward(self, x_t, t, condition):
+        dtype = self.backbone.dtype
+        output = self.backbone.output_given(x_t.to(dtype), t, condition.text.to(dtype), condition)
+        return output.float()[:, : x_t.shape[1]]
+
+    def save(self, folder: Path) -> None:
+        """Writes the U-Net's diffusers folder `unet/`."""
+        self.unet.save_pretrained(folder / UNET)
+
+
+def trainable_copy(unet: UNet2DConditionModel) -> UNet2DConditionModel:
+    """In single precision. Raises UserError where the U-Net has an adapter, whose copy nobody would switch."""
+    if getattr(unet, "peft_config", None):
+        raise UserError(
+            "the prior's U-Net is to be copied, but has an adapter; give what adapts it a `backbone:` of its own"
+        )
+    own = copy.deepcopy(unet)
+    return (own if own.dtype == torch.float32 else own.float()).requires_grad_(True)
+
+
+def load_unet(unet: UNet2DConditionModel, folder: Path) -> None:
+    """Fills a U-Net from the `unet/` of a folder, of any precision.
+
+    Raises UserError where it is not there or of another size.
+    """
+    stored = pretrained.load(UNet2DConditionModel, folder, UNET, None, torch.float32)
+    try:
+        unet.load_state_dict(stored.state_dict())
+    except RuntimeError as error:
+        reason = str(error).splitlines()[-1].strip()[:120]
+        raise UserError(f"{folder / UNET} is of another size than the prior's ({reason})") from None
+
+
+def camera_embedding(unet: UNet2DConditionModel) -> nn.Module:
+    """12 numbers to the width of the time embedding; nothing at first."""
+    width = unet.time_embedding.linear_2.out_features
+    embedding = nn.Sequential(nn.Linear(CAMERA_WIDTH, width), nn.SiLU(), nn.Linear(width, width))
+    nn.init.zeros_(embedding[2].weight)
+    nn.init.zeros_(embedding[2].bias)
+    return embedding

@@ -1,0 +1,1 @@
+"""Builds the small priors of the Toybox."""

@@ -1,0 +1,147 @@
+"""Makes small text-to-image diffusion models, of the same diffusers and transformers parts as large ones.
+
+The U-Net works on images folded by pixel unshuffling (a patch of p x p pixels becomes 3 p^2 channels); the text's mean image
+lies beside them. Its text is pooled by the U-Net itself (`addition_embed_type="text"`, as in DeepFloyd IF).
+"""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from diffusers import DDPMScheduler, SchedulerMixin, UNet2DConditionModel
+from tokenizers import Regex, Tokenizer, models, normalizers, pre_tokenizers
+from torch import nn
+from transformers import CLIPTextConfig, CLIPTextModel, PreTrainedTokenizerBase, PreTrainedTokenizerFast
+
+from priors.toybox.mean_predictor import Layout
+
+
+@dataclass
+class Size:
+    """The size of a small text-to-image model; images are `image` pixels wide, the U-Net sees `image / patch`."""
+
+    image: int = 64
+    patch: int = 4
+    channels: tuple[int, ...] = (72, 88, 64)
+    layers: int = 1
+    heads: int = 4
+    text_width: int = 128
+    tokens: int = 16
+    layout: tuple[int, int, int] = (1024, 256, 64)
+    """Widths of the text's layout: the MLP's two layers, and its map; see `priors/layout.py`."""
+
+
+def word_tokenizer(words: list[str], tokens: int) -> PreTrainedTokenizerFast:
+    """A tokenizer that knows whole words only; captions are cut or padded to `tokens`."""
+    vocabulary = {word: i for i, word in enumerate(["[PAD]", "[UNK]"] + sorted(set(words)))}
+    tokenizer = Tokenizer(models.WordLevel(vocabulary, unk_token="[UNK]"))
+    tokenizer.normalizer = normalizers.Lowercase()
+    tokenizer.pre_tokenizer = pre_tokenizers.Split(Regex(r"\w+|[^\w\s]"), behavior="removed", invert=True)
+    return PreTrainedTokenizerFast(
+        tokenizer_object=tokenizer, pad_token="[PAD]", unk_token="[UNK]", model_max_length=tokens
+    )
+
+
+def text_encoder(size: Size, vocabulary: int) -> CLIPTextModel:
+    """CLIP's without transformer layers or positions: a bag of words, which is all that the world's captions are.
+
+    Words start far apart, so that "left" and "right" are told apart before they are understood.
+    """
+    encoder = CLIPTextModel(
+        CLIPTextConfig(
+            vocab_size=vocabulary,
+            hidden_size=size.text_width,
+            intermediate_size=size.text_width,
+            num_hidden_layers=0,
+            num_attention_heads=4,
+            max_position_embeddings=size.tokens,
+            bos_token_id=0,
+            eos_token_id=0,
+            pad_token_id=0,
+        )
+    )
+    nn.init.normal_(encoder.get_input_embeddings().weight)
+    for name, parameter in encoder.named_parameters():
+        if "position_embedding" in name:
+            nn.init.zeros_(parameter).requires_grad_(False)
+    return encoder
+
+
+def unet(size: Size) -> UNet2DConditionModel:
+    levels = len(size.channels)
+    folded = 3 * size.patch**2
+    return UNet2DConditionModel(
+        sample_size=size.image // size.patch,
+        in_channels=2 * folded,
+        out_channels=folded,
+        block_out_channels=size.channels,
+        layers_per_block=size.layers,
+        norm_num_groups=8,
+        down_block_types=("DownBlock2D",) * (levels - 1) + ("CrossAttnDownBlock2D",),
+        up_block_types=("CrossAttnUpBlock2D",) + ("UpBlock2D",) * (levels - 1),
+        cross_attention_dim=size.text_width,
+        attention_head_dim=size.heads,
+        addition_embed_type="text",
+        addition_embed_type_num_heads=4,
+        resnet_time_scale_shift="scale_shift",
+    )
+
+
+def layout(size: Size) -> Layout:
+    wide, hidden, width = size.layout
+    return Layout(
+        text_width=size.text_width,
+        wide=wide,
+        hidden=hidden,
+        width=width,
+        channels=3 * size.patch**2,
+        size=size.image // size.patch,
+    )
+
+
+def noise_scheduler() -> DDPMScheduler:
+    """The cosine schedule of 1000 steps; the model predicts the clean image, which suits wide patches."""
+    return DDPMScheduler(
+        num_train_timesteps=1000, beta_schedule="squaredcos_cap_v2", prediction_type="sample", clip_sample=False
+    )
+
+
+def save(
+    folder: Path,
+    unet: UNet2DConditionModel,
+    layout: Layout | None,
+    encoder: CLIPTextModel,
+    tokenizer: PreTrainedTokenizerBase,
+    scheduler: SchedulerMixin,
+) -> None:
+    """Writes the parts in diffusers' folder layout, safetensors only."""
+    unet.save_pretrained(folder / "unet", safe_serialization=True)
+    if layout is not None:
+        layout.save_pretrained(folder / "layout", safe_serialization=True)
+    encoder.save_pretrained(folder / "text_encoder", safe_serialization=True)
+    tokenizer.save_pretrained(folder / "tokenizer")
+    scheduler.save_pretrained(folder / "scheduler")
+    parts = {"unet": unet, "layout": layout, "scheduler": scheduler, "text_encoder": encoder, "tokenizer": tokenizer}
+    index = {"_class_name": "DiffusionPipeline"} | {
+        name: [type(part).__module__.split(".")[0], type(part).__name__]
+        for name, part in parts.items()
+        if part is not None
+    }
+    if isinstance(tokenizer, PreTrainedTokenizerFast):  # newer transformers call the same class otherwise
+        index["tokenizer"] = ["transformers", "PreTrainedTokenizerFast"]
+    (folder / "model_index.json").write_text(json.dumps(index, indent=2) + "\n")
+
+
+@torch.no_grad()
+def take_over(model: nn.Module, base: nn.Module) -> None:
+    """Copies every tensor of the base that has the same name and shape in the model."""
+    own = model.state_dict()
+    model.load_state_dict(
+        own
+        | {
+            name: tensor
+            for name, tensor in base.state_dict().items()
+            if name in own and own[name].shape == tensor.shape
+        }
+    )

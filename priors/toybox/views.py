@@ -1,0 +1,186 @@
+"""What a small multi-view model is made of: an image's tokens, the mean of its six views, and a U-Net.
+
+Images are folded p x p and told by components, as in `priors/layout.py`. The tokens take the place of a text's. What a
+layout is to a text, the mean of six views is to an image: a U-Net learns late which view goes where, an MLP at once.
+"""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+import torch.nn.functional as F
+from diffusers import ConfigMixin, ModelMixin, SchedulerMixin, UNet2DConditionModel
+from diffusers.configuration_utils import register_to_config
+from diffusers.models import Transformer2DModel
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from priors.toybox.build import take_over
+from priors.toybox.mean_predictor import COARSE, Layout
+from threestudio_like.errors import UserError
+
+ROWS, COLUMNS = 3, 2
+VIEWS = ROWS * COLUMNS
+
+
+def tile(views: Float[Tensor, "B 6 C h w"]) -> Float[Tensor, "B C 3*h 2*w"]:
+    """Six views as one image of three rows and two columns, filled row by row (Zero123++, section 2.1)."""
+    return views.unflatten(1, (ROWS, COLUMNS)).permute(0, 3, 1, 4, 2, 5).flatten(4, 5).flatten(2, 3)
+
+
+def untile(tiled: Float[Tensor, "B C 3*h 2*w"]) -> Float[Tensor, "B 6 C h w"]:
+    """The inverse of `tile`."""
+    return tiled.unflatten(3, (COLUMNS, -1)).unflatten(2, (ROWS, -1)).permute(0, 2, 4, 1, 3, 5).flatten(1, 2)
+
+
+@dataclass
+class Size:
+    """The size of a small multi-view model; views are `view` pixels wide, the U-Net sees `view / patch` of each.
+
+    `layout`: widths of the mean's MLP, wide and of each view, and of its map.
+    """
+
+    view: int = 64
+    patch: int = 4
+    channels: tuple[int, ...] = (48, 64, 64)
+    layers: int = 1
+    heads: int = 4
+    tokens_width: int = 64
+    layout: tuple[int, int, int] = (384, 128, 32)
+
+    def __post_init__(self):
+        cells = self.view / self.patch / COARSE
+        if cells not in (1, 2, 4, 8, 16, 32):
+            raise ValueError(f"view / patch must be {COARSE}, or that doubled a few times: {self.view} / {self.patch}")
+
+
+class ImageEncoder(ModelMixin, ConfigMixin):
+    """Convolutions from a folded image to 4 x 4 tokens, each with its place; the colours, which group norms take away, go
+    straight to them."""
+
+    @register_to_config
+    def __init__(self, channels: int = 48, size: int = 16, width: int = 64, groups: int = 8):
+        super().__init__()
+        halvings = (size // COARSE).bit_length() - 1
+        layers = [nn.Conv2d(channels, width, 3, padding=1)]
+        for stride in (1, *(2,) * halvings, 1):
+            layers += [nn.GroupNorm(groups, width), nn.SiLU(), nn.Conv2d(width, width, 3, stride, padding=1)]
+        self.layers = nn.Sequential(*layers, nn.GroupNorm(groups, width))
+        self.places = nn.Parameter(0.1 * torch.randn(COARSE**2, width))
+        self.colors = nn.Linear(channels, width)
+        nn.init.zeros_(self.colors.weight)
+        nn.init.zeros_(self.colors.bias)
+
+    def forward(self, image: Float[Tensor, "B C s s"]) -> Float[Tensor, "B 16 D"]:
+        """The tokens of folded images."""
+        cells = lambda x: x.flatten(2).transpose(1, 2)
+        return cells(self.layers(image)) + self.colors(cells(F.adaptive_avg_pool2d(image, COARSE))) + self.places
+
+
+class ViewLayout(Layout):
+    """The mean of the six views, given an image's tokens: an MLP to each view's 4 x 4 cells, then convolutions upwards.
+
+    Each view has a linear map of its own, which turns the object; from then on all six are made alike, and their channels
+    scaled by what the tokens say, so that any shape may have any colour. Its images are tiled; their components are a
+    `Layout`'s.
+    """
+
+    @register_to_config
+    def __init__(
+        self,
+        tokens_width: int = 64,
+        wide: int = 384,
+        hidden: int = 128,
+        width: int = 32,
+        channels: int = 48,
+        size: int = 16,
+    ):
+        ModelMixin.__init__(self)  # not Layout's: of its network nothing is left
+        doublings = (size // COARSE).bit_length() - 1
+        widths = [width] * doublings + [channels]
+        self.gather = nn.Linear(COARSE**2 * tokens_width, wide)
+        self.turn = nn.Linear(wide, VIEWS * hidden)
+        self.cells = nn.Linear(hidden, widths[0] * COARSE**2)
+        for layer in (self.gather, self.turn):  # as in Layout: at full strength
+            nn.init.kaiming_normal_(layer.weight)
+        self.convolutions = nn.ModuleList(
+            nn.Conv2d(before, after, 3, padding=1) for before, after in zip(widths[:-1], widths[1:])
+        )
+        self.tints = nn.ModuleList(nn.Linear(wide, before) for before in widths[:-1])
+        for tint in self.tints:
+            nn.init.zeros_(tint.weight)
+            nn.init.zeros_(tint.bias)
+        self.register_buffer("basis", torch.eye(channels))
+        self.register_buffer("spread", torch.ones(channels))
+
+    def forward(self, tokens: Float[Tensor, "B 16 D"]) -> Float[Tensor, "B C 3*s 2*s"]:
+        """The mean views, in components."""
+        whole = F.silu(self.gather(tokens.flatten(1)))
+        turned = F.silu(self.turn(whole).unflatten(-1, (VIEWS, -1)))
+        x = self.cells(turned.flatten(0, 1)).unflatten(-1, (-1, COARSE, COARSE))
+        for convolution, tint in zip(self.convolutions, self.tints):
+            scale = 1 + tint(whole).repeat_interleave(VIEWS, dim=0)[..., None, None]
+            x = convolution(F.interpolate(scale * F.silu(x), scale_factor=2))
+        return tile(x.unflatten(0, (-1, VIEWS)))
+
+
+def image_encoder(size: Size) -> ImageEncoder:
+    return ImageEncoder(channels=3 * size.patch**2, size=size.view // size.patch, width=size.tokens_width)
+
+
+def view_layout(size: Size) -> ViewLayout:
+    wide, hidden, width = size.layout
+    return ViewLayout(size.tokens_width, wide, hidden, width, 3 * size.patch**2, size.view // size.patch)
+
+
+def unet(size: Size) -> UNet2DConditionModel:
+    """Attention at all levels but the first; the tokens are also pooled, by the U-Net itself."""
+    folded, side, deeper = 3 * size.patch**2, size.view // size.patch, len(size.channels) - 1
+    return UNet2DConditionModel(
+        sample_size=(ROWS * side, COLUMNS * side),
+        in_channels=2 * folded,
+        out_channels=folded,
+        block_out_channels=size.channels,
+        layers_per_block=size.layers,
+        norm_num_groups=8,
+        down_block_types=("DownBlock2D",) + ("CrossAttnDownBlock2D",) * deeper,
+        up_block_types=("CrossAttnUpBlock2D",) * deeper + ("UpBlock2D",),
+        cross_attention_dim=size.tokens_width,
+        attention_head_dim=size.heads,
+        addition_embed_type="text",
+        addition_embed_type_num_heads=4,
+        resnet_time_scale_shift="scale_shift",
+    )
+
+
+@torch.no_grad()
+def start_from(unet: UNet2DConditionModel, base: UNet2DConditionModel) -> None:
+    """Every tensor of a text-to-image model's U-Net that fits. Attention that it does not have changes nothing at first.
+
+    Raises UserError where the two do not see the same patches.
+    """
+    if unet.conv_in.weight.shape != base.conv_in.weight.shape:
+        raise UserError(
+            f"start: that U-Net's first layer is {list(base.conv_in.weight.shape)}, this one's "
+            f"{list(unet.conv_in.weight.shape)}; give `size` its patch and channels"
+        )
+    take_over(unet, base)
+    known = dict(base.named_modules())
+    for name, module in unet.named_modules():
+        if isinstance(module, Transformer2DModel) and name not in known:
+            nn.init.zeros_(module.proj_out.weight)
+            nn.init.zeros_(module.proj_out.bias)
+
+
+def save(
+    folder: Path, unet: UNet2DConditionModel, layout: ViewLayout, encoder: ImageEncoder, scheduler: SchedulerMixin
+) -> None:
+    """Writes the parts in diffusers' folder layout, safetensors only."""
+    parts = {"unet": unet, "layout": layout, "image_encoder": encoder, "scheduler": scheduler}
+    for name, part in parts.items():
+        part.save_pretrained(folder / name)
+    index = {"_class_name": "DiffusionPipeline"} | {
+        name: [type(part).__module__.split(".")[0], type(part).__name__] for name, part in parts.items()
+    }
+    (folder / "model_index.json").write_text(json.dumps(index, indent=2) + "\n")

@@ -1,0 +1,154 @@
+"""What GECO's two stages share (`systems/geco.py`): teacher, generator and reconstructor, judged and left alike."""
+
+import copy
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Annotated
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from jaxtyping import Int
+from torch import Tensor
+
+from priors.backbones.multiview import MultiviewBackbone
+from priors.generator import OneStepConfig, OneStepGenerator
+from priors.reconstructor import Reconstructor
+from priors.toybox.views import untile
+from systems.geco.evaluation import GecoEvaluation, Ladder, climb, evaluate_made
+from systems.geco.pipeline import Generation, ImageTo3D, save
+from systems.geco.targets import ConditionImages, ImageFolder, TeacherViews
+from threestudio_like.config.registry import Component
+from threestudio_like.config.schedule import Schedule
+from threestudio_like.data.framing import Framing
+from threestudio_like.data.images import image_files, load_image
+from threestudio_like.data.toybox.reconstruction import ReconstructionSet
+from threestudio_like.engine.system import Context, System, SystemConfig
+from threestudio_like.errors import NoSurface, UserError
+from threestudio_like.evaluate.scorer import Scorer
+
+SHOWN = 4  # images of a preview
+
+
+@dataclass(frozen=True)
+class Reconstructors:
+    """Folders: of the `pretrained` one, which makes the targets, and of the `weights` that stage 2 starts from; the
+    same where null."""
+
+    pretrained: str = "priors/weights/reconstructor"
+    weights: str | None = None
+
+
+@dataclass
+class GecoConfig(SystemConfig):
+    """What both stages share. `backbone` is the teacher; `data` are the toys, whose training images G is shown unless
+    `images` names others, and whose held-out objects judge; its cameras are those of the six views."""
+
+    backbone: Annotated[Component, "backbone"] = field(kw_only=True)
+    perceptual: Annotated[Component, "perceptual"] = field(kw_only=True)
+    generator: OneStepConfig = field(default_factory=OneStepConfig)
+    reconstructor: Reconstructors = field(default_factory=Reconstructors)
+    teacher: TeacherViews = field(default_factory=TeacherViews)
+    data: ReconstructionSet = field(default_factory=ReconstructionSet)
+    framing: Framing = field(default_factory=Framing)
+    """Of the toys' images."""
+    images: ImageFolder | None = None
+    batch: int = 8
+    """Images a step and process."""
+    lr: Schedule = Schedule.constant(1e-6)
+    """The generator's in stage 1, the reconstructor's in stage 2."""
+    evaluation: GecoEvaluation = field(default_factory=GecoEvaluation)
+    generation: Generation = field(default_factory=Generation)
+
+    def __post_init__(self):
+        super().__post_init__()
+        if self.batch < 1:
+            raise ValueError(f"batch must be at least 1, got {self.batch}")
+
+
+class Geco(System):
+    """Base of both stages: teacher, generator and reconstructor; the ladder they are judged on, and what they leave."""
+
+    Config = GecoConfig
+    one_batch = True
+
+    def __init__(self, config: GecoConfig, context: Context):
+        super().__init__()
+        self.config, self.device = config, context.device
+        self.rank, self.processes = context.rank, context.processes
+        self.teacher = config.backbone.build(context.device)
+        if not isinstance(self.teacher, MultiviewBackbone):
+            raise UserError(f"backbone: GECO's teacher makes six views of an image; '{config.backbone.type}' does not")
+        if self.teacher.view_size != config.data.views.size:
+            raise UserError(
+                f"data.views.size: {config.data.views.size} pixels are not the teacher's {self.teacher.view_size}"
+            )
+        self.generator = OneStepGenerator(config.generator, self.teacher)
+        frozen = lambda folder: Reconstructor.load(folder).to(context.device).eval().requires_grad_(False)
+        # Frozen, and not this system's to save:
+        self.pretrained = [frozen(config.reconstructor.pretrained)]
+        self.single = [frozen(config.evaluation.single)] if "single_image" in config.evaluation.rungs else [None]
+        self.perceptual = [config.perceptual.build(context.device)]
+        self.reconstructor: Reconstructor | None = None
+        # What is missing is told before the work, not after.
+        Scorer.load(config.evaluation.scorer)
+        if config.images is not None:
+            image_files(Path(config.images.path))
+        example = config.generation.example
+        self.example = example and load_image(Path(example), self.teacher.view_size, config.generation.loading)
+        self._images: ConditionImages | None = None
+
+    @property
+    def images(self) -> ConditionImages:
+        """Made or read at the first call."""
+        if self._images is None:
+            self._images = ConditionImages.of(self.config.data.views, self.config.framing, self.config.images)
+        return self._images
+
+    def share(self, count: int, generator: torch.Generator) -> Int[np.ndarray, "B"]:
+        """This process's part of the step's draws among `count`."""
+        total = self.config.batch * self.processes
+        drawn = torch.randint(count, (total,), generator=generator, device=generator.device)
+        return drawn[self.rank :: self.processes].cpu().numpy()
+
+    def evaluate(self, folder: Path) -> dict[str, float]:
+        """The ladder of `systems/geco_results.py`."""
+        ladder = Ladder(
+            self.teacher, self.generator, self.pretrained[0], self.reconstructor, self.single[0], self.config.teacher
+        )
+        return climb(ladder, self.config.evaluation, self.config.data, self.perceptual[0], folder)
+
+    def export(self, folder: Path) -> dict[str, float]:
+        """Writes `generator/` and `reconstructor/`, half precision, which `generation.weights` takes, and the mesh, the
+        turntable and the six views of an example image. Before stage 2 the reconstructor is the pretrained one."""
+        reconstructor = self.reconstructor or self.pretrained[0]
+        self.generator.save(folder / "generator")
+        save_half(reconstructor, folder / "reconstructor")
+        toys, generation = self.config.data.views, self.config.generation
+        image = toys.images("held_out").images(np.array([0]))[0] if self.example is None else self.example
+        maker = ImageTo3D(self.teacher, self.generator, reconstructor, toys, generation.show.smallest_part)
+        try:
+            made = maker(image, 0)
+            return save(made, image, generation, folder) | evaluate_made(made, generation)
+        except NoSurface as error:
+            return {"mesh_vertices": 0, "mesh_faces": 0, "mesh_missing": str(error)}
+
+    @torch.no_grad()
+    def preview(self) -> Tensor:
+        """A row an image: it, the generator's views of it from two noises, and the teacher's in one step."""
+        rows = []
+        for index in range(min(SHOWN, len(self.images))):
+            image = self.images[np.array([index])].to(self.device)
+            condition = self.teacher.condition(image)
+            noises = [self.teacher.noise_for("preview", seed) for seed in (0, 1)]
+            made = [self.generator(z, condition) for z in noises]
+            made.append(self.teacher.one_step(noises[0], condition, self.generator.scale))
+            views = torch.cat([untile(self.teacher.decode(x))[0] for x in made])
+            small = F.interpolate(image, views.shape[-2:], mode="bilinear", antialias=True)
+            rows.append(torch.cat([*small, *views], dim=-1))
+        return torch.cat(rows, dim=-2).permute(1, 2, 0).cpu()
+
+
+def save_half(model: Reconstructor, folder: Path) -> None:
+    """As a diffusers model, in half precision."""
+    copy.deepcopy(model).half().cpu().save_pretrained(folder, safe_serialization=True)

@@ -1,0 +1,244 @@
+"""What `--generate` does: images, folders of them, or a text by way of an image, each to meshes by a loaded GECO."""
+
+import itertools
+import json
+import logging
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from priors.backbones.base import Backbone, read_scheduler
+from priors.backbones.latent import LatentBackbone
+from priors.generator import OneStepConfig, OneStepGenerator
+from priors.reconstructor import Reconstructor
+from priors.sampling import ddim
+from systems.geco.pipeline import PARTS, Generation, ImageTo3D, Made, TextToImage, save
+from threestudio_like.config.recipe import Recipe, slug
+from threestudio_like.data.images import image_files, load_image
+from threestudio_like.engine.checkpoint import write_text
+from threestudio_like.engine.monitor import peak_memory_mib, write_png
+from threestudio_like.engine.run import Run, write_recipe
+from threestudio_like.engine.run_folder import lock, move_aside
+from threestudio_like.engine.timing import Clock
+from threestudio_like.errors import NoSurface, UserError
+from threestudio_like.experiments.sweep import read
+from threestudio_like.utils.seeding import generator as make_generator
+
+log = logging.getLogger(__name__)
+Evaluate = Callable[[Made, Generation, str], dict[str, float]]
+"""Measures an object that was made of a prompt (empty where it was made of an image)."""
+DRAWINGS = 5
+"""Of a text, at most, until the object of one can be cut out."""
+
+
+@dataclass(frozen=True)
+class Request:
+    """What `--generate` was asked for: `n` objects of an image, or of each image of a folder; else of the prompt."""
+
+    image: str | None = None
+    n: int = 1
+
+
+def take_request(overrides: list[str]) -> tuple[Request, list[str]]:
+    """The request among the launcher's `key=value`, and the others. Raises UserError."""
+    own = dict(text.split("=", 1) for text in overrides if text.startswith(("image=", "n=")))
+    rest = [text for text in overrides if text.partition("=")[0] not in own]
+    try:
+        n = int(own.get("n", 1))
+    except ValueError:
+        n = 0
+    if n < 1:
+        raise UserError(f"n: how many objects to make of each image, at least 1; got '{own['n']}'")
+    return Request(own.get("image") or None, n), rest
+
+
+def generate(recipe: Recipe, request: Request, evaluate: Evaluate) -> tuple[Path, int]:
+    """Does what is asked; the folder, and the exit code: 1 where some images failed. Raises UserError where none can
+    be made."""
+    config = list(recipe.stages.values())[-1].config
+    if not isinstance(getattr(config, "generation", None), Generation):
+        raise UserError(f"--generate: '{recipe.name}' makes nothing in one pass; use --config geco.yaml")
+    prompt = recipe.run.prompt.strip()
+    if (request.image is None) == (not prompt):
+        raise UserError("--generate: say image=PATH (an image or a folder), or prompt='a red duck'; one of them")
+    if prompt and config.generation.text is None:
+        raise UserError("--generate: the recipe has no `generation.text`, which would make an image of a prompt")
+    files = image_files(Path(request.image)) if request.image is not None else []
+    run = Run(recipe)
+    device, seed = run.fabric.device, recipe.run.seed
+    named = slug(Path(request.image).stem if request.image is not None else prompt)
+    folder = Path(recipe.run.out or Path("outputs") / recipe.name / "generated" / named)
+    clock, made, failed = Clock(device), {}, {}
+    with lock(folder), threads(config.generation.threads):
+        if (folder / "checkpoints").exists():
+            raise UserError(f"{folder}: a training run is there; give another out=")
+        if read(folder / "metrics.json").get("status") == "done":
+            log.info("what was generated here before is kept as %s", move_aside(folder))
+        folder.mkdir(parents=True, exist_ok=True)
+        write_recipe(recipe, folder / "config.yaml")
+        maker = load_maker(config, device)
+        text = config.generation.text.backbone.build(device) if prompt else None
+        warm_up(maker)
+        clock.stop("loading")
+        if prompt:
+            files = [folder / f"{slug(prompt)}.png"]
+            draw_object(text, config.generation, prompt, seed, files[0], maker.prior.view_size)
+            clock.stop("drawing")
+        for name, file in unique_names(files).items():
+            made |= make_of(
+                maker, file, name, range(seed, seed + request.n), config.generation, folder, failed, evaluate, prompt
+            )
+        status = "done" if not failed else "failed" if not made else "some failed"
+        summary = {
+            "status": status,
+            "device": str(device),
+            **{f"{part}_seconds": s for part, s in clock.seconds.items()},
+            **means(made),
+            "peak_memory_mib": round(peak_memory_mib(device)),
+            "made": made,
+            "failed": failed,
+        }
+        write_text(folder / "metrics.json", json.dumps(summary, indent=2) + "\n")
+    for reason in failed.values():
+        log.warning("failed: %s", reason)
+    if not made:
+        raise UserError(
+            next(iter(failed.values()))
+            if len(failed) == 1
+            else f"none of the {len(files)} images became a mesh; {folder / 'metrics.json'} says why"
+        )
+    return folder, 1 if failed else 0
+
+
+@contextmanager
+def threads(count: int | None) -> Iterator[None]:
+    """PyTorch, and the kernels with it, on at most so many CPU threads; null leaves them as they are."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(before if count is None else min(count, before))
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
+def means(made: dict[str, dict[str, float]]) -> dict[str, float]:
+    """Of every figure, over the objects that have it."""
+    names = dict.fromkeys(name for figures in made.values() for name in figures)
+    of = {name: [figures[name] for figures in made.values() if name in figures] for name in names}
+    return {name: sum(values) / len(values) for name, values in of.items()}
+
+
+def make_of(
+    maker: ImageTo3D,
+    file: Path,
+    name: str,
+    seeds: range,
+    config: Generation,
+    folder: Path,
+    failed: dict[str, str],
+    evaluate: Evaluate,
+    prompt: str = "",
+) -> dict[str, dict[str, float]]:
+    """One image's objects, in folders by name and seed; what failed is added to `failed`, in a sentence."""
+    begin, made = time.perf_counter(), {}
+    try:
+        image = load_image(file, maker.prior.view_size, config.loading)
+    except UserError as error:
+        failed[name] = str(error)
+        return made
+    seconds = {"image": time.perf_counter() - begin}
+    for seed in seeds:
+        own = f"{name}-{seed}"
+        try:
+            one = maker(image, seed)
+        except NoSurface as error:
+            failed[own] = f"{file}, seed {seed}: {error}"
+            continue
+        one = replace(one, seconds=seconds | one.seconds)
+        made[own] = save(one, image, config, folder / own) | evaluate(one, config, prompt)
+        write_text(folder / own / "metrics.json", json.dumps(made[own], indent=2) + "\n")
+        log.info(
+            "%s: %.2f s (%s)",
+            folder / own,
+            made[own]["total_seconds"],
+            ", ".join(f"{part} {made[own][f'{part}_seconds']:.2f}" for part in PARTS),
+        )
+    return made
+
+
+def unique_names(files: list[Path]) -> dict[str, Path]:
+    """A folder's name for each file, by its stem; by all of its name where two would be one."""
+    names: dict[str, Path] = {}
+    for file in files:
+        short, whole = slug(file.stem), slug(file.name)
+        choices = itertools.chain((short, whole), (f"{whole}-{i}" for i in itertools.count(2)))
+        names[next(name for name in choices if name not in names)] = file
+    return names
+
+
+def load_maker(config, device: torch.device) -> ImageTo3D:
+    """From the folders that a GECO recipe names. Raises UserError where one is missing or does not fit."""
+    prior = config.backbone.build(device)
+    weights = config.generation.weights
+    at = lambda part, otherwise: otherwise if weights is None else f"{weights}/{part}"
+    if weights is None and config.generator.weights is None:
+        log.warning(
+            "neither generation.weights nor generator.weights names a generator: this is the teacher's one step"
+        )
+    of = OneStepConfig(config.generator.scale, None, at("generator", config.generator.weights))
+    generator = OneStepGenerator(of, prior).ready(prior.dtype)
+    folder = at("reconstructor", config.reconstructor.weights or config.reconstructor.pretrained)
+    reconstructor = Reconstructor.load(folder).to(device).eval().requires_grad_(False)
+    return ImageTo3D(prior, generator, reconstructor, config.data.views, config.generation.show.smallest_part)
+
+
+def warm_up(maker: ImageTo3D) -> None:
+    """Compiles and allocates what the first object would wait for."""
+    size = maker.prior.view_size
+    try:
+        maker(torch.full((3, size, size), 0.5), 0)
+    except NoSurface:
+        pass
+
+
+def draw_object(backbone: Backbone, config: Generation, prompt: str, seed: int, file: Path, size: int) -> None:
+    """Draws an image of the prompt into the file; anew where its object cannot be told from the background."""
+    for attempt in range(DRAWINGS):
+        write_png(file, draw(backbone, config.text, prompt, seed, attempt))
+        try:
+            load_image(file, size, config.loading)
+            return
+        except UserError as error:
+            log.info("drawing %d of at most %d: %s", attempt + 1, DRAWINGS, error)
+
+
+@torch.no_grad()
+def draw(backbone: Backbone, config: TextToImage, prompt: str, *keys: object) -> Float[Tensor, "H W 3"]:
+    """An image of the prompt, in 0..1; another for other keys."""
+    device = backbone.device
+    text, null = backbone.embed([f"{prompt}, {config.view}" if config.view else prompt, ""])[:, None]
+    size = backbone.image_size
+    shape = backbone.encode(torch.zeros(1, 3, size, size, device=device)).shape[1:]
+    predict = lambda x_t, t, told: backbone.output_given(x_t.to(backbone.dtype), t, told.to(backbone.dtype), None)[
+        :, : shape[0]
+    ].float()
+    clip = None if isinstance(backbone, LatentBackbone) else lambda x: backbone.encode(backbone.decode(x))
+    x = ddim(
+        predict,
+        read_scheduler(backbone.folder),
+        text,
+        null,
+        shape,
+        config.scale,
+        config.steps,
+        make_generator(device, "image of a text", *keys),
+        clip,
+        stop=config.stop,
+    )
+    return backbone.decode(x)[0].permute(1, 2, 0)

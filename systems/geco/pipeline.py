@@ -1,0 +1,143 @@
+"""GECO as its user meets it: one image becomes a mesh in one pass (arXiv 2405.20327).
+
+image, noise -> generator -> six views -> reconstructor -> triplane -> mesh -> GLB
+"""
+
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Annotated
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from priors.backbones.multiview import MultiviewBackbone
+from priors.generator import OneStepGenerator
+from priors.reconstructor import Reconstructor, rig_poses
+from priors.toybox.views import tile, untile
+from threestudio_like.cameras import Cameras
+from threestudio_like.config.registry import Component
+from threestudio_like.data.images import ImageLoading
+from threestudio_like.data.toybox.multiview import MultiviewSet
+from threestudio_like.engine.monitor import write_png
+from threestudio_like.engine.timing import Clock
+from threestudio_like.export.mesh_io import write_mesh
+from threestudio_like.export.presentation import Presentation, Views, write_turntable
+from threestudio_like.renderers.mesh import MeshRenderer
+from threestudio_like.renderers.shading import Shading
+from threestudio_like.scenes.background import Solid
+from threestudio_like.scenes.convert import large_parts
+from threestudio_like.scenes.mesh import Mesh
+from threestudio_like.scenes.triplane import Triplane
+
+PARTS = ("image", "views", "reconstruction", "mesh", "export")
+FRAMES = 10  # of the turntable, drawn at once
+
+
+@dataclass(frozen=True)
+class TextToImage:
+    """The prior that makes an image of a text, and how it is asked; `view` is said after the prompt; `stop` as in
+    `priors.sampling.ddim`."""
+
+    backbone: Annotated[Component, "backbone"]
+    view: str = ""
+    scale: float = 3.0
+    steps: int = 30
+    stop: float = 0.0
+
+
+@dataclass
+class Generation:
+    """`weights`: a folder with `generator/` and `reconstructor/`, such as a run leaves; null, what is in the recipe's
+    `generator.weights` and `reconstructor.weights`. `example`: the image from which a finished run makes its mesh, a
+    held-out toy's where null. `backdrop`: the turntable's, the same as behind per-scene methods' objects, because a judge sees
+    it too. `threads`: of the CPU, at most; null, all. Small models are faster on one: several wait for each other."""
+
+    weights: str | None = None
+    text: TextToImage | None = None
+    loading: ImageLoading = field(default_factory=ImageLoading)
+    example: str | None = None
+    backdrop: tuple[float, float, float] = (0.85, 0.85, 0.85)
+    threads: int | None = None
+    scorer: str | None = None
+    """A scorer's folder; what is made of a prompt is scored."""
+    show: Presentation = field(default_factory=Presentation)
+    """How the objects are shown and exported."""
+
+    def __post_init__(self):
+        if self.threads is not None and self.threads < 1:
+            raise ValueError(f"threads must be at least 1, got {self.threads}")
+
+
+@dataclass(frozen=True)
+class Made:
+    """What became of an image: six views in 0..1, the object, its mesh; the seconds that each part took."""
+
+    views: Float[Tensor, "6 3 S S"]
+    scene: Triplane
+    mesh: Mesh
+    seconds: dict[str, float]
+
+
+class ImageTo3D:
+    """Loaded once, then called an image at a time."""
+
+    def __init__(
+        self,
+        prior: MultiviewBackbone,
+        generator: OneStepGenerator,
+        reconstructor: Reconstructor,
+        toys: MultiviewSet,
+        smallest_part: float = 0.02,
+    ):
+        """`toys` say how far away the six views' cameras are, and their field of view."""
+        self.prior, self.generator, self.reconstructor = prior, generator, reconstructor
+        self.poses = rig_poses(toys.distance, toys.fov_deg, toys.size)[None].to(prior.device)
+        self.smallest_part = smallest_part
+
+    @torch.no_grad()
+    def __call__(self, image: Float[Tensor, "3 h w"], *keys: object) -> Made:
+        """The object of an image in 0..1 on white; its unseen sides depend on the keys. Raises NoSurface."""
+        clock = Clock(self.prior.device)
+        z = self.prior.noise_for(*keys)
+        condition = self.prior.condition(image[None].to(self.prior.device))
+        views = untile(self.prior.decode(self.generator(z, condition)))
+        clock.stop("views")
+        scene = self.reconstructor.scene(self.reconstructor(views, self.poses)[0])
+        clock.stop("reconstruction")
+        mesh = large_parts(scene.mesh(), self.smallest_part)
+        clock.stop("mesh")
+        return Made(views[0], scene, mesh, clock.seconds)
+
+
+def save(made: Made, image: Float[Tensor, "3 h w"], config: Generation, folder: Path) -> dict[str, float]:
+    """Writes the mesh, the condition image, the six views and the turntable; returns the seconds of each part, and their
+    sum without the turntable's, which is only to look at."""
+    device = made.views.device
+    clock = Clock(device)
+    folder.mkdir(parents=True, exist_ok=True)
+    for suffix in config.show.formats:
+        write_mesh(made.mesh, folder / f"mesh.{suffix}")
+    clock.stop("export")
+    seconds = made.seconds | clock.seconds
+    write_png(folder / "image.png", image.permute(1, 2, 0))
+    write_png(folder / "views.png", tile(made.views[None])[0].permute(1, 2, 0))
+    write_turntable(views_of(made, config), unlit, config.show, folder, device)
+    clock.stop("turntable")
+    total = sum(seconds[part] for part in PARTS if part in seconds)
+    seconds |= {"turntable": clock.seconds["turntable"], "total": total}
+    return {f"{part}_seconds": value for part, value in seconds.items()} | {"mesh_vertices": len(made.mesh.vertices)}
+
+
+def views_of(made: Made, config: Generation) -> Views:
+    """Returns what renders the object before its backdrop."""
+    renderer = MeshRenderer(MeshRenderer.Config())
+    scene = replace(made.scene, background=Solid(Solid.Config(config.backdrop)))
+    return lambda cameras, shading: [
+        one for many in renderer.images(scene, cameras, shading, at_once=FRAMES) for one in many.unbind()
+    ]
+
+
+def unlit(cameras: Cameras) -> Shading:
+    """Shows an object in its own colours."""
+    return Shading()

@@ -1,0 +1,191 @@
+"""GECO: one image to a 3D object in one pass, distilled in two stages (arXiv 2405.20327).
+
+**Stage 1, multi-view score distillation** (`geco_views`). The teacher p, a multi-view diffusion model, is frozen.
+The generator G makes the six views of an image in one step; it starts with the teacher's weights, and so does the
+student q, which learns the score of what G makes. Every step moves both, each by its own loss:
+
+    x = G(z, image)      x_t = alpha_t x + sigma_t eps
+    dL/dG = E[ w(t) (eps_p,cfg(x_t; image, t) - eps_q(x_t; image, t)) dx/dG ]
+    min_q E || v_q(x_t; image, t) - v ||^2
+
+This is variational score distillation (`priors/vsd.py`) of a generator instead of a scene; any guidance can take its
+place.
+
+**Stage 2, 3D-consistent distillation** (`geco_scene`). What the teacher draws in many deterministic steps from z, and
+the pretrained reconstructor makes of it, is rendered from random cameras; a second reconstructor, which starts as the
+first, learns to make the same of the generator's views, from the same z:
+
+    L = MSE(render R(G(z, image)), render R_pretrained(p(z, image))) + a perceptual(...)
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Annotated
+
+import numpy as np
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from priors.reconstructor import Reconstructor, rig_poses
+from priors.toybox.views import untile
+from systems.geco.base import Geco, GecoConfig
+from systems.geco.targets import teacher_views
+from systems.per_scene import learned_by
+from systems.training.view_losses import OF_VIEWS, ViewLosses, check_names, weighted
+from threestudio_like.cameras import Cameras
+from threestudio_like.config.registry import Component, register
+from threestudio_like.config.schedule import Schedule
+from threestudio_like.data.toybox.reconstruction import Truth
+from threestudio_like.engine.system import Context, ParameterGroup, StepResult, System
+from threestudio_like.errors import NoSurface, UserError
+from threestudio_like.renderers import regularizers
+from threestudio_like.utils.seeding import generator as make_generator
+
+
+@dataclass
+class GecoViewsConfig(GecoConfig):
+    """`guidance.lr` is the student's rate. The generator moves on every `moves_every` steps, the student on all."""
+
+    guidance: Annotated[Component, "guidance"] = field(kw_only=True)
+    moves_every: int = 1
+
+    def __post_init__(self):
+        super().__post_init__()
+        if self.moves_every < 1:
+            raise ValueError(f"moves_every must be at least 1, got {self.moves_every}")
+
+
+@register("system", "geco_views")
+class GecoViews(Geco):
+    """Multi-view score distillation (section 3.2)."""
+
+    Config = GecoViewsConfig
+
+    def __init__(self, config: GecoViewsConfig, context: Context):
+        super().__init__(config, context)
+        self.guidance = config.guidance.build(self.teacher)
+        if config.moves_every > 1 and not self.guidance.learned():
+            raise UserError("moves_every: this guidance learns nothing in the steps between; use 1")
+
+    def forward(self, step: int, generator: torch.Generator) -> StepResult:
+        moves = step % self.config.moves_every == self.config.moves_every - 1
+        chosen = self.share(len(self.images), generator)
+        z = self.teacher.noise(self.config.batch * self.processes, generator)[self.rank :: self.processes]
+        own = self.own_generator(generator)
+        with torch.no_grad():
+            condition = self.teacher.condition(self.images[chosen].to(self.device))
+        with torch.set_grad_enabled(moves):
+            views = self.generator(z, condition)
+        score = self.guidance.distil(views, condition, step, own)
+        losses = {"views": score.generator} if moves else {}
+        if score.prior is not None:
+            losses["student"] = score.prior
+        return StepResult(losses, score.logs)
+
+    def own_generator(self, generator: torch.Generator) -> torch.Generator:
+        """For timesteps and noise, which every process draws for its own images."""
+        seed = torch.randint(2**62, (1,), generator=generator, device=generator.device).item()
+        return make_generator(generator.device, seed, self.rank)
+
+    def parameter_groups(self) -> Iterable[ParameterGroup]:
+        yield ParameterGroup("generator", list(self.generator.parameters()), self.config.lr)
+        yield from learned_by(self.guidance, "student")
+
+    def export(self, folder: Path) -> dict[str, float]:
+        self.guidance.save(folder)
+        return super().export(folder)
+
+
+@dataclass
+class GecoSceneConfig(GecoConfig):
+    """`weights`: of the losses rgb, perceptual, mask, depth, normal; `cameras` see each object in a step."""
+
+    renderer: Annotated[Component, "renderer"] = field(kw_only=True)
+    cameras: Annotated[Component, "cameras"] = field(kw_only=True)
+    weights: dict[str, Schedule] = field(kw_only=True)
+    penalties: dict[str, Schedule] = field(default_factory=dict)
+    weight_decay: float = 0.0
+
+    def __post_init__(self):
+        super().__post_init__()
+        regularizers.check_names(self.penalties)
+        check_names(self.weights, OF_VIEWS)
+
+
+@register("system", "geco_scene")
+class GecoScene(Geco):
+    """3D-consistent distillation (section 3.3); the generator is frozen."""
+
+    Config = GecoSceneConfig
+
+    def __init__(self, config: GecoSceneConfig, context: Context):
+        super().__init__(config, context)
+        self.generator.requires_grad_(False)
+        start = config.reconstructor.weights or config.reconstructor.pretrained
+        self.reconstructor = Reconstructor.load(start).requires_grad_(True)
+        self.renderer = config.renderer.build()
+        self.cameras = config.cameras.build()
+        self.view_losses = ViewLosses(self.renderer, self.perceptual[0], config.weights, config.penalties)
+        toys = config.data.views
+        self.poses = rig_poses(toys.distance, toys.fov_deg, toys.size).to(context.device)
+        self._targets: Int[np.ndarray, "N 6 S S 3"] | None = None
+
+    def start_from(self, previous: System, convert: str | None) -> None:
+        if convert is not None or not isinstance(previous, GecoViews):
+            raise UserError(f"init: GECO's second stage starts from its first, not from a {type(previous).__name__}")
+        self.generator.load_state_dict(previous.generator.state_dict())
+
+    @property
+    def targets(self) -> Int[np.ndarray, "N 6 S S 3"]:
+        """The teacher's views, made or read at the first call."""
+        if self._targets is None:
+            self._targets = teacher_views(self.teacher, self.images, self.config.teacher, self.rank, self.processes)
+        return self._targets
+
+    def forward(self, step: int, generator: torch.Generator) -> StepResult:
+        chosen = self.share(self.config.teacher.count, generator)
+        cameras = [self.cameras.sample(step, generator) for _ in range(self.config.batch * self.processes)]
+        slow = torch.from_numpy(self.targets[chosen]).permute(0, 1, 4, 2, 3).to(self.device).float() / 255
+        truth, kept = self.seen(slow, cameras[self.rank :: self.processes], generator)
+        logs = {"without_target": 1 - len(kept) / len(chosen)}
+        weights = self.config.weights | self.config.penalties
+        # All processes name the same losses, or one would wait for another's.
+        losses = dict.fromkeys((*weights, "vanished"), 0.0 * self.reconstructor.queries.square().sum())
+        if truth is not None:
+            planes = self.reconstructor(self.fast_views(chosen[kept]), self.poses.expand(len(kept), -1, -1))
+            found, more = self.view_losses(self.reconstructor, planes, truth, step, generator)
+            losses, logs = losses | found, logs | more
+        return StepResult(weighted(losses, weights, step), logs)
+
+    @torch.no_grad()
+    def fast_views(self, chosen: Int[np.ndarray, "b"]) -> Float[Tensor, "b 6 3 S S"]:
+        """The generator's, of the targets' images and noises."""
+        condition = self.teacher.condition(self.images[chosen % len(self.images)].to(self.device))
+        z = torch.cat([self.teacher.noise_for(self.config.teacher.seed, i) for i in chosen])
+        return untile(self.teacher.decode(self.generator(z, condition)))
+
+    @torch.no_grad()
+    def seen(
+        self, slow: Float[Tensor, "B 6 3 S S"], cameras: list[Cameras], generator: torch.Generator
+    ) -> tuple[Truth | None, list[int]]:
+        """What random cameras see of the objects that the pretrained reconstructor makes of the teacher's views, and
+        which of them have a surface."""
+        model, views, kept = self.pretrained[0], [], []
+        for i, planes in enumerate(model(slow, self.poses.expand(len(slow), -1, -1))):
+            try:
+                views.append(self.view_losses.render(model.scene(planes), cameras[i], generator))
+                kept.append(i)
+            except NoSurface:
+                continue
+        if not kept:
+            return None, kept
+        stack = lambda name: torch.stack([getattr(view, name) for view in views])
+        normal = stack("normal") if "normal" in self.config.weights else torch.zeros_like(stack("rgb"))
+        joined = Cameras.join([cameras[i] for i in kept])
+        return Truth(joined, stack("rgb"), stack("opacity"), stack("depth"), normal), kept
+
+    def parameter_groups(self) -> Iterable[ParameterGroup]:
+        parameters = list(self.reconstructor.parameters())
+        yield ParameterGroup("reconstructor", parameters, self.config.lr, self.config.weight_decay)

@@ -1,0 +1,148 @@
+"""What GECO is distilled from: condition images, and the views that the teacher makes of them in many steps, kept."""
+
+import hashlib
+import logging
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+
+import numpy as np
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+from tqdm import tqdm
+
+import threestudio_like.data
+from priors.backbones.multiview import MultiviewBackbone
+from priors.toybox.views import VIEWS, untile
+from threestudio_like.data.cache import kept, kept_rows, sources
+from threestudio_like.data.framing import Framing, reframe
+from threestudio_like.data.images import ImageLoading, image_files, load_image
+from threestudio_like.data.toybox.multiview import MultiviewSet
+from threestudio_like.engine.monitor import to_bytes
+from threestudio_like.errors import UserError
+from threestudio_like.utils.seeding import generator as make_generator
+
+log = logging.getLogger(__name__)
+TOGETHER = 16  # objects that the teacher draws at once
+REFRAMED_AT_ONCE = 256
+
+
+@dataclass(frozen=True)
+class ImageFolder:
+    """Condition images from a folder, cut out, centred and on white, `size` pixels a side."""
+
+    path: str
+    size: int = 256
+    loading: ImageLoading = field(default_factory=ImageLoading)
+
+
+@dataclass(frozen=True)
+class TeacherViews:
+    """The second stage's targets: `count` pairs of an image and a noise, each of them the start of `steps` steps of
+    DDIM under guidance by `scale`, all above the share `stop` of the timesteps. Beyond the number of
+    images, an image has several noises."""
+
+    steps: int = 75
+    scale: float = 4.0
+    count: int = 512
+    seed: int = 0
+    stop: float = 0.0
+
+    def __post_init__(self):
+        if not 0 <= self.stop < 1:
+            raise ValueError(f"stop must be at least 0 and below 1, got {self.stop}")
+        if min(self.steps, self.count) < 1:
+            raise ValueError(f"steps and count must be at least 1, got {self.steps} and {self.count}")
+
+
+@dataclass(frozen=True)
+class ConditionImages:
+    """N images, bytes."""
+
+    image: Int[np.ndarray, "N H W 3"]
+
+    def __len__(self) -> int:
+        return len(self.image)
+
+    def __getitem__(self, chosen: Int[np.ndarray, "B"]) -> Float[Tensor, "B 3 H W"]:
+        """In 0..1."""
+        return torch.from_numpy(self.image[chosen]).permute(0, 3, 1, 2).float() / 255
+
+    @staticmethod
+    def of(toys: MultiviewSet, framing: Framing, folder: ImageFolder | None) -> "ConditionImages":
+        """The training images of the toys, framed so, or those of the folder, without the files that cannot be read, which are
+        named. Raises UserError where none can be."""
+        if folder is None:
+            image = toys.images("train").image
+            fill = framing.draw(len(image), make_generator("cpu", "framing", toys.seed))
+            parts = np.array_split(np.arange(len(image)), -(-len(image) // REFRAMED_AT_ONCE))
+            framed = lambda part: to_bytes(reframe(toys.images("train").images(part), fill[part]).permute(0, 2, 3, 1))
+            return ConditionImages(np.concatenate([framed(part) for part in parts]))
+        files = image_files(Path(folder.path))
+        key = repr([asdict(folder), *((str(file), file.stat().st_size, file.stat().st_mtime_ns) for file in files)])
+        key += sources(Path(threestudio_like.data.__file__).parent, "images.py")
+        return ConditionImages(
+            kept_rows("conditions", key, (folder.size, folder.size, 3), lambda: loaded(files, folder))
+        )
+
+
+def loaded(files: list[Path], folder: ImageFolder) -> Iterator[Int[np.ndarray, "H W 3"]]:
+    """Bytes of one image after the other. Raises UserError where none can be read."""
+    bad = []
+    for file in tqdm(files, desc="images", disable=None):
+        try:
+            yield to_bytes(load_image(file, folder.size, folder.loading).permute(1, 2, 0))
+        except UserError as error:
+            bad.append(str(error))
+            log.warning("skipped: %s", error)
+    if len(bad) == len(files):
+        raise UserError(
+            bad[0]
+            if len(bad) == 1
+            else f"{folder.path}: none of its {len(files)} images can be used; the first: {bad[0]}"
+        )
+
+
+@torch.no_grad()
+def teacher_views(
+    prior: MultiviewBackbone, images: ConditionImages, config: TeacherViews, rank: int = 0, processes: int = 1
+) -> Int[np.ndarray, "N 6 S S 3"]:
+    """Bytes; made once and kept, in parts. Of several processes each begins with other parts, and finds those that the
+    others have made."""
+    weights = [digest(path) for kind in ("*.safetensors", "*.json") for path in sorted(prior.folder.rglob(kind))]
+    parts = [np.arange(start, min(start + TOGETHER, config.count)) for start in range(0, config.count, TOGETHER)]
+    made = np.empty((config.count, VIEWS, prior.view_size, prior.view_size, 3), np.uint8)
+
+    def views(part: np.ndarray) -> dict[str, np.ndarray]:
+        log.info(
+            "the teacher makes views %d to %d of %d, in %d steps", part[0] + 1, part[-1] + 1, config.count, config.steps
+        )
+        condition = prior.condition(images[part % len(images)].to(prior.device))
+        z = torch.cat([prior.noise_for(config.seed, i) for i in part])
+        tiled = prior.decode(prior.sample(condition, config.scale, config.steps, None, z, config.stop))
+        return {"views": to_bytes(untile(tiled).permute(0, 1, 3, 4, 2))}
+
+    order = [i for first in range(processes) for i in range((rank + first) % processes, len(parts), processes)]
+    for i in order:
+        seen = hashlib.sha256(images.image[parts[i] % len(images)].tobytes()).hexdigest()
+        key = repr(
+            (
+                weights,
+                vars(prior.config) | {"model": ""},
+                config.steps,
+                config.scale,
+                config.stop,
+                config.seed,
+                parts[i].tolist(),
+                seen,
+            )
+        )
+        made[parts[i]] = kept("teacher_views", key, lambda: views(parts[i]))["views"]
+    return made
+
+
+def digest(path: Path) -> str:
+    """Of a file's bytes."""
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

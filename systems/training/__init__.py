@@ -1,0 +1,1 @@
+"""Trains the priors, the reconstructor and the scorer."""

@@ -1,0 +1,248 @@
+"""What all trainings of diffusion priors share: the loss of a batch, averaged weights, the folder that is written.
+
+A model that predicts noise or v is trained on that, unweighted. One that predicts the clean image has the loss
+`E[ min(SNR_t + 1, cap) * ||x - x_hat(x_t, t, y)||^2 ]`: v-prediction's weighting of the clean image's error (Salimans & Ho
+2022), capped at low noise (as min-SNR does, Hang et al. 2023). Where the model has a layout, `E ||x - layout(y)||^2` makes
+it the mean image, which the U-Net is given without passing it gradients.
+"""
+
+import copy
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float, Int
+from safetensors.torch import load_file
+from torch import Tensor, nn
+
+from priors.backbones.base import NoiseSchedule, Prediction, target
+from priors.toybox import build
+from priors.toybox.mean_predictor import refine
+from threestudio_like.config.schedule import Schedule
+from threestudio_like.engine.system import Context, ParameterGroup, StepResult, System, SystemConfig
+from threestudio_like.errors import UserError
+from threestudio_like.pretrained import read_json
+
+
+@dataclass
+class DiffusionTrainingConfig(SystemConfig):
+    lr: Schedule = Schedule.constant(8e-4)
+    weight_decay: float = 0.01
+    batch: int = 64
+    """Examples a step and process."""
+    layout_steps: int = 0
+    """The first steps train text encoder and layout only, on `layout_batch` images, before the U-Net joins in."""
+    layout_batch: int = 256
+    ema: float = 0.999
+    weight_cap: float = 5.0
+    t_power: float = 0.6
+    """Timesteps are drawn as `T u^t_power`, u uniform: below 1, high noise, where shape and view are decided, is commoner."""
+    sample_steps: int = 30
+    weights: str | None = None
+    """A model folder to go on from, instead of from the start."""
+
+
+@dataclass(frozen=True)
+class Batch:
+    """B examples: images in -1..1, and what the model is told about them: a text or an image in 0..1, a camera."""
+
+    images: Float[Tensor, "B c H W"]
+    tokens: Int[Tensor, "B L"] | None = None
+    camera: Float[Tensor, "B K"] | None = None
+    image: Float[Tensor, "B 3 h w"] | None = None
+
+    def __getitem__(self, part: slice) -> "Batch":
+        return Batch(*(None if x is None else x[part] for x in (self.images, self.tokens, self.camera, self.image)))
+
+
+class Denoiser(nn.Module):
+    """Text encoder, layout (where there is one) and U-Net, as one trainable thing."""
+
+    def __init__(
+        self,
+        text_encoder: nn.Module,
+        layout: nn.Module | None,
+        unet: nn.Module,
+        alphas_cumprod: Tensor,
+        prediction: Prediction,
+        patch: int = 1,
+    ):
+        super().__init__()
+        self.text_encoder, self.layout, self.unet = text_encoder, layout, unet
+        self.prediction, self.patch = prediction, patch
+        self.register_buffer("alphas_cumprod", alphas_cumprod, persistent=False)
+
+    @property
+    def schedule(self) -> NoiseSchedule:
+        return NoiseSchedule(self.alphas_cumprod)
+
+    def fold(self, images: Float[Tensor, "B c H W"]) -> Float[Tensor, "B C h w"]:
+        """What the U-Net works on."""
+        return F.pixel_unshuffle(images, self.patch) if self.layout is None else self.layout.fold(images, self.patch)
+
+    def unfold(self, x: Float[Tensor, "B C h w"]) -> Float[Tensor, "B c H W"]:
+        return F.pixel_shuffle(x, self.patch) if self.layout is None else self.layout.unfold(x, self.patch)
+
+    def clip(self, x: Float[Tensor, "B C h w"]) -> Float[Tensor, "B C h w"]:
+        """The nearest whose image is within -1..1."""
+        return self.fold(self.unfold(x).clamp(-1, 1))
+
+    def embed(self, tokens: Int[Tensor, "B L"]) -> Float[Tensor, "B L D"]:
+        return self.text_encoder(tokens).last_hidden_state
+
+    def mean(self, text: Tensor, camera: Tensor | None = None) -> Tensor | None:
+        return None if self.layout is None else self.layout(text, camera)
+
+    def forward(self, x_t: Tensor, t: Tensor, text: Tensor, camera: Tensor | None = None) -> Tensor:
+        return self.denoise(x_t, t, text, camera, self.mean(text, camera))
+
+    def denoise(self, x_t: Tensor, t: Tensor, text: Tensor, camera: Tensor | None, mean: Tensor | None) -> Tensor:
+        spread = 1.0 if self.layout is None else self.layout.spread
+        return refine(self.unet, mean, x_t, t, text, self.alphas_cumprod[t], spread, camera)
+
+
+class DiffusionTraining(System):
+    """Base of the systems that train a `Denoiser`; a subclass sets `model` by `use`, draws batches, and shows samples."""
+
+    Config = DiffusionTrainingConfig
+    one_batch = True
+
+    def __init__(self, config: DiffusionTrainingConfig, context: Context):
+        super().__init__()
+        self.config, self.device = config, context.device
+        self.rank, self.processes = context.rank, context.processes
+
+    def use(self, model: Denoiser, tokenizer, scheduler) -> None:
+        """Takes the model that is to be trained, filled from `weights` where the recipe names some. Raises UserError."""
+        if model.layout is None and self.config.layout_steps:
+            raise UserError("layout_steps: this model has no layout that could be trained first")
+        self.model, self.tokenizer, self.scheduler = model, tokenizer, scheduler
+        if self.config.weights is not None:
+            load_weights(model, tokenizer, Path(self.config.weights))
+        self.averaged = copy.deepcopy(model).requires_grad_(False)
+
+    def draw(self, count: int, generator: torch.Generator) -> Batch:
+        """`count` examples."""
+        raise NotImplementedError
+
+    def forward(self, step: int, generator: torch.Generator) -> StepResult:
+        with_unet = step >= self.config.layout_steps
+        count = self.config.batch if with_unet else self.config.layout_batch
+        with torch.autocast(self.device.type, enabled=False):  # the truth stays as it is
+            drawn = self.draw(count * self.processes, generator)
+        if self.config.weights is None and self.model.layout is not None:
+            self.fit_filter(step, drawn)
+        batch = drawn[self.rank :: self.processes]
+        x, text = self.model.fold(batch.images), self.told(batch)
+        mean = self.model.mean(text, batch.camera)
+        losses = {} if mean is None else {"layout": (mean - x).square().mean()}
+        if with_unet:
+            seen = None if mean is None else mean.detach()
+            losses["denoising"] = self.denoising_loss(x, batch, text, seen, generator)
+        return StepResult(losses)
+
+    @torch.no_grad()
+    def fit_filter(self, step: int, drawn: Batch) -> None:
+        """Patches' components at the first step; and once the layout knows the mean, how far images are from it."""
+        layout, averaged = self.model.layout, self.averaged.layout
+        if step == 0:
+            self.find_components(drawn)
+        elif step == self.config.layout_steps:
+            residual = self.model.fold(drawn.images) - self.model.mean(self.told(drawn), drawn.camera)
+            layout.spread.copy_(residual.square().mean((0, 2, 3)).sqrt())
+        averaged.basis.copy_(layout.basis)
+        averaged.spread.copy_(layout.spread)
+
+    def find_components(self, drawn: Batch) -> None:
+        self.model.layout.find_components(drawn.images, self.model.patch)
+
+    def told(self, batch: Batch) -> Float[Tensor, "B L D"]:
+        """What the U-Net is told of each example, embedded."""
+        return self.model.embed(batch.tokens)
+
+    def denoise(
+        self, x_t: Tensor, t: Tensor, text: Tensor, batch: Batch, mean: Tensor | None, generator: torch.Generator
+    ) -> Tensor:
+        """The model's output, in its own parametrisation."""
+        return self.model.denoise(x_t, t, text, batch.camera, mean)
+
+    def denoising_loss(
+        self, x: Tensor, batch: Batch, text: Tensor, mean: Tensor | None, generator: torch.Generator
+    ) -> Tensor:
+        schedule = self.model.schedule
+        whole = len(x) * self.processes
+        uniform = torch.rand(whole, generator=generator, device=x.device)[self.rank :: self.processes]
+        t = (uniform**self.config.t_power * schedule.steps).long().clamp(max=schedule.steps - 1)
+        noise = torch.randn(whole, *x.shape[1:], generator=generator, device=x.device)[self.rank :: self.processes]
+        output = self.denoise(schedule.add_noise(x, noise, t), t, text, batch, mean, generator)
+        error = (output - target(x, noise, t, schedule, self.model.prediction)).square()
+        if self.model.prediction == "sample":
+            error = (1 / schedule.sigma(t).square()).clamp(max=self.config.weight_cap) * error
+        return error.mean()
+
+    def parameter_groups(self):
+        trained = [p for p in self.model.parameters() if p.requires_grad]
+        yield ParameterGroup("model", trained, self.config.lr, self.config.weight_decay)
+
+    def after_step(self, step: int) -> None:
+        decay = min(self.config.ema, (step + 1) / (step + 10))
+        torch._foreach_lerp_(list(self.averaged.parameters()), [p.detach() for p in self.model.parameters()], 1 - decay)
+
+    def tokens(self, texts: list[str]) -> Int[Tensor, "B L"]:
+        encoded = self.tokenizer(
+            texts,
+            padding="max_length",
+            truncation=True,
+            return_tensors="pt",
+            max_length=self.model.text_encoder.config.max_position_embeddings,
+        )
+        return encoded.input_ids.to(self.device)
+
+    def export(self, folder: Path) -> dict[str, float]:
+        """Writes the averaged weights, half precision, as a diffusers folder `model/`."""
+        model = copy.deepcopy(self.averaged).half().cpu()
+        build.save(folder / "model", model.unet, model.layout, model.text_encoder, self.tokenizer, self.scheduler)
+        return {"parameters": sum(p.numel() for p in model.parameters())}
+
+
+def load_weights(model: Denoiser, tokenizer, folder: Path) -> None:
+    """Fills the model from a folder that `export` wrote; words that it did not know keep their vectors.
+
+    Raises UserError where it does not fit.
+    """
+    files = {"unet": "diffusion_pytorch_model", "layout": "diffusion_pytorch_model", "text_encoder": "model"}
+    for name, file in files.items():
+        part = getattr(model, name)
+        if part is None:
+            continue
+        path = folder / name / f"{file}.safetensors"
+        if not path.exists():
+            raise UserError(f"weights: {path} does not exist")
+        stored = {key: tensor.float() for key, tensor in load_file(path).items()}
+        if name == "text_encoder":
+            stored = with_our_words(stored, part.state_dict(), tokenizer.get_vocab(), words_of(folder))
+        try:
+            part.load_state_dict(stored)
+        except RuntimeError as error:
+            reason = str(error).splitlines()[-1].strip()[:120]
+            raise UserError(f"weights: {path} does not fit the recipe's size ({reason})") from None
+
+
+def words_of(folder: Path) -> dict[str, int]:
+    """The vocabulary of a model folder. Raises UserError."""
+    return read_json(folder / "tokenizer" / "tokenizer.json")["model"]["vocab"]
+
+
+def with_our_words(
+    stored: dict[str, Tensor], ours: dict[str, Tensor], vocabulary: dict[str, int], known: dict[str, int]
+) -> dict[str, Tensor]:
+    """A text encoder's stored tensors, the word embedding in our vocabulary's order."""
+    key = next(name for name in ours if name.endswith("token_embedding.weight"))
+    embedding = ours[key].clone()
+    if vocabulary == known or embedding.shape[1:] != stored[key].shape[1:]:
+        return stored
+    for word, place in vocabulary.items():
+        if word in known:
+            embedding[place] = stored[key][known[word]]
+    return stored | {key: embedding}

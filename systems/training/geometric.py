@@ -1,0 +1,128 @@
+"""Fine-tunes a text-to-image prior into an aligned geometric prior (SweetDreamer, arXiv 2310.02596, section 3.2).
+
+    L = E || target(x, eps, t) - model(x_t, t, y, c) ||^2,   x a canonical coordinate map seen by the camera c
+
+The paper's target is eps. A base model keeps its own: the Toybox's small U-Net predicts the clean map.
+"""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Annotated
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from diffusers import DDPMScheduler
+from jaxtyping import Float
+from torch import Tensor
+
+from priors.backbones.geometric import MAP_CHANNELS, camera_numbers, geometric_layout, geometric_unet
+from priors.embedding import load_encoder
+from priors.sampling import ddim
+from systems.training.diffusion import Batch, Denoiser, DiffusionTraining, DiffusionTrainingConfig
+from threestudio_like.cameras import orbit
+from threestudio_like.config.registry import Component, register
+from threestudio_like.data.ccm import CoordinateMaps
+from threestudio_like.engine.monitor import write_png
+from threestudio_like.engine.system import Context
+from threestudio_like.evaluate.ccm import compare
+from threestudio_like.utils.seeding import generator as make_generator
+from threestudio_like.utils.seeding import on_the_cpu
+
+
+@dataclass
+class GeometricTrainingConfig(DiffusionTrainingConfig):
+    backbone: Annotated[Component, "backbone"] = field(kw_only=True)
+    """The text-to-image prior to start from; its text encoder stays as it is."""
+    data: Annotated[Component, "coordinates"] = field(kw_only=True)
+    empty: float = 0.1
+    """Share of examples without a caption, for classifier-free guidance; their camera is told."""
+    prompts: tuple[str, ...] = ("a dog", "a chair", "a duck", "a car", "a mug", "an aeroplane")
+    """What the sample grids show, from eight sides."""
+    gradient_checkpointing: bool = False
+    """The U-Net's activations are computed again for the backward pass, for batches that would not fit otherwise."""
+    scale: float = 3.0
+    judged: int = 256
+    """Held-out maps that the finished model's samples are compared with."""
+
+
+@register("system", "geometric_prior")
+class GeometricTraining(DiffusionTraining):
+    """Trains, samples, measures and saves an aligned geometric prior, in diffusers' folder layout."""
+
+    Config = GeometricTrainingConfig
+
+    def __init__(self, config: GeometricTrainingConfig, context: Context):
+        super().__init__(config, context)
+        base = config.backbone.build(context.device)
+        layout = getattr(base, "layout", None)
+        self.patch = getattr(base, "patch", 1)  # the paper's map, 64 x 64, takes the place of a latent
+        self.size = base.unet.config.sample_size * self.patch
+        tokenizer, encoder = load_encoder(base.config, context.device)
+        unet = geometric_unet(base.unet, layout is not None, self.patch)
+        if config.gradient_checkpointing:
+            unet.enable_gradient_checkpointing()
+        model = Denoiser(
+            encoder,
+            None if layout is None else geometric_layout(layout, self.patch),
+            unet,
+            base.schedule.alphas_cumprod,
+            base.prediction,
+            self.patch,
+        )
+        self.use(model.to(context.device), tokenizer, DDPMScheduler.from_pretrained(base.folder / "scheduler"))
+        self.data = config.data.build()
+
+    def draw(self, count: int, generator: torch.Generator) -> Batch:
+        """Maps of training objects, each with one of its captions."""
+        _, rng = on_the_cpu(generator)
+        maps, _ = (self.data.maps(held_out=part) for part in (False, True))  # what is missing is told before the work
+        chosen = rng.integers(len(maps), size=count)
+        images = 2 * self.resized(maps.images(chosen)).to(self.device) - 1
+        captions = ["" if rng.random() < self.config.empty else maps.caption(i, rng) for i in chosen]
+        return Batch(images, self.tokens(captions), camera_numbers(maps.cameras(chosen)).to(self.device))
+
+    def resized(self, images: Float[Tensor, "B 4 H W"]) -> Float[Tensor, "B 4 S S"]:
+        """At the size that the model makes."""
+        return images if images.shape[-1] == self.size else F.interpolate(images, (self.size, self.size), mode="area")
+
+    @torch.no_grad()
+    def sample(self, texts: list[str], c2w: Float[Tensor, "N 16"], seed: int = 0) -> Float[Tensor, "N 4 H W"]:
+        """Maps in 0..1 by the averaged weights."""
+        text, null = (self.averaged.embed(self.tokens(t)) for t in (texts, [""] * len(texts)))
+        camera = camera_numbers(c2w).to(self.device).repeat(2, 1)
+        predict = lambda x, t, both: self.averaged(x, t, both, camera)
+        side = self.size // self.patch
+        x = ddim(
+            predict,
+            self.scheduler,
+            text,
+            null,
+            (MAP_CHANNELS * self.patch**2, side, side),
+            self.config.scale,
+            self.config.sample_steps,
+            make_generator(self.device, "samples", seed),
+            self.averaged.clip,
+        )
+        return (self.averaged.unfold(x) / 2 + 0.5).clamp(0, 1)
+
+    def preview(self) -> Tensor:
+        """One row a prompt, once around the object in eight views."""
+        c2w = orbit(8, 15.0, 2.7, 41.0, self.size).c2w.reshape(-1, 16)
+        rows = [
+            torch.cat(list(self.sample([text] * 8, c2w, seed=i)[:, :3]), dim=-1)
+            for i, text in enumerate(self.config.prompts)
+        ]
+        return torch.cat(rows, dim=-2).permute(1, 2, 0)
+
+    def evaluate(self, folder: Path) -> dict[str, float]:
+        write_png(folder / "samples.png", self.preview())
+        maps = self.data.maps(held_out=True)
+        chosen = np.random.default_rng(0).permutation(len(maps))[: self.config.judged]
+        parts = np.array_split(chosen, max(len(chosen) // 32, 1))
+        sampled = torch.cat([self.sampled_like(maps, part, seed) for seed, part in enumerate(parts)])
+        return compare(sampled, self.resized(maps.images(chosen)))
+
+    def sampled_like(self, maps: CoordinateMaps, chosen: np.ndarray, seed: int) -> Tensor:
+        rng = np.random.default_rng(seed)
+        return self.sample([maps.caption(i, rng) for i in chosen], maps.cameras(chosen), seed).cpu()

@@ -1,0 +1,233 @@
+"""Trains the Toybox multi-view prior: one image of an object to six tiled views of it.
+
+    L = E || views - layout(c) ||^2 + E[ w(t) || views - model(x_t, t, c) ||^2 ]
+
+c is an image, one in ten of them grey, which stands for none. The model is `priors/multiview.py`'s: it is told the
+image's tokens, and attends to its keys and values (Zero123++, arXiv 2310.15110; those of the clean image: GECO, arXiv
+2405.20327). w(t) is `systems/diffusion_training.py`'s.
+"""
+
+import copy
+import tempfile
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import torch
+from diffusers import SchedulerMixin
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from priors.backbones.multiview import GREY, FoldedMultiview, MultiviewConfig
+from priors.backbones.pixel import PixelBackbone
+from priors.reference import give_reference_attention, look, looking_at
+from priors.toybox import build, views
+from priors.toybox.mean_predictor import refine
+from priors.toybox.views import tile, untile
+from systems.training.diffusion import Batch, Denoiser, DiffusionTraining, DiffusionTrainingConfig
+from threestudio_like.cameras import RIG_AZIMUTHS_DEG
+from threestudio_like.config.registry import register
+from threestudio_like.data.framing import Framing, reframe
+from threestudio_like.data.images import ImageLoading
+from threestudio_like.data.toybox.multiview import MultiviewSet, Split
+from threestudio_like.engine.monitor import write_png
+from threestudio_like.engine.system import Context
+from threestudio_like.errors import UserError
+from threestudio_like.evaluate.images import psnr
+from threestudio_like.pretrained import ModelConfig
+from threestudio_like.utils.color import random_hues, turn_hues
+from threestudio_like.utils.seeding import generator as make_generator
+from threestudio_like.utils.seeding import on_the_cpu
+
+SIDES = {"seen": (0, 5), "unseen": (2, 3)}
+"""Views that show the image's own side, 30 degrees off, and those that show the other; two views lie between."""
+TOGETHER = 32  # objects sampled at once
+
+
+@dataclass
+class MultiviewTrainingConfig(DiffusionTrainingConfig):
+    size: views.Size = field(default_factory=views.Size)
+    data: MultiviewSet = field(default_factory=MultiviewSet)
+    attention: Literal["clean", "noised"] = "clean"
+    start: str | None = None
+    """A text-to-image prior's folder, whose U-Net's weights are this one's first, as far as they fit."""
+    empty: float = 0.1
+    """Share of examples without an image, for classifier-free guidance."""
+    hues: float = 0.5
+    """Share of examples whose hues are turned (`threestudio_like.color.random_hues`)."""
+    framing: Framing = field(default_factory=Framing)
+    """Of the condition images."""
+    scale: float = 1.0
+    """Of classifier-free guidance, in samples."""
+    stop: float = 0.5
+    """Of the samples' DDIM (`priors.sampling.ddim`)."""
+    judged: int = 48
+    """Objects of each held-out split that are sampled and measured at the end."""
+    shown: int = 6
+    """Objects on a picture."""
+
+    def __post_init__(self):
+        super().__post_init__()
+        if self.data.size != self.size.view:
+            raise ValueError(f"size.view {self.size.view} and data.size {self.data.size} must be equal")
+
+
+class MultiviewDenoiser(Denoiser):
+    """Image encoder, layout and U-Net, as one trainable thing; it is told an image where others are told a text."""
+
+    def __init__(
+        self, image_encoder: nn.Module, layout: views.ViewLayout, unet: nn.Module, alphas_cumprod: Tensor, patch: int
+    ):
+        super().__init__(None, layout, unet, alphas_cumprod, "sample", patch)
+        self.image_encoder = image_encoder
+
+    def fold_image(self, image: Float[Tensor, "B 3 h w"]) -> Float[Tensor, "B C i i"]:
+        return self.fold(2 * image - 1)
+
+    def embed(self, image: Float[Tensor, "B 3 h w"]) -> Float[Tensor, "B L D"]:
+        return self.image_encoder(self.fold_image(image))
+
+    def mean(self, text: Tensor, camera: Tensor | None = None) -> Tensor:
+        return self.layout(text)
+
+    def save(self, folder: Path, scheduler: SchedulerMixin) -> None:
+        """Writes a diffusers folder in half precision."""
+        model = copy.deepcopy(self).half().cpu()
+        views.save(folder, model.unet, model.layout, model.image_encoder, scheduler)
+
+
+@register("system", "multiview_prior")
+class MultiviewTraining(DiffusionTraining):
+    """Trains, samples, measures and saves a small multi-view prior, in diffusers' folder layout."""
+
+    Config = MultiviewTrainingConfig
+
+    def __init__(self, config: MultiviewTrainingConfig, context: Context):
+        super().__init__(config, context)
+        size, scheduler = config.size, build.noise_scheduler()
+        model = MultiviewDenoiser(
+            views.image_encoder(size),
+            views.view_layout(size),
+            views.unet(size),
+            scheduler.alphas_cumprod.clone(),
+            size.patch,
+        )
+        if config.start is not None:
+            base = PixelBackbone(ModelConfig(config.start), "cpu")
+            views.start_from(model.unet, base.unet)
+            model.layout.basis.copy_(base.layout.basis)
+        give_reference_attention(model.unet)
+        if config.weights is not None:
+            take_weights(model, FoldedMultiview(MultiviewConfig(config.weights), "cpu"))
+        self.use(model, scheduler)
+
+    def use(self, model: MultiviewDenoiser, scheduler: SchedulerMixin) -> None:
+        self.model, self.scheduler = model, scheduler
+        self.averaged = copy.deepcopy(model).requires_grad_(False)
+
+    def draw(self, count: int, generator: torch.Generator) -> Batch:
+        """Objects of the training split; of some, no image is told."""
+        on_cpu, rng = on_the_cpu(generator)
+        data = self.config.data.images("train")
+        chosen = rng.integers(len(data), size=count)
+        turns = random_hues(count, self.config.hues, on_cpu)
+        image = turn_hues(reframe(data.images(chosen), self.config.framing.draw(count, on_cpu)), turns)
+        six = turn_hues(data.six_views(chosen), turns)
+        image[torch.from_numpy(rng.random(count) < self.config.empty)] = GREY
+        return Batch(2 * tile(six).to(self.device) - 1, image=image.to(self.device))
+
+    def find_components(self, drawn: Batch) -> None:
+        if self.config.start is None:  # else they are those that the U-Net knows
+            super().find_components(drawn)
+
+    def told(self, batch: Batch) -> Float[Tensor, "B L D"]:
+        return self.model.embed(batch.image)
+
+    def denoise(
+        self, x_t: Tensor, t: Tensor, text: Tensor, batch: Batch, mean: Tensor, generator: torch.Generator
+    ) -> Tensor:
+        model, image = self.model, self.model.fold_image(batch.image)
+        if self.config.attention == "noised":
+            noise = torch.randn(len(t) * self.processes, *image.shape[1:], generator=generator, device=image.device)
+            keys = look(model.unet, model.schedule.add_noise(image, noise[self.rank :: self.processes], t), t, text)
+        else:
+            keys = look(model.unet, image, torch.zeros_like(t), text)
+        return refine(looking_at(model.unet, keys), mean, x_t, t, text, model.alphas_cumprod[t], model.layout.spread)
+
+    def finished(self) -> FoldedMultiview:
+        """The averaged model as it will be loaded from its folder."""
+        with tempfile.TemporaryDirectory() as place:
+            self.averaged.save(Path(place), self.scheduler)
+            return FoldedMultiview(MultiviewConfig(place, attention=self.config.attention), self.device)
+
+    @torch.no_grad()
+    def views_of(
+        self, prior: FoldedMultiview, images: Float[Tensor, "B 3 h w"], how: Literal["many", "one", "mean"], seed: int
+    ) -> Float[Tensor, "B 6 3 h w"]:
+        """In 0..1: `many` steps, `one` step, or the `mean` that no noise has touched."""
+        told, random = prior.condition(images.to(self.device)), make_generator(self.device, "samples", seed)
+        if how == "mean":
+            x = prior.layout(told.text)
+        elif how == "one":
+            x = prior.one_step(prior.noise(len(images), random), told, self.config.scale)
+        else:
+            x = prior.sample(told, self.config.scale, self.config.sample_steps, random, stop=self.config.stop)
+        return untile(prior.decode(x)).cpu()
+
+    def preview(self) -> Tensor:
+        return self.picture(self.finished(), "held_out")
+
+    def picture(self, prior: FoldedMultiview, split: Split) -> Float[Tensor, "H W 3"]:
+        """Of each object the image and the sampled views, and under them the true ones."""
+        data = self.config.data.images(split)
+        chosen = np.arange(min(self.config.shown, len(data)))
+        images, truth = data.images(chosen), data.six_views(chosen)
+        sampled = self.views_of(prior, images, "many", seed=0)
+        rows = [
+            torch.cat([first, *six], dim=-1)
+            for one in zip(images, sampled, truth)
+            for first, six in ((one[0], one[1]), (torch.ones_like(one[0]), one[2]))
+        ]
+        return torch.cat(rows, dim=-2).permute(1, 2, 0)
+
+    def evaluate(self, folder: Path) -> dict[str, float]:
+        prior, figures = self.finished(), {}
+        for split in ("held_out", "unseen"):
+            write_png(folder / f"samples-{split.replace('_', '-')}.png", self.picture(prior, split))
+            for how in ("many", "one", "mean"):
+                of_view = self.psnr_of_views(prior, split, how)
+                name = f"{split}_{how}_psnr"
+                figures[name] = of_view.mean().item()
+                figures |= {f"{name}_{side}_side": of_view[list(which)].mean().item() for side, which in SIDES.items()}
+                figures |= {f"{name}_at_{angle:.0f}": value.item() for angle, value in zip(RIG_AZIMUTHS_DEG, of_view)}
+            framed = self.psnr_of_views(prior, split, "many", ImageLoading().fill)
+            figures[f"{split}_framed_psnr"] = framed.mean().item()
+        return figures
+
+    def psnr_of_views(
+        self, prior: FoldedMultiview, split: Split, how: str, fill: float = torch.nan
+    ) -> Float[Tensor, "6"]:
+        """Against the truth in dB, one sample an object, the mean over objects, of images framed by `fill`."""
+        data = self.config.data.images(split)
+        chosen = np.arange(min(self.config.judged, len(data)))
+        parts = np.array_split(chosen, -(-len(chosen) // TOGETHER))
+        image = lambda part: reframe(data.images(part), torch.full((len(part),), fill))
+        made = torch.cat([self.views_of(prior, image(part), how, seed) for seed, part in enumerate(parts)])
+        return psnr(made.flatten(0, 1), data.six_views(chosen).flatten(0, 1)).view(-1, views.VIEWS).mean(0)
+
+    def export(self, folder: Path) -> dict[str, float]:
+        """Writes the averaged weights, half precision, as a diffusers folder `model/`."""
+        self.averaged.save(folder / "model", self.scheduler)
+        return {"parameters": sum(p.numel() for p in self.averaged.parameters())}
+
+
+def take_weights(model: MultiviewDenoiser, stored: FoldedMultiview) -> None:
+    """Fills the model from a stored one. Raises UserError where it is of another size."""
+    pairs = (model.unet, stored.unet), (model.layout, stored.layout), (model.image_encoder, stored.encoder)
+    for part, theirs in pairs:
+        try:
+            part.load_state_dict(theirs.state_dict())
+        except RuntimeError as error:
+            reason = str(error).splitlines()[-1].strip()[:120]
+            raise UserError(f"weights: {stored.folder} does not fit the recipe's size ({reason})") from None

@@ -1,0 +1,254 @@
+"""Trains a reconstructor from posed views, in InstantMesh's two phases (Xu et al. 2024), of which a stage's `renderer`
+chooses one: volume rendering of the triplane, then rasterisation of its FlexiCubes mesh.
+
+    L = MSE(rgb) + a perceptual(rgb) + b MSE(mask) + c |depth| + d (1 - n . n_true) + penalties
+
+Toys have a known signed distance s, so both phases may add terms at points around the surface, which cost no rendering:
+
+    |s_hat(x) - s(x)| near the surface,  BCE(sigmoid(-s_hat / w), s < 0),  MSE(colour) on it
+"""
+
+import copy
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Annotated
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float
+from torch import Tensor
+
+from priors.reconstructor import CONDITION_ELEVATION_DEG, Reconstructor, ReconstructorSize, pose_numbers
+from systems.training.view_losses import OF_VIEWS, ViewLosses, check_names, weighted
+from threestudio_like.cameras import orbit, zero123plus_rig
+from threestudio_like.config.registry import Component, register
+from threestudio_like.config.schedule import Schedule
+from threestudio_like.data.framing import Framing, reframe
+from threestudio_like.data.toybox.reconstruction import Objects, ReconstructionSet, SurfacePoints, Truth
+from threestudio_like.engine.system import Context, ParameterGroup, StepResult, System, SystemConfig
+from threestudio_like.errors import UserError
+from threestudio_like.evaluate.reconstruction import (
+    ReconstructionEvaluation,
+    evaluate_reconstructor,
+    picture,
+    write_reconstruction,
+)
+from threestudio_like.renderers import regularizers
+from threestudio_like.scenes.triplane import Triplane, plane_features
+from threestudio_like.utils.color import random_hues, turn_hues
+from threestudio_like.utils.seeding import on_the_cpu
+
+RIG = 6
+NEAR = 0.2
+"""Signed distances are learned up to here, in scene units; beyond, only that they are at least as far."""
+OCCUPANCY_WIDTH = 0.05
+OF_POINTS = ("distance", "occupancy", "color")
+
+
+@dataclass
+class ReconstructorTrainingConfig(SystemConfig):
+    renderer: Annotated[Component, "renderer"] = field(kw_only=True)
+    perceptual: Annotated[Component, "perceptual"] = field(kw_only=True)
+    weights: dict[str, Schedule] = field(kw_only=True)
+    """Of the losses: rgb, perceptual, mask, depth, normal of views; distance, occupancy, color of points."""
+    penalties: dict[str, Schedule] = field(default_factory=dict)
+    size: ReconstructorSize = field(default_factory=ReconstructorSize)
+    data: ReconstructionSet = field(default_factory=ReconstructionSet)
+    lr: Schedule = Schedule.constant(1e-3)
+    weight_decay: float = 0.01
+    batch: int = 32
+    """Objects a step and process."""
+    views: tuple[int, ...] = (1, 2, 3, 4, 5, 6)
+    """Of these numbers of input views, each step draws one: 1 is the condition image, more are so many of the six."""
+    points: int = 256
+    """Of each kind, for each object; see `ReconstructionSet`."""
+    rendered: int = 2
+    """So many of a step's objects are rendered, each from `targets` random views."""
+    targets: int = 2
+    hues: float = 0.5
+    """Share of objects whose hues are turned (`threestudio_like.color.random_hues`)."""
+    framing: Framing = field(default_factory=Framing)
+    """Of condition images."""
+    ema: float = 0.999
+    model: str | None = None
+    """A folder that another run wrote, to go on from."""
+    evaluation: ReconstructionEvaluation = field(default_factory=ReconstructionEvaluation)
+
+    def __post_init__(self):
+        super().__post_init__()
+        regularizers.check_names(self.penalties)
+        check_names(self.weights, OF_VIEWS + OF_POINTS)
+        if not self.views or not 1 <= min(self.views) <= max(self.views) <= RIG:
+            raise ValueError(f"views are numbers from 1 to {RIG}, got {list(self.views)}")
+        if not 0 <= self.rendered <= self.batch or not 1 <= self.targets <= self.data.targets:
+            raise ValueError(
+                f"rendered must be at most the batch ({self.batch}) and targets at most data.targets "
+                f"({self.data.targets}), got {self.rendered} and {self.targets}"
+            )
+        if not 1 <= self.points <= self.data.points:
+            raise ValueError(f"points must be 1 to data.points ({self.data.points}), got {self.points}")
+        image, views = self.size.image, self.data.views.size
+        if image != views:
+            raise ValueError(f"size.image ({image}) and data.views.size ({views}) must be equal")
+
+
+@dataclass(frozen=True)
+class Batch:
+    """B objects: N posed views of each, points around them, and what others see of the first ones."""
+
+    images: Float[Tensor, "B N 3 H W"]
+    poses: Float[Tensor, "B N 16"]
+    points: SurfacePoints
+    truth: Truth
+
+
+@register("system", "reconstructor")
+class ReconstructorTraining(System):
+    """Trains, measures and saves a reconstructor; `model` is trained, `averaged` is what it leaves."""
+
+    Config = ReconstructorTrainingConfig
+    one_batch = True
+
+    def __init__(self, config: ReconstructorTrainingConfig, context: Context):
+        super().__init__()
+        self.config, self.device = config, context.device
+        self.rank, self.processes = context.rank, context.processes
+        self.model = Reconstructor.of(config.size) if config.model is None else Reconstructor.load(config.model).train()
+        self.averaged = copy.deepcopy(self.model).requires_grad_(False)
+        self.renderer = config.renderer.build()
+        self.perceptual = [config.perceptual.build(context.device)]  # in a list: frozen, and not this system's to save
+        self.view_losses = ViewLosses(self.renderer, self.perceptual[0], config.weights, config.penalties)
+
+    def start_from(self, previous: System, convert: str | None) -> None:
+        if convert is not None or not isinstance(previous, ReconstructorTraining):
+            kind = type(previous).__name__
+            raise UserError(f"init: a {kind} cannot be converted by '{convert}' into a reconstructor")
+        self.model.load_state_dict(previous.averaged.state_dict())
+        self.averaged.load_state_dict(previous.averaged.state_dict())
+
+    def draw(self, generator: torch.Generator) -> Batch:
+        """This process's share of the step's objects, from a random number of random views."""
+        config, (on_cpu, rng) = self.config, on_the_cpu(generator)
+        objects = config.data.objects("train")
+        chosen = rng.integers(len(objects), size=config.batch * self.processes)[self.rank :: self.processes]
+        count = int(rng.choice(config.views))
+        images, poses = posed_views(objects, chosen, rng.permutation(RIG)[:count] if count > 1 else None)
+        if count == 1:
+            fill = config.framing.draw(config.batch * self.processes, on_cpu)[self.rank :: self.processes]
+            images = reframe(images[:, 0], fill)[:, None]
+        points = objects.near(chosen, config.points, rng).to(self.device)
+        targets = rng.permutation(config.data.targets)[: config.targets]
+        truth = objects.truth(chosen[: config.rendered]).only(targets, self.device)
+        turns = random_hues(config.batch * self.processes, config.hues, on_cpu)[self.rank :: self.processes]
+        images, turns = turn_hues(images, turns).to(self.device), turns.to(self.device)
+        points = replace(points, color=(points.color @ turns.mT).clamp(0, 1))
+        rgb = (truth.rgb @ turns[: config.rendered, None, None].mT).clamp(0, 1)
+        return Batch(images, poses.to(self.device), points, replace(truth, rgb=rgb))
+
+    def forward(self, step: int, generator: torch.Generator) -> StepResult:
+        with torch.autocast(self.device.type, enabled=False):  # the truth stays as it is
+            batch = self.draw(generator)
+        planes = self.model(batch.images, batch.poses)
+        losses = self.point_losses(planes, batch.points)
+        logs = {}
+        if self.config.rendered:
+            rendered = planes[: self.config.rendered]
+            of_views, logs = self.view_losses(self.model, rendered, batch.truth, step, generator)
+            if self.processes > 1:  # all name the same losses, or one would wait for another's
+                names = (
+                    *(name for name in self.config.weights if name in OF_VIEWS),
+                    *self.config.penalties,
+                    "vanished",
+                )
+                of_views = dict.fromkeys(names, 0.0 * self.model.queries.square().sum()) | of_views
+            losses |= of_views
+        counted = weighted(losses, self.config.weights | self.config.penalties, step)
+        if not counted:
+            raise UserError("weights: no loss counts at this step; give one of the points' a weight, or render objects")
+        return StepResult(counted, logs)
+
+    def point_losses(self, planes: Float[Tensor, "B 3 C R R"], points: SurfacePoints) -> dict[str, Tensor]:
+        """Signed distance, inside and outside, and colour where they are known."""
+        features, on_surface = plane_features(planes, points.x), points.color.shape[1]
+        distance = self.model.decoder.distance(points.x, features)
+        off = points.distance[:, on_surface:]
+        occupancy = F.binary_cross_entropy_with_logits(-distance[:, on_surface:] / OCCUPANCY_WIDTH, (off < 0).to(off))
+        color = self.model.decoder.color(features[:, :on_surface])
+        return {
+            "distance": outside_of(distance, points.distance).mean() / NEAR,
+            "occupancy": occupancy,
+            "color": F.mse_loss(color, points.color),
+        }
+
+    def parameter_groups(self):
+        yield ParameterGroup("model", list(self.model.parameters()), self.config.lr, self.config.weight_decay)
+
+    def after_step(self, step: int) -> None:
+        decay = min(self.config.ema, (step + 1) / (step + 10))
+        torch._foreach_lerp_(list(self.averaged.parameters()), [p.detach() for p in self.model.parameters()], 1 - decay)
+
+    @torch.no_grad()
+    def reconstruct(self, objects: Objects, index: int, rig: np.ndarray | None) -> Triplane:
+        """From these of an object's six views, or from its condition image (None)."""
+        images, poses = posed_views(objects, np.array([index]), rig)
+        return self.averaged.scene(self.averaged(images.to(self.device), poses.to(self.device))[0])
+
+    def ways(self) -> dict[str, np.ndarray | None]:
+        """What the model is shown when it is judged, by the prefix of its figures."""
+        return ({"": np.arange(max(self.config.views))} if max(self.config.views) > 1 else {}) | (
+            {"single_" if max(self.config.views) > 1 else "": None} if 1 in self.config.views else {}
+        )
+
+    def preview(self) -> Tensor:
+        show = self.config.evaluation
+        objects = show.of(self.config.data).objects("held_out")
+        rig = next(iter(self.ways().values()))
+        return picture(lambda i: self.reconstruct(objects, i, rig), objects, show.shown, self.device)
+
+    def evaluate(self, folder: Path) -> dict[str, float]:
+        """On held-out colours of known categories, and, apart, on whole categories that are never trained on."""
+        figures = {}
+        for prefix, rig in self.ways().items():
+            for split, name in (("held_out", ""), ("unseen", "unseen_")):
+                objects = self.config.evaluation.of(self.config.data).objects(split)
+                found = evaluate_reconstructor(
+                    lambda i: self.reconstruct(objects, i, rig),
+                    objects,
+                    self.config.evaluation,
+                    self.perceptual[0],
+                    self.device,
+                    folder / f"{prefix}{split}.png",
+                )
+                figures |= {f"{prefix}{name}{key}": value for key, value in found.items()}
+        return figures
+
+    def export(self, folder: Path) -> dict[str, float]:
+        """Writes the averaged weights, half precision, as a diffusers model `model/`, and a held-out object's mesh."""
+        copy.deepcopy(self.averaged).half().cpu().save_pretrained(folder / "model", safe_serialization=True)
+        objects = self.config.evaluation.of(self.config.data).objects("held_out")
+        scene = self.reconstruct(objects, 0, next(iter(self.ways().values())))
+        parameters = sum(p.numel() for p in self.averaged.parameters())
+        return write_reconstruction(scene, folder / "mesh.glb") | {"parameters": parameters}
+
+
+def outside_of(distance: Float[Tensor, "B K"], truth: Float[Tensor, "B K"]) -> Float[Tensor, "B K"]:
+    """The error of a signed distance that must be right up to NEAR, and no nearer than that beyond."""
+    lowest = torch.where(truth > -NEAR, truth.clamp(max=NEAR), -torch.inf)
+    highest = torch.where(truth < NEAR, truth.clamp(min=-NEAR), torch.inf)
+    return (lowest - distance).clamp(min=0) + (distance - highest).clamp(min=0)
+
+
+def posed_views(
+    objects: Objects, chosen: np.ndarray, rig: np.ndarray | None
+) -> tuple[Float[Tensor, "B N 3 H W"], Float[Tensor, "B N 16"]]:
+    """These of the objects' six views, or their condition images (None), and the poses that they have, or are said to
+    have, in the condition images' frame."""
+    config = objects.config.views
+    if rig is None:
+        camera = orbit(1, CONDITION_ELEVATION_DEG, config.distance, config.fov_deg, config.size)
+        images, poses = objects.views.images(chosen)[:, None], pose_numbers(camera)
+    else:
+        images = objects.views.six_views(chosen)[:, rig]
+        poses = pose_numbers(zero123plus_rig(torch.zeros(1), config.distance, config.fov_deg, config.size))[rig]
+    return images, poses.expand(len(chosen), -1, -1)

@@ -1,0 +1,143 @@
+"""Trains the Toybox text-to-image prior from nothing, on photographs of the procedural world."""
+
+import re
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from priors.sampling import ddim
+from priors.toybox import build
+from systems.training.diffusion import Batch, Denoiser, DiffusionTraining, DiffusionTrainingConfig
+from threestudio_like.config.registry import register
+from threestudio_like.data.toybox.catalogue import CATEGORIES, COLORS, HEIGHTS, VIEWS, caption, is_held_out
+from threestudio_like.data.toybox.photographs import random_backgrounds
+from threestudio_like.data.toybox.training_set import TrainingSet
+from threestudio_like.engine.monitor import write_png
+from threestudio_like.engine.system import Context
+from threestudio_like.evaluate.scorer import Scorer
+from threestudio_like.evaluate.toybox import judge_samples
+from threestudio_like.utils.seeding import generator as make_generator
+from threestudio_like.utils.seeding import on_the_cpu
+
+
+@dataclass
+class Captions:
+    """How much a caption tells: the share of captions that name colour, feature and view, and of empty ones.
+
+    Of the named views, `exact_share` are named as one of eight sides and two heights; of the rest, `side_share` of the
+    left and right ones are called only "side view", as on the web.
+    """
+
+    color: float = 0.9
+    feature: float = 0.7
+    view: float = 0.9
+    exact_share: float = 0.6
+    side_share: float = 0.15
+    empty: float = 0.1
+
+
+@dataclass
+class TextToImageConfig(DiffusionTrainingConfig):
+    size: build.Size = field(default_factory=build.Size)
+    data: TrainingSet = field(default_factory=TrainingSet)
+    captions: Captions = field(default_factory=Captions)
+    scorer: str | None = None
+    """A scorer's folder: the finished model's samples are judged by it."""
+
+
+@register("system", "text_to_image")
+class TextToImage(DiffusionTraining):
+    """Trains, samples and saves a small text-to-image model in diffusers' folder layout."""
+
+    Config = TextToImageConfig
+
+    def __init__(self, config: TextToImageConfig, context: Context):
+        super().__init__(config, context)
+        if config.scorer is not None:
+            Scorer.load(config.scorer)  # a missing judge is told before the work, not after
+        tokenizer, scheduler = build.word_tokenizer(vocabulary(), config.size.tokens), build.noise_scheduler()
+        model = Denoiser(
+            build.text_encoder(config.size, len(tokenizer)),
+            build.layout(config.size),
+            build.unet(config.size),
+            scheduler.alphas_cumprod.clone(),
+            "sample",
+            config.size.patch,
+        )
+        self.use(model, tokenizer, scheduler)
+
+    def draw(self, count: int, generator: torch.Generator) -> Batch:
+        """Photographs over random backgrounds."""
+        on_cpu, rng = on_the_cpu(generator)
+        photographs = self.config.data.photographs()
+        chosen = rng.integers(len(photographs), size=count)
+        images = photographs.images(chosen, random_backgrounds(count, on_cpu)).to(self.device)
+        return Batch(2 * images - 1, self.tokens([self.caption(i, rng) for i in chosen]))
+
+    def caption(self, index: int, rng: np.random.Generator) -> str:
+        told = self.config.captions
+        named = (rng.random() < share for share in (told.color, told.feature, told.view, told.exact_share))
+        text = self.config.data.photographs().caption(index, *named)
+        if rng.random() < told.side_share:
+            text = re.sub("(left|right) side view$", "side view", text)
+        return "" if rng.random() < told.empty else text
+
+    @torch.no_grad()
+    def sample(self, texts: list[str], scale: float = 3.0, seed: int = 0) -> Tensor:
+        """Images `[N, 3, H, W]` in 0..1 by the averaged weights."""
+        size, random = self.config.size, make_generator(self.device, "samples", seed)
+        text, null = (self.averaged.embed(self.tokens(t)) for t in (texts, [""] * len(texts)))
+        shape = (3 * size.patch**2, size.image // size.patch, size.image // size.patch)
+        x = ddim(
+            self.averaged,
+            self.scheduler,
+            text,
+            null,
+            shape,
+            scale,
+            self.config.sample_steps,
+            random,
+            self.averaged.clip,
+        )
+        return (self.averaged.unfold(x) / 2 + 0.5).clamp(0, 1)
+
+    def preview(self) -> Tensor:
+        """One row a category in a colour it was trained on, one column a view."""
+        return self.grid(held_out=False, categories=list(CATEGORIES)[::2])
+
+    def grid(self, held_out: bool, categories: list[str]) -> Tensor:
+        rows = []
+        for i, category in enumerate(categories):
+            colors = [color for color in COLORS if is_held_out(color, category) == held_out]
+            texts = [caption(category, colors[i % len(colors)], view=view) for view in VIEWS]
+            rows.append(torch.cat(list(self.sample(texts, seed=i)), dim=-1))
+        half = (len(rows) + 1) // 2
+        columns = [torch.cat(rows[:half], dim=-2), torch.cat(rows[half:], dim=-2)]
+        if len(rows) % 2:
+            columns[1] = F.pad(columns[1], (0, 0, 0, rows[0].shape[-2]), value=1.0)
+        return torch.cat(columns, dim=-1).permute(1, 2, 0)
+
+    def evaluate(self, folder: Path) -> dict[str, float]:
+        for name, held_out in (("seen", False), ("held-out", True)):
+            write_png(folder / f"samples-{name}.png", self.grid(held_out, list(CATEGORIES)))
+        if self.config.scorer is None:
+            return {}
+        return judge_samples(
+            lambda texts, seed: self.sample(texts, seed=seed), Scorer.load(self.config.scorer, self.device)
+        )
+
+
+def vocabulary() -> list[str]:
+    """Every word of every caption of the world."""
+    texts = [
+        caption(category, color, feature, view)
+        for category, kind in CATEGORIES.items()
+        for color in (None, *COLORS)
+        for feature in (None, *kind.features)
+        for view in (*VIEWS, "side view", *HEIGHTS)
+    ]
+    return sorted(set(re.findall(r"\w+|[^\w\s]", " ".join(texts))) | {"a", "an"})

@@ -1,0 +1,100 @@
+"""How reconstructed objects look against how they should, rendered from random cameras, as losses.
+
+MSE(rgb) + a perceptual(rgb) + b MSE(mask) + c |depth| + d (1 - n . n_true) + penalties
+"""
+
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float
+from torch import Tensor
+
+from priors.reconstructor import Reconstructor
+from threestudio_like.cameras import Cameras
+from threestudio_like.config.schedule import Schedule
+from threestudio_like.data.toybox.reconstruction import Truth
+from threestudio_like.errors import NoSurface, UserError, nearest
+from threestudio_like.evaluate.perceptual import Perceptual
+from threestudio_like.renderers import regularizers
+from threestudio_like.renderers.base import Render, Renderer
+from threestudio_like.renderers.shading import Shading
+from threestudio_like.scenes.triplane import Triplane
+
+OF_VIEWS = ("rgb", "perceptual", "mask", "depth", "normal")
+PULL = 0.05
+"""An object that has vanished is pulled back until its middle is so far inside."""
+
+
+def check_names(weights: dict[str, Schedule], known: tuple[str, ...]) -> None:
+    """Raises UserError for a loss that is none of these."""
+    for name in weights:
+        if name not in known:
+            raise UserError(f"weights: unknown loss '{name}'{nearest(name, known)}")
+
+
+@dataclass(frozen=True)
+class ViewLosses:
+    """The losses that `weights` and `penalties` name, not yet weighted."""
+
+    renderer: Renderer
+    perceptual: Perceptual
+    weights: dict[str, Schedule]
+    penalties: dict[str, Schedule]
+
+    def __call__(
+        self,
+        model: Reconstructor,
+        planes: Float[Tensor, "b 3 C R R"],
+        truth: Truth,
+        step: int,
+        generator: torch.Generator,
+    ) -> tuple[dict[str, Tensor], dict[str, float]]:
+        """The means over these objects, and the share of them that have vanished."""
+        found, vanished = [], []
+        for i, own in enumerate(planes):
+            scene = model.scene(own)
+            try:
+                view = self.render(scene, truth.cameras_of(i), generator)
+            except NoSurface:  # pulled back from its middle, which the rendering cannot do
+                vanished.append((scene.distance(own.new_zeros(1, 3)) + PULL).clamp(min=0).sum())
+                continue
+            regularizers.check_render(self.penalties, view)
+            found.append(
+                self.compare(view, truth, i)
+                | {
+                    name: regularizers.PENALTIES[name](view)
+                    for name, weight in self.penalties.items()
+                    if weight(step) != 0
+                }
+            )
+        losses = {name: torch.stack([own[name] for own in found]).mean() for name in found[0]} if found else {}
+        if vanished:
+            losses["vanished"] = torch.stack(vanished).sum() / len(planes)
+        return losses, {"vanished": len(vanished) / len(planes)}
+
+    def render(self, scene: Triplane, cameras: Cameras, generator: torch.Generator) -> Render:
+        self.renderer.forget()
+        self.renderer.refresh(scene, 0, generator)
+        return self.renderer(scene, cameras, Shading(), generator, normals="normal" in self.weights)
+
+    def compare(self, view: Render, truth: Truth, i: int) -> dict[str, Tensor]:
+        """The losses of one object's views; depth and normals count where the object is."""
+        opacity = truth.opacity[i]
+        images = [rgb.permute(0, 3, 1, 2) for rgb in (view.rgb, truth.rgb[i])]
+        losses = {
+            "rgb": F.mse_loss(view.rgb, truth.rgb[i]),
+            "mask": F.mse_loss(view.opacity, opacity),
+            "depth": (opacity * (view.depth - truth.depth[i]).abs()).mean(),
+        }
+        if "perceptual" in self.weights:
+            losses["perceptual"] = self.perceptual(*images).mean()
+        if "normal" in self.weights:
+            losses["normal"] = (opacity - (view.normal * truth.normal[i]).sum(-1, keepdim=True)).mean()
+        return {name: loss for name, loss in losses.items() if name in self.weights}
+
+
+def weighted(losses: dict[str, Tensor], weights: dict[str, Schedule], step: int) -> dict[str, Tensor]:
+    """Those that count at this step, by their weights; what has none counts as it is."""
+    now = {name: weight(step) for name, weight in weights.items()}
+    return {name: now.get(name, 1.0) * loss for name, loss in losses.items() if now.get(name, 1.0) != 0}

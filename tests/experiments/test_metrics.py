@@ -1,0 +1,161 @@
+"""What a comparison measures of turntables: known answers, chance for shuffled prompts, and gaps that are told."""
+
+import imageio.v3 as iio
+import numpy as np
+import pytest
+import torch
+
+import priors
+import systems
+import threestudio_like
+from tests.fabricated import fail, finish
+from threestudio_like.data.toybox.catalogue import CATEGORIES, caption
+from threestudio_like.errors import UserError
+from threestudio_like.evaluate.images import saturation
+from threestudio_like.evaluate.scorer import Scorer
+from threestudio_like.evaluate.toybox import COLOR_CAPTIONS
+from threestudio_like.experiments.comparison import parse_comparison
+from threestudio_like.experiments.metrics import measure, opinion, prepare, toy_of, true_views, turntables
+
+METRICS = ["r_precision", "r_precision_geometry", "similarity", "diversity", "frechet", "color_correct"]
+
+
+@pytest.fixture(autouse=True, scope="module")
+def registered():
+    for room in (threestudio_like, priors, systems):
+        room.register_all()
+
+
+@pytest.fixture
+def comparison(tmp_path):
+    plain = {
+        "prompts": ["a red dog", "a blue car"],
+        "seeds": [0, 1],
+        "metrics": METRICS,
+        "reference": "toybox",
+        "out": str(tmp_path / "r"),
+        "methods": {"true": {"config": "dreamfusion"}, "same": {"config": "dreamfusion", "keys": {"steps": 5}}},
+    }
+    return parse_comparison(plain, "test")
+
+
+def bytes_of(views):
+    return (views.permute(0, 2, 3, 1).numpy() * 255).round().astype(np.uint8)
+
+
+def test_prompts_name_toys():
+    assert toy_of("A red DOG with long ears") == ("dog", "red")
+    assert toy_of("a dog") is None and toy_of("a red blue dog") is None
+
+
+def test_true_toys_are_found_and_shuffled_prompts_are_at_chance():
+    scorer = Scorer.load("priors/weights/scorer")
+    names = list(CATEGORIES)[::3]
+    captions = [caption(name, color) for name, color in zip(names, ("red", "blue", "yellow", "green") * 3)]
+    shown = [[(views, views)] for views, _ in (true_views(*toy_of(text), 0) for text in captions)]
+    right_of = lambda views, right: opinion(scorer, views, captions, right)["r_precision"]
+    found = lambda rights: np.mean([right_of(views, right) for views, right in zip(shown, rights)])
+    assert found(range(len(names))) >= 0.8
+    shuffled = [found(np.random.default_rng(seed).permutation(len(names))) for seed in range(6)]
+    assert np.mean(shuffled) == pytest.approx(1 / len(names), abs=0.12)
+    everything = opinion(scorer, shown[0], COLOR_CAPTIONS, COLOR_CAPTIONS.index(captions[0]))
+    assert everything["similarity"] == pytest.approx(opinion(scorer, shown[0], captions, 0)["similarity"], abs=1e-5)
+
+
+def test_turntables_are_read_as_they_were_written(comparison):
+    cell, views = comparison.cells[0], torch.rand(8, 3, 6, 6, generator=torch.Generator().manual_seed(0))
+    finish(cell, {}, bytes_of(views))
+    ((color, shape),) = turntables(cell)
+    torch.testing.assert_close(color, views, atol=0.003, rtol=0)
+    assert shape.shape == color.shape and torch.equal(shape[:, 0], shape[:, 1])
+
+
+def test_measures(comparison):
+    """Seeds that are alike have no diversity; the true toys are nearer to true toys than noise is."""
+    for cell in comparison.cells:
+        individual = cell.seed if cell.method == "true" else 0
+        views = bytes_of(true_views(*toy_of(cell.prompt), individual)[0])
+        finish(cell, {"color_correct": 1.0}, views if cell.method == "true" else views // 3)
+    found = measure(comparison)
+    assert set(found.values("true", "r_precision").values()) == {1.0}
+    assert len(found.values("true", "color_correct")) == 4
+    assert set(found.values("same", "diversity").values()) == {0.0}
+    assert min(found.values("true", "diversity").values()) > 0
+    one, two = (found.values("true", "diversity")["a red dog", seed] for seed in (0, 1))
+    assert one == pytest.approx(two)  # a pair has one distance
+    true, same = (found.interval(method, "frechet") for method in ("true", "same"))
+    assert true.mean < same.mean and true.count == 4 and true.low <= true.mean <= true.high
+    assert found.difference("same", "true", "frechet").interval.mean == pytest.approx(same.mean - true.mean)
+    assert found.best("frechet") == {"true"}
+    assert found.notes == ()
+
+
+def test_runs_that_left_no_pictures_and_runs_that_failed_are_told(comparison):
+    first, second, *_ = comparison.cells
+    finish(first, {"color_correct": 1.0})
+    fail(second, "it broke")
+    found = measure(comparison)
+    assert found.values("true", "color_correct") == {("a red dog", 0): 1.0} and found.values("true", "similarity") == {}
+    told = "\n".join(found.warnings())
+    for said in ("has no readable turntable.png", "seed 1 failed: it broke", "6 of 8 runs are still to be done"):
+        assert said in told
+
+
+def test_saturation_is_compared_with_the_truths(tmp_path):
+    """True toys err by what individuals differ in; grey ones by all of the truth's saturation."""
+    plain = {
+        "prompts": ["a red dog"],
+        "metrics": ["saturation_error"],
+        "reference": "toybox",
+        "out": str(tmp_path / "r"),
+        "methods": {"true": {"config": "dreamfusion"}, "grey": {"config": "dreamfusion", "keys": {"steps": 5}}},
+    }
+    comparison = parse_comparison(plain, "test")
+    own = saturation(*true_views("dog", "red", 1)).mean().item()
+    for cell, value in zip(comparison.cells, (own, 0.0)):
+        finish(cell, {"saturation": value})
+    found = measure(comparison)
+    (true,), (grey,) = (found.values(method, "saturation_error").values() for method in ("true", "grey"))
+    assert true < 0.1 < grey == pytest.approx(own, abs=0.1)
+    lonely = parse_comparison(plain | {"reference": str(tmp_path)}, "test")
+    with pytest.raises(UserError, match="'saturation_error' needs the truth"):
+        measure(lonely)
+
+
+@pytest.mark.parametrize(
+    "prompts, says",
+    [
+        (["a squirrel playing guitar"], "knows no toy in 'a squirrel playing guitar'"),
+        (["a red dog", "a dog, red"], "'a red dog' and 'a dog, red' are one caption to it"),
+    ],
+)
+def test_a_judge_that_cannot_read_the_prompts_is_told_before_anything_runs(tmp_path, prompts, says):
+    plain = {
+        "prompts": prompts,
+        "metrics": ["similarity"],
+        "methods": {"one": {"config": "dreamfusion"}},
+        "out": str(tmp_path / "x"),
+    }
+    with pytest.raises(UserError, match=says):
+        prepare(parse_comparison(plain, "test"))
+
+
+def test_a_turntable_of_another_size_is_told(comparison):
+    finish(comparison.cells[0], {})
+    iio.imwrite(comparison.cells[0].job.folder / "turntable.png", np.zeros((10, 33, 3), np.uint8))
+    assert "has no readable turntable.png" in "\n".join(measure(comparison).warnings())
+
+
+def test_a_frechet_distance_needs_a_reference(comparison, tmp_path):
+    plain = {
+        "prompts": ["a red dog"],
+        "metrics": ["frechet"],
+        "methods": {"one": {"config": "dreamfusion"}},
+        "out": str(tmp_path / "x"),
+    }
+    with pytest.raises(UserError, match="'frechet' needs a `reference:`"):
+        measure(parse_comparison(plain, "test"))
+    lonely = parse_comparison(plain | {"reference": str(tmp_path)}, "test")
+    finish(lonely.cells[0], {}, np.zeros((8, 4, 4, 3), np.uint8))
+    with pytest.raises(UserError, match="is no folder with at least two images"):
+        measure(lonely)

@@ -1,0 +1,168 @@
+"""The report of made-up runs: every number traceable, the best in bold, claims judged, odd characters harmless."""
+
+import csv
+import io
+import re
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+import priors
+import systems
+import threestudio_like
+from tests.fabricated import REVISION, fail, finish
+from threestudio_like.experiments import report
+from threestudio_like.experiments.analysis import Measured, numbers
+from threestudio_like.experiments.comparison import Claim, parse_comparison
+from threestudio_like.experiments.report import tables
+
+PROMPTS = ["a duck", "50 % of a_dog & $x$ | <b>cat</b>", "ред 🐶 \\ {x}", "a car", "a boat", "a house"]
+CLAIMS = [
+    {"says": "b is faster", "source": "s", "metric": "train_seconds", "method": "b", "lower_than": "a"},
+    {"says": "b is more saturated", "source": "s", "metric": "saturation", "method": "b", "higher_than": "a"},
+    {"says": "as often right", "source": "s", "metric": "consistent", "method": "b", "higher_than": "a"},
+    {"says": "at least 40 %", "source": "s", "metric": "consistent", "method": "a", "at_least": 0.4},
+    {"says": "at least 85 %", "source": "s", "metric": "consistent", "method": "a", "at_least": 0.85},
+    {"says": "at most 5 %", "source": "s", "metric": "consistent", "method": "a", "at_most": 0.05},
+    {"says": "nobody knows", "source": "s", "metric": "psnr", "method": "a", "at_least": 20.0},
+]
+
+
+@pytest.fixture(autouse=True, scope="module")
+def registered():
+    for room in (threestudio_like, priors, systems):
+        room.register_all()
+
+
+@pytest.fixture
+def comparison(tmp_path):
+    plain = {
+        "prompts": PROMPTS,
+        "seeds": [0, 1],
+        "metrics": ["consistent", "saturation", "train_seconds"],
+        "claims": CLAIMS,
+        "title": "a & b",
+        "out": str(tmp_path / "report"),
+        "methods": {"a": {"config": "dreamfusion"}, "b": {"config": "dreamfusion", "keys": {"steps": 5}}},
+    }
+    return parse_comparison(plain, "test")
+
+
+def measured(comparison) -> Measured:
+    return Measured(comparison, {str(cell.job.folder): numbers(cell) for cell in comparison.cells})
+
+
+@pytest.fixture
+def done(comparison):
+    """All runs done but one: b is faster and paler; both are right always."""
+    rng = np.random.default_rng(0)
+    for cell in comparison.cells:
+        if cell is comparison.cells[-1]:
+            fail(cell, "the loss <is> nan | & 5 %")
+            continue
+        speed, pale = (100, 0.8) if cell.method == "a" else (50, 0.4)
+        figures = {"consistent": 1.0, "train_seconds": speed + rng.random(), "saturation": pale + 0.01 * rng.random()}
+        finish(cell, figures, rng.integers(255, size=(8, 4, 4, 3), dtype=np.uint8))
+    return measured(comparison)
+
+
+def test_verdicts(done):
+    words = {verdict.claim.says: verdict.word for verdict in done.verdicts()}
+    assert words == {
+        "b is faster": "reproduced",
+        "b is more saturated": "not reproduced",
+        "as often right": "undecided",
+        "at least 40 %": "reproduced",
+        "at least 85 %": "undecided",
+        "at most 5 %": "not reproduced",
+        "nobody knows": "undecided",
+    }
+
+
+def test_few_runs_prove_nothing(comparison):
+    for cell in comparison.cells[:3] + comparison.cells[12:15]:
+        finish(cell, {"train_seconds": 10.0 if cell.method == "b" else 90.0 + cell.seed})
+    assert {verdict.word for verdict in measured(comparison).verdicts()} == {"undecided"}
+
+
+def test_one_run_reaches_no_threshold_and_what_is_not_finite_is_left_out(comparison):
+    claim = {"says": "s", "source": "s", "metric": "saturation", "method": "a", "at_least": 0.3}
+    comparison = replace(comparison, config=replace(comparison.config, claims=(Claim(**claim),)))
+    finish(comparison.cells[0], {"saturation": 0.4, "train_seconds": float("nan")})
+    found = measured(comparison)
+    assert [verdict.word for verdict in found.verdicts()] == ["undecided"]
+    assert (
+        found.values("a", "train_seconds") == {}
+        and "object_seconds" not in found.of_runs[str(comparison.cells[0].job.folder)]
+    )
+    told = "\n".join(found.warnings())
+    assert (
+        "1 runs have figures that are no finite number" in told
+        and "No run has a figure for: Consistent, %, Seconds" in told
+    )
+
+
+def test_seconds_are_those_of_one_of_the_particles(comparison):
+    finish(comparison.cells[0], {"train_seconds": 90.0})
+    for k in range(3):
+        (comparison.cells[0].job.folder / f"particle-{k}").mkdir()
+    assert numbers(comparison.cells[0])["object_seconds"] == 30.0
+
+
+def test_the_best_is_bold_and_what_differs_is_marked(done):
+    row = next(line for line in tables.markdown(done).splitlines() if line.startswith("| b |"))
+    assert re.fullmatch(r"\| b \| 11 \| \*\*100\*\* \[54, 100\] \| 0\.4\d ± 0\.00† \| \*\*5\d\*\* ± 0† \|", row), row
+    row = next(line for line in tables.latex(done).splitlines() if line.startswith("b &"))
+    assert re.fullmatch(
+        r"b & 11 & \\textbf\{100\} \[54, 100\] & 0\.4\d \$\\pm\$ 0\.00\$\^\\dagger\$ & "
+        r"\\textbf\{5\d\} \$\\pm\$ 0\$\^\\dagger\$ \\\\",
+        row,
+    ), row
+
+
+def test_latex_is_escaped():
+    assert tables.tex("50 % of a_dog & $x$ {\\}") == r"50 \% of a\_dog \& \$x\$ \{\textbackslash{}\}"
+
+
+def test_every_number_can_be_traced(done):
+    rows = list(csv.DictReader(io.StringIO(tables.results(done))))
+    assert len(rows) == 24 and {row["revision"] for row in rows[:-1]} == {REVISION}
+    for row, cell in zip(rows, done.comparison.cells):
+        assert (row["prompt"], row["config"], row["folder"]) == (cell.prompt, "dreamfusion", str(cell.job.folder))
+        assert row["status"] != "done" or float(row["train_seconds"]) == cell.job.metrics["train_seconds"]
+    assert rows[-1]["status"] == "failed" and rows[-1]["reason"] == "the loss <is> nan | & 5 %"
+    means = [float(row["train_seconds"]) for row in rows if row["method"] == "a"]
+    assert done.interval("a", "train_seconds").mean == pytest.approx(np.mean(means))
+
+
+def test_the_report_is_one_page_that_needs_nothing_else(done):
+    folder = done.comparison.folder
+    written = {path.name for path in report.write(done, folder)}
+    assert written == {"results.csv", "tests.csv", "table.tex", "report.md", "report.html"}
+    assert {path.name for path in (folder / "figures").iterdir()} == {
+        f"{name}.{kind}" for name in ("means", "cost", "gallery") for kind in ("pdf", "png")
+    }
+    page = (folder / "report.html").read_text()
+    assert not re.findall(r"(?:src|href)=\"(?!data:)", page) and "<script" not in page and "@import" not in page
+    assert "50 % of a_dog &amp; $x$ | &lt;b&gt;cat&lt;/b&gt;" in page and "ред 🐶" in page
+    assert "the loss &lt;is&gt; nan" in page
+    assert page.count("data:image/jpeg") == 12 and "not reproduced" in page
+    for cell in done.comparison.cells:
+        assert str(cell.job.folder) in page
+
+
+def test_an_empty_report_says_so(comparison):
+    assert "24 of 24 runs are still to be done" in tables.markdown(measured(comparison))
+    list(report.write(measured(comparison), comparison.folder))
+
+
+def test_runs_of_several_revisions_and_unreadable_records_are_told(comparison):
+    finish(comparison.cells[0], {"consistent": 1.0})
+    finish(comparison.cells[1], {"consistent": 1.0}, revision="f" * 40 + "+")
+    finish(comparison.cells[2], {"consistent": 1.0})
+    (comparison.cells[2].job.folder / "config.yaml").write_text("steps: [half a fi")
+    told = "\n".join(measured(comparison).warnings())
+    assert "1 at 0000000000; 1 at ffffffffff+; 1 at unknown" in told and "A + behind a revision" in told
+    (comparison.cells[0].job.folder / "metrics.json").write_text('{"status": "do')
+    assert comparison.cells[0].job.status == "waiting" and "22 of 24" in "\n".join(measured(comparison).warnings())

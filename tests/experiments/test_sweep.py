@@ -1,0 +1,182 @@
+"""Sweeps run every cell of their grid once, go on where they were cut off, and record what fails."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from omegaconf import OmegaConf
+
+import tests.engine.test_run  # noqa: F401  registers the small system
+from tests import fitting
+from threestudio_like.config.loading import load
+from threestudio_like.engine.run_folder import Busy, lock
+from threestudio_like.errors import UserError
+from threestudio_like.experiments.sweep import axes, check, grid, split, table, unique_slug, why
+
+
+def test_values_are_split_outside_brackets():
+    assert split("1,2") == ["1", "2"]
+    assert split("[1,2],{a: 1, b: 2},'x,y'") == ["[1,2]", "{a: 1, b: 2}", "'x,y'"]
+    assert axes(["seed=0,1", "steps=5", "size=[1,2]"]) == (["seed=0,1"], ["steps=5", "size=[1,2]"])
+
+
+def test_texts_are_split_as_they_are_meant():
+    assert split("a dog's bone") == ["a dog's bone"] and split("a cat's paw,a dog's tail") == [
+        "a cat's paw",
+        "a dog's tail",
+    ]
+    assert split("[[1,2],[3,4]],5") == ["[[1,2],[3,4]]", "5"]
+    assert axes(["""prompt="a dog, red",a cat""", "out='a,b'"]) == (["""prompt="a dog, red",a cat"""], ["out=a,b"])
+    prompts = [job.keys[0] for job in grid(["""prompt="a dog, red",a cat"""], Path("out"), "fit")]
+    assert prompts == ["prompt=a dog, red", "prompt=a cat"]
+    for wrong in ("[1,2", "1]", "'a,b"):
+        with pytest.raises(UserError, match="without its other half"):
+            split(wrong)
+
+
+def test_a_grid_is_all_combinations(tmp_path):
+    jobs = grid(["seed=0,1", "guides.look.guidance.scale=7.5,10"], tmp_path, "fit", ("steps=5",))
+    assert [job.folder.name for job in jobs] == [
+        "seed-0_scale-7p5",
+        "seed-0_scale-10",
+        "seed-1_scale-7p5",
+        "seed-1_scale-10",
+    ]
+    assert jobs[1].keys == ("steps=5", "seed=0", "guides.look.guidance.scale=10")
+    assert jobs[1].labels == {"seed": "0", "guides.look.guidance.scale": "10"}
+    for wrong, message in ((["seed"], "not of the form"), ([], "at least one"), (["seed=1,1"], "are the same")):
+        with pytest.raises(UserError, match=message):
+            grid(wrong, tmp_path, "fit")
+
+
+def test_every_text_has_a_folder_of_its_own():
+    texts = [
+        "a duck",
+        "a duck!",
+        "a-duck",
+        "A duck",
+        "a 🐶",
+        "a 🐱",
+        "7.5",
+        "-1",
+        "1",
+        "x" * 70,
+        "x" * 71,
+        "",
+        "../..",
+        "a\nb",
+        "a b",
+    ]
+    names = [unique_slug(text) for text in texts]
+    assert len(set(names)) == len(texts) and names[0] == "a-duck" and names[6] == "7p5"
+    assert all(name.replace("-", "").isalnum() and name.isascii() and len(name) < 70 for name in names)
+
+
+def test_the_table_of_a_half_done_sweep(tmp_path):
+    done, failed, waiting = grid(["seed=0,1,2"], tmp_path, "fit")
+    for job in (done, failed):
+        job.folder.mkdir()
+    (done.folder / "metrics.json").write_text(json.dumps({"status": "done", "score": 0.5}))
+    (failed.folder / "sweep.json").write_text(json.dumps({"attempts": 1, "reason": "it broke"}))
+    assert [job.status for job in (done, failed, waiting)] == ["done", "failed", "waiting"]
+    lines = table([done, failed, waiting]).splitlines()
+    assert lines[0] == "| seed | status | score |" and lines[2] == "| 0 | done | 0.5 |"
+    assert lines[3] == "| 1 | failed: it broke |  |" and lines[4] == "| 2 | waiting |  |"
+
+
+def test_a_folder_has_one_writer(tmp_path):
+    held = lock(tmp_path / "run")
+    with pytest.raises(Busy, match="another process"):
+        lock(tmp_path / "run")
+    held.close()
+    lock(tmp_path / "run").close()
+
+
+@pytest.fixture
+def sweep(tmp_path):
+    """Starts a sweep over the small system of the training loop's tests."""
+    program, recipe = fitting.write(tmp_path)
+
+    def start(*words):
+        command = [sys.executable, str(program), "--config", str(recipe), *words, f"out={tmp_path / 'out'}"]
+        return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+
+    return start
+
+
+def test_a_failing_run_is_recorded_and_the_others_go_on(sweep, tmp_path):
+    process = sweep("--retries", "1", "--sweep", "break_at=1000,3", "steps=5")
+    out, err = process.communicate(timeout=200)
+    assert process.returncode == 1, err
+    good, bad = (tmp_path / "out" / f"break_at-{value}" for value in (1000, 3))
+    assert json.loads((good / "metrics.json").read_text())["status"] == "done"
+    record = json.loads((bad / "sweep.json").read_text())
+    assert record["attempts"] == 2 and "'fit' is" in record["reason"]
+    assert "| 1000 | done |" in out and "| 3 | failed:" in out
+
+
+def test_a_killed_sweep_goes_on_and_runs_nothing_twice(sweep, tmp_path):
+    words = ["--workers", "2", "--sweep", "seed=0,1,2"]
+    first = sweep(*words)
+    deadline = time.time() + 120
+    while not list((tmp_path / "out").glob("*/checkpoints/main.pt")) and time.time() < deadline:
+        time.sleep(0.05)
+    os.kill(first.pid, signal.SIGKILL)
+    second = sweep(*words)
+    out, err = second.communicate(timeout=300)
+    assert second.returncode == 0, err
+    assert out.count("| done |") == 3 and not list((tmp_path / "out").glob("*.1"))
+    before = {path: path.stat().st_mtime_ns for path in (tmp_path / "out").glob("*/metrics.json")}
+    again = sweep(*words)
+    assert again.wait(timeout=60) == 0
+    assert before == {path: path.stat().st_mtime_ns for path in before}
+    steps = [json.loads(path.read_text())["steps"] for path in before]
+    assert steps == [400] * 3
+
+
+def test_ctrl_c_saves_what_runs_and_starts_no_other(sweep, tmp_path):
+    process = sweep("--sweep", "seed=0,1,2", "steps=1000000")
+    deadline = time.time() + 120
+    while not list((tmp_path / "out").glob("*/checkpoints/main.pt")) and time.time() < deadline:
+        time.sleep(0.05)
+    child = subprocess.run(["pgrep", "-P", str(process.pid)], capture_output=True, text=True).stdout.split()
+    for pid in (process.pid, *map(int, child)):  # as a terminal does
+        os.kill(pid, signal.SIGINT)
+    out, err = process.communicate(timeout=200)
+    assert process.returncode == 130 and err.rstrip().endswith(
+        "seed=0,1,2 steps=1000000 out=" + str(tmp_path / "out")
+    ), err
+    (begun,) = (tmp_path / "out").glob("[!.]*")
+    assert json.loads((begun / "metrics.json").read_text())["status"] != "done" and not (begun / "sweep.json").exists()
+
+
+def test_a_killed_run_says_by_what():
+    killed = subprocess.run(["bash", "-c", "echo main 250/300 >&2; kill -9 $$"], stderr=subprocess.PIPE, text=True)
+    assert why(killed) == "killed by SIGKILL, perhaps for want of memory"
+    assert (
+        why(subprocess.run(["bash", "-c", "echo one >&2; echo two >&2; exit 3"], stderr=subprocess.PIPE, text=True))
+        == "two"
+    )
+
+
+def test_a_folder_that_holds_another_run_is_refused(tmp_path):
+    _, recipe = fitting.write(tmp_path)
+    jobs = grid(["steps=5,6"], tmp_path / "out", str(recipe), ("seed=1",))
+    check(jobs)
+    stored = jobs[1].folder / "config.yaml"
+    stored.parent.mkdir(parents=True)
+    stored.write_text(OmegaConf.to_yaml(load(str(recipe), jobs[1].keys) | {"git_revision": "0", "out": "elsewhere"}))
+    check(jobs)
+    stored.write_text(stored.read_text().replace("seed: 1", "seed: 0"))
+    with pytest.raises(UserError, match="steps-6: the run there was made by another recipe, which differs at 'seed'"):
+        check(jobs)
+    stored.write_text("steps: [half a fi")
+    with pytest.raises(UserError, match="config.yaml: cannot be read"):
+        check(jobs)
+    with pytest.raises(UserError, match="unknown key 'stepz'; did you mean 'steps'"):
+        check(grid(["stepz=5,6"], tmp_path / "out", str(recipe)))

@@ -1,0 +1,68 @@
+"""Exported meshes open in another library, the right way up, in the right colours, and closed where they were."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+import trimesh
+
+from tests.export.test_texture import gltf_tree, only_part
+from threestudio_like.errors import UserError
+from threestudio_like.export.mesh_io import check_formats, write_mesh
+from threestudio_like.scenes.mesh import Mesh
+from threestudio_like.utils.color import linear_from_srgb, srgb_from_linear
+
+
+@pytest.fixture
+def tower() -> Mesh:
+    """A box that is tall (z), its top red, its bottom blue, shifted to the front (+x)."""
+    body = trimesh.creation.box((0.2, 0.4, 1.0))
+    vertices = np.asarray(body.vertices) + [0.3, 0, 0]
+    colors = np.where(vertices[:, 2:] > 0, [[0.8, 0.1, 0.1]], [[0.1, 0.1, 0.8]])
+    return Mesh(vertices.astype(np.float32), np.asarray(body.faces), colors.astype(np.float32))
+
+
+@pytest.mark.parametrize("suffix", ["glb", "obj", "ply"])
+def test_other_tools_read_it_back(tower, tmp_path, suffix):
+    write_mesh(tower, tmp_path / f"mesh.{suffix}")
+    assert [path.name for path in tmp_path.iterdir()] == [f"mesh.{suffix}"]
+    # trimesh takes the material and not the colours where a mesh has both
+    back = trimesh.load(tmp_path / f"mesh.{suffix}", force="mesh", process=False, skip_materials=True)
+    assert back.is_watertight and back.volume == pytest.approx(0.2 * 0.4 * 1.0, rel=1e-4)
+    assert np.allclose(back.extents, [0.4, 1.0, 0.2], atol=1e-5)  # y up
+    assert back.bounds.mean(0)[2] == pytest.approx(0.3, abs=1e-5)  # front is +z
+    top = back.visual.vertex_colors[back.vertices[:, 1] > 0, :3] / 255
+    expected = np.array([0.8, 0.1, 0.1])
+    assert np.allclose(top, linear_from_srgb(torch.from_numpy(expected)) if suffix == "glb" else expected, atol=0.01)
+
+
+def test_meshes_with_colours_are_matte_in_gltf(tower, tmp_path):
+    """Without a material glTF means bare metal."""
+    write_mesh(tower, tmp_path / "mesh.glb")
+    tree = gltf_tree(tmp_path / "mesh.glb")
+    primitive = tree["meshes"][0]["primitives"][0]
+    assert {"COLOR_0", "NORMAL"} <= set(primitive["attributes"])
+    assert tree["materials"][primitive["material"]]["pbrMetallicRoughness"] == {
+        "metallicFactor": 0.0,
+        "roughnessFactor": 1.0,
+    }
+
+
+@pytest.mark.parametrize("suffix", ["glb", "obj", "ply"])
+def test_given_normals_are_written(tower, tmp_path, suffix):
+    normals = np.tile(np.float32([0, 0, 1]), (len(tower.vertices), 1))
+    write_mesh(replace(tower, normals=normals), tmp_path / f"mesh.{suffix}")
+    back = only_part(tmp_path / f"mesh.{suffix}")
+    assert np.allclose(back.vertex_normals, [0, 1, 0], atol=1e-4)
+
+
+def test_srgb_is_undone():
+    stored, light = torch.tensor([0.0, 1.0, 0.5, 0.04]), torch.tensor([0, 1, 0.21404, 0.0030960])
+    torch.testing.assert_close(linear_from_srgb(stored), light, atol=1e-5, rtol=0)
+    torch.testing.assert_close(srgb_from_linear(light), stored, atol=1e-4, rtol=0)
+
+
+def test_unknown_formats_are_named():
+    with pytest.raises(UserError, match="cannot write 'stl'"):
+        check_formats(["glb", "stl"])

@@ -1,0 +1,84 @@
+"""Baked textures say at each point of the mesh what the scene says there, and other tools read them."""
+
+import json
+
+import numpy as np
+import pytest
+import torch
+import trimesh
+
+from threestudio_like.export.mesh_io import write_mesh
+from threestudio_like.export.texture import bake
+from threestudio_like.scenes.mesh import Mesh
+
+
+def gltf_tree(path) -> dict:
+    """The JSON part of a GLB file."""
+    content = path.read_bytes()
+    return json.loads(content[20 : 20 + int.from_bytes(content[12:16], "little")])
+
+
+def only_part(path) -> trimesh.Trimesh:
+    """The file's mesh with the normals that are in it."""
+    (part,) = trimesh.load_scene(path, process=False).geometry.values()
+    return part
+
+
+def material(x: torch.Tensor) -> torch.Tensor:
+    return torch.cat([0.5 + 0.4 * x, 0.3 + 0.2 * x[:, :1], 0.6 - 0.3 * x[:, 2:]], dim=-1)
+
+
+@pytest.fixture(scope="module")
+def baked() -> Mesh:
+    ball = trimesh.creation.icosphere(subdivisions=3)
+    vertices = (np.asarray(ball.vertices) * [0.9, 0.6, 0.4]).astype(np.float32)
+    return bake(Mesh(vertices, np.asarray(ball.faces), np.zeros_like(vertices)), material, 256, torch.device("cpu"))
+
+
+def test_texels_hold_the_scenes_material(baked):
+    texture = baked.texture
+    assert texture.base_color.shape == (256, 256, 3) and texture.rough_metal.shape == (256, 256, 2)
+    assert texture.uv.min() >= 0 and texture.uv.max() <= 1
+    centre, uv = baked.vertices[baked.faces].mean(1), texture.uv[baked.faces].mean(1)
+    column, row = (uv[:, 0] * 256).astype(int), ((1 - uv[:, 1]) * 256).astype(int)
+    expected = material(torch.from_numpy(centre)).numpy()
+    found = np.concatenate([texture.base_color, texture.rough_metal], axis=-1)[row, column]
+    assert np.abs(found - expected).max() < 0.03
+
+
+def test_the_mesh_is_the_same_after_unwrapping(baked):
+    body = trimesh.Trimesh(baked.vertices, baked.faces)
+    body.merge_vertices(merge_tex=True, merge_norm=True)
+    assert body.is_watertight and body.volume == pytest.approx(4 / 3 * np.pi * 0.9 * 0.6 * 0.4, rel=0.02)
+
+
+def test_gltf_readers_find_material_and_normals(baked, tmp_path):
+    write_mesh(baked, tmp_path / "mesh.glb")
+    back = trimesh.load(tmp_path / "mesh.glb", force="mesh", process=False)
+    found = back.visual.material
+    assert found.baseColorTexture.size == (256, 256) and found.metallicFactor == 1.0
+    rough_metal = np.asarray(found.metallicRoughnessTexture)[..., 1:] / 255
+    assert np.abs(rough_metal - baked.texture.rough_metal).max() < 0.005
+    assert np.abs(back.visual.uv - baked.texture.uv).max() < 1e-4
+    tree = gltf_tree(tmp_path / "mesh.glb")
+    assert {"POSITION", "NORMAL", "TEXCOORD_0"} <= set(tree["meshes"][0]["primitives"][0]["attributes"])
+
+
+@pytest.mark.parametrize("suffix", ["glb", "obj"])
+def test_normals_are_smooth_across_the_charts_borders(baked, tmp_path, suffix):
+    """As those of the ellipsoid, x / a^2, also where xatlas has cut the surface."""
+    write_mesh(baked, tmp_path / f"mesh.{suffix}")
+    back = only_part(tmp_path / f"mesh.{suffix}")
+    exact = back.vertices / np.square([0.6, 0.4, 0.9])
+    exact /= np.linalg.norm(exact, axis=1, keepdims=True)
+    assert np.degrees(np.arccos((back.vertex_normals * exact).sum(1).clip(-1, 1))).max() < 4
+
+
+def test_obj_comes_with_its_picture(baked, tmp_path):
+    write_mesh(baked, tmp_path / "mesh.obj")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["mesh.mtl", "mesh.obj", "mesh.png"]
+    back = trimesh.load(tmp_path / "mesh.obj", force="mesh", process=False)
+    assert len(back.faces) == len(baked.faces) and back.visual.material.image.size == (256, 256)
+    centre = back.vertices[back.faces].mean(1)[:, [2, 0, 1]]
+    seen = trimesh.visual.color.uv_to_color(back.visual.uv[back.faces].mean(1), back.visual.material.image)[:, :3] / 255
+    assert np.abs(seen - material(torch.from_numpy(centre).float()).numpy()[:, :3]).max() < 0.05

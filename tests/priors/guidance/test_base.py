@@ -1,0 +1,226 @@
+"""Score distillation where the score is known: on Gaussians."""
+
+import pytest
+import torch
+
+from priors.backbones.base import Condition, to_x0
+from priors.backbones.pixel import PixelBackbone
+from priors.guidance.base import (
+    WEIGHTINGS,
+    Clip,
+    Guidance,
+    GuidanceConfig,
+    Noised,
+    gradient_as_loss,
+    guided_eps,
+    sample_t,
+)
+from priors.guidance.sds import SDS
+from tests.priors.gaussian import GaussianBackbone, condition
+from threestudio_like.config.registry import parse, parse_component
+from threestudio_like.config.schedule import Schedule
+from threestudio_like.errors import UserError
+
+B = 20000
+
+
+def config(**options):
+    numbers = {"scale", "t_min", "t_max"}
+    return GuidanceConfig(**{k: Schedule.constant(v) if k in numbers else v for k, v in options.items()})
+
+
+def generator(seed=0):
+    return torch.Generator().manual_seed(seed)
+
+
+def gradient(guidance, pixel, told, step=0, batch=B):
+    """The gradient for one pixel of a given value, averaged over the batch: [3]."""
+    images = torch.full((batch, 1, 1, 3), pixel, requires_grad=True)
+    guidance(images, told, step, generator()).generator.backward()
+    return images.grad.sum(dim=(0, 1, 2))
+
+
+def test_the_gradient_is_grad_over_batch_exactly():
+    x = torch.randn(4, 3, 5, 5, requires_grad=True)
+    grad = 1e-6 * torch.randn(4, 3, 5, 5)
+    loss = gradient_as_loss(x, grad)
+    loss.backward()
+    assert torch.equal(x.grad, grad / 4)
+    torch.testing.assert_close(loss.detach(), 0.5 * grad.square().sum() / 4)
+
+
+def test_the_gradient_passes_through_the_encoder(models):
+    """Against the same gradient pulled back by hand through a linear encoder."""
+    backbone = PixelBackbone(PixelBackbone.Config(str(models("toybox"))), "cpu")
+    images = torch.rand(2, 32, 32, 3, requires_grad=True)
+    told = condition_of(backbone, 2)
+    guidance = SDS(config(scale=7.0), backbone)
+    guidance(images, told, 0, generator()).generator.backward()
+    x = backbone.encode(images.detach().permute(0, 3, 1, 2))
+    random = generator()
+    t = sample_t(guidance.config, backbone.schedule, 2, 0, random)
+    noise = torch.randn(x.shape, generator=random)
+    noised = Noised(x, noise, backbone.schedule.add_noise(x, noise, t), t, told, 0)
+    with torch.no_grad():
+        grad = backbone.schedule.sigma(t) ** 2 * (guided_eps(backbone, noised, 7.0) - noise)
+    expected = 2 * torch.nn.functional.pixel_shuffle(grad, 4).permute(0, 2, 3, 1) / 2
+    torch.testing.assert_close(images.grad, expected)
+
+
+def condition_of(backbone, batch):
+    text, null = backbone.embed(["a red dog", ""])
+    return Condition(text.expand(batch, -1, -1), null.expand(batch, -1, -1))
+
+
+@pytest.mark.parametrize("t", [0.1, 0.5, 0.9])
+def test_sds_on_a_gaussian_is_its_closed_form(t):
+    """E[eps_hat - eps] = sigma alpha (x - m) / (alpha^2 s^2 + sigma^2)."""
+    backbone = GaussianBackbone(spread=0.5)
+    guidance = SDS(config(scale=1.0, t_min=t, t_max=t, weighting="uniform"), backbone)
+    step = torch.tensor([int(t * 1000)])
+    alpha, sigma = backbone.schedule.alpha(step).item(), backbone.schedule.sigma(step).item()
+    expected = sigma * alpha * (0.9 - 0.3) / (alpha**2 * 0.25 + sigma**2)
+    found = gradient(guidance, 0.9, condition(B, 0.3))
+    torch.testing.assert_close(found, torch.full((3,), expected), atol=0.02, rtol=0)
+
+
+@pytest.mark.parametrize("weighting", WEIGHTINGS)
+def test_sds_points_away_from_the_mean_and_vanishes_there(weighting):
+    guidance = SDS(config(scale=1.0, weighting=weighting), GaussianBackbone())
+    below, there, above = (gradient(guidance, 0.3 + d, condition(B, 0.3)) for d in (-0.3, 0.0, 0.3))
+    assert (below < 0).all() and (above > 0).all()
+    assert (there.abs() < 0.1 * above).all()
+
+
+def test_descent_finds_the_mean():
+    guidance, random = SDS(config(scale=1.0), GaussianBackbone()), generator()
+    images = torch.full((64, 1, 1, 3), 0.5).requires_grad_()
+    descent = torch.optim.SGD([images], lr=8.0)
+    for step in range(200):
+        descent.zero_grad()
+        guidance(images, condition(64, 0.8), step, random).generator.backward()
+        descent.step()
+    torch.testing.assert_close(images.detach().mean(), torch.tensor(0.8), atol=0.03, rtol=0)
+
+
+def test_cfg_moves_the_optimum_along_the_text():
+    """Gaussians of one spread, text at .3, null at .1, scale 3: eps_cfg is that of a Gaussian at .1 + 3 * .2."""
+    guidance = SDS(config(scale=3.0, t_min=0.5, t_max=0.5), GaussianBackbone())
+    told = condition(B, 0.3, null=0.1)
+    at_optimum, elsewhere = gradient(guidance, 0.7, told), gradient(guidance, 0.3, told)
+    assert (at_optimum.abs() < 0.02).all() and (elsewhere < -0.1).all()
+
+
+def test_perp_neg_through_the_guidance():
+    """In one dimension all directions are parallel: negatives have no effect, and all are asked in one call."""
+    backbone = GaussianBackbone()
+    images = torch.full((2, 1, 1, 3), 0.5)
+    told = condition(2, 0.3, 0.1, negatives=[0.9, -0.4], weights=[1.0, 2.0])
+    with_negatives = SDS(config(scale=5.0), backbone)(images, told, 0, generator())
+    assert backbone.calls == [2 * 4]
+    without = SDS(config(scale=5.0), backbone)(images, condition(2, 0.3, 0.1), 0, generator())
+    assert backbone.calls == [2 * 4, 2 * 2]
+    torch.testing.assert_close(with_negatives.generator, without.generator)
+
+
+def test_rescale_restores_the_contrast_of_x0():
+    backbone = GaussianBackbone()
+    backbone.predict = lambda x_t, t, text: x_t * text[:, :, :, None]
+    x_t, t = torch.randn(2, 3, 4, 4), torch.tensor([100, 500])
+    noised = Noised(x_t, x_t, x_t, t, condition(2, 0.4, null=0.1), 0)
+    contrast = [
+        to_x0(eps, x_t, t, backbone.schedule, "epsilon").std(dim=(1, 2, 3))
+        for eps in (guided_eps(backbone, noised, 6.0, rescale=1.0), guided_eps(backbone, noised, 1.0))
+    ]
+    torch.testing.assert_close(*contrast)
+
+
+def test_timesteps_fill_their_range():
+    schedule = GaussianBackbone().schedule
+    t = sample_t(config(t_min=0.02, t_max=0.98), schedule, 20000, 0, generator())
+    assert (t.min(), t.max()) == (20, 979) and abs(t.float().mean() - 499.5) < 5
+    assert sample_t(config(t_min=0.0, t_max=1.0), schedule, 20000, 0, generator()).max() == 999
+    assert torch.equal(t, sample_t(config(t_min=0.02, t_max=0.98), schedule, 20000, 0, generator()))
+
+
+def test_timesteps_follow_their_schedules():
+    schedule = GaussianBackbone().schedule
+    changing = parse(GuidanceConfig, {"t_max": {0: 0.98, 5000: 0.5}}, "guidance")
+    assert sample_t(changing, schedule, 1000, 4999, generator()).max() > 900
+    assert sample_t(changing, schedule, 1000, 5000, generator()).max() < 500
+
+
+def test_annealed_timesteps_fall():
+    schedule = GaussianBackbone().schedule
+    annealed = config(t_min=0.1, t_max=0.9, anneal_steps=100)
+    seen = [sample_t(annealed, schedule, 1, step, generator()).item() for step in (0, 25, 100, 500)]
+    assert seen == [900, 500, 100, 100]
+
+
+@pytest.mark.parametrize(
+    "kind, expected",
+    [
+        ("value", [[2.0, -2.0], [0.5, 0.0]]),
+        ("pixel", [[1.2, -1.6], [0.5, 0.0]]),
+        ("norm", [[1.1942, -1.5923], [0.1990, 0.0]]),
+    ],
+)
+def test_clipping(kind, expected):
+    grad = torch.tensor([[3.0, -4.0], [0.5, 0.0]]).T.reshape(1, 2, 1, 2)
+    clipped = Clip(Schedule.constant(2.0), kind)(grad, 0)
+    torch.testing.assert_close(clipped.reshape(2, 2).T, torch.tensor(expected), atol=1e-3, rtol=0)
+    assert torch.equal(Clip(Schedule.constant(9.0), kind)(grad, 0), grad)
+
+
+def test_clipping_bounds_the_images_gradient():
+    guidance = SDS(config(scale=100.0, clip=Clip(Schedule.constant(0.1))), GaussianBackbone())
+    images = torch.rand(4, 1, 1, 3, requires_grad=True)
+    guidance(images, condition(4, 0.3), 0, generator()).generator.backward()
+    assert images.grad.abs().max() <= 0.1 / 4 + 1e-6 and images.grad.abs().max() > 0
+
+
+def test_the_guidance_draws_only_from_its_generator():
+    guidance, images, told = SDS(config(), GaussianBackbone()), torch.rand(4, 1, 1, 3), condition(4, 0.3)
+    a, b, c = (guidance(images, told, 0, generator(seed)).generator for seed in (1, 1, 2))
+    assert a == b and a != c
+
+
+def test_logs_and_state():
+    guidance = SDS(config(), GaussianBackbone())
+    score = guidance(torch.rand(4, 1, 1, 3), condition(4, 0.3), 0, generator())
+    assert set(score.logs) == {"grad_norm", "t"} and score.prior is None and score.generator.shape == ()
+    assert not guidance.state_dict() and not list(guidance.parameters())
+
+
+def test_a_guidance_may_learn():
+    class Learner(Guidance):
+        def __init__(self, *args):
+            super().__init__(*args)
+            self.guess = torch.nn.Parameter(torch.zeros(()))
+
+        def residual(self, noised, generator):
+            return self.guided_eps(noised, 1.0) - self.guess
+
+        def prior_loss(self, noised, generator):
+            return (self.guess - noised.noise).square().mean()
+
+    guidance, images = Learner(config(), GaussianBackbone()), torch.rand(4, 1, 1, 3, requires_grad=True)
+    score = guidance(images, condition(4, 0.3), 0, generator())
+    assert torch.autograd.grad(score.prior, images, allow_unused=True, retain_graph=True) == (None,)
+    assert torch.autograd.grad(score.generator, guidance.guess, allow_unused=True, retain_graph=True) == (None,)
+    score.prior.backward()
+    assert guidance.guess.grad is not None
+
+
+def test_the_recipe_form():
+    node = {"type": "sds", "scale": 10.0, "weighting": "x0", "clip": {"kind": "pixel", "at": {0: 1.0, 100: 0.1}}}
+    guidance = parse_component("guidance", node, "guidance").build(GaussianBackbone())
+    assert isinstance(guidance, SDS) and guidance.config.clip.at(100) == 0.1 and guidance.config.scale(5) == 10
+    for wrong in (
+        {"t_min": 0.9, "t_max": {0: 0.98, 10: 0.5}},
+        {"rescale": 2.0},
+        {"clip": {"at": 0.0}},
+        {"weighting": "sigma"},
+    ):
+        with pytest.raises(UserError):
+            parse_component("guidance", {"type": "sds"} | wrong, "guidance")

@@ -1,0 +1,91 @@
+"""The other distillations on Gaussians, where their gradients are known."""
+
+import pytest
+import torch
+
+from priors.guidance.base import GuidanceConfig
+from priors.guidance.csd import CSD
+from priors.guidance.inversion import invert
+from priors.guidance.ism import ISM, ISMConfig
+from priors.guidance.sdi import SDI, SDIConfig
+from tests.priors.gaussian import GaussianBackbone, condition
+from threestudio_like.config.loading import CONFIGS
+from threestudio_like.config.schedule import Schedule
+
+SPREAD = 0.5
+README = CONFIGS.parent / "README.md"
+
+
+def gradient(guidance, pixel, told, seed=0):
+    images = torch.full((4, 1, 1, 3), pixel, requires_grad=True)
+    guidance(images, told, 0, torch.Generator().manual_seed(seed)).generator.backward()
+    return images.grad.sum(0).mean().item()
+
+
+def at(t, **options):
+    numbers = {
+        "scale": Schedule.constant(options.pop("scale", 1.0)),
+        "t_min": Schedule.constant(t),
+        "t_max": Schedule.constant(t),
+    }
+    return numbers | {"weighting": "uniform"} | options
+
+
+def coefficients(backbone, t):
+    step = torch.tensor([int(t * 1000)])
+    alpha, sigma = backbone.schedule.alpha(step).item(), backbone.schedule.sigma(step).item()
+    return alpha, sigma, (alpha**2 * SPREAD**2 + sigma**2) ** 0.5
+
+
+@pytest.mark.parametrize("t", [0.2, 0.6])
+def test_csd_is_the_difference_of_the_scores(t):
+    """`s sigma alpha (m_null - m_text) / (alpha^2 s^2 + sigma^2)`, whatever the image and the noise."""
+    backbone = GaussianBackbone(SPREAD)
+    alpha, sigma, root = coefficients(backbone, t)
+    guidance = CSD(GuidanceConfig(**at(t, scale=3.0)), backbone)
+    for pixel, seed in ((0.9, 0), (0.1, 1)):
+        found = gradient(guidance, pixel, condition(4, mean=0.7, null=0.2), seed)
+        assert found == pytest.approx(3.0 * sigma * alpha * (0.2 - 0.7) / root**2, rel=1e-4)
+
+
+def test_the_readmes_new_guidance_works(monkeypatch):
+    """Its code as it stands there; what it says of itself is CSD."""
+    monkeypatch.setattr("threestudio_like.config.register", lambda slot, name: lambda kind: kind)
+    own: dict = {}
+    exec(README.read_text(encoding="utf-8").split("```python\n")[1].split("```")[0], own)
+    options, told = GuidanceConfig(**at(0.4, scale=3.0)), condition(4, mean=0.7, null=0.2)
+    found = [gradient(kind(options, GaussianBackbone(SPREAD)), 0.6, told) for kind in (own["Mine"], CSD)]
+    assert found[0] == found[1] != 0
+
+
+@pytest.mark.parametrize("t", [0.3, 0.7])
+def test_inversion_follows_the_gaussians_flow(t):
+    """On the deterministic path `(x_t - alpha m) / sqrt(alpha^2 s^2 + sigma^2)` is constant."""
+    backbone = GaussianBackbone(SPREAD)
+    x = torch.full((2, 3, 1, 1), 0.9)
+    x_t = invert(backbone, x, torch.full((2,), int(t * 1000)), condition(2, 0.3), 1.0, steps=300)
+    alpha, _, root = coefficients(backbone, t)
+    expected = alpha * 0.3 + root * (0.9 - 0.3) / SPREAD
+    torch.testing.assert_close(x_t, torch.full_like(x_t, expected), atol=0.02, rtol=0)
+
+
+def test_sdi_is_its_closed_form_and_needs_no_noise():
+    backbone = GaussianBackbone(SPREAD)
+    alpha, sigma, root = coefficients(backbone, 0.6)
+    guidance = SDI(SDIConfig(**at(0.6, inversion_scale=1.0, inversion_steps=500)), backbone)
+    z = (0.9 - 0.3) / SPREAD
+    expected = z * (sigma / root - (root - alpha * SPREAD) / sigma)
+    one, two = (gradient(guidance, 0.9, condition(4, 0.3), seed) for seed in (0, 1))
+    assert one == two == pytest.approx(expected, abs=0.01)
+    assert gradient(guidance, 0.3, condition(4, 0.3)) == pytest.approx(0, abs=1e-5)
+
+
+def test_ism_is_the_change_of_the_score_along_the_path():
+    backbone = GaussianBackbone(SPREAD)
+    guidance = ISM(ISMConfig(**at(0.6, interval=0.2, inversion_step=0.002)), backbone)
+    (_, sigma_t, root_t), (_, sigma_s, root_s) = coefficients(backbone, 0.6), coefficients(backbone, 0.4)
+    z = (0.9 - 0.3) / SPREAD
+    expected = z * (sigma_t / root_t - sigma_s / root_s)
+    one, two = (gradient(guidance, 0.9, condition(4, 0.3, null=0.3), seed) for seed in (0, 1))
+    assert one == two == pytest.approx(expected, abs=0.05)
+    assert gradient(guidance, 0.3, condition(4, 0.3, null=0.3)) == pytest.approx(0, abs=1e-5)

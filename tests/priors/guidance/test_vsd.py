@@ -1,0 +1,173 @@
+"""VSD recovers a mixture where SDS collapses; its student is an adapter that starts as the prior and mixes with nothing."""
+
+from dataclasses import replace
+
+import pytest
+import torch
+from diffusers import UNet2DConditionModel
+
+from priors.backbones.base import Condition
+from priors.backbones.latent import LatentBackbone
+from priors.backbones.pixel import PixelBackbone
+from priors.guidance.base import GuidanceConfig
+from priors.guidance.fake_score import WEIGHTS, LoRA, SmallUNet
+from priors.guidance.sds import SDS
+from priors.guidance.vsd import VSD, VSDConfig
+from tests.priors.mixture import MEANS, MLP, SPREAD, MixtureBackbone, distil, moments, nearest_part_of_the_truth
+from threestudio_like.cameras import orbit
+from threestudio_like.config.registry import Component
+from threestudio_like.config.schedule import Schedule
+from threestudio_like.errors import UserError
+
+CAMERAS = orbit(2, 20.0, 2.7, 41.0, 8).c2w.reshape(-1, 16)
+
+
+def config(student=None, scale=1.0, **options):
+    student = student or Component("student", "lora", LoRA.Config(rank=2))
+    return VSDConfig(scale=Schedule.constant(scale), student=student, **options)
+
+
+def told(backbone):
+    text, null = backbone.embed(["a red dog", ""])
+    return Condition(text.expand(2, -1, -1), null.expand(2, -1, -1), camera=CAMERAS)
+
+
+@pytest.fixture(params=["toybox", "sd21"])
+def backbone(models, request):
+    kind = PixelBackbone if request.param == "toybox" else LatentBackbone
+    return kind(kind.Config(str(models(request.param))), "cpu")
+
+
+def images(backbone):
+    return torch.rand(2, backbone.image_size, backbone.image_size, 3, generator=torch.Generator().manual_seed(0))
+
+
+def generator():
+    return torch.Generator().manual_seed(0)
+
+
+def test_vsd_recovers_the_spread_that_sds_collapses():
+    """Means within a tenth of their length and variances within a tenth; SDS leaves a hundredth of the variance."""
+    torch.manual_seed(0)
+    backbone = MixtureBackbone()
+    share, mean, variance = nearest_part_of_the_truth()
+    student = Component("student", "mlp_for_tests", MLP.Config())
+    vsd = VSD(config(student, weighting="sigma2", dropout=0.0, lr=Schedule.constant(2e-3)), backbone)
+    found_share, found_mean, found_variance = moments(distil(vsd, 1024, 2500, 0.02))
+    torch.testing.assert_close(found_share, share, atol=0.05, rtol=0)
+    assert ((found_mean - mean).norm(dim=1) < 0.1 * mean.norm(dim=1)).all()
+    torch.testing.assert_close(found_variance, variance, atol=0, rtol=0.1)
+    low = {"scale": Schedule.constant(1.0), "t_max": Schedule.constant(0.1), "weighting": "uniform"}
+    _, modes, collapsed = moments(distil(SDS(GuidanceConfig(**low), backbone), 256, 1000, 0.02))
+    torch.testing.assert_close(modes, MEANS, atol=0.05, rtol=0)
+    assert (collapsed < 0.02 * SPREAD**2).all()
+
+
+def test_the_adapter_starts_as_the_prior(backbone):
+    """So that the first step of VSD at scale 1 moves nothing."""
+    vsd = VSD(config(), backbone)
+    pixels = images(backbone).requires_grad_()
+    vsd(pixels, told(backbone), 0, generator()).generator.backward()
+    assert pixels.grad.abs().max() < 1e-5
+
+
+def test_the_adapter_is_off_for_everyone_else(backbone):
+    told_, x = told(backbone), backbone.encode(images(backbone).permute(0, 3, 1, 2))
+    t = torch.tensor([300, 700])
+    before = backbone.predict(x, t, told_.text)
+    vsd = VSD(config(), backbone)
+    with torch.no_grad():
+        for parameter in vsd.student.parameters():
+            parameter.add_(0.1)
+    assert torch.equal(backbone.predict(x, t, told_.text), before)
+    first, second = (vsd.student(x, t, replace(told_, camera=camera)) for camera in (CAMERAS, CAMERAS.flip(0)))
+    assert not torch.allclose(first, second)  # the camera is heard
+    assert torch.equal(backbone.predict(x, t, told_.text), before)
+
+
+def test_gradients_never_mix(backbone):
+    vsd = VSD(config(scale=7.5), backbone)
+    pixels = images(backbone).requires_grad_()
+    score = vsd(pixels, told(backbone), 0, generator())
+    score.generator.backward(retain_graph=True)
+    assert pixels.grad.abs().max() > 0 and all(p.grad is None for p in vsd.student.parameters())
+    pixels.grad = None
+    score.prior.backward()
+    assert pixels.grad is None
+    assert any(p.grad is not None and p.grad.abs().max() > 0 for p in vsd.student.parameters())
+    assert all(p.grad is None for name, p in backbone.unet.named_parameters() if ".lora_" not in name)
+
+
+def test_the_student_learns_the_renders(models):
+    backbone = PixelBackbone(PixelBackbone.Config(str(models("toybox"))), "cpu")
+    torch.manual_seed(0)
+    targets = ("to_q", "conv1", "conv2", "conv_in", "conv_out")
+    vsd = VSD(
+        config(Component("student", "lora", LoRA.Config(rank=4, alpha=4, targets=targets)), dropout=0.5), backbone
+    )
+    optimizer = torch.optim.Adam(vsd.student.parameters(), lr=1e-2)
+    loss = lambda seed: vsd(images(backbone), told(backbone), 0, torch.Generator().manual_seed(seed)).prior
+    probe = lambda: sum(loss(seed).item() for seed in range(1000, 1010))
+    before = probe()
+    for step in range(60):
+        loss(step).backward()
+        optimizer.step()
+        optimizer.zero_grad()
+    assert probe() < 0.85 * before
+
+
+def test_the_student_may_predict_v(backbone):
+    vsd = VSD(config(Component("student", "lora", LoRA.Config(prediction="v_prediction"))), backbone)
+    score = vsd(images(backbone), told(backbone), 0, generator())
+    assert score.generator.isfinite() and score.prior.isfinite()
+
+
+def test_the_student_may_be_a_small_unet(backbone):
+    vsd = VSD(config(Component("student", "unet", SmallUNet.Config(channels=(8, 16)))), backbone)
+    pixels = images(backbone).requires_grad_()
+    score = vsd(pixels, told(backbone), 0, generator())
+    (score.generator + score.prior).backward()
+    assert all(p.grad is not None for p in vsd.student.parameters())
+
+
+def test_diffusers_opens_the_saved_adapter(backbone, tmp_path):
+    vsd = VSD(config(), backbone)
+    with torch.no_grad():
+        for parameter in vsd.student.adapter:
+            parameter.add_(0.1)
+    vsd.save(tmp_path)
+    plain = UNet2DConditionModel.from_pretrained(backbone.folder / "unet")
+    plain.load_lora_adapter(tmp_path / "student", prefix=None, weight_name=WEIGHTS)
+    x = torch.randn(2, plain.config.in_channels, 8, 8)
+    text = told(backbone).text
+    with torch.no_grad(), vsd.student.active(CAMERAS):
+        expected = backbone.unet(x, 500, encoder_hidden_states=text).sample
+    with torch.no_grad():
+        torch.testing.assert_close(plain(x, 500, encoder_hidden_states=text).sample, expected, atol=1e-5, rtol=1e-4)
+
+
+def test_a_saved_adapter_goes_on_and_a_foreign_one_is_refused(models, tmp_path):
+    fresh = lambda: PixelBackbone(PixelBackbone.Config(str(models("toybox"))), "cpu")
+    first = LoRA(LoRA.Config(rank=2), fresh())
+    with torch.no_grad():
+        for parameter in first.parameters():
+            parameter.add_(torch.randn_like(parameter))
+    first.save(tmp_path / "lora")
+    again = LoRA(LoRA.Config(rank=2, weights=str(tmp_path / "lora")), fresh())
+    for one, two in zip(first.parameters(), again.parameters()):
+        assert torch.equal(one, two)
+    with pytest.raises(UserError, match="another rank"):
+        LoRA(LoRA.Config(rank=3, weights=str(tmp_path / "lora")), fresh())
+    with pytest.raises(UserError, match="other layers"):
+        LoRA(LoRA.Config(rank=2, targets=("to_q",), weights=str(tmp_path / "lora")), fresh())
+    with pytest.raises(UserError, match="missing or no safetensors"):
+        LoRA(LoRA.Config(weights=str(tmp_path / "nowhere")), fresh())
+    with pytest.raises(UserError, match="student.targets"):
+        LoRA(LoRA.Config(targets=("no_such_layer",)), fresh())
+
+
+def test_one_unet_takes_one_adapter(models):
+    backbone = PixelBackbone(PixelBackbone.Config(str(models("toybox"))), "cpu")
+    LoRA(LoRA.Config(), backbone)
+    with pytest.raises(UserError, match="two guides"):
+        LoRA(LoRA.Config(), backbone)

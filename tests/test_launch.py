@@ -1,0 +1,214 @@
+"""The launcher as a user meets it: mistakes end with exit code 2 and a sentence, kills are survived bit for bit."""
+
+import json
+import os
+import random
+import resource
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+
+import launch
+from tests.test_recipes import TINY_MESH, TINY_SCENE
+from threestudio_like.engine import checkpoint
+from threestudio_like.scenes.isosurface import IsoSurface
+
+pytestmark = pytest.mark.usefixtures("one_thread")
+
+ROOT = Path(__file__).resolve().parent.parent
+KILLS = int(os.environ.get("TSL_TEST_KILLS", 2))
+"""How often the run is killed; the claim was checked with 20."""
+
+
+@pytest.fixture
+def keys(models, tmp_path):
+    return [
+        *TINY_SCENE,
+        f"backbone.model={models('toybox')}",
+        "evaluation.scorer=null",
+        "device=cpu",
+        f"out={tmp_path / 'run'}",
+    ]
+
+
+def refused(capsys, *argv) -> str:
+    """The one or two lines on stderr with which the launcher refuses; nothing was computed."""
+    capsys.readouterr()
+    assert launch.main(list(argv)) == 2
+    said = [line for line in capsys.readouterr().err.splitlines() if not line.startswith("stage ")]
+    assert "Traceback" not in "\n".join(said) and said[-1].startswith("error: ") and len(said) <= 2, said
+    return said[-1]
+
+
+@pytest.mark.parametrize(
+    "override, says",
+    [
+        ("guides.look.guidence.scale=3", "unknown key 'guidence'; did you mean 'guidance'?"),
+        ("stpes=3", "unknown key 'stpes'; did you mean 'steps'?"),
+        ("steps=many", "steps: expected int, got 'many'"),
+        ("steps=-1", "steps must not be negative"),
+        ("seed=1.5", "seed: expected int"),
+        ("scene.type=feild", "unknown scene 'feild'; did you mean 'field'?"),
+        ("guides.look.guidance.type=sdss", "unknown guidance 'sdss'; did you mean 'sds'?"),
+        ("system=dreamfussion", "unknown system 'dreamfussion'; did you mean 'dreamfusion'?"),
+        ("cameras.size=0", "size must be at least 1"),
+        ("cameras.views=0", "views must be at least 1"),
+        ("penalties.sparsty=1", "unknown penalty 'sparsty'; did you mean 'sparsity'?"),
+        ("lr.encodin=1", "unknown parameter group 'encodin'; did you mean 'encoding'?"),
+        ("device=tpu", "device: 'tpu' is not possible"),
+        ("prompt=", "prompt is empty"),
+        ("prompt=   ", "prompt is empty"),
+        ("evaluation.formats=[stl]", "cannot write 'stl'"),
+        ("steps", "not an override"),
+        ("kernels=cuda", "the 'cuda' kernels are forced but"),
+        ("kernels=fast", "kernels: 'fast' is not possible"),
+        ("scene.encoding.base=0", "resolutions must satisfy"),
+    ],
+)
+def test_a_mistaken_key_is_refused(capsys, keys, override, says):
+    assert says in refused(capsys, "--config", "dreamfusion.yaml", *keys, override)
+
+
+@pytest.mark.parametrize(
+    "words, says",
+    [
+        (["dreamfusion.yaml", "--table"], "--table goes with --sweep or a comparison"),
+        (["dreamfusion.yaml", "--workers", "2"], "--workers goes with --sweep"),
+        (["dreamfusion.yaml", "--cluster", "slurm"], "--cluster goes with --sweep"),
+        (["dreamfusion.yaml", "--sweep", "seed=0,1", "cluster.gpus=1"], "go with --cluster slurm"),
+        (["dreamfusion.yaml", "--stage", "main", "--sweep", "seed=0,1"], "--stage is for one run"),
+        (["comparisons/quick.yaml", "--resume"], "--resume is for a recipe"),
+        (["comparisons/quick.yaml", "--sweep", "seed=0,1"], "--sweep is for a recipe"),
+        (["comparisons/quick.yaml", "reference=null"], "needs a `reference:`"),
+    ],
+)
+def test_an_option_that_means_nothing_is_refused(capsys, tmp_path, words, says):
+    assert says in refused(capsys, "--config", *words, f"out={tmp_path / 'run'}")
+
+
+def test_keys_and_flags_mix_in_any_order(capsys, keys):
+    assert launch.main(["seed=7", "--config", "dreamfusion.yaml", *keys, "--check", "steps=3"]) == 0
+    assert "dreamfusion, 3 steps" in capsys.readouterr().out
+
+
+def test_a_missing_or_broken_recipe_is_refused(capsys, tmp_path):
+    assert "did you mean 'dreamfusion'" in refused(capsys, "--config", "dreamfusoin.yaml")
+    (tmp_path / "bad.yaml").write_text("steps: [1, 2\n  : {")
+    assert "cannot be read as YAML" in refused(capsys, "--config", str(tmp_path / "bad.yaml"))
+    (tmp_path / "picture.yaml").write_bytes(bytes(range(256)))
+    assert "cannot be read as YAML" in refused(capsys, "--config", str(tmp_path / "picture.yaml"))
+
+
+def test_a_missing_prior_is_refused(capsys, keys, tmp_path):
+    assert "does not exist" in refused(capsys, "--config", "dreamfusion.yaml", *keys, "backbone.model=/nowhere/at/all")
+    assert "does not exist" in refused(
+        capsys, "--config", "dreamfusion.yaml", "--check", *keys, "backbone.model=./nowhere/at/all"
+    )
+    assert "scorer" in refused(capsys, "--config", "dreamfusion.yaml", *keys, f"evaluation.scorer={tmp_path}")
+    assert not (tmp_path / "run/checkpoints").exists()
+
+
+def test_an_output_folder_that_cannot_be_written_is_refused(capsys, keys, tmp_path):
+    (tmp_path / "file").write_text("in the way")
+    refused(capsys, "--config", "dreamfusion.yaml", *keys, f"out={tmp_path / 'file' / 'run'}")
+    refused(capsys, "--config", "dreamfusion.yaml", *keys, "out=/proc/nowhere/run")
+
+
+def test_resume_where_there_is_nothing_or_the_recipe_changed(capsys, keys):
+    assert "there is no run" in refused(capsys, "--config", "dreamfusion.yaml", "--resume", *keys)
+    assert launch.main(["--config", "dreamfusion.yaml", *keys]) == 0
+    capsys.readouterr()
+    assert "the recipe has changed" in refused(capsys, "--config", "dreamfusion.yaml", "--resume", *keys, "steps=3")
+    assert launch.main(["--config", "dreamfusion.yaml", "--resume", *keys]) == 0
+
+
+@pytest.mark.parametrize(
+    "prompt", ["a red dog " * 500, "../../a/\\b \"quoted\" 'dog' ${steps} {x} [y] #z %s", "a 🐶 & a 🐱\nред"]
+)
+def test_odd_prompts_work(keys, tmp_path, prompt):
+    assert launch.main(["--config", "dreamfusion.yaml", *keys, f"prompt={prompt}"]) == 0
+    assert launch.main(["--config", "dreamfusion.yaml", "--resume", *keys, f"prompt={prompt}"]) == 0
+    assert json.loads((tmp_path / "run/metrics.json").read_text())["status"] == "done"
+
+
+def command(keys, *more) -> list[str]:
+    return [sys.executable, "launch.py", "--config", "dreamfusion.yaml", *keys, *more]
+
+
+def test_a_mesh_that_vanishes_is_said_in_a_sentence(models, capsys, tmp_path, monkeypatch):
+    monkeypatch.setattr(IsoSurface, "sdf", lambda scene: scene.start.abs() + 0.01)
+    assert (
+        launch.main(
+            [
+                "--config",
+                "fantasia3d.yaml",
+                *TINY_MESH,
+                f"backbone.model={models('toybox')}",
+                "evaluation.scorer=null",
+                "device=cpu",
+                f"out={tmp_path / 'run'}",
+            ]
+        )
+        == 1
+    )
+    assert "error: the mesh has vanished" in capsys.readouterr().err
+    assert json.loads((tmp_path / "run/metrics.json").read_text())["status"] == "failed"
+
+
+def test_a_full_disk_is_said_in_a_sentence(keys, tmp_path):
+    """A file-size limit stands in for the full disk: writing the checkpoint fails in the middle."""
+    small = lambda: (
+        signal.signal(signal.SIGXFSZ, signal.SIG_IGN),
+        resource.setrlimit(resource.RLIMIT_FSIZE, (9000, 9000)),
+    )
+    ended = subprocess.run(command(keys, "preview_every=0"), cwd=ROOT, capture_output=True, text=True, preexec_fn=small)
+    assert ended.returncode == 2, ended.stderr
+    assert "Traceback" not in ended.stderr and "error: " in ended.stderr.splitlines()[-1]
+    assert not list((tmp_path / "run/checkpoints").glob("*.pt"))
+
+
+def test_killed_at_any_moment_a_run_ends_where_the_undisturbed_one_ends(keys, tmp_path):
+    more = ["steps=120", "checkpoint_every=5", "preview_every=0"]
+    subprocess.run(command(keys, *more, f"out={tmp_path / 'whole'}"), cwd=ROOT, check=True, capture_output=True)
+    rng = random.Random(0)
+    log, resume = tmp_path / "run/log.txt", []
+    for _ in range(KILLS):
+        lines = log.read_text().count("stage 'main'") if log.exists() else 0
+        child = subprocess.Popen(
+            command(keys, *more, *resume), cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+        )
+        while child.poll() is None and (not log.exists() or log.read_text().count("stage 'main'") == lines):
+            time.sleep(0.02)
+        time.sleep(rng.uniform(0, 1.5))
+        child.send_signal(signal.SIGKILL)
+        child.wait()
+        resume = ["--resume"]
+    subprocess.run(command(keys, *more, "--resume"), cwd=ROOT, check=True, capture_output=True)
+    whole, killed = (
+        checkpoint.load(tmp_path / name / "checkpoints/main.pt", torch.device("cpu")) for name in ("whole", "run")
+    )
+    assert whole.step == killed.step == 120
+    assert whole.system.keys() == killed.system.keys()
+    assert all(torch.equal(whole.system[key], killed.system[key]) for key in whole.system)
+    assert (tmp_path / "whole/mesh.glb").exists() == (tmp_path / "run/mesh.glb").exists()
+
+
+def test_ctrl_c_saves_and_says_how_to_go_on(keys, tmp_path):
+    child = subprocess.Popen(
+        command(keys, "steps=100000"), cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+    log = tmp_path / "run/log.txt"
+    while child.poll() is None and not (log.exists() and "stage 'main'" in log.read_text()):
+        time.sleep(0.02)
+    time.sleep(1)
+    child.send_signal(signal.SIGINT)
+    _, said = child.communicate(timeout=60)
+    assert child.returncode == 130, said
+    assert "--resume" in said.splitlines()[-1] and "Traceback" not in said
+    assert checkpoint.load(tmp_path / "run/checkpoints/main.pt", torch.device("cpu")).step > 0
+    assert json.loads((tmp_path / "run/metrics.json").read_text())["status"] == "interrupted"

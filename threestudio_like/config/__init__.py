@@ -1,0 +1,1 @@
+"""Turns YAML and command-line keys into the typed configs of registered classes."""

@@ -1,0 +1,117 @@
+"""Loads recipes as plain data: YAML with `extends`, overridden from the command line, interpolated."""
+
+import re
+from pathlib import Path
+from typing import Any
+
+import yaml
+from omegaconf import OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from threestudio_like.errors import UserError, nearest
+
+CONFIGS = Path(__file__).resolve().parents[2] / "configs"
+TEXT_KEYS = ("prompt", "negative_prompt", "out")
+"""Top-level keys whose override is taken to the letter, not as YAML."""
+
+
+def overlay(base: dict, top: dict) -> dict:
+    """`top` laid over `base`, key by key; a block whose `type:` changes, and a schedule, replace what is below them."""
+    merged = dict(base)
+    for key, value in top.items():
+        below = merged.get(key)
+        both = isinstance(below, dict) and isinstance(value, dict) and not is_schedule(value)
+        if both and value.get("type", below.get("type")) == below.get("type"):
+            merged[key] = overlay(below, value)
+        else:
+            merged[key] = value
+    return merged
+
+
+def is_schedule(node: dict) -> bool:
+    """Whether a map is one value that changes with the step (`schedule.Schedule`), whose knots belong together."""
+    return list(node) == ["ramp"] or (bool(node) and all(str(key).isdigit() for key in node))
+
+
+def find_recipe(name: str, beside: Path | None = None) -> Path:
+    """The file of a recipe: a path, or a bare name (with or without .yaml) in `configs/`. Raises UserError."""
+    places = [Path(name)] + ([beside / name] if beside else []) + [CONFIGS / name]
+    for place in places:
+        for path in (place, place.with_name(place.name + ".yaml")):
+            if path.is_file():
+                return path
+    known = [str(p.relative_to(CONFIGS).with_suffix("")) for p in CONFIGS.rglob("*.yaml")]
+    raise UserError(f"no recipe '{name}'{nearest(str(name).removesuffix('.yaml'), known)}")
+
+
+def read_yaml(path: Path) -> dict:
+    """A YAML file's map, not interpolated. Raises UserError where it cannot be read as one."""
+    try:
+        node = OmegaConf.load(path)
+    except (yaml.YAMLError, OmegaConfBaseException, UnicodeDecodeError, OSError) as error:
+        reason = " ".join(str(error).split())
+        raise UserError(f"{path}: cannot be read as YAML: {reason[:200]}") from None
+    node = OmegaConf.to_container(node, resolve=False)
+    if not isinstance(node, dict):
+        raise UserError(f"{path}: a recipe is a map of keys, this file holds {type(node).__name__}")
+    return node
+
+
+def load(name: str, overrides: list[str] | tuple[str, ...] = (), beside: Path | None = None) -> dict:
+    """The recipe as plain data: what it extends below it, the overrides `key.path=value` on top, interpolated.
+
+    An override counts in every stage, also in those that set the key, or the component it is of, themselves.
+    """
+    recipe = _with_extends(find_recipe(name, beside), ())
+    for override in overrides:
+        keys, path = parse_override(override), override.partition("=")[0].split(".")
+        recipe = overlay(recipe, keys)
+        stages = recipe.get("stages") if isinstance(recipe.get("stages"), dict) else {}
+        own = [stage for stage, node in stages.items() if _sets(node, path)]
+        recipe = overlay(recipe, {"stages": dict.fromkeys(own, keys)}) if own else recipe
+    try:
+        return OmegaConf.to_container(OmegaConf.create(recipe), resolve=True)
+    except OmegaConfBaseException as error:
+        raise UserError(f"{name}: {' '.join(str(error).split())[:300]}") from None
+
+
+def _with_extends(path: Path, above: tuple[Path, ...]) -> dict:
+    if path in above:
+        raise UserError(f"{path}: extends itself")
+    recipe = read_yaml(path)
+    bases = recipe.pop("extends", [])
+    merged: dict = {}
+    for base in [bases] if isinstance(bases, str) else bases:
+        merged = overlay(merged, _with_extends(find_recipe(base, path.parent), (*above, path)))
+    return overlay(merged, recipe)
+
+
+def _sets(node: Any, path: list[str]) -> bool:
+    """Whether a stage has a key of its own there, or a component of its own that the key belongs to."""
+    for depth, part in enumerate(path):
+        if not isinstance(node, dict) or part not in node:
+            return isinstance(node, dict) and depth > 0 and "type" in node
+        node = node[part]
+    return True
+
+
+def parse_override(text: str) -> dict:
+    """`key.path=value` as nested plain data. Raises UserError."""
+    key, equals, value = text.partition("=")
+    if not equals or not re.fullmatch(r"[\w.-]+", key):
+        raise UserError(f"'{text}' is not an override of the form key.path=value")
+    if key in TEXT_KEYS:
+        node: Any = to_the_letter(value)
+    else:
+        try:
+            node = OmegaConf.to_container(OmegaConf.from_dotlist([f"value={value}"]), resolve=False)["value"]
+        except (yaml.YAMLError, OmegaConfBaseException):
+            raise UserError(f"'{text}': the value cannot be read as YAML") from None
+    for part in reversed(key.split(".")):
+        node = {part: node}
+    return node
+
+
+def to_the_letter(text: str) -> str:
+    """Text of which OmegaConf interpolates nothing: a backslash before `${`, and those that are there already doubled."""
+    return re.sub(r"(\\*)\$\{", r"\1\1\\${", text)

@@ -1,0 +1,98 @@
+"""A recipe as typed configs: the run's own keys, and its stages in order; and which run on disk it is."""
+
+import re
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any, Literal
+
+from omegaconf import OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from threestudio_like.config.loading import overlay, read_yaml
+from threestudio_like.config.registry import Component, parse, parse_component
+from threestudio_like.errors import UserError, nearest
+
+SAME_RUN = ("out",)
+"""Keys that may differ between a run and its resumption."""
+
+
+@dataclass
+class RunConfig:
+    """The keys of a recipe that belong to the run; all others belong to its stages."""
+
+    prompt: str = ""
+    negative_prompt: str = ""
+    seed: int = 0
+    out: str | None = None
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    devices: int = 1
+    precision: Literal["32-true", "bf16-mixed"] = "32-true"
+    kernels: Literal["auto", "reference", "cpu", "cuda"] | None = None
+    """Forces one side of all kernels; by default TSL_KERNELS, or the device, chooses."""
+    checkpoint_every: int = 250
+    checkpoint_seconds: float = 60.0
+    preview_every: int = 100
+    stages: dict[str, Any] | None = None
+    let: dict[str, Any] | None = None
+    """Values for use elsewhere in the recipe as `${let.name}`."""
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """A parsed recipe: the run's keys, its stages in order, and the plain data they came from."""
+
+    name: str
+    run: RunConfig
+    stages: dict[str, Component]
+    plain: dict
+
+
+def parse_recipe(plain: dict, name: str) -> Recipe:
+    """Reads plain data. Keys that are not the run's are shared by all stages; without `stages:` there is one, `main`."""
+    own = {field.name for field in fields(RunConfig)}
+    run = parse(RunConfig, {key: value for key, value in plain.items() if key in own}, "")
+    shared = {key: value for key, value in plain.items() if key not in own}
+    if "system" not in shared:
+        raise UserError(f"{name}: the key 'system' is missing{nearest('system', shared) if shared else ''}")
+    stages = {}
+    for stage, keys in (run.stages or {"main": {}}).items():
+        if not isinstance(keys, dict | None):
+            raise UserError(f"stages.{stage}: expected a block, got {keys!r}")
+        block = overlay(shared, keys or {})
+        block["type"] = block.pop("system")
+        stages[stage] = parse_component("system", block, f"stages.{stage}" if run.stages else "")
+    return Recipe(name, run, stages, plain)
+
+
+def slug(text: str) -> str:
+    """A file name for any prompt of any length."""
+    return re.sub(r"[^a-z0-9]+", "-", text.lower()).strip("-")[:60].strip("-") or "run"
+
+
+def run_folder(recipe: Recipe) -> Path:
+    """`out`, or `outputs/<config>/<prompt-slug>-<seed>`."""
+    if recipe.run.out:
+        return Path(recipe.run.out)
+    return Path("outputs") / recipe.name / f"{slug(recipe.run.prompt)}-{recipe.run.seed}"
+
+
+def read_stored(path: Path) -> dict:
+    """The plain data of the recipe that a run's `config.yaml` holds. Raises UserError."""
+    try:
+        plain = OmegaConf.to_container(OmegaConf.create(read_yaml(path)), resolve=True)
+    except OmegaConfBaseException as error:
+        raise UserError(
+            f"{path}: cannot be read ({' '.join(str(error).split())[:100]}); move the run's folder away"
+        ) from None
+    plain.pop("git_revision", None)
+    return plain
+
+
+def changed_key(stored: Path, plain: dict, free: tuple[str, ...] = ()) -> str | None:
+    """The first key, but for those that are `free`, at which a recipe differs from the one that a run's `config.yaml` holds.
+    Raises UserError."""
+    before = read_stored(stored)
+    changed = (
+        key for key in {**before, **plain} if key not in (*SAME_RUN, *free) and before.get(key) != plain.get(key)
+    )
+    return next(changed, None)

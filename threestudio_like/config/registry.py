@@ -1,0 +1,152 @@
+"""Registers classes that recipes select by `type:`, and parses plain data into their typed Configs.
+
+A class registers under a slot and a name; `{type: name, ...}` in a recipe selects it, and every other key is a field of
+its dataclass `Config`.
+"""
+
+import dataclasses
+import types
+import typing
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Annotated, Any, Literal
+
+from threestudio_like.errors import UserError, nearest
+
+_registry: dict[str, dict[str, type]] = {}
+
+
+def register(slot: str, name: str):
+    """Class decorator: recipes select the class in `slot` by `type: name`. The class has a dataclass `Config`."""
+
+    def add(cls: type) -> type:
+        taken = _registry.setdefault(slot, {}).get(name)
+        if taken is not None and taken.__qualname__ != cls.__qualname__:
+            raise ValueError(f"{slot} '{name}' is registered twice: {taken} and {cls}")
+        _registry[slot][name] = cls
+        return cls
+
+    return add
+
+
+def registered(slot: str) -> dict[str, type]:
+    """The classes of a slot by name."""
+    return dict(_registry.get(slot, {}))
+
+
+@dataclass(frozen=True)
+class Component:
+    """A chosen class of a slot with its parsed Config. Annotate a Config field `Annotated[Component, "slot"]`."""
+
+    slot: str
+    type: str
+    config: Any
+
+    @property
+    def cls(self) -> type:
+        """The registered class."""
+        return _registry[self.slot][self.type]
+
+    def build(self, *args):
+        """The object itself: `cls(config, *args)`."""
+        return self.cls(self.config, *args)
+
+
+def components(value: Any) -> Iterator[Component]:
+    """Every component inside a Config, however deep."""
+    if isinstance(value, Component):
+        yield value
+        yield from components(value.config)
+    elif isinstance(value, (dict, list, tuple)):
+        for item in value.values() if isinstance(value, dict) else value:
+            yield from components(item)
+    elif dataclasses.is_dataclass(value):
+        for field in dataclasses.fields(value):
+            yield from components(getattr(value, field.name))
+
+
+def parse_component(slot: str, node: Any, where: str) -> Component:
+    """Reads `{type: name, field: value, ...}`. Raises UserError with the path `where` and the nearest valid name."""
+    known = registered(slot)
+    if isinstance(node, str):
+        node = {"type": node}
+    if not isinstance(node, dict) or "type" not in node:
+        raise UserError(f"{where}: expected a block with `type:`; {slot} types: {', '.join(sorted(known))}")
+    name = node["type"]
+    if name not in known:
+        raise UserError(f"{where}.type: unknown {slot} '{name}'{nearest(name, known)}")
+    fields = {key: value for key, value in node.items() if key != "type"}
+    return Component(slot, name, parse(known[name].Config, fields, where))
+
+
+def parse(kind: Any, value: Any, where: str) -> Any:
+    """`value` (plain YAML data) as the annotated type `kind`. Raises UserError that names the path `where`."""
+    origin, arguments = typing.get_origin(kind), typing.get_args(kind)
+    if origin is Annotated and arguments[0] is Component:
+        return parse_component(arguments[1], value, where)
+    if kind is Any:
+        return value
+    if origin in (typing.Union, types.UnionType):
+        return _parse_optional(arguments, value, where)
+    if origin is Literal:
+        if value not in arguments:
+            raise UserError(f"{where}: '{value}' is not possible{nearest(value, arguments)}")
+        return value
+    if origin is dict:
+        if not isinstance(value, dict):
+            raise UserError(f"{where}: expected a map, got {value!r}")
+        return {key: parse(arguments[1], item, f"{where}.{key}") for key, item in value.items()}
+    if origin in (tuple, list):
+        return _parse_sequence(origin, arguments, value, where)
+    if hasattr(kind, "from_config"):
+        return kind.from_config(value, where)
+    if dataclasses.is_dataclass(kind):
+        return _parse_dataclass(kind, value, where)
+    return _parse_scalar(kind, value, where)
+
+
+def _parse_optional(arguments, value, where):
+    choices = [choice for choice in arguments if choice is not type(None)]
+    if value is None:
+        return None
+    return parse(choices[0], value, where)
+
+
+def _parse_sequence(origin, arguments, value, where):
+    if not isinstance(value, (list, tuple)):
+        raise UserError(f"{where}: expected a list, got {value!r}")
+    kinds = arguments
+    if origin is list or (len(arguments) == 2 and arguments[1] is Ellipsis):
+        kinds = (arguments[0],) * len(value)
+    if len(kinds) != len(value):
+        raise UserError(f"{where}: expected {len(kinds)} values, got {len(value)}")
+    return origin(parse(kind, item, f"{where}[{i}]") for i, (kind, item) in enumerate(zip(kinds, value)))
+
+
+def _parse_scalar(kind, value, where):
+    if kind is float and isinstance(value, int) and not isinstance(value, bool):
+        return float(value)
+    if not isinstance(value, kind) or (isinstance(value, bool) and kind is not bool):
+        raise UserError(f"{where}: expected {kind.__name__}, got {value!r}")
+    return value
+
+
+def _parse_dataclass(kind, value, where):
+    if value is None:
+        value = {}
+    if not isinstance(value, dict):
+        raise UserError(f"{where}: expected a block, got {value!r}")
+    hints = typing.get_type_hints(kind, include_extras=True)
+    fields = {field.name: field for field in dataclasses.fields(kind)}
+    for key in value:
+        if key not in fields:
+            raise UserError(f"{where or 'recipe'}: unknown key '{key}'{nearest(key, fields)}")
+    given = {key: parse(hints[key], item, f"{where}.{key}".lstrip(".")) for key, item in value.items()}
+    for name, field in fields.items():
+        required = field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING
+        if required and name not in given:
+            raise UserError(f"{where or 'recipe'}: the key '{name}' is missing")
+    try:
+        return kind(**given)
+    except ValueError as error:
+        raise UserError(f"{where or 'recipe'}: {error}") from None

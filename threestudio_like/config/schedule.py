@@ -1,0 +1,53 @@
+"""Numbers that change over the steps of a run."""
+
+import bisect
+import numbers
+from dataclasses import dataclass
+from typing import Literal
+
+from threestudio_like.errors import UserError
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """A function of the step: constant, stepwise, or piecewise linear between knots.
+
+    In YAML: a number; a map `{0: a, 500: b}` that holds each value until the next step; or `{ramp: {0: a, 500: b}}`
+    that goes linearly from knot to knot. Before the first knot and after the last the value is that knot's.
+    """
+
+    kind: Literal["steps", "ramp"]
+    at: tuple[int, ...]
+    values: tuple[float, ...]
+
+    def __call__(self, step: int) -> float:
+        right = bisect.bisect_right(self.at, step)
+        if right == 0 or right == len(self.at) or self.kind == "steps":
+            return self.values[max(right - 1, 0)]
+        a, b = self.at[right - 1], self.at[right]
+        share = (step - a) / (b - a)
+        return (1 - share) * self.values[right - 1] + share * self.values[right]
+
+    @staticmethod
+    def constant(value: float) -> "Schedule":
+        return Schedule("steps", (0,), (float(value),))
+
+    @staticmethod
+    def from_config(value: object, where: str) -> "Schedule":
+        """Reads the YAML form; `where` is the key's path, for the message. Raises UserError."""
+        kind: Literal["steps", "ramp"] = "steps"
+        if isinstance(value, numbers.Real) and not isinstance(value, bool):
+            return Schedule.constant(value)
+        if isinstance(value, dict) and list(value) == ["ramp"]:
+            kind, value = "ramp", value["ramp"]
+        if not isinstance(value, dict) or not value:
+            raise UserError(
+                f"{where}: expected a number, a map {{step: value}} or {{ramp: {{step: value}}}}, got {value!r}"
+            )
+        knots = []
+        for key, number in value.items():
+            if not str(key).isdigit() or isinstance(number, bool) or not isinstance(number, numbers.Real):
+                raise UserError(f"{where}: a schedule maps steps (whole numbers) to numbers, got {key!r}: {number!r}")
+            knots.append((int(key), float(number)))
+        at, values = zip(*sorted(knots))
+        return Schedule(kind, at, values)

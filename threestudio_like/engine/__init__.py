@@ -1,0 +1,1 @@
+"""Runs a recipe: the training loop, checkpoints, the run's folder, progress."""

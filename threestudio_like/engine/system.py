@@ -1,0 +1,110 @@
+"""What the training loop drives: a system computes the losses of one step and says what it optimises."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from threestudio_like.config.schedule import Schedule
+
+
+@dataclass  # not frozen: Fabric rewrites the tensors of what a model returns
+class StepResult:
+    """The losses of one step, already weighted (the trainer sums them), and numbers worth watching."""
+
+    losses: dict[str, Tensor]
+    logs: dict[str, float | Tensor] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class ParameterGroup:
+    """Parameters that share a learning rate."""
+
+    name: str
+    parameters: list[nn.Parameter]
+    lr: Schedule
+    weight_decay: float = 0.0
+
+
+@dataclass(frozen=True)
+class Context:
+    """Where and for what a system is built."""
+
+    device: torch.device
+    seed: int
+    prompt: str
+    rank: int = 0
+    processes: int = 1
+
+
+@dataclass
+class Optimizer:
+    """Adam, with decoupled weight decay where a group asks for it. `clip_norm` bounds the gradient's global norm."""
+
+    betas: tuple[float, float] = (0.9, 0.99)
+    eps: float = 1e-15
+    clip_norm: float | None = None
+
+
+@dataclass
+class Init:
+    """What a stage starts from: an earlier stage of the recipe, and how its scene is converted."""
+
+    stage: str
+    convert: str | None = None
+
+
+@dataclass
+class SystemConfig:
+    """What every stage of every system has."""
+
+    steps: int
+    optimizer: Optimizer = field(default_factory=Optimizer)
+    init: Init | None = None
+
+    def __post_init__(self):
+        if self.steps < 0:
+            raise ValueError(f"steps must not be negative, got {self.steps}")
+
+
+class System(nn.Module):
+    """Base of all systems. Registered in the slot `system`; built as `cls(config, context)`.
+
+    All randomness of a step comes from the generator that `forward` is given; whatever must survive a resume is a
+    parameter or a buffer.
+    """
+
+    Config = SystemConfig
+    one_batch = False
+    """Whether all processes are given the same random numbers, to draw the same batch and each take a share of it. Then two
+    processes do what one does with twice the batch; otherwise each draws its own."""
+
+    def forward(self, step: int, generator: torch.Generator) -> StepResult:
+        """The losses of step `step`."""
+        raise NotImplementedError
+
+    def parameter_groups(self) -> Iterable[ParameterGroup]:
+        """What is optimised."""
+        raise NotImplementedError
+
+    def start_from(self, previous: "System", convert: str | None) -> None:
+        """Takes over the result of an earlier stage."""
+        raise NotImplementedError(f"{type(self).__name__} cannot start from another stage")
+
+    def after_step(self, step: int) -> None:
+        """Called when the optimiser has stepped."""
+
+    def preview(self) -> Float[Tensor, "H W 3"] | None:
+        """A picture, in 0..1, of how things stand."""
+        return None
+
+    def evaluate(self, folder: Path) -> dict[str, float]:
+        """Measures the result and writes its pictures into the folder."""
+        return {}
+
+    def export(self, folder: Path) -> dict[str, float]:
+        """Writes the result, for use elsewhere, into the folder."""
+        return {}

@@ -1,0 +1,189 @@
+"""The only training loop, and the only importer of Fabric (devices, precision, several processes)."""
+
+import logging
+import signal
+import time
+import warnings
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from lightning_fabric import Fabric
+from torch import Tensor
+
+from threestudio_like.engine import checkpoint
+from threestudio_like.engine.checkpoint import Checkpoint
+from threestudio_like.engine.monitor import Monitor
+from threestudio_like.engine.system import StepResult, System
+from threestudio_like.engine.timing import StepClock
+from threestudio_like.errors import UserError
+from threestudio_like.utils.seeding import generator
+
+log = logging.getLogger(__name__)
+
+
+class NonFinite(RuntimeError):
+    """A loss or a gradient became infinite or not a number; the message names it and the step."""
+
+
+class Interrupted(Exception):
+    """The run was asked to stop (Ctrl-C, SIGTERM) and has saved its state."""
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How a run is carried out."""
+
+    seed: int
+    checkpoint_every: int
+    checkpoint_seconds: float
+    preview_every: int
+
+
+def make_fabric(device: str, devices: int, precision: str) -> Fabric:
+    """Fabric for `auto`, `cpu` or `cuda`. Raises UserError where the device is not there."""
+    if device == "cuda" and not torch.cuda.is_available():
+        raise UserError("device: cuda was asked for, but torch finds no CUDA device; use device=cpu or device=auto")
+    accelerator = {"auto": "cuda" if torch.cuda.is_available() else "cpu", "cuda": "cuda", "cpu": "cpu"}[device]
+    # PyTorch before 2.11 would reuse a weight that was cast without a graph, and give it no gradient
+    torch.set_autocast_cache_enabled(precision == "32-true")
+    # stages train parts of a system, so that some parameters have no gradient
+    strategy = "ddp_find_unused_parameters_true" if devices > 1 else "auto"
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "The `srun` command is available")  # clusters are submitit's business
+        return Fabric(accelerator=accelerator, devices=devices, precision=precision, strategy=strategy)
+
+
+def train(system: System, name: str, path: Path, settings: Settings, fabric: Fabric, monitor: Monitor) -> float:
+    """Runs the stage `name` from its checkpoint at `path` (or from step 0) to its end; returns its seconds so far.
+
+    Raises NonFinite, and Interrupted after saving.
+    """
+    steps = system.config.steps
+    groups = list(system.parameter_groups())
+    optimizer = make_optimizer(system, groups)
+    start, seconds_before = 0, 0.0
+    if path.exists():
+        saved = checkpoint.load(path, fabric.device)
+        restore(system, optimizer, saved, path)
+        start, seconds_before = saved.step, saved.seconds
+        del saved  # a second copy of all there is
+    if start >= steps:
+        if not path.exists() and fabric.global_rank == 0:
+            checkpoint.save(path, Checkpoint(start, 0.0, system.state_dict(), optimizer.state_dict()))
+        return seconds_before
+    model, optimizer = fabric.setup(system, optimizer)
+    clock, last_saved = StepClock(), time.monotonic()
+
+    def save(step: int) -> None:
+        if fabric.global_rank == 0:
+            seconds = seconds_before + clock.seconds()
+            checkpoint.save(path, Checkpoint(step, seconds, system.state_dict(), optimizer.state_dict()))
+
+    with StopFlag() as stop, monitor.stage(name, start, steps):
+        for step in range(start, steps):
+            for group, described in zip(optimizer.param_groups, groups):
+                group["lr"] = described.lr(step)
+            own = 0 if system.one_batch else fabric.global_rank
+            result = model(step, generator(fabric.device, settings.seed, name, step, own))
+            loss = total(result, name, step, fabric)
+            fabric.backward(loss)
+            if fabric.world_size > 1:
+                loss, result.losses = fabric.all_reduce(
+                    (loss.detach(), {k: v.detach() for k, v in result.losses.items()})
+                )
+            gradient_norm = check_gradients(system, name, step, system.config.optimizer.clip_norm)
+            optimizer.step()
+            optimizer.zero_grad(set_to_none=True)
+            system.after_step(step)
+            done = step + 1
+            clock.tick()
+            monitor.step(done, loss, result, gradient_norm)
+            if settings.preview_every and (done % settings.preview_every == 0 or done == steps):
+                monitor.picture(done, system.preview())
+            overdue = time.monotonic() - last_saved > settings.checkpoint_seconds
+            stopping = anywhere(fabric, stop.requested)
+            if done == steps or done % settings.checkpoint_every == 0 or overdue or stopping:
+                save(done)
+                last_saved = time.monotonic()
+            if stopping:
+                fabric.barrier()  # a process that ends takes the others with it, which may be saving
+                raise Interrupted(f"stage '{name}' stopped after step {done} of {steps}")
+    return seconds_before + clock.seconds()
+
+
+def make_optimizer(system: System, groups) -> torch.optim.Optimizer:
+    config = system.config.optimizer
+    described = [dict(params=group.parameters, lr=group.lr(0), weight_decay=group.weight_decay) for group in groups]
+    return torch.optim.AdamW(described, betas=config.betas, eps=config.eps, fused=True)
+
+
+def restore(system: System, optimizer: torch.optim.Optimizer, saved: Checkpoint, path: Path) -> None:
+    take_over(system, saved, path)
+    try:
+        optimizer.load_state_dict(saved.optimizer)
+    except (RuntimeError, ValueError, KeyError) as error:
+        raise misfit(path, error) from None
+
+
+def take_over(system: System, saved: Checkpoint, path: Path) -> None:
+    """The state of the checkpoint that was read from `path`. Raises UserError where it does not fit."""
+    try:
+        system.load_state_dict(saved.system)
+    except (RuntimeError, ValueError, KeyError) as error:
+        raise misfit(path, error) from None
+
+
+def misfit(path: Path, error: Exception) -> UserError:
+    return UserError(f"{path}: does not fit this recipe ({str(error).splitlines()[-1].strip()[:160]})")
+
+
+def anywhere(fabric: Fabric, here: bool) -> bool:
+    """Whether it is so in any of the processes, which all must ask."""
+    if fabric.world_size == 1:
+        return here
+    return bool(fabric.all_reduce(torch.tensor(float(here), device=fabric.device), reduce_op="sum") > 0)
+
+
+def total(result: StepResult, stage: str, step: int, fabric: Fabric) -> Tensor:
+    """The sum of the step's losses. Raises NonFinite that names the loss, in all processes."""
+    bad = next((name for name, loss in result.losses.items() if not torch.isfinite(loss)), None)
+    if anywhere(fabric, bad is not None):
+        told = (
+            "a loss of another process is not finite"
+            if bad is None
+            else f"the loss '{bad}' is {result.losses[bad].item()}"
+        )
+        raise NonFinite(f"stage '{stage}', step {step}: {told}")
+    return torch.stack(list(result.losses.values())).sum()
+
+
+def check_gradients(system: System, stage: str, step: int, clip_norm: float | None) -> Tensor:
+    """The gradient's global norm, after which it is clipped. Raises NonFinite that names the parameter."""
+    trained = [(name, p) for name, p in system.named_parameters() if p.grad is not None]
+    norm = torch.nn.utils.get_total_norm([p.grad for _, p in trained])
+    if not torch.isfinite(norm):
+        bad = next((name for name, p in trained if not torch.isfinite(p.grad).all()), "all together")
+        raise NonFinite(f"stage '{stage}', step {step}: the gradient of '{bad}' is not finite")
+    if clip_norm is not None:
+        torch.nn.utils.clip_grads_with_norm_([p for _, p in trained], clip_norm, norm)
+    return norm
+
+
+class StopFlag:
+    """While active, the first Ctrl-C or SIGTERM is only noted, so that the step ends and the state is saved."""
+
+    def __enter__(self) -> "StopFlag":
+        self.requested = False
+        self.before = {number: signal.signal(number, self._note) for number in (signal.SIGINT, signal.SIGTERM)}
+        return self
+
+    def _note(self, number, frame) -> None:
+        if self.requested:
+            raise KeyboardInterrupt
+        self.requested = True
+        log.warning("stopping after this step (again to stop at once) ...")
+
+    def __exit__(self, *error) -> None:
+        for number, handler in self.before.items():
+            signal.signal(number, handler)

@@ -1,0 +1,88 @@
+"""How differently two images look to a network that has seen many: the distance of its features, as in LPIPS.
+
+Zhang et al. 2018, "The Unreasonable Effectiveness of Deep Features as a Perceptual Metric", equation 1: at every layer
+the features are made unit vectors over the channels, and their squared differences are averaged over the image.
+"""
+
+import importlib.util
+import pickle
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from threestudio_like.config.registry import register
+from threestudio_like.errors import UserError
+from threestudio_like.evaluate.scorer import Scorer
+
+BACKBONES = {"alex": "alexnet-owt-7be5be79.pth", "vgg": "vgg16-397923af.pth", "squeeze": "squeezenet1_1-b8a52dc0.pth"}
+OTHERWISE = "or use `perceptual: {type: scorer}`"
+SMALLEST = 32  # pixels a side; smaller images vanish in LPIPS's networks
+
+
+class Perceptual(nn.Module):
+    """Base of the slot `perceptual`, built as `cls(config, device)`; frozen."""
+
+    def forward(self, images: Float[Tensor, "B 3 H W"], truth: Float[Tensor, "B 3 H W"]) -> Float[Tensor, "B"]:
+        """Distances from 0 up of images in 0..1; gradients flow to `images`."""
+        raise NotImplementedError
+
+
+@register("perceptual", "scorer")
+class ScorerDistance(Perceptual):
+    """By the Toybox scorer's features, every layer counting alike: the embedded stand-in for LPIPS, on its own scale."""
+
+    @dataclass
+    class Config:
+        model: str = "priors/weights/scorer"
+
+    def __init__(self, config: Config, device: torch.device):
+        super().__init__()
+        self.scorer = Scorer.load(config.model, device)
+
+    def forward(self, images, truth):
+        layers = zip(self.scorer.maps(images), self.scorer.maps(truth.detach()))
+        apart = [(F.normalize(a, dim=1) - F.normalize(b, dim=1)).square().sum(1).flatten(1).mean(1) for a, b in layers]
+        return torch.stack(apart).mean(0)
+
+
+@register("perceptual", "lpips")
+class LPIPS(Perceptual):
+    """LPIPS itself, by torchmetrics on torchvision's networks, whose weights torch's hub keeps."""
+
+    @dataclass
+    class Config:
+        net: Literal["alex", "vgg", "squeeze"] = "vgg"
+
+    @staticmethod
+    def missing(config: Config) -> str | None:
+        """One sentence on what keeps it from loading, or None; touches no network."""
+        if importlib.util.find_spec("torchvision") is None:
+            return f"perceptual: LPIPS needs torchvision: pip install torchvision; {OTHERWISE}"
+        path = Path(torch.hub.get_dir()) / "checkpoints" / BACKBONES[config.net]
+        if not path.is_file():
+            return f"perceptual: {path} is missing; put torchvision's weights there, {OTHERWISE}"
+        try:
+            torch.load(path, map_location="meta", weights_only=True)  # torchvision itself would unpickle anything
+        except (RuntimeError, EOFError, pickle.UnpicklingError):
+            return f"perceptual: {path} is damaged; fetch torchvision's weights again, {OTHERWISE}"
+        return None
+
+    def __init__(self, config: Config, device: torch.device):
+        super().__init__()
+        problem = self.missing(config)
+        if problem is not None:
+            raise UserError(problem)
+        from torchmetrics.image.lpip import LearnedPerceptualImagePatchSimilarity
+
+        self.net = LearnedPerceptualImagePatchSimilarity(config.net).net.to(device).eval().requires_grad_(False)
+
+    def forward(self, images, truth):
+        larger = max(1.0, SMALLEST / min(images.shape[-2:]))
+        if larger > 1:
+            images, truth = (F.interpolate(x, scale_factor=larger, mode="bilinear") for x in (images, truth))
+        return self.net(images, truth, normalize=True).flatten()

@@ -1,0 +1,116 @@
+"""Evaluates and exports a trained scene: turntable, mesh, scorer metrics."""
+
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from threestudio_like.cameras import Cameras, orbit
+from threestudio_like.data.toybox.catalogue import CATEGORIES, COLORS
+from threestudio_like.errors import NoSurface
+from threestudio_like.evaluate.images import saturation
+from threestudio_like.evaluate.janus import judge
+from threestudio_like.evaluate.scorer import Scorer
+from threestudio_like.evaluate.shapes import HEALTH, health
+from threestudio_like.evaluate.toybox import CATEGORY_CAPTIONS, COLOR_CAPTIONS, pair_index, toy_of
+from threestudio_like.export.mesh_io import write_mesh
+from threestudio_like.export.presentation import Presentation, Views, write_turntable
+from threestudio_like.export.texture import bake
+from threestudio_like.renderers.base import Render
+from threestudio_like.renderers.shading import Shading, headlight
+from threestudio_like.scenes.convert import extract, large_parts
+from threestudio_like.scenes.isosurface import IsoSurface
+
+log = logging.getLogger(__name__)
+
+
+@dataclass
+class Evaluation(Presentation):
+    """How a finished scene is shown, exported and measured."""
+
+    scorer: str | None = None
+    """A scorer's folder; the prompt is scored where it names one of the Toybox's colours and categories."""
+    judged_size: int = 64
+    """Pixels a side of the views that the scorer is shown."""
+
+
+def evaluate_scene(
+    views: Views, shown: Callable[[Cameras], Shading], prompt: str, show: Evaluation, folder: Path, device: torch.device
+) -> dict[str, float]:
+    """Writes the turntable; returns `saturation` and the scores."""
+    return measure(write_turntable(views, shown, show, folder, device), views, shown, prompt, show, device)
+
+
+def measure(
+    strip: list[Render],
+    views: Views,
+    shown: Callable[[Cameras], Shading],
+    prompt: str,
+    show: Evaluation,
+    device: torch.device,
+) -> dict[str, float]:
+    """Returns the `saturation` of a strip of views, and the scores where a scorer is named."""
+    image = lambda pixels: torch.cat([pixels(view) for view in strip]).permute(0, 3, 1, 2)
+    found = {"saturation": saturation(image(lambda view: view.rgb), image(lambda view: view.opacity)).mean().item()}
+    return found if show.scorer is None else found | scores(views, shown, prompt, show, device)
+
+
+def scores(
+    views: Views, shown: Callable[[Cameras], Shading], prompt: str, show: Evaluation, device: torch.device
+) -> dict[str, float]:
+    """R-Precision's verdict on this scene, from 4 views at 30 degrees elevation: is its own caption the nearest of all?
+
+    `color_correct` (0 or 1): among all colour x category captions, on colour renders. `geometry_correct`: among all
+    categories, on textureless renders. `consistent` (0 or 1), where the category has a front: whether 24 views around it
+    tell of one object, with the `consistency_margin` in nats a view (see `evaluate/consistency`). Empty where the prompt is
+    not about the Toybox.
+    """
+    toy = toy_of(prompt)
+    if toy is None:
+        if prompt:
+            log.info("not scored: '%s' does not name one of the Toybox's toys and one of its colours", prompt)
+        return {}
+    category, color = toy
+    scorer = Scorer.load(show.scorer, device)
+    cameras = orbit(4, 30.0, show.distance, show.fov_deg, show.judged_size).to(device)
+    look = lambda shading: torch.cat([v.rgb.permute(0, 3, 1, 2) for v in views(cameras, shading)])
+    right_pair = pair_index(category, color)
+    pair = (scorer.image(look(shown(cameras))) @ scorer.text(COLOR_CAPTIONS).T).mean(0)
+    bare = Shading("textureless", headlight(cameras), 0.4, 0.6)
+    kind = (scorer.image(look(bare)) @ scorer.text(CATEGORY_CAPTIONS).T).mean(0)
+    log.info("the scorer sees %s (shape alone: %s)", COLOR_CAPTIONS[pair.argmax()], CATEGORY_CAPTIONS[kind.argmax()])
+    found = {
+        "color_correct": float(pair.argmax() == right_pair),
+        "color_similarity": pair[right_pair].item(),
+        "geometry_correct": float(kind.argmax() == right_pair // len(COLORS)),
+    }
+    if CATEGORIES[category].has_front:
+        cameras = orbit(24, 15.0, show.distance, show.fov_deg, show.judged_size).to(device)
+        verdict = judge(scorer.azimuth(look(shown(cameras))).softmax(-1), cameras.azimuth)
+        log.info("seen from all around: %s (margin %.2f)", verdict.story, verdict.margin)
+        found |= {"consistent": float(verdict.consistent), "consistency_margin": verdict.margin}
+    return found
+
+
+def export_scene(scene, show: Evaluation, folder: Path, least_density: float = 0.0) -> dict[str, float]:
+    """Writes `mesh.<format>`, a field's where it is at least so dense; a scene without a surface is reported, not fatal."""
+    try:
+        device = next(scene.parameters()).device
+        mesh = (
+            scene.mesh()
+            if isinstance(scene, IsoSurface)
+            else extract(scene, show.mesh_resolution, show.mesh_threshold, device, least_density)
+        )
+        mesh = large_parts(mesh, show.smallest_part)
+    except NoSurface as error:
+        log.warning("no mesh was written: %s", error)
+        return {"mesh_vertices": 0, **{f"mesh_{key}": 0.0 for key in HEALTH}}
+    found = health(mesh.to_trimesh())
+    if show.texture_size is not None:
+        mesh = bake(mesh, scene.material if isinstance(scene, IsoSurface) else scene.albedo, show.texture_size, device)
+    folder.mkdir(parents=True, exist_ok=True)
+    for suffix in show.formats:
+        write_mesh(mesh, folder / f"mesh.{suffix}")
+    return {"mesh_vertices": len(mesh.vertices), **{f"mesh_{key}": value for key, value in found.items()}}

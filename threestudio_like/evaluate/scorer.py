@@ -1,0 +1,118 @@
+"""The Toybox judge: how well an image fits a caption (contrastive, as CLIP), and from which azimuth it was taken."""
+
+import json
+import math
+import re
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+
+from threestudio_like.errors import UserError
+from threestudio_like.pretrained import REPOSITORY
+
+LAYERS = 6  # of the image tower, between two halvings
+
+
+@dataclass
+class ScorerSize:
+    """Images are `image` pixels wide; `bins` is the number of azimuth bins, bin 0 centred on the front."""
+
+    image: int = 64
+    channels: tuple[int, ...] = (24, 48, 80, 112)
+    width: int = 96
+    bins: int = 24
+
+
+def words_of(caption: str) -> list[str]:
+    """In small letters."""
+    return re.findall(r"\w+", caption.lower())
+
+
+class Scorer(nn.Module):
+    """A small convolutional image tower, a bag-of-words text tower, and a head for the azimuth."""
+
+    def __init__(self, size: ScorerSize, words: list[str]):
+        super().__init__()
+        self.size, self.words = size, list(words)
+        self.index = {word: i for i, word in enumerate(self.words)}
+        layers, before = [], 3
+        for channels in size.channels:
+            layers += [
+                nn.Conv2d(before, channels, 3, stride=2, padding=1),
+                nn.GroupNorm(8, channels),
+                nn.SiLU(),
+                nn.Conv2d(channels, channels, 3, padding=1),
+                nn.GroupNorm(8, channels),
+                nn.SiLU(),
+            ]
+            before = channels
+        self.tower = nn.Sequential(*layers)
+        cells = (size.image >> len(size.channels)) ** 2
+        self.trunk = nn.Sequential(nn.Flatten(), nn.Linear(before * cells, size.width), nn.SiLU())
+        self.image_head = nn.Linear(size.width, size.width)
+        self.azimuth_head = nn.Linear(size.width, size.bins)
+        self.embedding = nn.Embedding(len(words) + 1, size.width, padding_idx=len(words))
+        self.text_head = nn.Sequential(nn.Linear(size.width, size.width), nn.SiLU(), nn.Linear(size.width, size.width))
+        self.log_scale = nn.Parameter(torch.tensor(math.log(10.0)))
+
+    def features(self, images: Float[Tensor, "B 3 H W"]) -> Float[Tensor, "B D"]:
+        """What both heads see, for images in 0..1 of any size; also the features of Frechet distances."""
+        return self.trunk(self.tower(self.resized(images)))
+
+    def maps(self, images: Float[Tensor, "B 3 H W"]) -> list[Float[Tensor, "B C h w"]]:
+        """The image tower's feature maps after each halving: what perceptual distances compare."""
+        x, maps = self.resized(images), []
+        for block in range(len(self.size.channels)):
+            x = self.tower[LAYERS * block : LAYERS * (block + 1)](x)
+            maps.append(x)
+        return maps
+
+    def resized(self, images: Float[Tensor, "B 3 H W"]) -> Float[Tensor, "B 3 S S"]:
+        """At the tower's size, in -1..1."""
+        return (
+            2 * F.interpolate(images, (self.size.image,) * 2, mode="bilinear", align_corners=False, antialias=True) - 1
+        )
+
+    def image(self, images: Float[Tensor, "B 3 H W"]) -> Float[Tensor, "B D"]:
+        """Unit vectors; their inner product with `text`'s is the similarity in -1..1."""
+        return F.normalize(self.image_head(self.features(images)), dim=-1)
+
+    def text(self, captions: list[str]) -> Float[Tensor, "N D"]:
+        """Unit vectors of captions. Words that the world does not have count for nothing."""
+        indices = [[self.index[word] for word in words_of(caption) if word in self.index] for caption in captions]
+        longest = max(1, *(len(row) for row in indices))
+        padded = torch.tensor([row + [len(self.words)] * (longest - len(row)) for row in indices])
+        return F.normalize(self.text_head(self.embedding(padded.to(self.log_scale.device)).sum(1)), dim=-1)
+
+    def azimuth(self, images: Float[Tensor, "B 3 H W"]) -> Float[Tensor, "B bins"]:
+        """Log-odds of the azimuth bins; bin k is centred on `2 pi k / bins`."""
+        return self.azimuth_head(self.features(images))
+
+    def save(self, folder: Path) -> None:
+        """Writes `config.json` and half-precision `model.safetensors`."""
+        folder.mkdir(parents=True, exist_ok=True)
+        config = {"size": asdict(self.size), "words": self.words}
+        (folder / "config.json").write_text(json.dumps(config, indent=1) + "\n")
+        save_file(
+            {name: t.half().cpu().contiguous() for name, t in self.state_dict().items()}, folder / "model.safetensors"
+        )
+
+    @staticmethod
+    def load(folder: str | Path, device: torch.device | str = "cpu") -> "Scorer":
+        """Reads what `save` wrote, in single precision and frozen. Raises UserError where it is missing or damaged."""
+        folder = Path(folder) if Path(folder).exists() else REPOSITORY / folder
+        try:
+            config = json.loads((folder / "config.json").read_text())
+            size = config["size"] | {"channels": tuple(config["size"]["channels"])}
+            scorer = Scorer(ScorerSize(**size), config["words"])
+            weights = load_file(folder / "model.safetensors")
+            scorer.load_state_dict({name: tensor.float() for name, tensor in weights.items()})
+        except (OSError, ValueError, KeyError, TypeError, RuntimeError, SafetensorError) as error:
+            raise UserError(f"scorer: {folder} cannot be used ({str(error).splitlines()[0][:140]})") from None
+        return scorer.to(device).eval().requires_grad_(False)

@@ -1,0 +1,1 @@
+"""Works across runs: sweeps, clusters, comparisons, their statistics and reports."""

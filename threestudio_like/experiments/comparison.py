@@ -1,0 +1,189 @@
+"""A comparison: methods x prompts x seeds, and what is measured and claimed of them, from one YAML file."""
+
+import itertools
+import math
+from dataclasses import dataclass, field, fields, replace
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from threestudio_like.config.loading import CONFIGS, TEXT_KEYS, find_recipe
+from threestudio_like.config.registry import parse
+from threestudio_like.errors import UserError, nearest
+from threestudio_like.evaluate.metrics import METRICS
+from threestudio_like.experiments.sweep import Job, digest, name_of, unique_slug
+
+AIMS = ("higher_than", "lower_than", "at_least", "at_most")
+
+
+@dataclass
+class Method:
+    """A recipe, and the keys that replace the recipe's; `generate`: it makes the prompts' objects in one pass."""
+
+    config: str
+    keys: dict[str, Any] = field(default_factory=dict)
+    generate: bool = False
+
+
+@dataclass
+class Claim:
+    """A hypothesis: a method's metric is higher or lower than another method's, or at least or at most a number."""
+
+    says: str
+    source: str
+    metric: str
+    method: str
+    higher_than: str | None = None
+    lower_than: str | None = None
+    at_least: float | None = None
+    at_most: float | None = None
+
+    def __post_init__(self):
+        if sum(getattr(self, aim) is not None for aim in AIMS) != 1:
+            raise ValueError(f"'{self.says}': give exactly one of {', '.join(AIMS)}")
+
+    @property
+    def other(self) -> str | None:
+        """The method it is measured against, if any."""
+        return self.higher_than or self.lower_than
+
+
+@dataclass
+class ComparisonConfig:
+    """A comparison's keys. Its methods are `methods:`, or all combinations of a `grid:` of the recipe `config:`."""
+
+    prompts: tuple[str, ...]
+    metrics: tuple[str, ...]
+    title: str = ""
+    about: str = ""
+    seeds: tuple[int, ...] = (0,)
+    methods: dict[str, Method] = field(default_factory=dict)
+    config: str | None = None
+    grid: dict[str, tuple[Any, ...]] = field(default_factory=dict)
+    keys: dict[str, Any] = field(default_factory=dict)
+    """Replace those of every method's recipe, in all of its stages: the device, the judged views."""
+    claims: tuple[Claim, ...] = ()
+    judge: str = "priors/weights/scorer"
+    """A Toybox scorer's folder, or any CLIP: a folder, or a hub id."""
+    distractors: tuple[str, ...] = ()
+    """Captions that R-Precision also chooses from, beside the prompts."""
+    reference: str | None = None
+    """What the Frechet distance is to: a folder of images, or `toybox`, the true toys of the prompts."""
+    out: str | None = None
+    runs: str | None = None
+    """Where the runs are, shared by all comparisons that name the same folder; by default `runs` beside `out`."""
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One run of a comparison."""
+
+    method: str
+    prompt: str
+    seed: int
+    job: Job
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """A parsed comparison: its report's folder, its methods and its runs in order."""
+
+    name: str
+    config: ComparisonConfig
+    methods: dict[str, Method]
+    folder: Path
+    cells: tuple[Cell, ...]
+
+    @property
+    def in_turn(self) -> list[Cell]:
+        """The runs seed by seed and prompt by prompt, so that a comparison that is half done is fair."""
+        seeds, prompts = self.config.seeds, self.config.prompts
+        return sorted(self.cells, key=lambda cell: (seeds.index(cell.seed), prompts.index(cell.prompt)))
+
+
+def is_comparison(plain: dict) -> bool:
+    """A recipe has a system; a comparison has prompts in the plural."""
+    return "system" not in plain and "prompts" in plain
+
+
+def parse_comparison(plain: dict, name: str, beside: Path | None = None) -> Comparison:
+    """Reads plain data; recipes may lie `beside` the comparison's file. Raises UserError: empty or doubled lists, unknown
+    metrics, methods without a recipe."""
+    known = [one.name for one in fields(ComparisonConfig)]
+    for key in plain:
+        if key not in known:
+            raise UserError(f"{name}: unknown key '{key}'{nearest(key, known)}; a key of its recipes is `keys.{key}`")
+    config = parse(ComparisonConfig, plain, "")
+    methods = config.methods or expand(config, name)
+    for key, values in (("prompts", config.prompts), ("seeds", config.seeds), ("metrics", config.metrics)):
+        if not values:
+            raise UserError(f"{name}: '{key}' is empty; a comparison needs at least one")
+        if len(set(values)) < len(values):
+            raise UserError(f"{name}: '{key}' has the same entry twice")
+    for metric in (*config.metrics, *(claim.metric for claim in config.claims)):
+        if metric not in METRICS:
+            raise UserError(f"{name}: unknown metric '{metric}'{nearest(metric, METRICS)}")
+    for method in (wanted for claim in config.claims for wanted in (claim.method, claim.other) if wanted is not None):
+        if method not in methods:
+            raise UserError(f"{name}: a claim is about '{method}', which is no method{nearest(method, methods)}")
+    for method, chosen in list(methods.items()):
+        try:
+            path = find_recipe(chosen.config, beside)
+            if not path.resolve().is_relative_to(CONFIGS):
+                methods[method] = replace(chosen, config=str(path))
+        except UserError as error:
+            raise UserError(f"{name}: methods.{method}: {error}") from None
+    folder = Path(config.out or f"outputs/comparisons/{name}")
+    runs = Path(config.runs) if config.runs else folder.parent / "runs"
+    cells = tuple(
+        cell(method, methods[method], config.keys, prompt, seed, runs)
+        for method, prompt, seed in itertools.product(methods, config.prompts, config.seeds)
+    )
+    owner: dict[Path, str] = {}
+    for one in cells:
+        if owner.setdefault(one.job.folder, one.method) != one.method:
+            raise UserError(f"{name}: '{one.method}' and '{owner[one.job.folder]}' are the same method")
+    return Comparison(name, config, methods, folder, cells)
+
+
+def expand(config: ComparisonConfig, name: str) -> dict[str, Method]:
+    """A method for every combination of the grid, named by its values."""
+    if config.config is None or not config.grid:
+        raise UserError(f"{name}: give `methods:`, or a recipe `config:` and a `grid:` of its keys")
+    for key, values in config.grid.items():
+        if not values:
+            raise UserError(f"{name}: grid.{key} is empty; give it at least one value")
+    made = {}
+    for values in itertools.product(*config.grid.values()):
+        keys = dict(zip(config.grid, values))
+        words = (f"{key.rsplit('.', 1)[-1]} {text_of(key, value)}" for key, value in keys.items())
+        made[", ".join(words)] = Method(config.config, keys)
+    if len(made) < math.prod(map(len, config.grid.values())):
+        raise UserError(f"{name}: grid: a key has the same value twice")
+    return made
+
+
+def cell(method: str, chosen: Method, shared: dict[str, Any], prompt: str, seed: int, runs: Path) -> Cell:
+    """The run of a method on a prompt. Its folder depends on what is run only, so that comparisons share it."""
+    keys = overrides(shared | chosen.keys)
+    path = find_recipe(chosen.config)
+    recipe = path.stem if path.resolve().is_relative_to(CONFIGS) else f"{path.stem}-{digest(str(path.resolve()))}"
+    place = f"{recipe}_{name_of(keys)[:80]}_{digest(str(keys))}" if keys else recipe
+    labels = {"method": method, "prompt": prompt, "seed": str(seed)}
+    folder = runs / (f"{place}_generated" if chosen.generate else place) / f"{unique_slug(prompt)}-{seed}"
+    job = Job(chosen.config, (*keys, f"prompt={prompt}", f"seed={seed}"), folder, labels, chosen.generate)
+    return Cell(method, prompt, seed, job)
+
+
+def overrides(keys: dict[str, Any]) -> tuple[str, ...]:
+    """`{key: value}` as `key=value` texts for the launcher."""
+    return tuple(f"{key}={text_of(key, value)}" for key, value in keys.items())
+
+
+def text_of(key: str, value: Any) -> str:
+    """A value as the launcher reads it: YAML in one line; to the letter where the key holds text."""
+    if key in TEXT_KEYS:
+        return value
+    text = yaml.safe_dump(value, default_flow_style=True, allow_unicode=True, width=math.inf)
+    return text.removesuffix("...\n").strip()

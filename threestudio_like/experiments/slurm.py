@@ -1,0 +1,180 @@
+"""Runs as jobs of a SLURM cluster, through submitit.
+
+The queue and the runs' folders are the only state: a run that is neither done nor queued is submitted. So a sweep that
+is killed finds its jobs again, and a job that SLURM stops goes on exactly where it was.
+"""
+
+import getpass
+import hashlib
+import os
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+from threestudio_like.config.loading import overlay, parse_override
+from threestudio_like.config.registry import parse
+from threestudio_like.errors import UserError, nearest
+from threestudio_like.experiments import sweep
+from threestudio_like.experiments.sweep import Job
+
+POLL_SECONDS = 5.0
+ANSWER_SECONDS = 60
+ROOT = Path(__file__).resolve().parents[2]
+REMEDY = "look at it with `sinfo`; what is done is kept, and the same command goes on"
+
+
+@dataclass
+class Cluster:
+    """What one run asks of SLURM (`cluster.KEY=VALUE`). When its `time` is over it is queued again, and resumed."""
+
+    partition: str | None = None
+    time: int = 240
+    """Minutes."""
+    gpus: int = 0
+    cpus: int = 2
+    memory_gb: float | None = None
+    account: str | None = None
+    warning: int = 90
+    """Seconds before the end at which the run is stopped."""
+    requeues: int = 100
+    """How often a run may be put back."""
+
+    def __post_init__(self):
+        if min(self.time, self.cpus, self.warning) < 1 or min(self.gpus, self.requeues) < 0:
+            raise ValueError("time, cpus and warning must be at least 1, gpus and requeues at least 0")
+
+
+def read_cluster(overrides: list[str]) -> tuple[Cluster, list[str]]:
+    """The cluster that the `cluster.` keys ask for, and the other overrides. Raises UserError."""
+    own = [override for override in overrides if override.startswith("cluster.")]
+    keys: dict = {}
+    for override in own:
+        keys = overlay(keys, parse_override(override))
+    cluster = parse(Cluster, keys.get("cluster", {}), "cluster")
+    return cluster, [override for override in overrides if override not in own]
+
+
+@dataclass
+class Task:
+    """What SLURM runs: one attempt at a job."""
+
+    job: Job
+    launcher: str
+    cpus: int
+
+    def __call__(self) -> None:
+        # the run would take SLURM's variables for an order to be one of many processes
+        env = {key: value for key, value in os.environ.items() if not key.startswith("SLURM_")}
+        env["OMP_NUM_THREADS"] = env["NUMBA_NUM_THREADS"] = str(self.cpus)
+        sweep.attempt(self.job, self.launcher, env, deaf)
+
+    def checkpoint(self):
+        """Called by submitit when the time is over: the same again, from the run's last checkpoint."""
+        from submitit.helpers import DelayedSubmission
+
+        return DelayedSubmission(self)
+
+
+def deaf() -> None:
+    """SLURM's warning goes to every process of a job, but only submitit answers it."""
+    signal.signal(signal.SIGUSR2, signal.SIG_IGN)
+
+
+def run(jobs: list[Job], cluster: Cluster, retries: int) -> None:
+    """Keeps every job that is not done in the queue until it is, or has failed too often. Raises UserError."""
+    check(cluster)
+    waiting = sweep.try_again(jobs)
+    submitted = {job.folder: 0 for job in waiting}
+    seen = queue()
+    with sweep.progress(jobs, waiting) as bar:
+        while True:
+            queued = queue()
+            gone = [job for job in waiting if name(job) not in queued | seen]  # twice, as a file may come after its job
+            for job in gone:
+                attempts = job.record.get("attempts", 0)
+                if job.status != "done" and submitted[job.folder] > attempts:
+                    sweep.record(job, f"its SLURM job ended without a word; see {logs(job)}")
+                    attempts += 1
+                if job.status != "done" and attempts <= retries:
+                    submit(job, cluster)
+                    submitted[job.folder] += 1
+                else:
+                    sweep.tell(job, bar)
+                    waiting.remove(job)
+            if not waiting:
+                return
+            seen = queued
+            time.sleep(POLL_SECONDS)
+
+
+def submit(job: Job, cluster: Cluster) -> None:
+    """Puts one run into the queue."""
+    import submitit
+
+    executor = submitit.AutoExecutor(logs(job), cluster="slurm", slurm_max_num_timeout=cluster.requeues)
+    executor.update_parameters(
+        name=name(job),
+        timeout_min=cluster.time,
+        tasks_per_node=1,
+        cpus_per_task=cluster.cpus,
+        mem_gb=cluster.memory_gb,
+        gpus_per_node=cluster.gpus or None,
+        slurm_partition=cluster.partition,
+        slurm_account=cluster.account,
+        slurm_signal_delay_s=cluster.warning,
+        slurm_setup=[f'export PYTHONPATH="{ROOT}:$PYTHONPATH"'],
+    )
+    try:
+        executor.submit(Task(job, os.path.abspath(sys.argv[0]), cluster.cpus))
+    except submitit.core.utils.FailedJobError as error:
+        reason = " ".join(str(error).split())[-200:]
+        raise UserError(f"--cluster slurm: the job was refused ({reason}); {REMEDY}") from None
+
+
+def name(job: Job) -> str:
+    """The job's name in the queue, the same for every sweep over the same folder."""
+    return f"tsl-{hashlib.blake2b(str(job.folder.resolve()).encode(), digest_size=8).hexdigest()}"
+
+
+def logs(job: Job) -> Path:
+    """Where SLURM's own output of a job goes."""
+    return job.folder.resolve().with_name("slurm") / job.folder.name
+
+
+def queue() -> set[str]:
+    """The names of this user's jobs that wait or run."""
+    return set(ask("squeue", "-h", "-o", "%j", "-u", getpass.getuser()).split())
+
+
+def check(cluster: Cluster) -> None:
+    """Raises UserError where submitit or SLURM is missing, does not answer, or has no such partition."""
+    try:
+        import submitit  # noqa: F401
+    except ImportError:
+        raise UserError('--cluster slurm needs submitit: pip install -e ".[slurm]"') from None
+    partitions = ask("sinfo", "-h", "-o", "%R").split()
+    if cluster.partition is not None and cluster.partition not in partitions:
+        raise UserError(
+            f"cluster.partition: SLURM has no '{cluster.partition}'{nearest(cluster.partition, partitions)}"
+        )
+
+
+def ask(*command: str) -> str:
+    """The answer of a SLURM command. Raises UserError."""
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, timeout=ANSWER_SECONDS)
+    except FileNotFoundError:
+        raise UserError(
+            f"--cluster slurm: '{command[0]}' is not on this machine; start the sweep on a login node"
+        ) from None
+    except subprocess.TimeoutExpired:
+        raise UserError(
+            f"--cluster slurm: the cluster does not answer within {ANSWER_SECONDS} seconds; {REMEDY}"
+        ) from None
+    if done.returncode != 0:
+        reason = " ".join(done.stderr.split())[-200:]
+        raise UserError(f"--cluster slurm: the cluster does not answer ({reason}); {REMEDY}")
+    return done.stdout

@@ -1,0 +1,291 @@
+"""Many runs: one process a run, as many at once as asked, each in a folder of its own.
+
+A run's folder is the only state. What is done stays done, what was cut off is resumed, what failed says why and is
+tried again as often as asked; so a sweep that is killed goes on when the same command is given again.
+"""
+
+import hashlib
+import itertools
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor, as_completed
+from dataclasses import dataclass, field
+from pathlib import Path
+from queue import SimpleQueue
+from threading import Event
+
+import torch
+from tqdm import tqdm
+
+from threestudio_like.config.loading import TEXT_KEYS, find_recipe, load
+from threestudio_like.config.recipe import changed_key, parse_recipe, slug
+from threestudio_like.engine.checkpoint import write_text
+from threestudio_like.engine.run_folder import BUSY, INTERRUPTED
+from threestudio_like.errors import UserError
+
+WAIT_SECONDS = 2.0
+RECORD = "sweep.json"
+
+
+@dataclass(frozen=True)
+class Job:
+    """One run: its recipe, the keys that replace the recipe's, where it lives, and its cells in a table; `generate`: the
+    recipe is not trained, but makes the prompt's object in one pass."""
+
+    config: str
+    keys: tuple[str, ...]
+    folder: Path
+    labels: dict[str, str] = field(compare=False)
+    generate: bool = False
+
+    @property
+    def metrics(self) -> dict:
+        """What the run has written so far; empty before it has begun."""
+        return read(self.folder / "metrics.json")
+
+    @property
+    def record(self) -> dict:
+        """`attempts`, and the `reason` of the last failure."""
+        return read(self.folder / RECORD)
+
+    @property
+    def status(self) -> str:
+        """`waiting`, `done`, `failed`, or, cut off, `interrupted`."""
+        if self.metrics.get("status") == "done":
+            return "done"
+        if "reason" in self.record:
+            return "failed"
+        return "interrupted" if self.metrics else "waiting"
+
+    @property
+    def reason(self) -> str:
+        """Why it failed."""
+        return self.record.get("reason", "")
+
+    def command(self, launcher: str) -> list[str]:
+        """What starts it, or goes on with it."""
+        begun = (self.folder / "config.yaml").exists()
+        how = ["--generate"] if self.generate else ["--resume"] if begun else []
+        return [sys.executable, launcher, "--config", self.config, *how, *self.keys, f"out={self.folder}"]
+
+
+def read(path: Path) -> dict:
+    """A JSON file's map; empty where it cannot be read as one."""
+    try:
+        node = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return node if isinstance(node, dict) else {}
+
+
+def grid(axes: Iterable[str], out: Path, config: str, shared: tuple[str, ...] = ()) -> list[Job]:
+    """The jobs of all combinations of `key=a,b,c` texts, the last axis running fastest. Raises UserError."""
+    choices = []
+    for axis in axes:
+        key, found, values = axis.partition("=")
+        if not found or not key or not values:
+            raise UserError(f"--sweep: '{axis}' is not of the form key=a,b,c")
+        choices.append([f"{key}={unquoted(key, value)}" for value in split(values)])
+    if not choices:
+        raise UserError("--sweep: name at least one key=a,b,c")
+    cells = list(itertools.product(*choices))
+    jobs = [Job(config, (*shared, *keys), out / name_of(keys), labels_of(keys)) for keys in cells]
+    if len({job.folder for job in jobs}) < len(jobs):
+        raise UserError("--sweep: two runs of the grid are the same")
+    return jobs
+
+
+def axes(keys: Iterable[str]) -> tuple[list[str], list[str]]:
+    """The keys with several values, and those with one, which all runs share."""
+    keys = list(keys)
+    several = [key for key in keys if len(split(key.partition("=")[2])) != 1]
+    one = [key.partition("=") for key in keys if key not in several]
+    return several, [f"{key}{equals}{unquoted(key, value)}" for key, equals, value in one]
+
+
+def split(values: str) -> list[str]:
+    """At the commas that are outside brackets, and outside quotes with which a value begins. Raises UserError."""
+    parts, depth, quote = [""], 0, ""
+    for letter in values:
+        if quote:
+            quote = "" if letter == quote else quote
+        elif letter in "\"'" and not parts[-1].strip():
+            quote = letter
+        elif letter == "," and not depth:
+            parts.append("")
+            continue
+        depth += 0 if quote else (letter in "[{(") - (letter in "]})")
+        parts[-1] += letter
+    if quote or depth:
+        raise UserError(f"--sweep: '{values}' has a bracket or quote without its other half")
+    return [part.strip() for part in parts]
+
+
+def unquoted(key: str, value: str) -> str:
+    """A text that is taken to the letter, without the quotes that kept its commas together."""
+    return value[1:-1] if key in TEXT_KEYS and len(value) > 1 and value[0] == value[-1] in "\"'" else value
+
+
+def labels_of(keys: Iterable[str]) -> dict[str, str]:
+    """Each key's value by its name."""
+    return {name: value for name, _, value in (key.partition("=") for key in keys)}
+
+
+def name_of(keys: Iterable[str]) -> str:
+    """A folder's name: the last part of each key and its value."""
+    return "_".join(f"{key.rsplit('.', 1)[-1]}-{unique_slug(value)}" for key, value in labels_of(keys).items())
+
+
+def unique_slug(text: str) -> str:
+    """A file name for any text, another for every text: where the slug leaves something out, a hash says it."""
+    short = slug(re.sub(r"(?<=\d)\.(?=\d)", "p", text))
+    whole = "-" not in text and short in (text.replace(" ", "-"), text.replace(".", "p"))
+    return short if whole else f"{short}-{digest(text)}"
+
+
+def digest(text: str) -> str:
+    """Six letters that differ where the text does."""
+    return hashlib.blake2b(text.encode(), digest_size=3).hexdigest()
+
+
+def check(jobs: Iterable[Job]) -> None:
+    """Refuses, before the first run, a mistaken key and a folder that holds another run. Raises UserError."""
+    for job in jobs:
+        recipe = parse_recipe(load(job.config, job.keys), find_recipe(job.config).stem)
+        stored = job.folder / "config.yaml"
+        key = changed_key(stored, recipe.plain) if stored.exists() else None
+        if key is not None:
+            raise UserError(
+                f"{job.folder}: the run there was made by another recipe, which differs at '{key}'; "
+                "move the folder away to run anew, or give another out="
+            )
+
+
+def run(jobs: list[Job], workers: int, retries: int) -> None:
+    """Runs what is not done, `workers` at once, each on a GPU of its own or a share of the cores."""
+    if workers < 1:
+        raise UserError(f"workers must be at least 1, got {workers}")
+    places = SimpleQueue()
+    for place in range(workers):
+        places.put(place)
+
+    stopped = Event()
+
+    def one(job: Job) -> Job:
+        place = places.get()
+        try:
+            while job.status != "done" and job.record.get("attempts", 0) <= retries and not stopped.is_set():
+                attempt(job, os.path.abspath(sys.argv[0]), environment(place, workers))
+        finally:
+            places.put(place)
+        return job
+
+    waiting = try_again(jobs)
+    with ThreadPoolExecutor(workers) as pool, progress(jobs, waiting) as bar:
+        try:
+            for finished in as_completed([pool.submit(one, job) for job in waiting]):
+                tell(finished.result(), bar)
+        except KeyboardInterrupt:
+            stopped.set()  # the runs, which were interrupted too, save what they have; no other begins
+            pool.shutdown(wait=True, cancel_futures=True)
+            raise
+
+
+def try_again(jobs: list[Job]) -> list[Job]:
+    """The jobs that are not done, which is said; a new command is a new try for those that failed."""
+    waiting = [job for job in jobs if job.status != "done"]
+    print(f"{len(jobs) - len(waiting)} of {len(jobs)} runs are done", file=sys.stderr)
+    for job in waiting:
+        (job.folder / RECORD).unlink(missing_ok=True)
+    return waiting
+
+
+def progress(jobs: list[Job], waiting: list[Job]) -> tqdm:
+    """A bar of runs."""
+    return tqdm(total=len(jobs), initial=len(jobs) - len(waiting), desc="runs", disable=not sys.stderr.isatty())
+
+
+def tell(job: Job, bar: tqdm) -> None:
+    """Says how a job ended."""
+    print(
+        f"{', '.join(job.labels.values())}: {job.status}" + (f" ({job.reason})" if job.reason else ""), file=sys.stderr
+    )
+    bar.update(1)
+
+
+def attempt(job: Job, launcher: str, env: dict[str, str], before: Callable[[], None] | None = None) -> None:
+    """Starts or resumes a run in a process of its own, waits for it, and records why it failed if it did.
+
+    `before` is called in that process before the run begins.
+    """
+    while True:
+        done = subprocess.run(
+            job.command(launcher),
+            env=env,
+            text=True,
+            preexec_fn=before,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
+        )
+        if done.returncode != BUSY:
+            break
+        time.sleep(WAIT_SECONDS)  # a process of an earlier sweep is still at it
+        if job.status == "done":
+            return
+    if done.returncode != INTERRUPTED:  # it has saved what it had, and is no failure
+        record(job, why(done))
+
+
+def why(done: subprocess.CompletedProcess) -> str:
+    """Why a run failed, in a sentence; empty where it did not."""
+    if done.returncode < 0:
+        return f"killed by {signal.Signals(-done.returncode).name}" + (
+            ", perhaps for want of memory" if done.returncode == -9 else ""
+        )
+    lines = [line for line in done.stderr.splitlines() if line.strip()]
+    return "" if done.returncode == 0 else lines[-1].strip() if lines else f"exit code {done.returncode}"
+
+
+def record(job: Job, reason: str) -> None:
+    """Counts an attempt, which failed where there is a reason."""
+    entry = {"attempts": job.record.get("attempts", 0) + 1} | ({"reason": reason} if reason else {})
+    job.folder.mkdir(parents=True, exist_ok=True)
+    write_text(job.folder / RECORD, json.dumps(entry) + "\n")
+
+
+def environment(place: int, workers: int) -> dict[str, str]:
+    """One GPU a worker where there are some, else a share of the cores."""
+    env = dict(os.environ)
+    if torch.cuda.is_available():
+        visible = env.get("CUDA_VISIBLE_DEVICES", ",".join(map(str, range(torch.cuda.device_count())))).split(",")
+        env["CUDA_VISIBLE_DEVICES"] = visible[place % len(visible)]
+    else:
+        env["OMP_NUM_THREADS"] = env["NUMBA_NUM_THREADS"] = str(max((os.cpu_count() or 1) // workers, 1))
+    return env
+
+
+def table(jobs: list[Job]) -> str:
+    """Markdown: a row a run, its labels, status and figures so far."""
+    found = [job.metrics for job in jobs]
+    figures = list(dict.fromkeys(key for metrics in found for key, value in metrics.items() if is_number(value)))
+    rows = [[*jobs[0].labels, "status", *figures], ["---"] * (len(jobs[0].labels) + 1 + len(figures))]
+    for job, metrics in zip(jobs, found):
+        said = job.status + (f": {job.reason}" if job.status == "failed" else "")
+        shown = [f"{metrics[key]:.4g}" if is_number(metrics.get(key)) else "" for key in figures]
+        rows.append([*map(cell, job.labels.values()), cell(said), *shown])
+    return "\n".join(f"| {' | '.join(row)} |" for row in rows)
+
+
+def is_number(value: object) -> bool:
+    return isinstance(value, int | float)
+
+
+def cell(text: str) -> str:
+    """Text that keeps to one cell of a markdown table."""
+    return " ".join(text.replace("|", "\\|").split())

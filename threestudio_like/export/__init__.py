@@ -1,0 +1,1 @@
+"""Writes results for use elsewhere: mesh files and their textures."""

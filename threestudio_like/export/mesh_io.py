@@ -1,0 +1,91 @@
+"""Meshes as files that other tools open: GLB, OBJ and PLY, y up and front +z as in glTF."""
+
+from pathlib import Path
+
+import numpy as np
+import torch
+import trimesh
+from PIL import Image
+from trimesh.visual import ColorVisuals, TextureVisuals
+from trimesh.visual.material import PBRMaterial
+
+from threestudio_like.engine.checkpoint import write_atomically, write_text
+from threestudio_like.errors import UserError, nearest
+from threestudio_like.scenes.mesh import Mesh, Texture
+from threestudio_like.utils.color import linear_from_srgb
+
+FORMATS = ("glb", "obj", "ply")
+
+
+def check_formats(formats) -> None:
+    """Raises UserError for a format that is not written."""
+    for name in formats:
+        if name not in FORMATS:
+            raise UserError(f"formats: cannot write '{name}'{nearest(name, FORMATS)}")
+
+
+def write_mesh(mesh: Mesh, path: Path) -> None:
+    """Writes by the path's suffix, atomically: with its texture where it has one (not PLY), else with colours at vertices.
+
+    Vertex colours are linear in GLB, as glTF says, and sRGB elsewhere.
+    """
+    y_up = [1, 2, 0]
+    normals = None if mesh.normals is None else mesh.normals[:, y_up]
+    body = trimesh.Trimesh(mesh.vertices[:, y_up], mesh.faces, vertex_normals=normals, process=False)
+    if mesh.texture is not None and path.suffix != ".ply":
+        body.visual = textured(mesh.texture)
+    else:
+        colors = linear_from_srgb(torch.as_tensor(mesh.colors)).numpy() if path.suffix == ".glb" else mesh.colors
+        rgba = np.concatenate([colors, np.ones((len(colors), 1))], axis=1)
+        body.visual = ColorVisuals(body, vertex_colors=to_bytes(rgba))
+    body.vertex_normals  # trimesh writes normals only where they have been computed
+    if path.suffix == ".obj" and mesh.texture is not None:
+        write_textured_obj(body, path)
+    else:
+        how = {"tree_postprocessor": matte} if path.suffix == ".glb" and mesh.texture is None else {}
+        write_atomically(path, lambda unfinished: body.export(unfinished, file_type=path.suffix[1:], **how))
+
+
+def matte(tree: dict) -> None:
+    """Gives a glTF tree's meshes a material: those without one are bare metal, as the format says."""
+    tree["materials"] = [{"name": "matte", "pbrMetallicRoughness": {"metallicFactor": 0.0, "roughnessFactor": 1.0}}]
+    for mesh in tree["meshes"]:
+        for primitive in mesh["primitives"]:
+            primitive["material"] = 0
+
+
+def textured(texture: Texture) -> TextureVisuals:
+    """glTF's metallic-roughness material: roughness in green, metallic in blue."""
+    base = Image.fromarray(to_bytes(texture.base_color))
+    if texture.rough_metal is None:
+        material = PBRMaterial(name="material", baseColorTexture=base, metallicFactor=0.0, roughnessFactor=1.0)
+    else:
+        rough, metal = to_bytes(texture.rough_metal).transpose(2, 0, 1)
+        packed = Image.fromarray(np.stack([np.full_like(rough, 255), rough, metal], axis=-1))
+        material = PBRMaterial(
+            name="material",
+            baseColorTexture=base,
+            metallicRoughnessTexture=packed,
+            metallicFactor=1.0,
+            roughnessFactor=1.0,
+        )
+    return TextureVisuals(uv=texture.uv, material=material)
+
+
+def write_textured_obj(body: trimesh.Trimesh, path: Path) -> None:
+    """`mesh.obj`, and beside it `mesh.mtl` and `mesh.png`, the base colour."""
+    body.visual.material.baseColorTexture.save(path.with_suffix(".png"))
+    write_text(path.with_suffix(".mtl"), f"newmtl material\nKd 1 1 1\nmap_Kd {path.stem}.png\n")
+    lines = [
+        f"mtllib {path.stem}.mtl",
+        "usemtl material",
+        *(f"v {x:.6f} {y:.6f} {z:.6f}" for x, y, z in body.vertices),
+        *(f"vt {u:.6f} {v:.6f}" for u, v in body.visual.uv),
+        *(f"vn {x:.6f} {y:.6f} {z:.6f}" for x, y, z in body.vertex_normals),
+        *(f"f {a}/{a}/{a} {b}/{b}/{b} {c}/{c}/{c}" for a, b, c in body.faces + 1),
+    ]
+    write_text(path, "\n".join(lines) + "\n")
+
+
+def to_bytes(values: np.ndarray) -> np.ndarray:
+    return (values.clip(0, 1) * 255).round().astype(np.uint8)

@@ -1,0 +1,75 @@
+"""Shows a finished object: eight views in a strip, and a turntable video."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import imageio.v2 as imageio
+import torch
+from torch import Tensor
+
+from threestudio_like.cameras import Cameras, orbit
+from threestudio_like.engine.checkpoint import write_atomically
+from threestudio_like.engine.monitor import to_bytes, write_png
+from threestudio_like.export.mesh_io import check_formats
+from threestudio_like.renderers.base import Render
+from threestudio_like.renderers.shading import Shading, headlight
+
+Views = Callable[[Cameras, Shading], list[Render]]
+"""Renders cameras one by one."""
+
+
+@dataclass
+class Presentation:
+    """How a finished object is shown and exported. Lengths are in scene units, sizes in pixels."""
+
+    distance: float = 2.7
+    """Of the cameras from the object's middle."""
+    fov_deg: float = 41.0
+    """The cameras' vertical field of view."""
+    elevation_deg: float = 15.0
+    """How high the cameras stand."""
+    preview_size: int = 96
+    """Pixels a side of a preview's views."""
+    strip_size: int = 128
+    """Pixels a side of the views in `turntable.png`."""
+    video_frames: int = 60
+    """Frames of the turntable video, once around in three seconds."""
+    video_size: int = 160
+    """Pixels a side of the video."""
+    mesh_resolution: int = 128
+    """Grid points a side at which a field's surface is extracted."""
+    mesh_threshold: float | None = None
+    """The density at a field's surface; null chooses it by the field's own silhouettes."""
+    smallest_part: float = 0.02
+    """Parts of a mesh with a smaller share of its faces are dropped."""
+    texture_size: int | None = None
+    """Texels a side of the exported mesh's textures; colours at its vertices where null."""
+    formats: tuple[str, ...] = ("glb",)
+    """Of the exported meshes: glb, obj, ply."""
+
+    def __post_init__(self):
+        check_formats(self.formats)
+
+
+def write_turntable(
+    views: Views, shown: Callable[[Cameras], Shading], show: Presentation, folder: Path, device: torch.device
+) -> list[Render]:
+    """Writes `turntable.png` (8 views: colour, and the bare shape below) and `turntable.mp4`; returns the 8 views."""
+    around = lambda count, size: orbit(count, show.elevation_deg, show.distance, show.fov_deg, size).to(device)
+    strip = around(8, show.strip_size)
+    clay = Shading("textureless", headlight(strip), 0.4, 0.6)
+    rows = [views(strip, shading) for shading in (shown(strip), clay)]
+    write_png(folder / "turntable.png", torch.cat([torch.cat([view.rgb[0] for view in row], dim=1) for row in rows]))
+    video = around(show.video_frames, show.video_size)
+    write_atomically(
+        folder / "turntable.mp4", lambda path: write_video(path, [view.rgb[0] for view in views(video, shown(video))])
+    )
+    return rows[0]
+
+
+def write_video(path: Path, frames: list[Tensor]) -> None:
+    """Writes an H.264 turntable of `[H, W, 3]` frames, once around in three seconds."""
+    with imageio.get_writer(path, fps=len(frames) / 3, codec="libx264", quality=8, macro_block_size=2) as video:
+        for frame in frames:
+            video.append_data(to_bytes(frame))

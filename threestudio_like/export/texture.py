@@ -1,0 +1,50 @@
+"""Textures for meshes: an atlas by xatlas, and what the scene says at each texel's point."""
+
+from collections.abc import Callable
+
+import numpy as np
+import torch
+import xatlas
+from jaxtyping import Float
+from scipy.ndimage import distance_transform_edt
+from torch import Tensor
+
+from threestudio_like.kernels.rasterize import rasterize
+from threestudio_like.scenes.mesh import Mesh, Texture
+
+CHUNK = 1 << 18
+
+
+@torch.no_grad()
+def bake(
+    mesh: Mesh, material: Callable[[Float[Tensor, "N 3"]], Float[Tensor, "N C"]], size: int, device: torch.device
+) -> Mesh:
+    """The mesh unwrapped, with textures of `size` texels a side.
+
+    `material` gives a base colour (C = 3, sRGB), or base colour, roughness and metallic (C = 5), in 0..1. Texels between the
+    charts take the nearest chart's value, so that no seam shows.
+    """
+    atlas = xatlas.Atlas()
+    atlas.add_mesh(mesh.vertices.astype(np.float32), mesh.faces.astype(np.uint32))
+    atlas.generate(pack_options=packing(size))
+    source, faces, uv = atlas[0]
+    vertices = mesh.vertices[source]
+    screen = torch.from_numpy(uv * size).float()[None].to(device)
+    corners = torch.from_numpy(faces.astype(np.int64)).to(device)
+    fragments = rasterize(screen, torch.ones_like(screen[..., 0]), corners, size, size)
+    points = fragments.interpolate(torch.from_numpy(vertices).float().to(device))
+    values = torch.cat([material(chunk) for chunk in points.split(CHUNK)])
+    image = fragments.image(values)[0].cpu().numpy()
+    nearest = distance_transform_edt(~fragments.covered[0].cpu().numpy(), return_distances=False, return_indices=True)
+    image = image[tuple(nearest)]
+    rough_metal = image[..., 3:5] if image.shape[-1] == 5 else None
+    # texture coordinates count from the bottom
+    texture = Texture(np.stack([uv[:, 0], 1 - uv[:, 1]], axis=-1).astype(np.float32), image[..., :3], rough_metal)
+    smooth = mesh.to_trimesh().vertex_normals  # before charts have borders
+    return Mesh(vertices, faces.astype(np.int64), mesh.colors[source], texture, smooth[source].astype(np.float32))
+
+
+def packing(size: int) -> xatlas.PackOptions:
+    options = xatlas.PackOptions()
+    options.resolution, options.padding, options.bilinear, options.create_image = size, 2, True, False
+    return options

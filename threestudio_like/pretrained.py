@@ -1,0 +1,243 @@
+"""Finds pretrained models in diffusers' folder layout, says in a sentence what is wrong with one, loads its parts.
+
+A model is a local folder, or a name on the Hugging Face hub, which becomes a folder of the local hub cache. Weights are
+safetensors only: nothing is ever unpickled.
+"""
+
+import json
+import re
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import diffusers
+import torch
+import transformers
+from huggingface_hub import model_info, snapshot_download
+from huggingface_hub.errors import GatedRepoError, HFValidationError, LocalEntryNotFoundError, RepositoryNotFoundError
+from safetensors import SafetensorError, safe_open
+
+from threestudio_like.errors import UserError
+
+REPOSITORY = Path(__file__).resolve().parent.parent
+WEIGHTS = {part: "diffusion_pytorch_model" for part in ("unet", "layout", "image_encoder", "vae")} | {
+    part: "model" for part in ("text_encoder", "vision_encoder", ".")
+}
+"""The stem of each part's weights. The part `.` is the folder itself, as transformers lays out its models."""
+CONFIGS = {
+    "scheduler": "scheduler_config.json",
+    "tokenizer": "tokenizer_config.json",
+    "feature_extractor_clip": "preprocessor_config.json",
+    "feature_extractor_vae": "preprocessor_config.json",
+}
+TOKENIZERS = (("tokenizer.json",), ("vocab.json", "merges.txt"), ("spiece.model",))
+DTYPES = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
+CONNECT_SECONDS = 5
+
+
+@dataclass(frozen=True)
+class ModelConfig:
+    """Which pretrained model, in which precision.
+
+    `model`: a folder (as given, or relative to the repository), or a hub id. `variant`: which of several weight files,
+    such as `fp16`; where a local folder has the plain file only, that one. `revision`: the hub's branch, tag or commit.
+    """
+
+    model: str
+    precision: Literal["fp32", "fp16", "bf16"] = "fp32"
+    variant: str | None = None
+    revision: str | None = None
+
+
+def dtype_on(device: torch.device, precision: str) -> torch.dtype:
+    """The dtype to compute in; fp16 saves nothing on a CPU, which computes in fp32 instead."""
+    return torch.float32 if device.type == "cpu" and precision == "fp16" else DTYPES[precision]
+
+
+def is_hub_id(config: ModelConfig) -> bool:
+    """Whether the name is no local folder and has the form of a hub id, `owner/name`."""
+    return _folder(config) is None and re.fullmatch(r"\w[\w.-]*/[\w.-]+", config.model) is not None
+
+
+def _folder(config: ModelConfig) -> Path | None:
+    given = Path(config.model).expanduser()
+    return next((place for place in (given, REPOSITORY / given) if config.model and place.is_dir()), None)
+
+
+def local(config: ModelConfig) -> Path | None:
+    """The model's folder on this machine, complete or not; touches no network."""
+    if not is_hub_id(config):
+        return _folder(config)
+    try:
+        return Path(snapshot_download(config.model, revision=config.revision, local_files_only=True))
+    except (LocalEntryNotFoundError, HFValidationError) as error:
+        # Newer hub clients name an incomplete snapshot in the error; what it lacks is judged part by part.
+        partial = getattr(error, "snapshot_path", None)
+        return Path(partial) if partial else None
+
+
+def missing(config: ModelConfig, parts: tuple[str, ...]) -> str | None:
+    """One sentence on what keeps these parts of the model from loading, or None; touches no network."""
+    folder = local(config)
+    if folder is not None:
+        return _wrong(folder, parts, config.variant)
+    if is_hub_id(config):
+        return f"the model '{config.model}' is neither a folder nor in the local Hugging Face cache; a run downloads it"
+    return f"the model folder '{config.model}' does not exist; give `model` a folder in diffusers' layout or a hub id"
+
+
+def find(config: ModelConfig, parts: tuple[str, ...]) -> Path:
+    """The folder that holds these parts, downloaded first where needed. Raises UserError."""
+    problem = missing(config, parts)
+    if problem is None:
+        return local(config)
+    if not is_hub_id(config):
+        raise UserError(problem)
+    folder = _download(config, parts)
+    problem = _wrong(folder, parts, config.variant)
+    if problem is not None:
+        raise UserError(f"the model '{config.model}' is not whole, and could not be made so from the hub: {problem}")
+    return folder
+
+
+def _download(config: ModelConfig, parts: tuple[str, ...]) -> Path:
+    name = f"the model '{config.model}'"
+    try:
+        # Asked first because it takes a time limit: a hub that does not answer would hold the download for ever.
+        model_info(config.model, revision=config.revision, timeout=CONNECT_SECONDS)
+        return Path(
+            snapshot_download(
+                config.model,
+                revision=config.revision,
+                etag_timeout=CONNECT_SECONDS,
+                allow_patterns=_patterns(parts, config.variant),
+            )
+        )
+    except GatedRepoError:
+        raise UserError(f"{name} is gated: accept its licence on its hub page, then log in: `hf auth login`") from None
+    except RepositoryNotFoundError:
+        raise UserError(f"{name} is neither a local folder nor a model on the hub; check its spelling") from None
+    except Exception as error:  # every other failure of a network, a proxy or a disk ends here
+        reason = " ".join(str(error).split())[:160]
+        raise UserError(
+            f"{name} is not in the local Hugging Face cache and cannot be downloaded ({reason}); "
+            "fetch it where there is a network, or give `model` a local folder"
+        ) from None
+
+
+def _patterns(parts: tuple[str, ...], variant: str | None) -> list[str]:
+    patterns = ["model_index.json"]
+    for part in parts:
+        place = "" if part == "." else f"{part}/"
+        patterns += [f"{place}*.json", f"{place}*.txt", f"{place}*.model"]
+        if part in WEIGHTS:
+            stem = WEIGHTS[part] + (f".{variant}" if variant else "")
+            patterns += [f"{place}{stem}.safetensors", f"{place}{stem}-*-of-*.safetensors"]
+    return patterns
+
+
+def _wrong(folder: Path, parts: tuple[str, ...], variant: str | None) -> str | None:
+    try:
+        for part in parts:
+            read_json(folder / part / CONFIGS.get(part, "config.json"))
+            if part == "tokenizer":
+                _check_tokenizer(folder / part)
+            if part in WEIGHTS:
+                _check_weights(folder / part, WEIGHTS[part], variant)
+        if "text_encoder" in parts:
+            read_json(folder / "model_index.json")
+    except UserError as error:
+        return str(error)
+    return None
+
+
+def _check_tokenizer(place: Path) -> None:
+    if not any(all((place / name).is_file() for name in names) for names in TOKENIZERS):
+        raise UserError(
+            f"{place} has no tokenizer.json, no vocab.json with merges.txt and no spiece.model; "
+            "fetch the model again or give `model` another"
+        )
+
+
+def _check_weights(place: Path, stem: str, variant: str | None) -> None:
+    found = next((files for name in dict.fromkeys((variant, None)) if (files := _files(place, stem, name))), None)
+    if found is None and any(place.glob("*.bin")):
+        raise UserError(f"{place} holds pickled weights (.bin) only, which are never loaded; convert to safetensors")
+    if found is None:
+        raise UserError(f"{place / stem}.safetensors is missing; fetch the model again or give `model` another")
+    for path in found:
+        try:
+            with safe_open(path, "pt"):
+                pass
+        except FileNotFoundError:
+            raise UserError(f"{path} is missing; fetch the model again") from None
+        except (SafetensorError, OSError):
+            raise UserError(f"{path} is truncated or corrupt; delete it and fetch the model again") from None
+
+
+def _files(place: Path, stem: str, variant: str | None) -> list[Path]:
+    """The safetensors files of a variant, through their index where there are several; none where it is not there."""
+    single = place / (f"{stem}.{variant}.safetensors" if variant else f"{stem}.safetensors")
+    index = place / f"{stem}.safetensors.index{f'.{variant}' if variant else ''}.json"
+    if single.is_file():
+        return [single]
+    shards = read_json(index).get("weight_map", {}).values() if index.is_file() else []
+    return [place / name for name in sorted(set(shards))]
+
+
+def read_json(path: Path) -> dict:
+    """A JSON file's map. Raises UserError."""
+    try:
+        node = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise UserError(f"{path} is missing; fetch the model again or give `model` another") from None
+    except (OSError, ValueError):
+        raise UserError(f"{path} cannot be read as JSON; fetch the model again") from None
+    if not isinstance(node, dict):
+        raise UserError(f"{path} is not a map; fetch the model again")
+    return node
+
+
+def load(kind: type, folder: Path, part: str, variant: str | None, dtype: torch.dtype):
+    """A part's model, frozen and in evaluation mode, on the CPU. Raises UserError where weights and config disagree."""
+    place = folder / part
+    named = {"dtype": dtype} if issubclass(kind, transformers.PreTrainedModel) else {"torch_dtype": dtype}
+    try:
+        with _quiet():
+            model, report = kind.from_pretrained(
+                place,
+                variant=variant if _files(place, WEIGHTS[part], variant) else None,
+                use_safetensors=True,
+                local_files_only=True,
+                output_loading_info=True,
+                ignore_mismatched_sizes=True,
+                **named,
+            )
+    except Exception as error:  # a config of another class, of another version, or damaged
+        reason = " ".join(str(error).split())[:160]
+        raise UserError(f"{place} cannot be loaded as a {kind.__name__} ({reason}); fetch the model again") from None
+    amiss = [key if isinstance(key, str) else key[0] for key in (*report["mismatched_keys"], *report["missing_keys"])]
+    if amiss:
+        raise UserError(
+            f"{place}: the weights do not fit config.json ({len(amiss)} tensors, such as {min(amiss)}, are "
+            "missing or of another shape); take both files from one release"
+        )
+    return model.requires_grad_(False).eval()
+
+
+@contextmanager
+def _quiet():
+    """The libraries print tables and bars about what is told here in one sentence; they are silent meanwhile."""
+    talkers = [diffusers.utils.logging, transformers.utils.logging]
+    before = [(talker.get_verbosity(), talker.is_progress_bar_enabled()) for talker in talkers]
+    for talker in talkers:
+        talker.set_verbosity_error()
+        talker.disable_progress_bar()
+    try:
+        yield
+    finally:
+        for talker, (verbosity, bar) in zip(talkers, before):
+            talker.set_verbosity(verbosity)
+            if bar:
+                talker.enable_progress_bar()

@@ -1,0 +1,83 @@
+"""Penalties on a render: pure functions from a Render to a scalar."""
+
+import torch.nn.functional as F
+from torch import Tensor
+
+from threestudio_like.errors import UserError, nearest
+from threestudio_like.renderers.base import Render
+
+
+def orientation(view: Render) -> Tensor:
+    """`sum_i stopgrad(w_i) max(0, n_i . v)^2`, mean over rays (Ref-NeRF eq. 11; DreamFusion A.2): no inward normals."""
+    samples = view.samples
+    facing_away = (samples.normal * samples.directions).sum(-1).clamp(min=0).square()
+    return (samples.weights.detach() * facing_away).sum() / samples.rays
+
+
+def opacity(view: Render) -> Tensor:
+    """`sqrt(opacity^2 + 0.01)`, mean over rays (DreamFusion A.2): empty space where nothing is needed."""
+    return (view.opacity.square() + 0.01).sqrt().mean()
+
+
+def sparsity(view: Render) -> Tensor:
+    """The mean opacity."""
+    return view.opacity.mean()
+
+
+def entropy(view: Render) -> Tensor:
+    """The binary entropy of the opacity in nats, mean over rays: no fog, a pixel is object or background."""
+    p = view.opacity.clamp(1e-5, 1 - 1e-5)
+    return -(p * p.log() + (1 - p) * (1 - p).log()).mean()
+
+
+def laplacian(view: Render) -> Tensor:
+    """The squared distance of each vertex to the mean of its neighbours, mean over the mesh: even faces, no spikes."""
+    return view.surface.laplacian().square().sum(-1).mean()
+
+
+def normal_consistency(view: Render) -> Tensor:
+    """`1 - cos` of the angle between neighbouring faces, mean over the mesh's edges: smooth, no creases."""
+    return (1 - view.surface.bends()).mean()
+
+
+def deviation(view: Render) -> Tensor:
+    """How uneven the patches of a FlexiCubes surface are (Shen et al. 2023, section 4.4): no flaps, no crumpled faces."""
+    return view.surface.deviation
+
+
+def sign_changes(view: Render) -> Tensor:
+    """Each end of a crossed edge is asked to have the other's sign: the binary cross entropy in nats, mean over the edges
+    (nvdiffrec, Munkberg et al. 2022). Flakes of surface, within and around, are cheaper gone."""
+    one, two = view.surface.crossings.unbind(-1)
+    return 0.5 * (
+        F.binary_cross_entropy_with_logits(one, (two > 0).to(one))
+        + F.binary_cross_entropy_with_logits(two, (one > 0).to(two))
+    )
+
+
+IN_VOLUMES = (orientation,)
+ON_MESHES = (laplacian, normal_consistency, deviation, sign_changes)
+PENALTIES = {function.__name__: function for function in (opacity, sparsity, entropy, *IN_VOLUMES, *ON_MESHES)}
+NEED_NORMALS = {"orientation"}
+
+
+def check_names(names) -> None:
+    """Raises UserError for a penalty that does not exist."""
+    for name in names:
+        if name not in PENALTIES:
+            raise UserError(f"penalties: unknown penalty '{name}'{nearest(name, PENALTIES)}")
+
+
+def check_render(names, view: Render) -> None:
+    """Raises UserError for a penalty that this kind of render has nothing for."""
+    for functions, missing, kind in (
+        (IN_VOLUMES, view.samples is None, "volume"),
+        (ON_MESHES, view.surface is None, "mesh"),
+    ):
+        for function in functions:
+            if missing and function.__name__ in names:
+                raise UserError(f"penalties: '{function.__name__}' needs a {kind} renderer")
+    if "deviation" in names and view.surface.deviation is None:
+        raise UserError("penalties: 'deviation' needs a flexicubes scene")
+    if "sign_changes" in names and view.surface.crossings is None:
+        raise UserError("penalties: 'sign_changes' needs a scene that tells its crossings: a reconstructor's triplane")
