@@ -27,7 +27,7 @@ USER_ERRNOS = {
 EXAMPLES = """examples:
   python launch.py --config geco.yaml --generate image=docs/purple-chair.png
   python launch.py --config dreamfusion.yaml prompt="a red chair" seed=1
-  python launch.py --config dreamfusion.yaml --workers 2 --sweep seed=0,1,2 guides.look.guidance.scale=3,5
+  python launch.py --config dreamfusion.yaml --workers 2 --sweep seed=0,1,2 guidance.rgb.method.scale=3,5
   python launch.py --config comparisons/quick.yaml --workers 2
 
 exit codes: 0 done, 1 failed, 2 a mistake of yours (said in a line), 130 stopped by Ctrl-C and saved"""
@@ -77,22 +77,22 @@ def main(argv: list[str] | None = None) -> int:
     for noisy in ("httpx", "lightning_fabric", "numba", "matplotlib", "fontTools"):
         logging.getLogger(noisy).setLevel(logging.WARNING)
     from threestudio_like.engine.allocator import keep_freed_pages
-    from threestudio_like.engine.run_folder import BUSY, INTERRUPTED, Busy
-    from threestudio_like.engine.trainer import Interrupted, NonFinite
-    from threestudio_like.errors import NoSurface, UserError
+    from threestudio_like.engine.run_folder import BUSY, INTERRUPTED, BusyError
+    from threestudio_like.engine.trainer import NonFiniteError, StoppedError
+    from threestudio_like.errors import NoSurfaceError, UserError
 
     keep_freed_pages()
     try:
         return carry_out(given)
     except UserError as error:
-        return fail(str(error), BUSY if isinstance(error, Busy) else 2)
+        return fail(str(error), BUSY if isinstance(error, BusyError) else 2)
     except OSError as error:
         if error.errno not in USER_ERRNOS and "cannot write" not in str(error):
             raise
         return fail(f"{error.filename or ''}: {error.strerror or error}".lstrip(": "), 2)
-    except (NonFinite, NoSurface) as error:
+    except (NonFiniteError, NoSurfaceError) as error:
         return fail(f"{error}; the checkpoint before it is kept", 1)
-    except (Interrupted, KeyboardInterrupt) as error:
+    except (StoppedError, KeyboardInterrupt) as error:
         again = shlex.join(["python", "launch.py", *(sys.argv[1:] if argv is None else argv)])
         how = "" if given.resume or given.many else " --resume"
         return fail(f"{error or 'stopped'}; to go on: {again}{how}", INTERRUPTED)
@@ -115,7 +115,7 @@ def carry_out(given: argparse.Namespace) -> int:
         given.axes, shared = sweep.axes(given.sweep)
         given.overrides = [*given.overrides, *shared]
     if given.generate:
-        from systems.geco.evaluation import evaluate_made
+        from systems.geco.evaluation import evaluate_reconstruction
         from systems.geco.generate import generate, take_request
 
         request, given.overrides = take_request(given.overrides)
@@ -128,7 +128,7 @@ def carry_out(given: argparse.Namespace) -> int:
         return compare(given, parse_comparison(plain, name, find_recipe(given.config).parent))
     recipe = parse_recipe(plain, name)
     if given.generate:
-        folder, code = generate(recipe, request, evaluate_made)
+        folder, code = generate(recipe, request, evaluate_reconstruction)
         print(folder)
         return code
     if given.sweep:
@@ -156,7 +156,9 @@ def fits(given: argparse.Namespace, comparison: bool) -> None:
     from threestudio_like.errors import UserError
     from threestudio_like.experiments.slurm import Cluster
 
-    asked = lambda *names: [f"--{name}" for name in names if getattr(given, name)]
+    def asked(*names):
+        return [f"--{name}" for name in names if getattr(given, name)]
+
     if comparison and (wrong := asked("resume", "test", "export", "generate", "sweep", "stage")):
         raise UserError(
             f"{wrong[0]} is for a recipe; a comparison goes on where it was when its command is given again"

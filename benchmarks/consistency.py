@@ -21,7 +21,7 @@ from threestudio_like.data.toybox import trace_cpu
 from threestudio_like.data.toybox.assembly import COLOR, Toy
 from threestudio_like.data.toybox.catalogue import CATEGORIES, COLORS, make_toy
 from threestudio_like.data.toybox.photographs import pack
-from threestudio_like.data.toybox.render import Light, shoot
+from threestudio_like.data.toybox.render import Light, render_toys
 from threestudio_like.evaluate.janus import Verdict, judge
 from threestudio_like.evaluate.scorer import Scorer
 from threestudio_like.kernels.rasterize import rasterize
@@ -33,7 +33,7 @@ RESOLUTION = 96
 def pictures(toys: np.ndarray) -> torch.Tensor:
     """`[VIEWS, 3, 64, 64]` around one packed toy (or one a view)."""
     cameras = orbit(VIEWS, 15.0, 2.7, 41.0, 64)
-    view = shoot(np.broadcast_to(toys, (VIEWS, *toys.shape[1:])).copy(), cameras, Light.flat(VIEWS), 2)
+    view = render_toys(np.broadcast_to(toys, (VIEWS, *toys.shape[1:])).copy(), cameras, Light.flat(VIEWS), 2)
     return (view.rgb + (1 - view.opacity) * 0.85).permute(0, 3, 1, 2)
 
 

@@ -45,8 +45,10 @@ def main() -> None:
         true = [points(trimesh.Trimesh(mesh.vertices, mesh.faces), 1) for mesh in meshes]
         own, row = points(read_mesh(run / "mesh.glb"), 0), []
         for turn in range(4):
-            turned = trimesh.transform_points(own, trimesh.transformations.rotation_matrix(turn * np.pi / 2, [0, 0, 1]))
-            row.append(np.mean([distance(turned, toy) for toy in true]))
+            rotated = trimesh.transform_points(
+                own, trimesh.transformations.rotation_matrix(turn * np.pi / 2, [0, 0, 1])
+            )
+            row.append(np.mean([distance(rotated, toy) for toy in true]))
         print(f"| {run.parent.name}, {run.name} | " + " | ".join(f"{value:.3f}" for value in row) + " |", flush=True)
 
 

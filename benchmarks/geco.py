@@ -16,21 +16,21 @@ import torch
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-import priors  # noqa: E402
-import systems  # noqa: E402
-import threestudio_like  # noqa: E402
-from priors.backbones.zero123plus import Zero123Plus  # noqa: F401
-from priors.generator import OneStepConfig, OneStepGenerator  # noqa: E402
-from priors.reconstructor import Reconstructor, ReconstructorSize  # noqa: E402
-from systems.geco.generate import load_maker, warm_up  # noqa: F401
-from systems.geco.pipeline import PARTS, ImageTo3D  # noqa: F401
-from tests.priors import model_folders  # noqa: E402
+import priors
+import systems
+import threestudio_like
+from priors.backbones.zero123plus import Zero123Plus
+from priors.generator import OneStepConfig, OneStepGenerator
+from priors.reconstructor import Reconstructor, ReconstructorSize
+from systems.geco.generate import load_pipeline, warm_up
+from systems.geco.pipeline import PARTS, ImageTo3D
+from tests.priors import model_folders
 from threestudio_like.config.loading import load
-from threestudio_like.config.recipe import parse_recipe  # noqa: F401
-from threestudio_like.data.images import ImageLoading, load_image  # noqa: E402
-from threestudio_like.data.toybox.multiview import MultiviewSet  # noqa: E402
-from threestudio_like.engine.monitor import peak_memory_mib, write_png  # noqa: F401
-from threestudio_like.export.mesh_io import write_mesh  # noqa: F401
+from threestudio_like.config.recipe import parse_recipe
+from threestudio_like.data.images import ImageLoading, load_image
+from threestudio_like.data.toybox.multiview import MultiviewSet
+from threestudio_like.engine.monitor import peak_memory_mib, write_png
+from threestudio_like.export.mesh_io import write_mesh
 
 LARGE = ReconstructorSize(
     image=320,
@@ -77,13 +77,13 @@ def main() -> None:
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     with tempfile.TemporaryDirectory() as temporary:
         paper = given.paper or given.tiny
-        maker = published(given.folder or Path(temporary) / "model", given.tiny, device) if paper else toybox(device)
-        measure(maker, given.images, Path(temporary))
+        pipeline = published(given.folder or Path(temporary) / "model", given.tiny, device) if paper else toybox(device)
+        measure(pipeline, given.images, Path(temporary))
 
 
 def toybox(device: torch.device) -> ImageTo3D:
     recipe = parse_recipe(load("geco.yaml", []), "geco")
-    return load_maker(list(recipe.stages.values())[-1].config, device)
+    return load_pipeline(list(recipe.stages.values())[-1].config, device)
 
 
 def published(folder: Path, tiny: bool, device: torch.device) -> ImageTo3D:
@@ -100,29 +100,31 @@ def published(folder: Path, tiny: bool, device: torch.device) -> ImageTo3D:
     return ImageTo3D(prior, generator, reconstructor, MultiviewSet(size=size.image, distance=4.0, fov_deg=30.0))
 
 
-def measure(maker: ImageTo3D, count: int, folder: Path) -> None:
+def measure(pipeline: ImageTo3D, count: int, folder: Path) -> None:
     """Prints the median seconds of every part and of the whole, their spread, and the memory."""
     toys = MultiviewSet()
     images = toys.images("held_out").images(np.arange(count) % toys.held_out_count)
-    warm_up(maker)
+    warm_up(pipeline)
     rows = []
     for i, image in enumerate(images):
         file = folder / f"{i}.png"
         write_png(file, image.permute(1, 2, 0))
         begin = time.perf_counter()
-        loaded = load_image(file, maker.prior.view_size, ImageLoading())
+        loaded = load_image(file, pipeline.prior.view_size, ImageLoading())
         seconds = {"image": time.perf_counter() - begin}
-        made = maker(loaded, i)
+        made = pipeline(loaded, i)
         begin = time.perf_counter()
         write_mesh(made.mesh, folder / "mesh.glb")
         seconds |= made.seconds | {"export": time.perf_counter() - begin}
         rows.append([seconds[part] for part in PARTS])
     rows = np.array(rows)
-    print(f"{maker.prior.device}, {count} images, views of {maker.prior.view_size}, {torch.get_num_threads()} threads")
-    for name, values in [*zip(PARTS, rows.T), ("all", rows.sum(1))]:
+    print(
+        f"{pipeline.prior.device}, {count} images, views of {pipeline.prior.view_size}, {torch.get_num_threads()} threads"
+    )
+    for name, values in [*zip(PARTS, rows.T, strict=True), ("all", rows.sum(1))]:
         low, middle, high = np.quantile(values, (0.05, 0.5, 0.95))
         print(f"  {name:16s} {middle:7.3f} s  (5 to 95 %: {low:.3f} to {high:.3f})")
-    print(f"  peak memory {peak_memory_mib(maker.prior.device):.0f} MiB")
+    print(f"  peak memory {peak_memory_mib(pipeline.prior.device):.0f} MiB")
 
 
 if __name__ == "__main__":

@@ -2,7 +2,7 @@
 
 The shipped generator and reconstructor on 64 objects of known categories in held-out colours and on 64 of the three categories
 that were left out when the views' prior and the reconstructor were trained: quality, sharpness of the unseen sides, seconds, and
-diversity over seeds (`systems/geco_results.py`). `--single` adds a reconstructor of single images, what `priors/reconstructor-single.yaml` leaves.
+diversity over seeds (`systems/geco/evaluation.py`). `--single` adds a reconstructor of single images, what `priors/reconstructor-single.yaml` leaves.
 Keys replace the recipe's; `--out` takes the pictures.
 """
 
@@ -16,14 +16,14 @@ os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # see launch.py
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-import priors  # noqa: E402
-import systems  # noqa: E402
-import threestudio_like  # noqa: E402
-from systems.geco.evaluation import RUNGS  # noqa: F401
+import priors
+import systems
+import threestudio_like
+from systems.geco.evaluation import BASELINES
 from threestudio_like.config.loading import load
-from threestudio_like.config.recipe import parse_recipe  # noqa: F401
-from threestudio_like.engine.run import Run  # noqa: F401
-from threestudio_like.experiments.statistics import difference, interval  # noqa: F401
+from threestudio_like.config.recipe import parse_recipe
+from threestudio_like.engine.run import Run
+from threestudio_like.experiments.statistics import difference, interval
 
 SHIPPED = [
     "generator.lora=null",
@@ -51,10 +51,10 @@ def compared(folder: Path, split: str) -> str:
         geco, teacher = (
             {
                 (str(i), 0): one[name]
-                for i, one in enumerate(json.loads((folder / f"{rung}-{split}.json").read_text()))
+                for i, one in enumerate(json.loads((folder / f"{baseline}-{split}.json").read_text()))
                 if name in one
             }
-            for rung in ("geco", "teacher")
+            for baseline in ("geco", "teacher")
         )
         more = difference(geco, teacher)
         told.append(
@@ -68,18 +68,22 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("keys", nargs="*")
     parser.add_argument("--single")
-    parser.add_argument("--rungs", nargs="+", choices=RUNGS)
+    parser.add_argument("--baselines", nargs="+", choices=BASELINES)
     parser.add_argument("--out", type=Path, default=Path("outputs/geco_ladder"))
     given = parser.parse_args()
     for room in (threestudio_like, priors, systems):
         room.register_all()
-    rungs = [rung for rung in RUNGS if (rung != "single_image" or given.single) and rung in (given.rungs or RUNGS)]
+    baselines = [
+        baseline
+        for baseline in BASELINES
+        if (baseline != "single_image" or given.single) and baseline in (given.baselines or BASELINES)
+    ]
     keys = [
         *SHIPPED,
         "evaluation.objects=64",
         "evaluation.diverse=8",
         "evaluation.seeds=4",
-        f"evaluation.rungs={rungs}",
+        f"evaluation.baselines={baselines}",
         *([f"evaluation.single={given.single}"] if given.single else []),
         f"out={given.out}",
         *given.keys,
@@ -88,16 +92,19 @@ def main() -> None:
     system = run.build("scene")
     given.out.mkdir(parents=True, exist_ok=True)
     found = system.evaluate(given.out)
-    (given.out / "ladder.json").write_text(json.dumps(found, indent=2) + "\n")
+    (given.out / "baselines.json").write_text(json.dumps(found, indent=2) + "\n")
     told = {"held_out": "known categories, held-out colours", "unseen": "other categories"}
     for name in system.config.evaluation.splits:
         prefix, split = "unseen_" if name == "unseen" else "", told[name]
         print(f"\n{split}\n\n| views from | {' | '.join(FIGURES)} |\n|{'---|' * (len(FIGURES) + 1)}")
-        for rung in rungs:
-            values = [found.get(f"{prefix}{rung}_{figure}") for figure in FIGURES]
-            shown = ["" if value is None else format(value, form) for value, form in zip(values, FIGURES.values())]
-            print(f"| {rung.replace('_', ' ')} | {' | '.join(shown)} |")
-        if {"geco", "teacher"} <= set(rungs):
+        for baseline in baselines:
+            values = [found.get(f"{prefix}{baseline}_{figure}") for figure in FIGURES]
+            shown = [
+                "" if value is None else format(value, form)
+                for value, form in zip(values, FIGURES.values(), strict=True)
+            ]
+            print(f"| {baseline.replace('_', ' ')} | {' | '.join(shown)} |")
+        if {"geco", "teacher"} <= set(baselines):
             print("\n" + compared(given.out, name.replace("_", "-")))
     if system.config.evaluation.diverse and "teacher_diversity" in found:
         print(

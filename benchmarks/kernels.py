@@ -31,9 +31,9 @@ from threestudio_like.kernels.rasterize import Edges, antialias, rasterize
 
 
 def hashgrid_cases(points: int, device: str) -> dict[str, Callable]:
-    grid = HashGrid(levels=16, features=2, log2_entries=17)
+    grid = HashGrid(n_levels=16, n_features_per_level=2, log2_hashmap_size=17)
     x = torch.rand(points, 3, device=device)
-    table = torch.rand(grid.total_entries, grid.features, device=device, requires_grad=True)
+    table = torch.rand(grid.total_entries, grid.n_features_per_level, device=device, requires_grad=True)
     to_features = torch.randn(points, grid.width, device=device)
     to_jacobian = torch.randn(points, grid.width, 3, device=device)
     return {
@@ -102,7 +102,7 @@ def compare(case: Callable, device: str, repetitions: int) -> tuple[float, float
     """Median milliseconds of the reference and of the device's kernels."""
     sides = ("reference", device)
     times = [[milliseconds(case, side, device) for side in sides] for _ in range(repetitions + 2)]
-    return tuple(statistics.median(column) for column in zip(*times[2:]))
+    return tuple(statistics.median(column) for column in zip(*times[2:], strict=True))
 
 
 def main():

@@ -54,7 +54,7 @@ def main() -> None:
     subprocess.run(killed, check=True)
     again = [run for run, moment in finished.items() if (run / "metrics.json").stat().st_mtime_ns != moment]
     tables = [table(args.out / name / "report/results.csv") for name in ("whole", "killed")]
-    differing = [[name for name in one if one[name] != other[name]] for one, other in zip(*tables)]
+    differing = [[name for name in one if one[name] != other[name]] for one, other in zip(*tables, strict=True)]
     print(
         f"{len(tables[0])} runs undisturbed, {len(tables[1])} after {args.kills} kills; {len(again)} done again: "
         f"{', '.join(map(str, again)) or 'none'}"

@@ -2,7 +2,7 @@
 
     python benchmarks/mixture.py [--points 1024] [--out docs/mixture.png]
 
-Each point is a scene of its own under one prior. SDS moves all to the modes; VSD, whose student knows where they all are,
+Each point is a scene of its own under one prior. SDS moves all to the modes; VSD, whose fake_score knows where they all are,
 keeps the mixture's spread (ProlificDreamer, section 3).
 """
 
@@ -30,8 +30,8 @@ def distilled(count: int) -> dict[str, torch.Tensor]:
     backbone = MixtureBackbone()
     which = torch.randint(len(MEANS), (count,), generator=torch.Generator().manual_seed(1))
     prior = MEANS[which] + SPREAD * torch.randn(count, 3, generator=torch.Generator().manual_seed(2))
-    student = Component("student", "mlp_for_tests", MLP.Config())
-    vsd = VSDConfig(scale=ONE, student=student, weighting="sigma2", dropout=0.0, lr=Schedule.constant(2e-3))
+    fake_score = Component("fake_score", "mlp_for_tests", MLP.Config())
+    vsd = VSDConfig(scale=ONE, fake_score=fake_score, weighting="sigma2", dropout=0.0, lr=Schedule.constant(2e-3))
     sds = GuidanceConfig(scale=ONE, t_max=Schedule.constant(0.1), weighting="uniform")
     return {
         "the prior": prior,
@@ -52,10 +52,10 @@ def main() -> None:
 
     found = distilled(given.points)
     figure, axes = pyplot.subplots(
-        1, len(found), figsize=(3 * len(found), 3), sharex=True, sharey=True, layout="constrained"
+        1, len(found), figsize=(3 * len(found), 3), sharex=True, sharey=True, mean_predictor="constrained"
     )
     print("| points | shares | distance of the means from the modes | variance, in the prior's |\n|---|---|---|---|")
-    for axis, (name, points) in zip(axes, found.items()):
+    for axis, (name, points) in zip(axes, found.items(), strict=True):
         axis.scatter(*points[:, :2].T, s=3, alpha=0.5)
         axis.scatter(*MEANS[:, :2].T, marker="+", color="black")
         axis.set(title=name, aspect="equal", xlim=(-1.5, 1.7), ylim=(-1.6, 1.6))

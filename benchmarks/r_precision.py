@@ -16,19 +16,19 @@ from pathlib import Path
 
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # see launch.py
 
-import numpy as np  # noqa: E402
-import torch  # noqa: E402
+import numpy as np
+import torch
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-import launch  # noqa: E402
-from threestudio_like.cameras import orbit  # noqa: E402
-from threestudio_like.data.toybox.catalogue import COLORS, caption, is_held_out, make_toy  # noqa: E402
-from threestudio_like.data.toybox.photographs import pack  # noqa: E402
-from threestudio_like.data.toybox.render import Light, shoot  # noqa: E402
-from threestudio_like.evaluate.scorer import Scorer  # noqa: F401
-from threestudio_like.evaluate.toybox import CATEGORY_CAPTIONS, COLOR_CAPTIONS  # noqa: F401
-from threestudio_like.experiments.statistics import Values, interval  # noqa: F401
+import launch
+from threestudio_like.cameras import orbit
+from threestudio_like.data.toybox.catalogue import COLORS, caption, is_held_out, make_toy
+from threestudio_like.data.toybox.photographs import pack
+from threestudio_like.data.toybox.render import Light, render_toys
+from threestudio_like.evaluate.scorer import Scorer
+from threestudio_like.evaluate.toybox import CATEGORY_CAPTIONS, COLOR_CAPTIONS
+from threestudio_like.experiments.statistics import Values, interval
 
 SEEN = (
     ("yellow", "duck"),
@@ -62,8 +62,8 @@ def prompts() -> list[tuple[str, str, bool]]:
     for pairs, held_out in ((SEEN, False), (NEW, True)):
         for color, category in pairs:
             start = list(COLORS).index(color)
-            turned = [*COLORS][start:] + [*COLORS][:start]
-            chosen.append((next(c for c in turned if is_held_out(c, category) == held_out), category, held_out))
+            rotated = [*COLORS][start:] + [*COLORS][:start]
+            chosen.append((next(c for c in rotated if is_held_out(c, category) == held_out), category, held_out))
     return chosen
 
 
@@ -80,12 +80,15 @@ def ceiling(scorer: Scorer, chosen, seeds: int) -> tuple[Values, Values]:
         for seed in range(seeds):
             toys = pack([make_toy(category, color, np.random.default_rng([seed, 77]))] * 4)
             cameras = orbit(4, 30.0, 2.7, 41.0, 64)
-            over = lambda view: (view.rgb + (1 - view.opacity) * 0.85).permute(0, 3, 1, 2)
+
+            def over(view):
+                return (view.rgb + (1 - view.opacity) * 0.85).permute(0, 3, 1, 2)
+
             light = Light.flat(4)
             above = torch.nn.functional.normalize(cameras.position + torch.tensor([0.0, 0.0, 1.6]), dim=-1)
             clay = Light(above, torch.full((4,), 0.4), torch.ones(4, dtype=torch.bool))
-            pair = (scorer.image(over(shoot(toys, cameras, light, 2))) @ scorer.text(COLOR_CAPTIONS).T).mean(0)
-            kind = (scorer.image(over(shoot(toys, cameras, clay, 2))) @ scorer.text(CATEGORY_CAPTIONS).T).mean(0)
+            pair = (scorer.image(over(render_toys(toys, cameras, light, 2))) @ scorer.text(COLOR_CAPTIONS).T).mean(0)
+            kind = (scorer.image(over(render_toys(toys, cameras, clay, 2))) @ scorer.text(CATEGORY_CAPTIONS).T).mean(0)
             key = caption(category, color), seed
             color_right[key] = float(COLOR_CAPTIONS[pair.argmax()] == caption(category, color))
             shape_right[key] = float(CATEGORY_CAPTIONS[kind.argmax()] == caption(category))

@@ -15,20 +15,20 @@ from pathlib import Path
 
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # see launch.py
 
-import numpy as np  # noqa: E402
-import torch  # noqa: E402
+import numpy as np
+import torch
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-import priors  # noqa: E402
-import systems  # noqa: E402
-import threestudio_like  # noqa: E402
+import priors
+import systems
+import threestudio_like
 from threestudio_like.config.loading import load
-from threestudio_like.config.recipe import parse_recipe  # noqa: F401
-from threestudio_like.engine.run import Run  # noqa: F401
-from threestudio_like.engine.trainer import make_optimizer  # noqa: F401
-from threestudio_like.experiments.comparison import Comparison, parse_comparison  # noqa: F401
-from threestudio_like.utils.seeding import generator  # noqa: F401
+from threestudio_like.config.recipe import parse_recipe
+from threestudio_like.engine.run import Run
+from threestudio_like.engine.trainer import make_optimizer
+from threestudio_like.experiments.comparison import Comparison, parse_comparison
+from threestudio_like.utils.seeding import generator
 
 BLOCK = 5
 
@@ -45,10 +45,10 @@ class Method:
         for particle in self.system.particles:
             self.time(particle.renderer, "refresh", "occupancy grid")
             self.time(particle.renderer, "forward", "render, forward")
-        for guide in self.system.guides.values():
-            self.time(guide.guidance, "residual", "prior's noise less the noise, or the student's")
-            if guide.guidance.learned():
-                self.time(guide.guidance, "prior_loss", "student's own loss, forward")
+        for term in self.system.terms.values():
+            self.time(term.guidance, "residual", "prior's noise less the noise, or the fake score's")
+            if term.guidance.learned():
+                self.time(term.guidance, "prior_loss", "fake_score's own loss, forward")
 
     def time(self, owner, name: str, part: str) -> None:
         function = getattr(owner, name)
@@ -108,7 +108,10 @@ def main() -> None:
         for name in methods
     }
     parts = list(dict.fromkeys(part for method in methods.values() for part in method.seconds))
-    per_step = lambda method, part: 1000 * np.sum(method.seconds.get(part, [0.0])) / len(method.seconds["whole step"])
+
+    def per_step(method, part):
+        return 1000 * np.sum(method.seconds.get(part, [0.0])) / len(method.seconds["whole step"])
+
     print(f"{torch.get_num_threads()} threads, {given.steps} steps after {given.warm_up}\n")
     print(f"| ms a step | {' | '.join(methods)} |\n|---|{'---:|' * len(methods)}")
     for part in parts:

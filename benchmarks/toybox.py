@@ -7,28 +7,28 @@ from pathlib import Path
 
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # see launch.py
 
-import numpy as np  # noqa: E402
-import torch  # noqa: E402
+import numpy as np
+import torch
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from threestudio_like.data.toybox.catalogue import random_toy  # noqa: E402
-from threestudio_like.data.toybox.photographs import Photographer, pack  # noqa: E402
-from threestudio_like.data.toybox.render import shoot  # noqa: E402
+from threestudio_like.data.toybox.catalogue import random_toy
+from threestudio_like.data.toybox.photographs import CaptureConfig, pack
+from threestudio_like.data.toybox.render import render_toys
 
 
 def rate(device: str, size: int, samples: int, count: int = 256) -> float:
     """Images a second, after a warm-up; the median of three."""
     rng = np.random.default_rng(0)
-    photographer = Photographer(size=size)
+    capture = CaptureConfig(size=size)
     toys = pack([random_toy(rng) for _ in range(count)])
-    cameras = photographer.cameras(count, rng)
-    light = photographer.light(cameras, rng)
+    cameras = capture.cameras(count, rng)
+    light = capture.light(cameras, rng)
     cameras = cameras.to(device)
     seconds = []
     for _ in range(4):
         begin = time.perf_counter()
-        shoot(toys, cameras, light, samples).rgb.sum().item()
+        render_toys(toys, cameras, light, samples).rgb.sum().item()
         seconds.append(time.perf_counter() - begin)
     return count / float(np.median(seconds[1:]))
 

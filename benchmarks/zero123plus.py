@@ -1,6 +1,6 @@
 """Zero123++ at its published sizes, with random weights: `python benchmarks/zero123plus.py [--folder F] [--tiny]`.
 
-Writes a model folder of the published layout (4 GB in half precision; kept where `--folder` names a place), loads it as
+Writes a model folder of the published mean_predictor (4 GB in half precision; kept where `--folder` names a place), loads it as
 `configs/backbones/zero123plus.yaml` does, and times what turns one image into six views: its tokens, one step and 75 of
 them under both kinds of attention, and the decoder. `--tiny` does the same with a model of a few kilobytes.
 """
@@ -15,9 +15,9 @@ import torch
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from priors.backbones.zero123plus import Zero123Plus  # noqa: F401
-from tests.priors import model_folders  # noqa: E402
-from threestudio_like.utils.seeding import generator  # noqa: F401
+from priors.backbones.zero123plus import Zero123Plus
+from tests.priors import model_folders
+from threestudio_like.utils.seeding import generator
 
 
 def main() -> None:

@@ -48,7 +48,7 @@ def embed(config: pretrained.ModelConfig, texts: list[str], device: torch.device
     kept = {text: found for text, path in paths.items() if (found := _read(path)) is not None}
     fresh = [text for text in paths if text not in kept]
     if fresh:
-        for text, made in zip(fresh, _compute(config, fresh, device)):
+        for text, made in zip(fresh, _compute(config, fresh, device), strict=True):
             _write(paths[text], made)
             kept[text] = made
     _warn(kept)
@@ -114,7 +114,7 @@ def _compute(config: pretrained.ModelConfig, texts: list[str], device: torch.dev
     gc.collect()
     if device.type == "cuda":
         torch.cuda.empty_cache()
-    return [Embedding(*parts) for parts in zip(tokens, unknown, cut)]
+    return [Embedding(*parts) for parts in zip(tokens, unknown, cut, strict=True)]
 
 
 def load_encoder(config: pretrained.ModelConfig, device: torch.device):
@@ -169,7 +169,7 @@ def notes(tokenizer, encoder, texts: list[str]) -> tuple[list[tuple[str, ...]], 
     batch = tokenizer(whole, return_offsets_mapping=True, verbose=False)
     # An end-of-text token that doubles as the unknown one (CLIP) spans no letters.
     unknown = [
-        tuple(text[a:b] for token, (a, b) in zip(ids, spans) if token == tokenizer.unk_token_id and b > a)
-        for text, ids, spans in zip(whole, batch.input_ids, batch.offset_mapping)
+        tuple(text[a:b] for token, (a, b) in zip(ids, spans, strict=True) if token == tokenizer.unk_token_id and b > a)
+        for text, ids, spans in zip(whole, batch.input_ids, batch.offset_mapping, strict=True)
     ]
     return unknown, [len(ids) > length(encoder) for ids in batch.input_ids]

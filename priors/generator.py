@@ -68,7 +68,7 @@ class OneStepGenerator(nn.Module):
             self.adapter = nn.ParameterList(unet.get_parameter(name).requires_grad_(True) for name in names)
         else:
             self.unet = unet
-        self.backbone = prior.around(unet)
+        self.backbone = prior.with_unet(unet)
 
     def forward(self, z: Float[Tensor, "B C h w"], condition: Condition) -> Float[Tensor, "B C h w"]:
         """Clean views, for the prior's `decode`; differentiable."""
@@ -87,7 +87,7 @@ class OneStepGenerator(nn.Module):
         unet = self.backbone.unet
         if self.low_rank:
             unet.fuse_lora()
-        self.backbone = self.backbone.around(unet if unet.dtype == dtype else unet.to(dtype))
+        self.backbone = self.backbone.with_unet(unet if unet.dtype == dtype else unet.to(dtype))
         return self.requires_grad_(False)
 
 

@@ -12,6 +12,7 @@ are relative to that image's own, which is 0, while elevations are absolute. The
 azimuth 0 have these cameras. An image whose own elevation nobody knows is given `CONDITION_ELEVATION_DEG`.
 """
 
+import itertools
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -57,7 +58,7 @@ class ReconstructorSize:
     hidden_layers: int = 2
     grid: int = 40
     """Cubes along a side of the surface's grid."""
-    spread: float = 0.01
+    beta: float = 0.01
     """Over how many scene units the density rises at the surface (VolSDF's beta)."""
     epipolar: bool = True
     back_projection: bool = True
@@ -143,7 +144,7 @@ def modulated(vit: ViTModel, trained: bool) -> ViTModel:
 def mlp(inputs: int, hidden: int, layers: int, outputs: int) -> nn.Sequential:
     """`layers` hidden layers; the output starts near zero."""
     widths = [inputs] + layers * [hidden]
-    steps = [step for one, two in zip(widths[:-1], widths[1:]) for step in (nn.Linear(one, two), nn.SiLU())]
+    steps = [step for one, two in itertools.pairwise(widths) for step in (nn.Linear(one, two), nn.SiLU())]
     last = nn.Linear(hidden, outputs)
     nn.init.normal_(last.weight, std=1e-2)
     nn.init.zeros_(last.bias)
@@ -191,7 +192,7 @@ class Reconstructor(ModelMixin, ConfigMixin):
         hidden: int = 64,
         hidden_layers: int = 2,
         grid: int = 40,
-        spread: float = 0.01,
+        beta: float = 0.01,
         epipolar: bool = False,
         back_projection: bool = False,
     ):
@@ -216,7 +217,7 @@ class Reconstructor(ModelMixin, ConfigMixin):
         patches = images.shape[-1] // self.config.vit["patch_size"]
         bias = self.epipolar_bias(poses, patches) if self.epipolar_bias else [None] * len(self.blocks)
         x = self.queries.expand(len(images), -1, -1)
-        for block, of_views in zip(self.blocks, bias):
+        for block, of_views in zip(self.blocks, bias, strict=True):
             x = block(x, seen, memory_mask=of_views)
         side = self.config.tokens
         x = self.norm(x).unflatten(1, (PLANES, side, side)).permute(0, 1, 4, 2, 3)
@@ -225,7 +226,7 @@ class Reconstructor(ModelMixin, ConfigMixin):
 
     def scene(self, planes: Float[Tensor, "3 C R R"]) -> Triplane:
         """The object that one object's planes describe."""
-        return Triplane(planes, self.decoder, self.config.grid, self.config.spread)
+        return Triplane(planes, self.decoder, self.config.grid, self.config.beta)
 
     @staticmethod
     def of(size: ReconstructorSize) -> "Reconstructor":
@@ -254,7 +255,7 @@ class Reconstructor(ModelMixin, ConfigMixin):
             size.hidden,
             size.hidden_layers,
             size.grid,
-            size.spread,
+            size.beta,
             size.epipolar,
             size.back_projection,
         )

@@ -42,18 +42,18 @@ class ReferenceProcessor:
         if encoder_hidden_states is None and write is not None:
             write[self.name] = key, value
         if encoder_hidden_states is None and read is not None:
-            key, value = (torch.cat(both, dim=1) for both in zip((key, value), read[self.name]))
+            key, value = (torch.cat(both, dim=1) for both in zip((key, value), read[self.name], strict=True))
         heads = (x.unflatten(-1, (attn.heads, -1)).transpose(1, 2) for x in (attn.to_q(hidden_states), key, value))
         seen = F.scaled_dot_product_attention(*heads).transpose(1, 2).flatten(2)
         return attn.to_out[1](attn.to_out[0](seen))
 
 
-def give_reference_attention(unet: UNet2DConditionModel) -> None:
+def enable_reference_attention(unet: UNet2DConditionModel) -> None:
     """From now on the U-Net can write and read keys; otherwise it computes what it did."""
     unet.set_attn_processor({name: ReferenceProcessor(name) for name in unet.attn_processors})
 
 
-def look(
+def record_kv(
     unet: UNet2DConditionModel, image: Float[Tensor, "B C h w"], t: Int[Tensor, "B"], text: Float[Tensor, "B L D"]
 ) -> Keys:
     """The keys and values of a condition image, encoded as the U-Net's input and noised for t.
@@ -66,6 +66,6 @@ def look(
     return keys
 
 
-def looking_at(unet: UNet2DConditionModel, keys: Keys) -> Callable:
+def with_kv(unet: UNet2DConditionModel, keys: Keys) -> Callable:
     """The U-Net, its self-attention looking at these keys and values too."""
     return partial(unet, cross_attention_kwargs={"read": keys})

@@ -14,28 +14,28 @@ def ddim(
     predict: Callable[[Tensor, Tensor, Tensor], Tensor],
     scheduler: SchedulerMixin,
     text: Tensor,
-    null: Tensor,
+    uncond: Tensor,
     shape: tuple[int, int, int],
     scale: float,
     steps: int,
     generator: torch.Generator | None,
     clip: Callable[[Tensor], Tensor] | None = None,
     z: Tensor | None = None,
-    stop: float = 0.0,
+    denoising_end: float = 1.0,
 ) -> Tensor:
-    """Latents `[B, *shape]` for the embeddings `text` and `null` `[B, L, D]`.
+    """Latents `[B, *shape]` for the embeddings `text` and `uncond` `[B, L, D]`.
 
     `predict(x_t, t, text)` gives what the scheduler's `prediction_type` says; guidance in eps, v or x0 is the same,
     each being affine in the others at a fixed x_t. `clip` holds every step's clean image where images can be. It starts
     from the noise `z`, or the generator's. All `steps` are taken above the share `stop` of the timesteps, and the clean image
     seen there is the result: for models that leave grain at low noise.
     """
-    if not 0 <= stop < 1:
-        raise ValueError(f"stop must be at least 0 and below 1, got {stop}")
+    if not 0 < denoising_end <= 1:
+        raise ValueError(f"denoising_end must lie above 0 and be at most 1, got {denoising_end}")
     sampler = DDIMScheduler.from_config(
         scheduler.config, prediction_type="sample", clip_sample=False, timestep_spacing="trailing"
     )
-    sampler.set_timesteps(round(steps / (1 - stop)))
+    sampler.set_timesteps(round(steps / denoising_end))
     schedule = NoiseSchedule(sampler.alphas_cumprod.to(text.device))
     x = torch.randn(len(text), *shape, generator=generator, device=text.device) if z is None else z
     for step in sampler.timesteps[:steps]:
@@ -43,7 +43,7 @@ def ddim(
         if scale == 1:
             output = predict(x, t, text)
         else:
-            output = cfg(*predict(torch.cat([x, x]), t.repeat(2), torch.cat([text, null])).chunk(2), scale)
+            output = cfg(*predict(torch.cat([x, x]), t.repeat(2), torch.cat([text, uncond])).chunk(2), scale)
         x0 = to_x0(output, x, t, schedule, scheduler.config.prediction_type)
         x0 = clip(x0) if clip else x0
         x = sampler.step(x0, step, x).prev_sample

@@ -17,7 +17,7 @@ from threestudio_like.errors import UserError
 
 
 @dataclass(frozen=True)
-class ViewWords:
+class ViewPrompts:
     """What is added to the prompt for each view.
 
     `around`: once around the object, equally spaced, from its front over its left side; a multiple of four of them.
@@ -66,7 +66,7 @@ class Prompt:
         text: str
         negative: str = ""
         views: Literal["none", "nearest", "interpolated", "perp_neg"] = "nearest"
-        words: ViewWords = field(default_factory=ViewWords)
+        view_prompts: ViewPrompts = field(default_factory=ViewPrompts)
         separator: str = ", "
         overhead_from_deg: float = 60.0
         above_from_deg: float = 18.0
@@ -77,16 +77,18 @@ class Prompt:
         if not config.text.strip():
             raise UserError("prompt is empty; say what to make, such as prompt='a red dog'")
         self.config = config
-        ends = [""] if config.views == "none" else [config.separator + words for words in config.words.in_order()]
+        ends = (
+            [""] if config.views == "none" else [config.separator + words for words in config.view_prompts.in_order()]
+        )
         texts = [config.text.strip() + end for end in ends]
         embedded = backbone.embed([*texts, config.negative])
         self.views: Float[Tensor, "V L D"] = embedded[:-1]
-        self.null: Float[Tensor, "L D"] = embedded[-1]
+        self.uncond: Float[Tensor, "L D"] = embedded[-1]
 
     def at(self, cameras: Cameras) -> Condition:
         """What each of these cameras is to see."""
-        words, sides = self.config.words, len(self.config.words.around)
-        azimuth, elevation = cameras.azimuth.to(self.null), cameras.elevation.to(self.null)
+        words, sides = self.config.view_prompts, len(self.config.view_prompts.around)
+        azimuth, elevation = cameras.azimuth.to(self.uncond), cameras.elevation.to(self.uncond)
         turns = azimuth / (2 * math.pi)
         first = (
             sides * (elevation > math.radians(self.config.above_from_deg)).long()
@@ -108,7 +110,11 @@ class Prompt:
             negatives = self.views[torch.stack([first, first + visible_side], dim=1)]
             weights = negative_weights(4 * turns, self.config.perp_neg) * ~overhead[:, None]
         return Condition(
-            text, self.null.expand(len(cameras), -1, -1), negatives, weights, cameras.c2w.reshape(-1, 16).to(self.null)
+            text,
+            self.uncond.expand(len(cameras), -1, -1),
+            negatives,
+            weights,
+            cameras.c2w.reshape(-1, 16).to(self.uncond),
         )
 
     def blend(self, place: Float[Tensor, "B"], first: Int[Tensor, "B"], sides: int) -> Float[Tensor, "B L D"]:

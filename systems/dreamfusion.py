@@ -18,16 +18,16 @@ from threestudio_like.renderers.shading import Shading, sample_light
 class ShadingConfig:
     """When the scene is lit, and how (DreamFusion, appendix A.2).
 
-    Albedo only for the first `albedo_steps`; then lit with probability `lit`, and of those textureless with
-    probability `textureless`. The light's direction is N(camera position, spread^2 I), its distance U(*distance).
+    Albedo only for the first `albedo_steps`; then lit with probability `lambertian_prob`, and of those textureless with
+    probability `textureless_prob`. The light's direction is N(camera position, direction_std^2 I), its distance U(*distance).
     """
 
     albedo_steps: int = 1000
-    lit: float = 0.75
-    textureless: float = 0.5
+    lambertian_prob: float = 0.75
+    textureless_prob: float = 0.5
     ambient: float = 0.1
     diffuse: float = 0.9
-    spread: float = 1.0
+    direction_std: float = 1.0
     distance: tuple[float, float] = (0.8, 1.5)
 
 
@@ -49,8 +49,8 @@ class DreamFusion(PerScene):
 def random_shading(config: ShadingConfig, step: int, cameras: Cameras, generator: torch.Generator) -> Shading:
     """The light of one step, for all its cameras (appendix A.2)."""
     lit, textureless = torch.rand(2, generator=generator, device=generator.device).tolist()
-    if step < config.albedo_steps or lit >= config.lit:
+    if step < config.albedo_steps or lit >= config.lambertian_prob:
         return Shading("albedo")
-    light = sample_light(cameras, config.distance, config.spread, generator)
-    kind = "textureless" if textureless < config.textureless else "lambertian"
+    light = sample_light(cameras, config.distance, config.direction_std, generator)
+    kind = "textureless" if textureless < config.textureless_prob else "lambertian"
     return Shading(kind, light, config.ambient, config.diffuse)

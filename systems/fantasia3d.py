@@ -15,7 +15,7 @@ from systems.per_scene import PerScene, PerSceneConfig
 from threestudio_like.cameras import Cameras
 from threestudio_like.config.registry import register
 from threestudio_like.errors import UserError
-from threestudio_like.renderers.environment import Studio
+from threestudio_like.renderers.environment import EnvironmentLight
 from threestudio_like.renderers.shading import Shading
 from threestudio_like.scenes.isosurface import IsoSurface
 
@@ -24,7 +24,7 @@ from threestudio_like.scenes.isosurface import IsoSurface
 class Fantasia3DConfig(PerSceneConfig):
     shading: ShadingConfig = field(default_factory=ShadingConfig)
     """How the geometry stages light the shape."""
-    environment: Studio | None = None
+    environment: EnvironmentLight | None = None
     """The appearance stage's light; null in the geometry stages."""
 
     def __post_init__(self):

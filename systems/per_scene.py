@@ -1,4 +1,4 @@
-"""Per-scene distillation: one loop over guides and penalties that every optimisation method fills in its own way.
+"""Per-scene distillation: one loop over guides and regularizers that every optimisation method fills in its own way.
 
     loss = sum_k weight_k(step) * guidance_k(channel_k of the render) + sum_j weight_j(step) * penalty_j(render)
 
@@ -40,10 +40,10 @@ WITH_OPACITY = {"normal_mask", "ccm"}
 
 
 @dataclass
-class GuideConfig:
+class GuidanceTermConfig:
     """One teacher: what it looks at, how much it counts, what it is told, and how it judges."""
 
-    guidance: Annotated[Component, "guidance"]
+    method: Annotated[Component, "guidance"]
     prompt: Prompt.Config
     channel: Literal["rgb", "normal", "normal_mask", "opacity", "ccm"] = "rgb"
     weight: Schedule = Schedule.constant(1.0)
@@ -55,35 +55,35 @@ class PerSceneConfig(SystemConfig):
     scene: Annotated[Component, "scene"] = field(kw_only=True)
     renderer: Annotated[Component, "renderer"] = field(kw_only=True)
     cameras: Annotated[Component, "cameras"] = field(kw_only=True)
-    guides: dict[str, GuideConfig] = field(kw_only=True)
-    moves_every: int = 1
-    """The scenes move on every so many steps; the steps between only train what guides learn (VSD's student)."""
+    guidance: dict[str, GuidanceTermConfig] = field(kw_only=True)
+    update_every: int = 1
+    """The scenes move on every so many steps; the steps between only train what guides learn (VSD's fake score)."""
     particles: int = 1
     """Scenes that are optimised together, one a step in turn; each is evaluated and exported."""
     backbone: Annotated[Component, "backbone"] | None = None
     """The prior of every guide that names none of its own."""
-    penalties: dict[str, Schedule] = field(default_factory=dict)
+    regularizers: dict[str, Schedule] = field(default_factory=dict)
     lr: dict[str, Schedule] = field(default_factory=dict)
     """Learning rates by the scene's parameter groups."""
     evaluation: Evaluation = field(default_factory=Evaluation)
 
     def __post_init__(self):
         super().__post_init__()
-        regularizers.check_names(self.penalties)
-        if min(self.particles, self.moves_every) < 1:
+        regularizers.check_names(self.regularizers)
+        if min(self.particles, self.update_every) < 1:
             raise ValueError(
-                f"particles and moves_every must be at least 1, got {self.particles} and {self.moves_every}"
+                f"particles and update_every must be at least 1, got {self.particles} and {self.update_every}"
             )
 
 
-class Guide(nn.Module):
+class GuidanceTerm(nn.Module):
     """A guidance with the channel it sees, its weight and its prompt."""
 
-    def __init__(self, config: GuideConfig, backbone):
+    def __init__(self, config: GuidanceTermConfig, backbone):
         super().__init__()
         self.weight, self.channel = config.weight, CHANNELS[config.channel]
         self.prompt = Prompt(config.prompt, backbone)
-        self.guidance = config.guidance.build(backbone)
+        self.guidance = config.method.build(backbone)
 
 
 def learned_by(guidance, name: str) -> list[ParameterGroup]:
@@ -108,7 +108,7 @@ class Particle(nn.Module):
     def start_from(self, previous: "Particle") -> None:
         """Takes over another stage's result."""
         if isinstance(self.scene, IsoSurface):
-            self.scene.start_from(previous.scene, previous.renderer.least_density)
+            self.scene.start_from(previous.scene, previous.renderer.density_threshold)
             return
         self.scene.load_state_dict(previous.scene.state_dict())
         self.renderer.load_state_dict(previous.renderer.state_dict())
@@ -127,48 +127,48 @@ class PerScene(System):
         if config.evaluation.scorer is not None:
             Scorer.load(config.evaluation.scorer)  # a missing judge is told before the work, not after
         backbones = {}  # guides that name the same prior share it
-        self.guides = nn.ModuleDict()
-        for name, guide in config.guides.items():
-            chosen = guide.backbone or config.backbone
+        self.terms = nn.ModuleDict()
+        for name, term in config.guidance.items():
+            chosen = term.backbone or config.backbone
             if chosen is None:
-                raise UserError(f"guides.{name}: no backbone; give the guide or the recipe a `backbone:`")
+                raise UserError(f"guidance.{name}: no backbone; give the term or the recipe a `backbone:`")
             if repr(chosen) not in backbones:
                 backbones[repr(chosen)] = chosen.build(context.device)
-            backbone, width = backbones[repr(chosen)], 3 + (guide.channel in WITH_OPACITY)
+            backbone, width = backbones[repr(chosen)], 3 + (term.channel in WITH_OPACITY)
             if backbone.image_channels != width:
                 raise UserError(
-                    f"guides.{name}: the channel '{guide.channel}' is an image of {width} channels, and the prior in "
+                    f"guidance.{name}: the channel '{term.channel}' is an image of {width} channels, and the prior in "
                     f"{backbone.folder} takes {backbone.image_channels}"
                 )
-            self.guides[name] = Guide(guide, backbone)
+            self.terms[name] = GuidanceTerm(term, backbone)
 
     def shading(self, step: int, cameras: Cameras, generator: torch.Generator) -> Shading:
         """How this step's render is lit; plain albedo unless a method says otherwise."""
         return Shading()
 
     def forward(self, step: int, generator: torch.Generator) -> StepResult:
-        active = {name: guide for name, guide in self.guides.items() if guide.weight(step) != 0}
-        moved = step % self.config.moves_every == self.config.moves_every - 1
+        active = {name: term for name, term in self.terms.items() if term.weight(step) != 0}
+        updates_scene = step % self.config.update_every == self.config.update_every - 1
         cameras = self.cameras.sample(step, generator)
-        with torch.set_grad_enabled(moved):
+        with torch.set_grad_enabled(updates_scene):
             view = self.render(step, cameras, generator)
-        box = self.particles[self.whose_turn(step)].box
+        box = self.particles[self.particle_index(step)].box
         losses, logs = {}, {"opacity": view.opacity.detach().mean()}
-        for name, guide in active.items():
-            score = guide.guidance(guide.channel(view, box), guide.prompt.at(cameras), step, generator)
-            if moved:
-                losses[name] = guide.weight(step) * score.generator
+        for name, term in active.items():
+            score = term.guidance(term.channel(view, box), term.prompt.at(cameras), step, generator)
+            if updates_scene:
+                losses[name] = term.weight(step) * score.generator
             logs |= {f"{name}/{key}": value for key, value in score.logs.items()}
             if score.prior is not None:
                 losses[f"{name}/prior"] = score.prior
-        if not moved:
+        if not updates_scene:
             if not losses:
-                raise UserError("moves_every: no guide learns anything in the steps between; use 1")
+                raise UserError("update_every: no guide learns anything in the steps between; use 1")
             return StepResult(losses, logs)
-        regularizers.check_render(self.config.penalties, view)
-        for name, weight in self.active_penalties(step).items():
-            losses[name] = weight * regularizers.PENALTIES[name](view)
-        if not losses:  # no guide and no penalty counts yet
+        regularizers.check_render(self.config.regularizers, view)
+        for name, weight in self.active_regularizers(step).items():
+            losses[name] = weight * regularizers.REGULARIZERS[name](view)
+        if not losses:  # no guide and no regularizer counts yet
             losses["none"] = 0.0 * view.rgb.sum()
         return StepResult(losses, logs)
 
@@ -178,18 +178,18 @@ class PerScene(System):
         if place == 0:
             for particle in self.particles:
                 particle.renderer.refresh(particle.scene, turn, generator)
-        particle = self.particles[self.whose_turn(step)]
-        seen = any(guide.channel in ("normal", "normal_mask") for guide in self.config.guides.values())
-        normals = seen or bool(regularizers.NEED_NORMALS & self.active_penalties(step).keys())
+        particle = self.particles[self.particle_index(step)]
+        seen = any(term.channel in ("normal", "normal_mask") for term in self.config.guidance.values())
+        normals = seen or bool(regularizers.NEED_NORMALS & self.active_regularizers(step).keys())
         return particle.renderer(particle.scene, cameras, self.shading(step, cameras, generator), generator, normals)
 
-    def whose_turn(self, step: int) -> int:
+    def particle_index(self, step: int) -> int:
         """The particle of a step. Steps that move the scene go round, however many others lie between them."""
-        every = self.config.moves_every
+        every = self.config.update_every
         return (step // every + step % every) % len(self.particles)
 
-    def active_penalties(self, step: int) -> dict[str, float]:
-        weights = {name: weight(step) for name, weight in self.config.penalties.items()}
+    def active_regularizers(self, step: int) -> dict[str, float]:
+        weights = {name: weight(step) for name, weight in self.config.regularizers.items()}
         return {name: weight for name, weight in weights.items() if weight != 0}
 
     def parameter_groups(self):
@@ -204,8 +204,8 @@ class PerScene(System):
             if name not in self.config.lr:
                 raise UserError(f"lr: no learning rate for the parameter group '{name}'")
             yield ParameterGroup(name, parameters, self.config.lr[name])
-        for name, guide in self.guides.items():
-            yield from learned_by(guide.guidance, f"{name}/student")
+        for name, term in self.terms.items():
+            yield from learned_by(term.guidance, f"{name}/fake_score")
 
     def start_from(self, previous: System, convert: str | None) -> None:
         if convert not in (None, "tetmesh", "flexicubes") or not isinstance(previous, PerScene):
@@ -214,7 +214,7 @@ class PerScene(System):
             raise UserError(
                 f"particles: {len(self.particles)} cannot start from the {len(previous.particles)} of the stage before"
             )
-        for particle, earlier in zip(self.particles, previous.particles):
+        for particle, earlier in zip(self.particles, previous.particles, strict=True):
             particle.start_from(earlier)
 
     def shown(self, cameras: Cameras) -> Shading:
@@ -232,19 +232,19 @@ class PerScene(System):
         return torch.cat(rows, dim=0)
 
     def evaluate(self, folder: Path) -> dict[str, float]:
-        prompt = next(iter(self.config.guides.values())).prompt.text
+        prompt = next(iter(self.config.guidance.values())).prompt.text
         show = self.config.evaluation
         return self.each(
             folder, lambda particle, place: evaluate_scene(particle.views, self.shown, prompt, show, place, self.device)
         )
 
     def export(self, folder: Path) -> dict[str, float]:
-        for name, guide in self.guides.items():
-            guide.guidance.save(folder / name)
+        for name, term in self.terms.items():
+            term.guidance.save(folder / name)
         return self.each(
             folder,
             lambda particle, place: export_scene(
-                particle.scene, self.config.evaluation, place, particle.renderer.least_density
+                particle.scene, self.config.evaluation, place, particle.renderer.density_threshold
             ),
         )
 

@@ -20,7 +20,7 @@ from threestudio_like.engine.system import Context, ParameterGroup, StepResult, 
 class PlaygroundConfig(SystemConfig):
     guidance: Annotated[Component, "guidance"] = field(kw_only=True)
     backbone: Annotated[Component, "backbone"] = field(kw_only=True)
-    words: Prompt.Config = field(kw_only=True)
+    conditioning: Prompt.Config = field(kw_only=True)
     images: int = 8
     batch: int | None = None
     """Images a step, at random; all of them where null."""
@@ -42,7 +42,7 @@ class Playground(System):
         super().__init__()
         self.config = config
         backbone = config.backbone.build(context.device)
-        self.prompt = Prompt(config.words, backbone)
+        self.prompt = Prompt(config.conditioning, backbone)
         self.guidance = config.guidance.build(backbone)
         noise = torch.randn(config.images, config.size, config.size, 3)
         self.images = nn.Parameter(config.start + config.noise * noise)
@@ -58,7 +58,7 @@ class Playground(System):
 
     def parameter_groups(self):
         yield ParameterGroup("images", [self.images], self.config.lr)
-        yield from learned_by(self.guidance, "student")
+        yield from learned_by(self.guidance, "fake_score")
 
     def preview(self) -> Tensor:
         rows = self.images.detach().clamp(0, 1).split(self.config.columns)
@@ -74,6 +74,6 @@ class Playground(System):
         images = self.images.detach().clamp(0, 1)
         highest, lowest = images.amax(-1), images.amin(-1)
         return {
-            "spread": images.std(dim=0).mean().item() if len(images) > 1 else 0.0,
+            "std": images.std(dim=0).mean().item() if len(images) > 1 else 0.0,
             "saturation": ((highest - lowest) / highest.clamp(min=1e-6)).mean().item(),
         }

@@ -17,7 +17,7 @@ from threestudio_like.renderers.shading import Shading
 
 @dataclass
 class ProlificDreamerConfig(PerSceneConfig):
-    shading: ShadingConfig = field(default_factory=lambda: ShadingConfig(lit=0.0))
+    shading: ShadingConfig = field(default_factory=lambda: ShadingConfig(lambertian_prob=0.0))
     """The paper's renders are never lit; a geometry stage whose prior knows no normal maps may be."""
 
 

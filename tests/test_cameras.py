@@ -42,12 +42,12 @@ def test_rays_and_projection_are_inverse():
 
 
 def test_the_random_sampler_keeps_to_its_ranges():
-    config = RandomCameras.Config(views=2000, spread=False, size=Schedule.from_config({0: 8, 10: 16}, "size"))
+    config = RandomCameras.Config(views=2000, stratified=False, size=Schedule.from_config({0: 8, 10: 16}, "size"))
     sampler = RandomCameras(config)
     view = sampler.sample(0, torch.Generator().manual_seed(1))
     assert view.height == 8 and sampler.sample(10, torch.Generator().manual_seed(1)).height == 16
     assert math.radians(-10) <= view.elevation.min() and view.elevation.max() <= math.radians(90)
-    assert 1.0 <= view.distance.min() and view.distance.max() <= 1.5
+    assert view.distance.min() >= 1.0 and view.distance.max() <= 1.5
     assert view.azimuth.min() < -3 and view.azimuth.max() > 3
     by_angle = RandomCameras(RandomCameras.Config(views=2000, elevation_by_area=0.0)).sample(
         0, torch.Generator().manual_seed(1)
@@ -74,10 +74,10 @@ def test_the_six_views_lie_around_the_image():
     torch.testing.assert_close(rig.fov_y.rad2deg(), torch.full((12,), 49.1))
     torch.testing.assert_close(rig.position.norm(dim=1), torch.full((12,), 1.5))
     first, second = torch.tensor([30.0, 20.0, 1.5]), torch.tensor([90.0, -10.0, 1.5])
-    for camera, (azimuth, elevation, distance) in zip(rig[6:8].position, (first, second)):
+    for camera, (azimuth, elevation, distance) in zip(rig[6:8].position, (first, second), strict=True):
         assert torch.allclose(camera, spherical(azimuth.deg2rad(), elevation.deg2rad(), distance), atol=1e-5)
-    turned = rig.position[6:] @ torch.tensor([[0.0, 1, 0], [-1, 0, 0], [0, 0, 1]])  # a quarter turn, from +x to +y
-    assert torch.allclose(rig.position[:6], turned, atol=1e-5)
+    rotated = rig.position[6:] @ torch.tensor([[0.0, 1, 0], [-1, 0, 0], [0, 0, 1]])  # a quarter turn, from +x to +y
+    assert torch.allclose(rig.position[:6], rotated, atol=1e-5)
 
 
 @pytest.mark.parametrize("bad", [{"views": 0}, {"size": Schedule.constant(0)}])

@@ -48,17 +48,17 @@ def refused(capsys, *argv) -> str:
 @pytest.mark.parametrize(
     "override, says",
     [
-        ("guides.look.guidence.scale=3", "unknown key 'guidence'; did you mean 'guidance'?"),
+        ("guidance.rgb.methud.scale=3", "unknown key 'methud'; did you mean 'method'?"),
         ("stpes=3", "unknown key 'stpes'; did you mean 'steps'?"),
         ("steps=many", "steps: expected int, got 'many'"),
         ("steps=-1", "steps must not be negative"),
         ("seed=1.5", "seed: expected int"),
         ("scene.type=feild", "unknown scene 'feild'; did you mean 'field'?"),
-        ("guides.look.guidance.type=sdss", "unknown guidance 'sdss'; did you mean 'sds'?"),
+        ("guidance.rgb.method.type=sdss", "unknown guidance 'sdss'; did you mean 'sds'?"),
         ("system=dreamfussion", "unknown system 'dreamfussion'; did you mean 'dreamfusion'?"),
         ("cameras.size=0", "size must be at least 1"),
         ("cameras.views=0", "views must be at least 1"),
-        ("penalties.sparsty=1", "unknown penalty 'sparsty'; did you mean 'sparsity'?"),
+        ("regularizers.sparsty=1", "unknown regularizer 'sparsty'; did you mean 'sparsity'?"),
         ("lr.encodin=1", "unknown parameter group 'encodin'; did you mean 'encoding'?"),
         ("device=tpu", "device: 'tpu' is not possible"),
         ("prompt=", "prompt is empty"),
@@ -141,7 +141,7 @@ def command(keys, *more) -> list[str]:
 
 
 def test_a_mesh_that_vanishes_is_said_in_a_sentence(models, capsys, tmp_path, monkeypatch):
-    monkeypatch.setattr(IsoSurface, "sdf", lambda scene: scene.start.abs() + 0.01)
+    monkeypatch.setattr(IsoSurface, "sdf", lambda scene: scene.shape_init.abs() + 0.01)
     assert (
         launch.main(
             [
@@ -162,10 +162,13 @@ def test_a_mesh_that_vanishes_is_said_in_a_sentence(models, capsys, tmp_path, mo
 
 def test_a_full_disk_is_said_in_a_sentence(keys, tmp_path):
     """A file-size limit stands in for the full disk: writing the checkpoint fails in the middle."""
-    small = lambda: (
-        signal.signal(signal.SIGXFSZ, signal.SIG_IGN),
-        resource.setrlimit(resource.RLIMIT_FSIZE, (9000, 9000)),
-    )
+
+    def small():
+        return (
+            signal.signal(signal.SIGXFSZ, signal.SIG_IGN),
+            resource.setrlimit(resource.RLIMIT_FSIZE, (9000, 9000)),
+        )
+
     ended = subprocess.run(command(keys, "preview_every=0"), cwd=ROOT, capture_output=True, text=True, preexec_fn=small)
     assert ended.returncode == 2, ended.stderr
     assert "Traceback" not in ended.stderr and "error: " in ended.stderr.splitlines()[-1]

@@ -32,8 +32,8 @@ TINY_SCENE = [
     "cameras.size=8",
     "cameras.views=2",
     "renderer.resolution=8",
-    "renderer.step=0.2",
-    "scene.encoding={levels: 2, features: 2, log2_entries: 8, base: 4, finest: 8}",
+    "renderer.render_step_size=0.2",
+    "scene.encoding={n_levels: 2, n_features_per_level: 2, log2_hashmap_size: 8, base_resolution: 4, max_resolution: 8}",
     "scene.hidden=8",
     "evaluation.strip_size=8",
     "evaluation.video_frames=3",
@@ -48,7 +48,7 @@ TINY_MESH = [
     "renderer.supersample=1",
     "scene.resolution=4",
     "scene.hidden=8",
-    "scene.encoding={levels: 2, features: 2, log2_entries: 8, base: 4, finest: 8}",
+    "scene.encoding={n_levels: 2, n_features_per_level: 2, log2_hashmap_size: 8, base_resolution: 4, max_resolution: 8}",
     "evaluation.strip_size=8",
     "evaluation.video_frames=3",
     "evaluation.video_size=16",
@@ -65,10 +65,10 @@ TINY_STAGES = [
     "evaluation.texture_size=16",
     "evaluation.preview_size=8",
     "evaluation.mesh_resolution=12",
-    "let.encoding={levels: 2, features: 2, log2_entries: 8, base: 4, finest: 8}",
-    "let.student.rank=2",
+    "vars.encoding={n_levels: 2, n_features_per_level: 2, log2_hashmap_size: 8, base_resolution: 4, max_resolution: 8}",
+    "vars.fake_score.rank=2",
     "stages.nerf.cameras.size=8",
-    "stages.nerf.renderer.step=0.2",
+    "stages.nerf.renderer.render_step_size=0.2",
     "stages.nerf.renderer.resolution=8",
     "particles=2",
     *(f"stages.{stage}.{key}" for stage in ("nerf", "geometry", "texture") for key in ("steps=2", "scene.hidden=8")),
@@ -78,15 +78,15 @@ TINY_STAGES = [
         for key in ("scene.resolution=4", "cameras.size=8", "renderer.supersample=1")
     ),
 ]
-TINY_PRIOR = ["steps=2", "batch=2", "data.count=12", "data.photographer.samples=1"]
+TINY_PRIOR = ["steps=2", "batch=2", "data.count=12", "data.capture.samples=1"]
 TINY_AGP = ["steps=2", "batch=2", "sample_steps=1", "judged=4", "prompts=[a dog]"]
 TINY_GECO = [
     "data.views={count: 3, held_out_count: 2, size: 16, samples: 1}",
     "data.samples=1",
     "data.targets=2",
     "data.points=16",
-    "teacher={steps: 2, count: 2}",
-    "evaluation={objects: 1, size: 16, shown: 1, diverse: 1, seeds: 2, rungs: [teacher, geco]}",
+    "targets={steps: 2, count: 2}",
+    "evaluation={objects: 1, size: 16, shown: 1, diverse: 1, seeds: 2, baselines: [teacher, geco]}",
     "stages.scene.cameras={size: 12, views: 2}",
     "generation.show={strip_size: 8, video_frames: 3, video_size: 16}",
     *(f"stages.{stage}.{key}" for stage in ("views", "scene") for key in ("steps=2", "batch=1")),
@@ -136,7 +136,7 @@ TINY = {
     "priors/toybox.yaml": [
         *TINY_PRIOR,
         "size={image: 16, patch: 4, channels: [16, 16], text_width: 16}",
-        "data.photographer.size=16",
+        "data.capture.size=16",
         "sample_steps=1",
     ],
     "priors/agp.yaml": [
@@ -155,7 +155,7 @@ TINY = {
         "sample_steps=2",
         "judged=3",
         "shown=2",
-        "size={view: 16, patch: 4, channels: [16, 16], tokens_width: 16, layout: [16, 8, 8]}",
+        "size={view: 16, patch: 4, channels: [16, 16], tokens_width: 16, mean_predictor: [16, 8, 8]}",
         "data={count: 8, held_out_count: 3, size: 16, samples: 1}",
     ],
     "priors/reconstructor.yaml": TINY_RECONSTRUCTOR,
@@ -165,14 +165,14 @@ TINY = {
         *TINY_PRIOR,
         "size={image: 16, channels: [8, 8], width: 8}",
         "held_out_count=60",
-        "data.photographer.size=16",
+        "data.capture.size=16",
     ],
 }
 
 
 @pytest.fixture
 def backbones(models, tmp_path):
-    """What each recipe that asks a diffusion model is given instead: a tiny one of the same published layout."""
+    """What each recipe that asks a diffusion model is given instead: a tiny one of the same published mean_predictor."""
     Scorer(ScorerSize(), vocabulary()).save(tmp_path / "scorer")
     scorer = f"evaluation.scorer={tmp_path / 'scorer'}"
     write_meshes(tmp_path / "meshes")
@@ -203,22 +203,22 @@ def backbones(models, tmp_path):
         "priors/toybox.yaml": [scorer.removeprefix("evaluation.")],
         "sweetdreamer-nerf.yaml": [
             f"backbone.model={models('toybox')}",
-            f"guides.align.backbone.model={models('agp')}",
+            f"guidance.ccm.backbone.model={models('agp')}",
             scorer,
         ],
         "prolificdreamer-sd.yaml": [f"backbone.model={models('sd21')}"],
         "fantasia3d-sd.yaml": [f"backbone.model={models('sd21')}"],
         "sweetdreamer-nerf-sd.yaml": [
             f"backbone.model={models('sd21')}",
-            f"guides.align.backbone.model={models('agp_sd')}",
+            f"guidance.ccm.backbone.model={models('agp_sd')}",
         ],
-        "sweetdreamer-sd.yaml": [f"backbone.model={models('sd21')}", f"let.align.backbone.model={models('agp_sd')}"],
+        "sweetdreamer-sd.yaml": [f"backbone.model={models('sd21')}", f"vars.ccm.backbone.model={models('agp_sd')}"],
         "playground2d.yaml": [f"backbone.model={models('toybox')}"],
         "prolificdreamer.yaml": [f"backbone.model={models('toybox')}", scorer],
         "fantasia3d.yaml": [f"backbone.model={models('toybox')}", scorer],
         "sweetdreamer.yaml": [
             f"backbone.model={models('toybox')}",
-            f"let.align.backbone.model={models('agp')}",
+            f"vars.ccm.backbone.model={models('agp')}",
             scorer,
         ],
         "dreamfusion.yaml": [f"backbone.model={models('toybox')}", scorer],
@@ -275,11 +275,11 @@ def test_steps_in_which_nothing_counts_leave_the_scene_alone(backbones, tmp_path
         f"out={tmp_path / 'run'}",
         "device=cpu",
     ]
-    assert launch.main(["--config", "sweetdreamer-nerf.yaml", *keys, "guides.align.weight=0.0"]) == 0
+    assert launch.main(["--config", "sweetdreamer-nerf.yaml", *keys, "guidance.ccm.weight=0.0"]) == 0
 
 
 @pytest.mark.parametrize(
-    "guide, channel, message", [("align", "rgb", "3 channels, and the prior"), ("look", "ccm", "takes 3")]
+    "guide, channel, message", [("ccm", "rgb", "3 channels, and the prior"), ("rgb", "ccm", "takes 3")]
 )
 def test_a_channel_that_its_prior_does_not_take_is_a_sentence(backbones, tmp_path, capsys, guide, channel, message):
     keys = [
@@ -288,6 +288,6 @@ def test_a_channel_that_its_prior_does_not_take_is_a_sentence(backbones, tmp_pat
         f"out={tmp_path / 'run'}",
         "device=cpu",
     ]
-    assert launch.main(["--config", "sweetdreamer-nerf.yaml", *keys, f"guides.{guide}.channel={channel}"]) == 2
+    assert launch.main(["--config", "sweetdreamer-nerf.yaml", *keys, f"guidance.{guide}.channel={channel}"]) == 2
     told = capsys.readouterr().err
-    assert f"guides.{guide}: the channel '{channel}'" in told and message in told and "Traceback" not in told
+    assert f"guidance.{guide}: the channel '{channel}'" in told and message in told and "Traceback" not in told

@@ -13,13 +13,13 @@ from priors.backbones.multiview import FoldedMultiview, MultiviewConfig
 from priors.backbones.pixel import PixelBackbone
 from priors.sampling import ddim
 from priors.toybox.views import untile
-from systems.geco.generate import load_maker
+from systems.geco.generate import load_pipeline
 from threestudio_like.cameras import orbit
 from threestudio_like.config.loading import load
 from threestudio_like.config.recipe import parse_recipe
 from threestudio_like.data.toybox.catalogue import caption
 from threestudio_like.data.toybox.multiview import MultiviewSet
-from threestudio_like.data.toybox.photographs import Photographer, take
+from threestudio_like.data.toybox.photographs import CaptureConfig, render_dataset
 from threestudio_like.data.toybox.reconstruction import ReconstructionSet
 from threestudio_like.evaluate.ccm import view_direction
 from threestudio_like.evaluate.images import psnr
@@ -34,14 +34,16 @@ WEIGHTS = REPOSITORY / "priors/weights"
 
 
 def test_the_weights_fit_their_limits():
-    size = lambda *folders: sum(p.stat().st_size for folder in folders for p in folder.rglob("*.safetensors"))
+    def size(*folders):
+        return sum(p.stat().st_size for folder in folders for p in folder.rglob("*.safetensors"))
+
     assert size(WEIGHTS / "toybox", WEIGHTS / "scorer") <= 11 * 2**20
     assert size(WEIGHTS) <= 40 * 2**20
     assert all((folder / "README.md").exists() for folder in WEIGHTS.iterdir() if folder.is_dir())
 
 
 def test_the_scorer_knows_true_toys():
-    photographs = take(Photographer(samples=1, front_share=0.0), 200, seed=987, held_out=None)
+    photographs = render_dataset(CaptureConfig(samples=1, front_share=0.0), 200, seed=987, held_out=None)
     images = photographs.images(np.arange(200), torch.full((200, 3), 0.8))
     scorer = Scorer.load(WEIGHTS / "scorer")
     found = (scorer.image(images) @ scorer.text(COLOR_CAPTIONS).T).argmax(dim=-1)
@@ -63,9 +65,9 @@ def test_the_prior_paints_what_it_is_told(tmp_path, monkeypatch):
     ]
     embedded = backbone.embed([caption(*pair, view="left side view") for pair in asked] + [""])
     scheduler = DDPMScheduler(beta_schedule="squaredcos_cap_v2", prediction_type="epsilon")
-    text, null = embedded[:-1], embedded[-1:].expand(len(asked), -1, -1)
+    text, uncond = embedded[:-1], embedded[-1:].expand(len(asked), -1, -1)
     images = backbone.decode(
-        ddim(backbone.predict, scheduler, text, null, (48, 16, 16), 3.0, 20, torch.Generator().manual_seed(0))
+        ddim(backbone.predict, scheduler, text, uncond, (48, 16, 16), 3.0, 20, torch.Generator().manual_seed(0))
     )
     scorer = Scorer.load(WEIGHTS / "scorer")
     found = (scorer.image(images) @ scorer.text(COLOR_CAPTIONS).T).argmax(dim=-1)
@@ -85,7 +87,7 @@ def test_the_prior_tells_left_from_right(tmp_path, monkeypatch):
         ("elephant", "pink"),
     ):
         text = backbone.embed([caption(category, color, view=f"{side} side view") for side in ("left", "right")])
-        left, right = backbone.decode(backbone.layout(text))
+        left, right = backbone.decode(backbone.mean_predictor(text))
         assert (left - right.flip(-1)).square().mean() < 0.5 * (left - right).square().mean(), category
 
 
@@ -95,16 +97,19 @@ def test_the_geometric_prior_obeys_the_camera(tmp_path, monkeypatch):
     backbone = GeometricBackbone(ModelConfig("priors/weights/agp"), "cpu")
     cameras = orbit(8, 15.0, 2.7, 41.0, 64).c2w.reshape(-1, 16)
     embedded = backbone.embed(["a yellow duck", "a red chair", ""])
-    text, null = embedded[:2].repeat_interleave(8, dim=0), embedded[2:].expand(16, -1, -1)
+    text, uncond = embedded[:2].repeat_interleave(8, dim=0), embedded[2:].expand(16, -1, -1)
     scheduler = DDPMScheduler(beta_schedule="squaredcos_cap_v2", prediction_type="epsilon")
     camera = camera_numbers(cameras).repeat(4, 1)
-    predict = lambda x, t, both: backbone.predict(x, t, both, camera)
+
+    def predict(x, t, both):
+        return backbone.predict(x, t, both, camera)
+
     maps = backbone.decode(
-        ddim(predict, scheduler, text, null, (64, 16, 16), 3.0, 20, torch.Generator().manual_seed(0))
+        ddim(predict, scheduler, text, uncond, (64, 16, 16), 3.0, 20, torch.Generator().manual_seed(0))
     )
     seen, asked = view_direction(maps), 2 * torch.pi * torch.arange(8).repeat(2) / 8
-    turned = torch.atan2(seen[:, 1], seen[:, 0]) - asked
-    assert (turned.cos() > 0.5**0.5).float().mean() >= 0.8
+    rotated = torch.atan2(seen[:, 1], seen[:, 0]) - asked
+    assert (rotated.cos() > 0.5**0.5).float().mean() >= 0.8
 
 
 def held_out(count: int):
@@ -124,15 +129,15 @@ def test_the_multiview_prior_turns_what_it_sees(tmp_path, monkeypatch):
             prior.decode(prior.one_step(prior.noise(12, torch.Generator().manual_seed(0)), prior.condition(images)))
         )
     right = psnr(views.flatten(0, 1), truth.flatten(0, 1)).mean()
-    turned = psnr(views.flatten(0, 1), truth.roll(3, dims=1).flatten(0, 1)).mean()
-    assert right > 18 and right > turned + 2
+    rotated = psnr(views.flatten(0, 1), truth.roll(3, dims=1).flatten(0, 1)).mean()
+    assert right > 18 and right > rotated + 2
 
 
 def test_geco_makes_the_object_of_an_image(tmp_path, monkeypatch):
     monkeypatch.setenv("TSL_CACHE", str(tmp_path))
     for room in (threestudio_like, priors, systems):
         room.register_all()
-    maker = load_maker(
+    pipeline = load_pipeline(
         list(parse_recipe(load("geco.yaml", []), "geco").stages.values())[-1].config, torch.device("cpu")
     )
     data = ReconstructionSet(views=MultiviewSet(held_out_count=4, samples=1), samples=1, points=16, targets=1).objects(
@@ -140,7 +145,7 @@ def test_geco_makes_the_object_of_an_image(tmp_path, monkeypatch):
     )
     overlap = []
     for i, image in enumerate(data.views.images(np.arange(4))):
-        mesh = maker(image, 0).mesh
+        mesh = pipeline(image, 0).mesh
         assert mesh.to_trimesh().is_watertight
         overlap.append(compare(mesh.to_trimesh(), data.mesh(i, resolution=64).to_trimesh()).volume_iou)
     assert np.mean(overlap) > 0.4

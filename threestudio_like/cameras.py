@@ -177,7 +177,7 @@ def zero123plus_rig(azimuth: Float[Tensor, "B"], distance: float, fov_deg: float
 class RandomCameras:
     """DreamFusion's camera sampler (appendix A.2). Built as `RandomCameras(config)`; `sample` draws `views` cameras.
 
-    Half of the elevations are uniform in angle, half uniform in area, if `elevation_by_area` is 0.5. With `spread` the
+    Half of the elevations are uniform in angle, half uniform in area, if `elevation_by_area` is 0.5. With `stratified` the
     azimuths of one step are evenly spaced from a random start (jittered), otherwise independent.
     """
 
@@ -185,7 +185,7 @@ class RandomCameras:
     class Config:
         size: Schedule = Schedule.constant(64)
         views: int = 4
-        spread: bool = True
+        stratified: bool = True
         azimuth_deg: tuple[float, float] = (-180.0, 180.0)
         elevation_deg: tuple[float, float] = (-10.0, 90.0)
         elevation_by_area: float = 0.5
@@ -207,10 +207,13 @@ class RandomCameras:
     def sample(self, step: int, generator: torch.Generator) -> Cameras:
         """The cameras of one step, on the generator's device."""
         config, count, device = self.config, self.config.views, generator.device
-        uniform = lambda low, high, *shape: low + (high - low) * torch.rand(*shape, generator=generator, device=device)
+
+        def uniform(low, high, *shape):
+            return low + (high - low) * torch.rand(*shape, generator=generator, device=device)
+
         low, high = (math.radians(angle) for angle in config.azimuth_deg)
         azimuth = uniform(low, high, count)
-        if config.spread:
+        if config.stratified:
             stratum = (torch.arange(count, device=device) + uniform(0, 1, count)) / count
             azimuth = low + ((stratum + uniform(0, 1, 1)) % 1) * (high - low)
         low, high = (math.radians(angle) for angle in config.elevation_deg)
@@ -218,7 +221,10 @@ class RandomCameras:
         elevation = torch.where(uniform(0, 1, count) < config.elevation_by_area, by_area, uniform(low, high, count))
         distance = uniform(*config.distance, count)
         fov = torch.deg2rad(uniform(*config.fov_deg, count))
-        normal = lambda: torch.randn(count, 3, generator=generator, device=device)
+
+        def normal():
+            return torch.randn(count, 3, generator=generator, device=device)
+
         position = spherical(azimuth, elevation, distance) + config.position_jitter * uniform(-1, 1, count, 3)
         up = position.new_tensor([0.0, 0.0, 1.0]) + config.up_jitter * normal()
         c2w = look_at(position, config.target_jitter * normal(), up)

@@ -8,7 +8,7 @@ class UserError(Exception):
     """A mistake in a recipe, a file or an argument. The message says what, where, and the remedy."""
 
 
-class NoSurface(RuntimeError):
+class NoSurfaceError(RuntimeError):
     """The scene has no surface: it is empty, or full, at the threshold."""
 
 

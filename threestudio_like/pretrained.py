@@ -1,4 +1,4 @@
-"""Finds pretrained models in diffusers' folder layout, says in a sentence what is wrong with one, loads its parts.
+"""Finds pretrained models in diffusers' folder mean_predictor, says in a sentence what is wrong with one, loads its parts.
 
 A model is a local folder, or a name on the Hugging Face hub, which becomes a folder of the local hub cache. Weights are
 safetensors only: nothing is ever unpickled.
@@ -21,7 +21,7 @@ from safetensors import SafetensorError, safe_open
 from threestudio_like.errors import UserError
 
 REPOSITORY = Path(__file__).resolve().parent.parent
-WEIGHTS = {part: "diffusion_pytorch_model" for part in ("unet", "layout", "image_encoder", "vae")} | {
+WEIGHTS = {part: "diffusion_pytorch_model" for part in ("unet", "mean_predictor", "image_encoder", "vae")} | {
     part: "model" for part in ("text_encoder", "vision_encoder", ".")
 }
 """The stem of each part's weights. The part `.` is the folder itself, as transformers lays out its models."""
@@ -84,7 +84,7 @@ def missing(config: ModelConfig, parts: tuple[str, ...]) -> str | None:
         return _wrong(folder, parts, config.variant)
     if is_hub_id(config):
         return f"the model '{config.model}' is neither a folder nor in the local Hugging Face cache; a run downloads it"
-    return f"the model folder '{config.model}' does not exist; give `model` a folder in diffusers' layout or a hub id"
+    return f"the model folder '{config.model}' does not exist; give `model` a folder in diffusers' mean_predictor or a hub id"
 
 
 def find(config: ModelConfig, parts: tuple[str, ...]) -> Path:
@@ -237,7 +237,7 @@ def _quiet():
     try:
         yield
     finally:
-        for talker, (verbosity, bar) in zip(talkers, before):
+        for talker, (verbosity, bar) in zip(talkers, before, strict=True):
             talker.set_verbosity(verbosity)
             if bar:
                 talker.enable_progress_bar()

@@ -33,12 +33,12 @@ SCHEDULE_KEYS = (
 class Condition:
     """What B images are to show: text embeddings of L tokens, and, for the priors that look at them, camera and image.
 
-    `null` is what classifier-free guidance moves away from; `negatives` are K prompts for Perp-Neg with their weights
+    `uncond` is what classifier-free guidance moves away from; `negatives` are K prompts for Perp-Neg with their weights
     (>= 0); `camera` is the camera-to-world matrix, row by row; `image` is in 0..1.
     """
 
     text: Float[Tensor, "B L D"]
-    null: Float[Tensor, "B L D"]
+    uncond: Float[Tensor, "B L D"]
     negatives: Float[Tensor, "B K L D"] | None = None
     negative_weights: Float[Tensor, "B K"] | None = None
     camera: Float[Tensor, "B 16"] | None = None
@@ -157,7 +157,7 @@ class Backbone:
         """What keeps this model from loading, its text encoder included, in a sentence, or None; touches no network."""
         return pretrained.missing(config, (*cls.parts, *embedding.PARTS))
 
-    def around(self, unet: UNet2DConditionModel) -> "Backbone":
+    def with_unet(self, unet: UNet2DConditionModel) -> "Backbone":
         """The same model with another U-Net, in that one's precision; all else is shared."""
         other = copy.copy(self)
         other.unet, other.dtype = unet, unet.dtype

@@ -2,7 +2,7 @@
 
 The canonical coordinate map, xyz and opacity in 0..1 (`threestudio_like/renderers/ccm.py`), is what the U-Net works on,
 without a VAE (section 3.2). The camera's extrinsics go through an MLP and are added to the time embedding, which in
-diffusers is a projected class embedding, and, in models that have one, into the text's layout.
+diffusers is a projected class embedding, and, in models that have one, into the text's mean_predictor.
 """
 
 import torch
@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from priors.backbones.base import Condition
 from priors.backbones.pixel import PixelBackbone
 from priors.toybox.build import take_over
-from priors.toybox.mean_predictor import Layout
+from priors.toybox.mean_predictor import MeanPredictor
 from threestudio_like.config.registry import register
 
 CAMERA_WIDTH = 12
@@ -62,11 +62,11 @@ def geometric_unet(base: UNet2DConditionModel, mean: bool, patch: int) -> UNet2D
     return unet
 
 
-def geometric_layout(base: Layout, patch: int) -> Layout:
-    """The layout of a text-to-image model made one that also knows the camera, and gives coordinate maps."""
+def geometric_mean_predictor(base: MeanPredictor, patch: int) -> MeanPredictor:
+    """The mean_predictor of a text-to-image model made one that also knows the camera, and gives coordinate maps."""
     config = dict(base.config) | {"channels": MAP_CHANNELS * patch**2, "camera_width": CAMERA_WIDTH}
-    layout = Layout.from_config(config)
-    take_over(layout, base)
+    mean_predictor = MeanPredictor.from_config(config)
+    take_over(mean_predictor, base)
     words = base.cells[0].weight
-    layout.cells[0].weight.data[:, : words.shape[1]] = words.data
-    return layout
+    mean_predictor.cells[0].weight.data[:, : words.shape[1]] = words.data
+    return mean_predictor

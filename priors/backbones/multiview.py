@@ -1,7 +1,7 @@
 """Multi-view priors: diffusion models of six tiled views of an object, given one image of it.
 
 The views are those of `threestudio_like.cameras.zero123plus_rig`, on white. The image is told twice: as tokens, in the
-text's place, and by attention to it (`priors/reference.py`). A condition's `null` leaves out both: an example whose
+text's place, and by attention to it (`priors/reference.py`). A condition's `uncond` leaves out both: an example whose
 text is the null's attends to a grey image (Zero123++, arXiv 2310.15110).
 """
 
@@ -14,10 +14,10 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from priors.backbones.base import Backbone, Condition, cfg, read_scheduler, resize, to_x0
-from priors.reference import Keys, give_reference_attention, look, looking_at
+from priors.reference import Keys, enable_reference_attention, record_kv, with_kv
 from priors.sampling import ddim
 from priors.toybox.mean_predictor import refine
-from priors.toybox.views import COLUMNS, ROWS, ImageEncoder, ViewLayout, tile, untile
+from priors.toybox.views import COLUMNS, ROWS, ImageEncoder, ViewMeanPredictor, tile, untile
 from threestudio_like import pretrained
 from threestudio_like.config.registry import register
 from threestudio_like.errors import UserError
@@ -44,14 +44,14 @@ class MultiviewBackbone(Backbone):
     channels: int
     factor: int
     """Pixels to a side of what the U-Net sees as one."""
-    layout: ViewLayout | None = None
+    mean_predictor: ViewMeanPredictor | None = None
     clip: Callable[[Tensor], Tensor] | None = None
     """Takes what the U-Net works on to the nearest that an image stands for."""
 
     def __init__(self, config: MultiviewConfig, device: torch.device | str):
         super().__init__(config, device)
         self.scheduler = read_scheduler(self.folder)
-        give_reference_attention(self.unet)
+        enable_reference_attention(self.unet)
 
     @classmethod
     def missing(cls, config: pretrained.ModelConfig) -> str | None:
@@ -67,8 +67,8 @@ class MultiviewBackbone(Backbone):
 
     def condition(self, images: Float[Tensor, "B 3 h w"]) -> Condition:
         """The six views of what these images (0..1) show."""
-        text, null = self.tokens(images)
-        return Condition(text, null, image=images)
+        text, uncond = self.tokens(images)
+        return Condition(text, uncond, image=images)
 
     def to_size(self, tiled: Float[Tensor, "B 3 H W"]) -> Float[Tensor, "B 3 H W"]:
         """Every view resized to `view_size`."""
@@ -90,29 +90,29 @@ class MultiviewBackbone(Backbone):
     def seen(self, text: Float[Tensor, "N L D"], condition: Condition) -> Float[Tensor, "N C i i"]:
         """The encoded image that goes with each text: the condition's, or grey where the text is the null's."""
         copies = len(text) // len(condition.image)
-        told = (text != condition.null.to(text).repeat(copies, 1, 1)).flatten(1).any(1)
+        told = (text != condition.uncond.to(text).repeat(copies, 1, 1)).flatten(1).any(1)
         images = torch.where(told[:, None, None, None], condition.image.repeat(copies, 1, 1, 1), GREY)
         return self.encode_image(images).to(self.dtype)
 
     def keys(self, seen: Float[Tensor, "N C i i"], t: Int[Tensor, "N"], text: Float[Tensor, "N L D"]) -> Keys:
         """What the views' self-attention looks at beside themselves; in the clean mode the same at every t."""
         if self.config.attention == "clean":
-            return look(self.unet, seen, torch.zeros_like(t), text)
+            return record_kv(self.unet, seen, torch.zeros_like(t), text)
         # One noise for every call: predictions at one x_t are then one function of t.
         noise = torch.randn(seen.shape[1:], generator=torch.Generator().manual_seed(0)).to(seen)
-        return look(self.unet, self.schedule.add_noise(seen, noise.expand_as(seen), t).to(seen), t, text)
+        return record_kv(self.unet, self.schedule.add_noise(seen, noise.expand_as(seen), t).to(seen), t, text)
 
     def output_given(self, x_t: Tensor, t: Tensor, text: Tensor, condition: Condition) -> Tensor:
         return self.output(x_t, t, text, self.keys(self.seen(text, condition), t, text))
 
     def output(self, x_t: Tensor, t: Tensor, text: Tensor, keys: Keys) -> Tensor:
         """What the U-Net says, in its own precision and parametrisation."""
-        unet = looking_at(self.unet, keys)
+        unet = with_kv(self.unet, keys)
         alpha_squared = self.schedule.alphas_cumprod[t].to(x_t.dtype)
-        if self.layout is None:
+        if self.mean_predictor is None:
             return refine(unet, None, x_t, t, text, alpha_squared)
-        mean = self.layout(text.to(self.layout.dtype)).to(x_t.dtype)
-        return refine(unet, mean, x_t, t, text, alpha_squared, self.layout.spread)
+        mean = self.mean_predictor(text.to(self.mean_predictor.dtype)).to(x_t.dtype)
+        return refine(unet, mean, x_t, t, text, alpha_squared, self.mean_predictor.spread)
 
     @torch.no_grad()
     def sample(
@@ -122,14 +122,14 @@ class MultiviewBackbone(Backbone):
         steps: int,
         generator: torch.Generator | None,
         z: Float[Tensor, "B C h w"] | None = None,
-        stop: float = 0.0,
+        denoising_end: float = 1.0,
     ) -> Float[Tensor, "B C h w"]:
         """Views by deterministic DDIM under classifier-free guidance, for `decode`; from z, or the generator's noise.
 
-        `stop`: `priors.sampling.ddim`'s.
+        `denoising_end`: `priors.sampling.ddim`'s.
         """
-        text, null = condition.text.to(self.dtype), condition.null.to(self.dtype)
-        asked = text if scale == 1 else torch.cat([text, null])
+        text, uncond = condition.text.to(self.dtype), condition.uncond.to(self.dtype)
+        asked = text if scale == 1 else torch.cat([text, uncond])
         seen = self.seen(asked, condition)
         clean = self.keys(seen, torch.zeros(len(asked), dtype=torch.long, device=self.device), asked)
 
@@ -138,7 +138,9 @@ class MultiviewBackbone(Backbone):
             return self.output(x_t.to(self.dtype), t, told, keys).float()
 
         z = self.noise(len(text), generator) if z is None else z
-        return ddim(predict, self.scheduler, text, null, z.shape[1:], scale, steps, generator, self.clip, z, stop)
+        return ddim(
+            predict, self.scheduler, text, uncond, z.shape[1:], scale, steps, generator, self.clip, z, denoising_end
+        )
 
     def one_step(
         self, z: Float[Tensor, "B C h w"], condition: Condition, scale: float = 1.0
@@ -148,51 +150,59 @@ class MultiviewBackbone(Backbone):
         The output is guided, then turned into x0. Differentiable.
         """
         t = torch.full((len(z),), self.schedule.steps - 1, device=z.device)
-        text, null = (told.to(self.dtype) for told in (condition.text, condition.null))
+        text, uncond = (told.to(self.dtype) for told in (condition.text, condition.uncond))
         if scale == 1:
             output = self.output_given(z.to(self.dtype), t, text, condition)
         else:
             twice = z.to(self.dtype).repeat(2, 1, 1, 1)
-            both = self.output_given(twice, t.repeat(2), torch.cat([text, null]), condition)
+            both = self.output_given(twice, t.repeat(2), torch.cat([text, uncond]), condition)
             output = cfg(*both.chunk(2), scale)
         return to_x0(output.float(), z, t, self.schedule, self.prediction)
 
 
 @register("backbone", "multiview")
 class FoldedMultiview(MultiviewBackbone):
-    """The Toybox's: folded pixels, an image encoder of its own, and the mean of the six views (`priors/views.py`)."""
+    """The Toybox's: folded pixels, an image encoder of its own, and the mean of the six views (`priors/toybox/views.py`)."""
 
-    parts = ("unet", "scheduler", "image_encoder", "layout")
+    parts = ("unet", "scheduler", "image_encoder", "mean_predictor")
 
     def __init__(self, config: MultiviewConfig, device: torch.device | str):
         super().__init__(config, device)
-        load = lambda kind, part: pretrained.load(kind, self.folder, part, config.variant, self.dtype).to(self.device)
-        self.encoder, self.layout = load(ImageEncoder, "image_encoder"), load(ViewLayout, "layout")
+
+        def load(kind, part):
+            return pretrained.load(kind, self.folder, part, config.variant, self.dtype).to(self.device)
+
+        self.encoder, self.mean_predictor = (
+            load(ImageEncoder, "image_encoder"),
+            load(ViewMeanPredictor, "mean_predictor"),
+        )
         self.channels = self.encoder.config.channels
         self.factor = round((self.channels / 3) ** 0.5)
         size, inputs = self.encoder.config.size, self.unet.config.in_channels
-        if self.layout.config.size != size or inputs != self.channels + self.layout.config.channels:
+        if self.mean_predictor.config.size != size or inputs != self.channels + self.mean_predictor.config.channels:
             raise UserError(
-                f"{self.folder}: image_encoder, layout and unet are of different sizes; take all from one release"
+                f"{self.folder}: image_encoder, mean_predictor and unet are of different sizes; take all from one release"
             )
         self.view_size = size * self.factor
 
     def encode(self, images: Float[Tensor, "B 3 H W"]) -> Float[Tensor, "B C h w"]:
-        return self.layout.fold(2 * self.to_size(images) - 1, self.factor)
+        return self.mean_predictor.patchify(2 * self.to_size(images) - 1, self.factor)
 
     def decode(self, latents: Float[Tensor, "B C h w"]) -> Float[Tensor, "B 3 H W"]:
-        return (0.5 * self.layout.unfold(latents, self.factor) + 0.5).clamp(0, 1)
+        return (0.5 * self.mean_predictor.unpatchify(latents, self.factor) + 0.5).clamp(0, 1)
 
     def clip(self, latents: Float[Tensor, "B C h w"]) -> Float[Tensor, "B C h w"]:
-        return self.layout.fold(self.layout.unfold(latents, self.factor).clamp(-1, 1), self.factor)
+        return self.mean_predictor.patchify(
+            self.mean_predictor.unpatchify(latents, self.factor).clamp(-1, 1), self.factor
+        )
 
     def encode_image(self, images: Float[Tensor, "B 3 h w"]) -> Float[Tensor, "B C i i"]:
-        return self.layout.fold(2 * resize(images, self.view_size) - 1, self.factor)
+        return self.mean_predictor.patchify(2 * resize(images, self.view_size) - 1, self.factor)
 
     def tokens(self, images: Float[Tensor, "B 3 h w"]) -> tuple[Tensor, Tensor]:
         none = torch.full_like(images[:1], GREY)
-        *text, null = self.encoder(self.encode_image(torch.cat([images, none])).to(self.dtype)).float()
-        return torch.stack(text), null.expand(len(images), -1, -1)
+        *text, uncond = self.encoder(self.encode_image(torch.cat([images, none])).to(self.dtype)).float()
+        return torch.stack(text), uncond.expand(len(images), -1, -1)
 
     def embed(self, texts: list[str]) -> Tensor:
         raise UserError("this prior is told an image, not a text; make an image of the text first")

@@ -8,7 +8,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from priors.backbones.base import Backbone, resize
-from priors.toybox.mean_predictor import Layout, refine
+from priors.toybox.mean_predictor import MeanPredictor, refine
 from threestudio_like import pretrained
 from threestudio_like.config.registry import register
 from threestudio_like.errors import UserError
@@ -17,16 +17,18 @@ from threestudio_like.pretrained import ModelConfig
 
 @register("backbone", "pixel")
 class PixelBackbone(Backbone):
-    """DeepFloyd IF (p = 1), the Toybox models (p = 4) and others; beside the `image_channels` p^2 there may be a layout's mean."""
+    """DeepFloyd IF (p = 1), the Toybox models (p = 4) and others; beside the `image_channels` p^2 there may be a mean_predictor's mean."""
 
     Config = ModelConfig
 
     def __init__(self, config: ModelConfig, device: torch.device | str):
         super().__init__(config, device)
-        self.layout = None
-        if (self.folder / "layout").is_dir():
-            self.layout = pretrained.load(Layout, self.folder, "layout", config.variant, self.dtype).to(self.device)
-        channels = self.unet.config.in_channels - (self.layout.config.channels if self.layout else 0)
+        self.mean_predictor = None
+        if (self.folder / "mean_predictor").is_dir():
+            self.mean_predictor = pretrained.load(
+                MeanPredictor, self.folder, "mean_predictor", config.variant, self.dtype
+            ).to(self.device)
+        channels = self.unet.config.in_channels - (self.mean_predictor.config.channels if self.mean_predictor else 0)
         self.patch = math.isqrt(channels // self.image_channels)
         if self.image_channels * self.patch**2 != channels:
             raise UserError(
@@ -37,14 +39,31 @@ class PixelBackbone(Backbone):
 
     def unet_output(self, x_t: Tensor, t: Tensor, text: Tensor, camera: Tensor | None) -> Tensor:
         alpha_squared = self.schedule.alphas_cumprod[t].to(x_t.dtype)
-        if self.layout is None:
+        if self.mean_predictor is None:
             return refine(self.unet, None, x_t, t, text, alpha_squared, camera=camera)
-        return refine(self.unet, self.layout(text, camera), x_t, t, text, alpha_squared, self.layout.spread, camera)
+        return refine(
+            self.unet,
+            self.mean_predictor(text, camera),
+            x_t,
+            t,
+            text,
+            alpha_squared,
+            self.mean_predictor.spread,
+            camera,
+        )
 
     def encode(self, images: Float[Tensor, "B image H W"]) -> Float[Tensor, "B C h w"]:
         x = 2 * resize(images, self.image_size) - 1
-        return F.pixel_unshuffle(x, self.patch) if self.layout is None else self.layout.fold(x, self.patch)
+        return (
+            F.pixel_unshuffle(x, self.patch)
+            if self.mean_predictor is None
+            else self.mean_predictor.patchify(x, self.patch)
+        )
 
     def decode(self, latents: Float[Tensor, "B C h w"]) -> Float[Tensor, "B image S S"]:
-        x = F.pixel_shuffle(latents, self.patch) if self.layout is None else self.layout.unfold(latents, self.patch)
+        x = (
+            F.pixel_shuffle(latents, self.patch)
+            if self.mean_predictor is None
+            else self.mean_predictor.unpatchify(latents, self.patch)
+        )
         return (0.5 * x + 0.5).clamp(0, 1)

@@ -50,7 +50,10 @@ class Zero123Plus(MultiviewBackbone):
 
     def __init__(self, config: Config, device: torch.device | str):
         super().__init__(config, device)
-        load = lambda kind, part: pretrained.load(kind, self.folder, part, config.variant, self.dtype).to(self.device)
+
+        def load(kind, part):
+            return pretrained.load(kind, self.folder, part, config.variant, self.dtype).to(self.device)
+
         self.vae, self.vision = load(AutoencoderKL, "vae"), load(CLIPVisionModelWithProjection, "vision_encoder")
         self.vae.use_slicing = config.vae_slicing
         self.factor = 2 ** (len(self.vae.config.block_out_channels) - 1)

@@ -36,7 +36,7 @@ class ScoreLoss:
 
 
 @dataclass(frozen=True)
-class Clip:
+class GradientClip:
     """Bounds the gradient: every `value`; the length of every `pixel`'s vector of channels; or each image's `norm`."""
 
     at: Schedule
@@ -81,7 +81,7 @@ class GuidanceConfig:
     anneal_steps: int = 0
     weighting: Literal["uniform", "sigma2", "alpha_sigma2", "x0"] = "sigma2"
     rescale: float = 0.0
-    clip: Clip | None = None
+    clip: GradientClip | None = None
 
     def __post_init__(self):
         for step in (*self.t_min.at, *self.t_max.at):
@@ -149,16 +149,16 @@ class Guidance(nn.Module):
 
 
 def guided_eps(backbone: Backbone, noised: Noised, scale: float, rescale: float = 0.0) -> Float[Tensor, "B C h w"]:
-    """Text, null and negatives in one call of the U-Net; `rescale` acts on the x0 they stand for, as in MVDream."""
+    """Text, uncond and negatives in one call of the U-Net; `rescale` acts on the x0 they stand for, as in MVDream."""
     condition, x_t, t = noised.condition, noised.x_t, noised.t
-    texts = [condition.text, condition.null]
+    texts = [condition.text, condition.uncond]
     if condition.negatives is not None:
         texts += condition.negatives.unbind(dim=1)
-    text, null, *negatives = backbone.predict_each(x_t, t, texts, condition)
+    text, uncond, *negatives = backbone.predict_each(x_t, t, texts, condition)
     if negatives:
-        guided = perp_neg(text, null, torch.stack(negatives, dim=1), condition.negative_weights, scale)
+        guided = perp_neg(text, uncond, torch.stack(negatives, dim=1), condition.negative_weights, scale)
     else:
-        guided = cfg(text, null, scale)
+        guided = cfg(text, uncond, scale)
     if rescale == 0:
         return guided
     x0_guided, x0_text = (to_x0(eps, x_t, t, backbone.schedule, "epsilon") for eps in (guided, text))

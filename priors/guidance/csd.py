@@ -15,5 +15,5 @@ class CSD(Guidance):
 
     def residual(self, noised: Noised, generator: torch.Generator) -> Tensor:
         told = noised.condition
-        text, null = self.backbone.predict_each(noised.x_t, noised.t, [told.text, told.null], told)
-        return self.config.scale(noised.step) * (text - null)
+        text, uncond = self.backbone.predict_each(noised.x_t, noised.t, [told.text, told.uncond], told)
+        return self.config.scale(noised.step) * (text - uncond)

@@ -24,26 +24,26 @@ from threestudio_like import pretrained
 from threestudio_like.config.registry import register
 from threestudio_like.errors import UserError
 
-ADAPTER = "student"
+ADAPTER = "fake_score"
 UNET = "unet"
 WEIGHTS = "pytorch_lora_weights.safetensors"
 CAMERA_WEIGHTS = "camera.safetensors"
 
 
-class Student(nn.Module):
-    """Base of the slot `student`; built as `cls(config, backbone)`. Its parameters are what is learned."""
+class FakeScore(nn.Module):
+    """Base of the slot `fake_score`; built as `cls(config, backbone)`. Its parameters are what is learned."""
 
     prediction: Prediction
 
     def forward(
         self, x_t: Float[Tensor, "B C h w"], t: Int[Tensor, "B"], condition: Condition
     ) -> Float[Tensor, "B C h w"]:
-        """The output, in the student's own parametrisation; a camera of zeros is none."""
+        """The output, in the fake score's own parametrisation; a camera of zeros is none."""
         raise NotImplementedError
 
 
-@register("student", "lora")
-class LoRA(Student):
+@register("fake_score", "lora")
+class LoRA(FakeScore):
     """Low-rank adapters (Hu et al. 2021) by peft on the prior's U-Net; they hold what diffusers calls a LoRA checkpoint."""
 
     @dataclass(frozen=True)
@@ -63,21 +63,21 @@ class LoRA(Student):
         self.prediction = config.prediction or backbone.prediction
         self.backbone = backbone
         if getattr(backbone.unet, "peft_config", None):
-            raise UserError("student: two guides would adapt one U-Net; give one of them a `backbone:` of its own")
+            raise UserError("fake_score: two guides would adapt one U-Net; give one of them a `backbone:` of its own")
         lora = LoraConfig(
             r=config.rank, lora_alpha=config.alpha, target_modules=list(config.targets), init_lora_weights="gaussian"
         )
         try:
             backbone.unet.add_adapter(lora, ADAPTER)
         except ValueError as error:
-            raise UserError(f"student.targets: {' '.join(str(error).split())[:160]}") from None
+            raise UserError(f"fake_score.targets: {' '.join(str(error).split())[:160]}") from None
         names = {name: p for name, p in backbone.unet.named_parameters() if ".lora_" in name}
         for parameter in names.values():
             parameter.data = parameter.data.float()
         self.adapter = nn.ParameterList(names.values())
         self.camera = camera_embedding(backbone.unet).to(backbone.device)
         self.told: Tensor | None = None
-        own = weakref.ref(self)  # or U-Net and student would keep each other
+        own = weakref.ref(self)  # or U-Net and fake_score would keep each other
         backbone.unet.time_embedding.register_forward_hook(lambda module, inputs, embedded: own().tell(embedded))
         if config.weights is not None:
             load_adapter(self, list(names), Path(config.weights))
@@ -95,7 +95,7 @@ class LoRA(Student):
 
     @contextmanager
     def active(self, camera: Float[Tensor, "B 16"] | None):
-        """Meanwhile the backbone's U-Net is the student."""
+        """Meanwhile the backbone's U-Net is the fake score."""
         self._switch(True)
         self.told = None if camera is None else camera_numbers(camera)
         try:
@@ -119,23 +119,23 @@ class LoRA(Student):
 
 
 @torch.no_grad()
-def load_adapter(student: LoRA, names: list[str], folder: Path) -> None:
+def load_adapter(fake_score: LoRA, names: list[str], folder: Path) -> None:
     """Fills the adapter from a folder that `save` wrote. Raises UserError where it is missing, damaged or of another kind."""
     path = folder / WEIGHTS
     saved_as = [name.removesuffix(f".{ADAPTER}.weight") + ".weight" for name in names]
     stored = read_tensors(path)
     if set(stored) != set(saved_as):
         raise UserError(
-            f"student.weights: {path} is an adapter of other layers ({len(stored)} tensors, not {len(saved_as)})"
+            f"fake_score.weights: {path} is an adapter of other layers ({len(stored)} tensors, not {len(saved_as)})"
         )
-    for name, parameter in zip(saved_as, student.adapter):
+    for name, parameter in zip(saved_as, fake_score.adapter, strict=True):
         if stored[name].shape != parameter.shape:
             raise UserError(
-                f"student.weights: {path} has another rank: {name} is {list(stored[name].shape)}, "
+                f"fake_score.weights: {path} has another rank: {name} is {list(stored[name].shape)}, "
                 f"not {list(parameter.shape)}"
             )
         parameter.copy_(stored[name])
-    student.camera.load_state_dict(read_tensors(folder / CAMERA_WEIGHTS))
+    fake_score.camera.load_state_dict(read_tensors(folder / CAMERA_WEIGHTS))
 
 
 def read_tensors(path: Path) -> dict[str, Tensor]:
@@ -143,11 +143,11 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
         with safe_open(path, "pt") as file:
             return {name: file.get_tensor(name) for name in file.keys()}
     except (OSError, SafetensorError):
-        raise UserError(f"student.weights: {path} is missing or no safetensors file") from None
+        raise UserError(f"fake_score.weights: {path} is missing or no safetensors file") from None
 
 
-@register("student", "unet")
-class SmallUNet(Student):
+@register("fake_score", "unet")
+class SmallUNet(FakeScore):
     """A U-Net of its own, from nothing: smaller and freer than an adapter, and it must learn all.
 
     It is told text and camera; of an image, only the tokens that take the text's place.
@@ -188,8 +188,8 @@ class SmallUNet(Student):
         self.unet.save_pretrained(folder)
 
 
-@register("student", "copy")
-class Copy(Student):
+@register("fake_score", "copy")
+class Copy(FakeScore):
     """A second U-Net that starts with the prior's weights and is learned whole; all else is the prior's.
 
     It is told what the prior is told: of cameras nothing, unless the prior is.
@@ -208,7 +208,7 @@ class Copy(Student):
         self.unet = trainable_copy(backbone.unet)
         if config.weights is not None:
             load_unet(self.unet, Path(config.weights))
-        self.backbone = backbone.around(self.unet)
+        self.backbone = backbone.with_unet(self.unet)
 
     def forward(self, x_t, t, condition):
         dtype = self.backbone.dtype

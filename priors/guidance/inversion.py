@@ -25,5 +25,5 @@ def invert(
 def predicted(backbone: Backbone, x_t: Tensor, t: Tensor, condition: Condition, scale: float) -> Tensor:
     """The noise under classifier-free guidance, in one call of the U-Net, or in half a call where one text suffices."""
     if scale in (0, 1):
-        return backbone.predict_given(x_t, t, condition.text if scale else condition.null, condition)
-    return cfg(*backbone.predict_each(x_t, t, [condition.text, condition.null], condition), scale)
+        return backbone.predict_given(x_t, t, condition.text if scale else condition.uncond, condition)
+    return cfg(*backbone.predict_each(x_t, t, [condition.text, condition.uncond], condition), scale)

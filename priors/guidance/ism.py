@@ -24,7 +24,7 @@ class ISMConfig(GuidanceConfig):
 
 @register("guidance", "ism")
 class ISM(Guidance):
-    """`grad = w(t) (eps_cfg(x_t; y, t) - eps(x_s; null, s))`, x_s and x_t on one deterministic path, s < t."""
+    """`grad = w(t) (eps_cfg(x_t; y, t) - eps(x_s; uncond, s))`, x_s and x_t on one deterministic path, s < t."""
 
     Config = ISMConfig
 
@@ -33,6 +33,6 @@ class ISM(Guidance):
         s = (t - round(self.config.interval * schedule.steps)).clamp(min=1)
         steps = max(round(s.float().mean().item() / schedule.steps / self.config.inversion_step), 1)
         x_s = invert(self.backbone, noised.x, s, condition, 0.0, steps)
-        null = predicted(self.backbone, x_s, s, condition, 0.0)
-        x_t = schedule.add_noise(to_x0(null, x_s, s, schedule, "epsilon"), null, t)
-        return self.guided_eps(replace(noised, x_t=x_t), self.config.scale(noised.step)) - null
+        uncond = predicted(self.backbone, x_s, s, condition, 0.0)
+        x_t = schedule.add_noise(to_x0(uncond, x_s, s, schedule, "epsilon"), uncond, t)
+        return self.guided_eps(replace(noised, x_t=x_t), self.config.scale(noised.step)) - uncond

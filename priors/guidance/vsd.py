@@ -17,52 +17,52 @@ from threestudio_like.config.schedule import Schedule
 
 @dataclass(frozen=True)
 class VSDConfig(GuidanceConfig):
-    """`dropout`: share of the student's examples without text and camera. `lr` may start with a warm-up ramp. More than one
-    step of the student for one of the scene: the recipe's `moves_every`."""
+    """`dropout`: share of the fake score's examples without text and camera. `lr` may start with a warm-up ramp. More than one
+    step of the fake score for one of the scene: the recipe's `update_every`."""
 
     scale: Schedule = Schedule.constant(7.5)
-    student: Annotated[Component, "student"] = field(
-        default_factory=lambda: Component("student", "lora", LoRA.Config())
+    fake_score: Annotated[Component, "fake_score"] = field(
+        default_factory=lambda: Component("fake_score", "lora", LoRA.Config())
     )
     lr: Schedule = Schedule.constant(1e-4)
     weight_decay: float = 0.01
     dropout: float = 0.1
     weight_cap: float = 5.0
-    """Bounds the weight `1 / sigma^2` of a student that predicts the clean image."""
+    """Bounds the weight `1 / sigma^2` of a fake score that predicts the clean image."""
 
 
 @register("guidance", "vsd")
 class VSD(Guidance):
-    """`grad = w(t) (eps_cfg(x_t; y, t) - eps_student(x_t; y, c, t))`, while the student learns the renders' own noise."""
+    """`grad = w(t) (eps_cfg(x_t; y, t) - eps_student(x_t; y, c, t))`, while the fake score learns the renders' own noise."""
 
     Config = VSDConfig
 
     def __init__(self, config: VSDConfig, backbone: Backbone):
         super().__init__(config, backbone)
-        self.student = config.student.build(backbone)
+        self.fake_score = config.fake_score.build(backbone)
 
     def residual(self, noised: Noised, generator: torch.Generator) -> Tensor:
-        own = self.student(noised.x_t, noised.t, noised.condition)
-        eps = to_eps(own, noised.x_t, noised.t, self.backbone.schedule, self.student.prediction)
+        own = self.fake_score(noised.x_t, noised.t, noised.condition)
+        eps = to_eps(own, noised.x_t, noised.t, self.backbone.schedule, self.fake_score.prediction)
         return self.guided_eps(noised, self.config.scale(noised.step)) - eps
 
     def prior_loss(self, noised: Noised, generator: torch.Generator) -> Float[Tensor, ""]:
-        """`E || student(x_t; y, c, t) - target ||^2` at timesteps and noise of its own."""
+        """`E || fake_score(x_t; y, c, t) - target ||^2` at timesteps and noise of its own."""
         schedule, x, told = self.backbone.schedule, noised.x, noised.condition
         uniform = torch.rand(2, len(x), generator=generator, device=generator.device).to(x.device)
         t = (uniform[0] * schedule.steps).long()
         noise = randn(x, generator)
         dropped = uniform[1] < self.config.dropout
-        text = torch.where(dropped[:, None, None], told.null, told.text)
+        text = torch.where(dropped[:, None, None], told.uncond, told.text)
         camera = None if told.camera is None else torch.where(dropped[:, None], 0.0, told.camera)
-        output = self.student(schedule.add_noise(x, noise, t), t, replace(told, text=text, camera=camera))
-        error = (output - target(x, noise, t, schedule, self.student.prediction)).square()
-        if self.student.prediction == "sample":
+        output = self.fake_score(schedule.add_noise(x, noise, t), t, replace(told, text=text, camera=camera))
+        error = (output - target(x, noise, t, schedule, self.fake_score.prediction)).square()
+        if self.fake_score.prediction == "sample":
             error = (1 / schedule.sigma(t).square()).clamp(max=self.config.weight_cap) * error
         return error.mean()
 
     def save(self, folder: Path) -> None:
-        self.student.save(folder / "student")
+        self.fake_score.save(folder / "fake_score")
 
     def learned(self):
-        return list(self.student.parameters())
+        return list(self.fake_score.parameters())

@@ -14,7 +14,7 @@ from tokenizers import Regex, Tokenizer, models, normalizers, pre_tokenizers
 from torch import nn
 from transformers import CLIPTextConfig, CLIPTextModel, PreTrainedTokenizerBase, PreTrainedTokenizerFast
 
-from priors.toybox.mean_predictor import Layout
+from priors.toybox.mean_predictor import MeanPredictor
 
 
 @dataclass
@@ -28,13 +28,13 @@ class Size:
     heads: int = 4
     text_width: int = 128
     tokens: int = 16
-    layout: tuple[int, int, int] = (1024, 256, 64)
-    """Widths of the text's layout: the MLP's two layers, and its map; see `priors/layout.py`."""
+    mean_predictor: tuple[int, int, int] = (1024, 256, 64)
+    """Widths of the text's mean_predictor: the MLP's two layers, and its map; see `priors/mean_predictor.py`."""
 
 
 def word_tokenizer(words: list[str], tokens: int) -> PreTrainedTokenizerFast:
     """A tokenizer that knows whole words only; captions are cut or padded to `tokens`."""
-    vocabulary = {word: i for i, word in enumerate(["[PAD]", "[UNK]"] + sorted(set(words)))}
+    vocabulary = {word: i for i, word in enumerate(["[PAD]", "[UNK]", *sorted(set(words))])}
     tokenizer = Tokenizer(models.WordLevel(vocabulary, unk_token="[UNK]"))
     tokenizer.normalizer = normalizers.Lowercase()
     tokenizer.pre_tokenizer = pre_tokenizers.Split(Regex(r"\w+|[^\w\s]"), behavior="removed", invert=True)
@@ -88,9 +88,9 @@ def unet(size: Size) -> UNet2DConditionModel:
     )
 
 
-def layout(size: Size) -> Layout:
-    wide, hidden, width = size.layout
-    return Layout(
+def mean_predictor(size: Size) -> MeanPredictor:
+    wide, hidden, width = size.mean_predictor
+    return MeanPredictor(
         text_width=size.text_width,
         wide=wide,
         hidden=hidden,
@@ -110,19 +110,25 @@ def noise_scheduler() -> DDPMScheduler:
 def save(
     folder: Path,
     unet: UNet2DConditionModel,
-    layout: Layout | None,
+    mean_predictor: MeanPredictor | None,
     encoder: CLIPTextModel,
     tokenizer: PreTrainedTokenizerBase,
     scheduler: SchedulerMixin,
 ) -> None:
-    """Writes the parts in diffusers' folder layout, safetensors only."""
+    """Writes the parts in diffusers' folder mean_predictor, safetensors only."""
     unet.save_pretrained(folder / "unet", safe_serialization=True)
-    if layout is not None:
-        layout.save_pretrained(folder / "layout", safe_serialization=True)
+    if mean_predictor is not None:
+        mean_predictor.save_pretrained(folder / "mean_predictor", safe_serialization=True)
     encoder.save_pretrained(folder / "text_encoder", safe_serialization=True)
     tokenizer.save_pretrained(folder / "tokenizer")
     scheduler.save_pretrained(folder / "scheduler")
-    parts = {"unet": unet, "layout": layout, "scheduler": scheduler, "text_encoder": encoder, "tokenizer": tokenizer}
+    parts = {
+        "unet": unet,
+        "mean_predictor": mean_predictor,
+        "scheduler": scheduler,
+        "text_encoder": encoder,
+        "tokenizer": tokenizer,
+    }
     index = {"_class_name": "DiffusionPipeline"} | {
         name: [type(part).__module__.split(".")[0], type(part).__name__]
         for name, part in parts.items()

@@ -1,13 +1,15 @@
 """Where things go: a text becomes the mean of all images it may describe, and a U-Net refines it.
 
-A convolutional U-Net is told its text as a vector, the same at every place, and has to make a layout of it from the
+A convolutional U-Net is told its text as a vector, the same at every place, and has to make a mean_predictor of it from the
 borders of its feature maps. Small models learn that last: left and right only after millions of images. Here an MLP goes
-from the text straight to places. Trained on every image, `layout(y)` becomes E[x | y], which is the right answer where
+from the text straight to places. Trained on every image, `mean_predictor(y)` becomes E[x | y], which is the right answer where
 x_t is all noise; the U-Net sees it beside x_t and adds what is missing.
 
 Images are folded into patches, and patches told by their principal components, along which they spread very differently:
 a plain Wiener filter, a number a component, then takes away most of the noise, and the U-Net need not.
 """
+
+import itertools
 
 import torch
 import torch.nn.functional as F
@@ -19,12 +21,12 @@ from torch import Tensor, nn
 COARSE = 4  # cells a side of the first map
 
 
-class Layout(ModelMixin, ConfigMixin):
+class MeanPredictor(ModelMixin, ConfigMixin):
     """An MLP to 4 x 4 cells and a convolution at each doubling up to `size`, a power of two of at least 4.
 
     Its text is a bag of words; what equals the last token is padding. `camera_width` numbers about a camera may lie beside
     it. Left and right come from products of words, which a wide first layer that starts at full strength finds within
-    100,000 images; a narrow or gentle one does not. Its images are the `channels` components of folded ones (`fold`);
+    100,000 images; a narrow or gentle one does not. Its images are the `channels` components of folded ones (`patchify`);
     `spread` is their standard deviation, in training that around the mean.
     """
 
@@ -52,17 +54,17 @@ class Layout(ModelMixin, ConfigMixin):
         for layer in (self.cells[0], self.cells[2]):
             nn.init.kaiming_normal_(layer.weight)
         self.convolutions = nn.ModuleList(
-            nn.Conv2d(before, after, 3, padding=1) for before, after in zip(widths[:-1], widths[1:])
+            nn.Conv2d(before, after, 3, padding=1) for before, after in itertools.pairwise(widths)
         )
 
         self.register_buffer("basis", torch.eye(channels))
         self.register_buffer("spread", torch.ones(channels))
 
-    def fold(self, images: Float[Tensor, "B image H W"], patch: int) -> Float[Tensor, "B C h w"]:
+    def patchify(self, images: Float[Tensor, "B image H W"], patch: int) -> Float[Tensor, "B C h w"]:
         """The components of each patch x patch pixels; white noise stays white."""
         return torch.einsum("dc,bchw->bdhw", self.basis.to(images), F.pixel_unshuffle(images, patch))
 
-    def unfold(self, x: Float[Tensor, "B C h w"], patch: int) -> Float[Tensor, "B image H W"]:
+    def unpatchify(self, x: Float[Tensor, "B C h w"], patch: int) -> Float[Tensor, "B image H W"]:
         return F.pixel_shuffle(torch.einsum("dc,bdhw->bchw", self.basis.to(x), x), patch)
 
     @torch.no_grad()

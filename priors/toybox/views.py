@@ -1,9 +1,10 @@
 """What a small multi-view model is made of: an image's tokens, the mean of its six views, and a U-Net.
 
-Images are folded p x p and told by components, as in `priors/layout.py`. The tokens take the place of a text's. What a
-layout is to a text, the mean of six views is to an image: a U-Net learns late which view goes where, an MLP at once.
+Images are folded p x p and told by components, as in `priors/mean_predictor.py`. The tokens take the place of a text's. What a
+mean_predictor is to a text, the mean of six views is to an image: a U-Net learns late which view goes where, an MLP at once.
 """
 
+import itertools
 import json
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,7 +18,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from priors.toybox.build import take_over
-from priors.toybox.mean_predictor import COARSE, Layout
+from priors.toybox.mean_predictor import COARSE, MeanPredictor
 from threestudio_like.errors import UserError
 
 ROWS, COLUMNS = 3, 2
@@ -38,7 +39,7 @@ def untile(tiled: Float[Tensor, "B C 3*h 2*w"]) -> Float[Tensor, "B 6 C h w"]:
 class Size:
     """The size of a small multi-view model; views are `view` pixels wide, the U-Net sees `view / patch` of each.
 
-    `layout`: widths of the mean's MLP, wide and of each view, and of its map.
+    `mean_predictor`: widths of the mean's MLP, wide and of each view, and of its map.
     """
 
     view: int = 64
@@ -47,7 +48,7 @@ class Size:
     layers: int = 1
     heads: int = 4
     tokens_width: int = 64
-    layout: tuple[int, int, int] = (384, 128, 32)
+    mean_predictor: tuple[int, int, int] = (384, 128, 32)
 
     def __post_init__(self):
         cells = self.view / self.patch / COARSE
@@ -74,16 +75,19 @@ class ImageEncoder(ModelMixin, ConfigMixin):
 
     def forward(self, image: Float[Tensor, "B C s s"]) -> Float[Tensor, "B 16 D"]:
         """The tokens of folded images."""
-        cells = lambda x: x.flatten(2).transpose(1, 2)
+
+        def cells(x):
+            return x.flatten(2).transpose(1, 2)
+
         return cells(self.layers(image)) + self.colors(cells(F.adaptive_avg_pool2d(image, COARSE))) + self.places
 
 
-class ViewLayout(Layout):
+class ViewMeanPredictor(MeanPredictor):
     """The mean of the six views, given an image's tokens: an MLP to each view's 4 x 4 cells, then convolutions upwards.
 
     Each view has a linear map of its own, which turns the object; from then on all six are made alike, and their channels
     scaled by what the tokens say, so that any shape may have any colour. Its images are tiled; their components are a
-    `Layout`'s.
+    `MeanPredictor`'s.
     """
 
     @register_to_config
@@ -96,16 +100,16 @@ class ViewLayout(Layout):
         channels: int = 48,
         size: int = 16,
     ):
-        ModelMixin.__init__(self)  # not Layout's: of its network nothing is left
+        ModelMixin.__init__(self)  # not MeanPredictor's: of its network nothing is left
         doublings = (size // COARSE).bit_length() - 1
         widths = [width] * doublings + [channels]
         self.gather = nn.Linear(COARSE**2 * tokens_width, wide)
         self.turn = nn.Linear(wide, VIEWS * hidden)
         self.cells = nn.Linear(hidden, widths[0] * COARSE**2)
-        for layer in (self.gather, self.turn):  # as in Layout: at full strength
+        for layer in (self.gather, self.turn):  # as in MeanPredictor: at full strength
             nn.init.kaiming_normal_(layer.weight)
         self.convolutions = nn.ModuleList(
-            nn.Conv2d(before, after, 3, padding=1) for before, after in zip(widths[:-1], widths[1:])
+            nn.Conv2d(before, after, 3, padding=1) for before, after in itertools.pairwise(widths)
         )
         self.tints = nn.ModuleList(nn.Linear(wide, before) for before in widths[:-1])
         for tint in self.tints:
@@ -117,9 +121,9 @@ class ViewLayout(Layout):
     def forward(self, tokens: Float[Tensor, "B 16 D"]) -> Float[Tensor, "B C 3*s 2*s"]:
         """The mean views, in components."""
         whole = F.silu(self.gather(tokens.flatten(1)))
-        turned = F.silu(self.turn(whole).unflatten(-1, (VIEWS, -1)))
-        x = self.cells(turned.flatten(0, 1)).unflatten(-1, (-1, COARSE, COARSE))
-        for convolution, tint in zip(self.convolutions, self.tints):
+        rotated = F.silu(self.turn(whole).unflatten(-1, (VIEWS, -1)))
+        x = self.cells(rotated.flatten(0, 1)).unflatten(-1, (-1, COARSE, COARSE))
+        for convolution, tint in zip(self.convolutions, self.tints, strict=True):
             scale = 1 + tint(whole).repeat_interleave(VIEWS, dim=0)[..., None, None]
             x = convolution(F.interpolate(scale * F.silu(x), scale_factor=2))
         return tile(x.unflatten(0, (-1, VIEWS)))
@@ -129,9 +133,9 @@ def image_encoder(size: Size) -> ImageEncoder:
     return ImageEncoder(channels=3 * size.patch**2, size=size.view // size.patch, width=size.tokens_width)
 
 
-def view_layout(size: Size) -> ViewLayout:
-    wide, hidden, width = size.layout
-    return ViewLayout(size.tokens_width, wide, hidden, width, 3 * size.patch**2, size.view // size.patch)
+def view_mean_predictor(size: Size) -> ViewMeanPredictor:
+    wide, hidden, width = size.mean_predictor
+    return ViewMeanPredictor(size.tokens_width, wide, hidden, width, 3 * size.patch**2, size.view // size.patch)
 
 
 def unet(size: Size) -> UNet2DConditionModel:
@@ -174,10 +178,14 @@ def start_from(unet: UNet2DConditionModel, base: UNet2DConditionModel) -> None:
 
 
 def save(
-    folder: Path, unet: UNet2DConditionModel, layout: ViewLayout, encoder: ImageEncoder, scheduler: SchedulerMixin
+    folder: Path,
+    unet: UNet2DConditionModel,
+    mean_predictor: ViewMeanPredictor,
+    encoder: ImageEncoder,
+    scheduler: SchedulerMixin,
 ) -> None:
-    """Writes the parts in diffusers' folder layout, safetensors only."""
-    parts = {"unet": unet, "layout": layout, "image_encoder": encoder, "scheduler": scheduler}
+    """Writes the parts in diffusers' folder mean_predictor, safetensors only."""
+    parts = {"unet": unet, "mean_predictor": mean_predictor, "image_encoder": encoder, "scheduler": scheduler}
     for name, part in parts.items():
         part.save_pretrained(folder / name)
     index = {"_class_name": "DiffusionPipeline"} | {

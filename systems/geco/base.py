@@ -1,4 +1,4 @@
-"""What GECO's two stages share (`systems/geco.py`): teacher, generator and reconstructor, judged and left alike."""
+"""What GECO's two stages share (`systems/geco/stages.py`): teacher, generator and reconstructor, judged and left alike."""
 
 import copy
 from dataclasses import dataclass, field
@@ -15,16 +15,16 @@ from priors.backbones.multiview import MultiviewBackbone
 from priors.generator import OneStepConfig, OneStepGenerator
 from priors.reconstructor import Reconstructor
 from priors.toybox.views import untile
-from systems.geco.evaluation import GecoEvaluation, Ladder, climb, evaluate_made
+from systems.geco.evaluation import Baselines, GecoEvaluation, evaluate_baselines, evaluate_reconstruction
 from systems.geco.pipeline import Generation, ImageTo3D, save
-from systems.geco.targets import ConditionImages, ImageFolder, TeacherViews
+from systems.geco.targets import ConditionImages, ImageFolder, TargetSampling
 from threestudio_like.config.registry import Component
 from threestudio_like.config.schedule import Schedule
 from threestudio_like.data.framing import Framing
 from threestudio_like.data.images import image_files, load_image
 from threestudio_like.data.toybox.reconstruction import ReconstructionSet
 from threestudio_like.engine.system import Context, System, SystemConfig
-from threestudio_like.errors import NoSurface, UserError
+from threestudio_like.errors import NoSurfaceError, UserError
 from threestudio_like.evaluate.scorer import Scorer
 
 SHOWN = 4  # images of a preview
@@ -48,7 +48,7 @@ class GecoConfig(SystemConfig):
     perceptual: Annotated[Component, "perceptual"] = field(kw_only=True)
     generator: OneStepConfig = field(default_factory=OneStepConfig)
     reconstructor: Reconstructors = field(default_factory=Reconstructors)
-    teacher: TeacherViews = field(default_factory=TeacherViews)
+    targets: TargetSampling = field(default_factory=TargetSampling)
     data: ReconstructionSet = field(default_factory=ReconstructionSet)
     framing: Framing = field(default_factory=Framing)
     """Of the toys' images."""
@@ -67,7 +67,7 @@ class GecoConfig(SystemConfig):
 
 
 class Geco(System):
-    """Base of both stages: teacher, generator and reconstructor; the ladder they are judged on, and what they leave."""
+    """Base of both stages: teacher, generator and reconstructor; the baselines they are judged on, and what they leave."""
 
     Config = GecoConfig
     one_batch = True
@@ -84,10 +84,13 @@ class Geco(System):
                 f"data.views.size: {config.data.views.size} pixels are not the teacher's {self.teacher.view_size}"
             )
         self.generator = OneStepGenerator(config.generator, self.teacher)
-        frozen = lambda folder: Reconstructor.load(folder).to(context.device).eval().requires_grad_(False)
+
+        def frozen(folder):
+            return Reconstructor.load(folder).to(context.device).eval().requires_grad_(False)
+
         # Frozen, and not this system's to save:
         self.pretrained = [frozen(config.reconstructor.pretrained)]
-        self.single = [frozen(config.evaluation.single)] if "single_image" in config.evaluation.rungs else [None]
+        self.single = [frozen(config.evaluation.single)] if "single_image" in config.evaluation.baselines else [None]
         self.perceptual = [config.perceptual.build(context.device)]
         self.reconstructor: Reconstructor | None = None
         # What is missing is told before the work, not after.
@@ -100,7 +103,7 @@ class Geco(System):
 
     @property
     def images(self) -> ConditionImages:
-        """Made or read at the first call."""
+        """Reconstruction3D or read at the first call."""
         if self._images is None:
             self._images = ConditionImages.of(self.config.data.views, self.config.framing, self.config.images)
         return self._images
@@ -112,11 +115,11 @@ class Geco(System):
         return drawn[self.rank :: self.processes].cpu().numpy()
 
     def evaluate(self, folder: Path) -> dict[str, float]:
-        """The ladder of `systems/geco_results.py`."""
-        ladder = Ladder(
-            self.teacher, self.generator, self.pretrained[0], self.reconstructor, self.single[0], self.config.teacher
+        """The baselines of `systems/geco/evaluation.py`."""
+        baselines = Baselines(
+            self.teacher, self.generator, self.pretrained[0], self.reconstructor, self.single[0], self.config.targets
         )
-        return climb(ladder, self.config.evaluation, self.config.data, self.perceptual[0], folder)
+        return evaluate_baselines(baselines, self.config.evaluation, self.config.data, self.perceptual[0], folder)
 
     def export(self, folder: Path) -> dict[str, float]:
         """Writes `generator/` and `reconstructor/`, half precision, which `generation.weights` takes, and the mesh, the
@@ -126,11 +129,11 @@ class Geco(System):
         save_half(reconstructor, folder / "reconstructor")
         toys, generation = self.config.data.views, self.config.generation
         image = toys.images("held_out").images(np.array([0]))[0] if self.example is None else self.example
-        maker = ImageTo3D(self.teacher, self.generator, reconstructor, toys, generation.show.smallest_part)
+        pipeline = ImageTo3D(self.teacher, self.generator, reconstructor, toys, generation.show.smallest_part)
         try:
-            made = maker(image, 0)
-            return save(made, image, generation, folder) | evaluate_made(made, generation)
-        except NoSurface as error:
+            made = pipeline(image, 0)
+            return save(made, image, generation, folder) | evaluate_reconstruction(made, generation)
+        except NoSurfaceError as error:
             return {"mesh_vertices": 0, "mesh_faces": 0, "mesh_missing": str(error)}
 
     @torch.no_grad()

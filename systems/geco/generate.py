@@ -18,20 +18,19 @@ from priors.backbones.latent import LatentBackbone
 from priors.generator import OneStepConfig, OneStepGenerator
 from priors.reconstructor import Reconstructor
 from priors.sampling import ddim
-from systems.geco.pipeline import PARTS, Generation, ImageTo3D, Made, TextToImage, save
+from systems.geco.pipeline import PARTS, Generation, ImageTo3D, Reconstruction3D, TextToImage, save
 from threestudio_like.config.recipe import Recipe, slug
 from threestudio_like.data.images import image_files, load_image
 from threestudio_like.engine.checkpoint import write_text
 from threestudio_like.engine.monitor import peak_memory_mib, write_png
 from threestudio_like.engine.run import Run, write_recipe
-from threestudio_like.engine.run_folder import lock, move_aside
+from threestudio_like.engine.run_folder import lock, move_aside, read_map
 from threestudio_like.engine.timing import Clock
-from threestudio_like.errors import NoSurface, UserError
-from threestudio_like.experiments.sweep import read
+from threestudio_like.errors import NoSurfaceError, UserError
 from threestudio_like.utils.seeding import generator as make_generator
 
 log = logging.getLogger(__name__)
-Evaluate = Callable[[Made, Generation, str], dict[str, float]]
+Evaluate = Callable[[Reconstruction3D, Generation, str], dict[str, float]]
 """Measures an object that was made of a prompt (empty where it was made of an image)."""
 DRAWINGS = 5
 """Of a text, at most, until the object of one can be cut out."""
@@ -78,21 +77,21 @@ def generate(recipe: Recipe, request: Request, evaluate: Evaluate) -> tuple[Path
     with lock(folder), threads(config.generation.threads):
         if (folder / "checkpoints").exists():
             raise UserError(f"{folder}: a training run is there; give another out=")
-        if read(folder / "metrics.json").get("status") == "done":
+        if read_map(folder / "metrics.json").get("status") == "done":
             log.info("what was generated here before is kept as %s", move_aside(folder))
         folder.mkdir(parents=True, exist_ok=True)
         write_recipe(recipe, folder / "config.yaml")
-        maker = load_maker(config, device)
+        pipeline = load_pipeline(config, device)
         text = config.generation.text.backbone.build(device) if prompt else None
-        warm_up(maker)
+        warm_up(pipeline)
         clock.stop("loading")
         if prompt:
             files = [folder / f"{slug(prompt)}.png"]
-            draw_object(text, config.generation, prompt, seed, files[0], maker.prior.view_size)
+            draw_object(text, config.generation, prompt, seed, files[0], pipeline.prior.view_size)
             clock.stop("drawing")
         for name, file in unique_names(files).items():
-            made |= make_of(
-                maker, file, name, range(seed, seed + request.n), config.generation, folder, failed, evaluate, prompt
+            made |= generate_one(
+                pipeline, file, name, range(seed, seed + request.n), config.generation, folder, failed, evaluate, prompt
             )
         status = "done" if not failed else "failed" if not made else "some failed"
         summary = {
@@ -134,8 +133,8 @@ def means(made: dict[str, dict[str, float]]) -> dict[str, float]:
     return {name: sum(values) / len(values) for name, values in of.items()}
 
 
-def make_of(
-    maker: ImageTo3D,
+def generate_one(
+    pipeline: ImageTo3D,
     file: Path,
     name: str,
     seeds: range,
@@ -148,7 +147,7 @@ def make_of(
     """One image's objects, in folders by name and seed; what failed is added to `failed`, in a sentence."""
     begin, made = time.perf_counter(), {}
     try:
-        image = load_image(file, maker.prior.view_size, config.loading)
+        image = load_image(file, pipeline.prior.view_size, config.loading)
     except UserError as error:
         failed[name] = str(error)
         return made
@@ -156,8 +155,8 @@ def make_of(
     for seed in seeds:
         own = f"{name}-{seed}"
         try:
-            one = maker(image, seed)
-        except NoSurface as error:
+            one = pipeline(image, seed)
+        except NoSurfaceError as error:
             failed[own] = f"{file}, seed {seed}: {error}"
             continue
         one = replace(one, seconds=seconds | one.seconds)
@@ -182,11 +181,14 @@ def unique_names(files: list[Path]) -> dict[str, Path]:
     return names
 
 
-def load_maker(config, device: torch.device) -> ImageTo3D:
+def load_pipeline(config, device: torch.device) -> ImageTo3D:
     """From the folders that a GECO recipe names. Raises UserError where one is missing or does not fit."""
     prior = config.backbone.build(device)
     weights = config.generation.weights
-    at = lambda part, otherwise: otherwise if weights is None else f"{weights}/{part}"
+
+    def at(part, otherwise):
+        return otherwise if weights is None else f"{weights}/{part}"
+
     if weights is None and config.generator.weights is None:
         log.warning(
             "neither generation.weights nor generator.weights names a generator: this is the teacher's one step"
@@ -198,12 +200,12 @@ def load_maker(config, device: torch.device) -> ImageTo3D:
     return ImageTo3D(prior, generator, reconstructor, config.data.views, config.generation.show.smallest_part)
 
 
-def warm_up(maker: ImageTo3D) -> None:
+def warm_up(pipeline: ImageTo3D) -> None:
     """Compiles and allocates what the first object would wait for."""
-    size = maker.prior.view_size
+    size = pipeline.prior.view_size
     try:
-        maker(torch.full((3, size, size), 0.5), 0)
-    except NoSurface:
+        pipeline(torch.full((3, size, size), 0.5), 0)
+    except NoSurfaceError:
         pass
 
 
@@ -222,23 +224,24 @@ def draw_object(backbone: Backbone, config: Generation, prompt: str, seed: int, 
 def draw(backbone: Backbone, config: TextToImage, prompt: str, *keys: object) -> Float[Tensor, "H W 3"]:
     """An image of the prompt, in 0..1; another for other keys."""
     device = backbone.device
-    text, null = backbone.embed([f"{prompt}, {config.view}" if config.view else prompt, ""])[:, None]
+    text, uncond = backbone.embed([f"{prompt}, {config.view}" if config.view else prompt, ""])[:, None]
     size = backbone.image_size
     shape = backbone.encode(torch.zeros(1, 3, size, size, device=device)).shape[1:]
-    predict = lambda x_t, t, told: backbone.output_given(x_t.to(backbone.dtype), t, told.to(backbone.dtype), None)[
-        :, : shape[0]
-    ].float()
+
+    def predict(x_t, t, told):
+        return backbone.output_given(x_t.to(backbone.dtype), t, told.to(backbone.dtype), None)[:, : shape[0]].float()
+
     clip = None if isinstance(backbone, LatentBackbone) else lambda x: backbone.encode(backbone.decode(x))
     x = ddim(
         predict,
         read_scheduler(backbone.folder),
         text,
-        null,
+        uncond,
         shape,
         config.scale,
         config.steps,
         make_generator(device, "image of a text", *keys),
         clip,
-        stop=config.stop,
+        denoising_end=config.denoising_end,
     )
     return backbone.decode(x)[0].permute(1, 2, 0)

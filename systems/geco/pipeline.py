@@ -26,7 +26,7 @@ from threestudio_like.export.presentation import Presentation, Views, write_turn
 from threestudio_like.renderers.mesh import MeshRenderer
 from threestudio_like.renderers.shading import Shading
 from threestudio_like.scenes.background import Solid
-from threestudio_like.scenes.convert import large_parts
+from threestudio_like.scenes.convert import remove_small_components
 from threestudio_like.scenes.mesh import Mesh
 from threestudio_like.scenes.triplane import Triplane
 
@@ -36,14 +36,14 @@ FRAMES = 10  # of the turntable, drawn at once
 
 @dataclass(frozen=True)
 class TextToImage:
-    """The prior that makes an image of a text, and how it is asked; `view` is said after the prompt; `stop` as in
+    """The prior that makes an image of a text, and how it is asked; `view` is said after the prompt; `denoising_end` as in
     `priors.sampling.ddim`."""
 
     backbone: Annotated[Component, "backbone"]
     view: str = ""
     scale: float = 3.0
     steps: int = 30
-    stop: float = 0.0
+    denoising_end: float = 1.0
 
 
 @dataclass
@@ -70,7 +70,7 @@ class Generation:
 
 
 @dataclass(frozen=True)
-class Made:
+class Reconstruction3D:
     """What became of an image: six views in 0..1, the object, its mesh; the seconds that each part took."""
 
     views: Float[Tensor, "6 3 S S"]
@@ -96,8 +96,8 @@ class ImageTo3D:
         self.smallest_part = smallest_part
 
     @torch.no_grad()
-    def __call__(self, image: Float[Tensor, "3 h w"], *keys: object) -> Made:
-        """The object of an image in 0..1 on white; its unseen sides depend on the keys. Raises NoSurface."""
+    def __call__(self, image: Float[Tensor, "3 h w"], *keys: object) -> Reconstruction3D:
+        """The object of an image in 0..1 on white; its unseen sides depend on the keys. Raises NoSurfaceError."""
         clock = Clock(self.prior.device)
         z = self.prior.noise_for(*keys)
         condition = self.prior.condition(image[None].to(self.prior.device))
@@ -105,12 +105,12 @@ class ImageTo3D:
         clock.stop("views")
         scene = self.reconstructor.scene(self.reconstructor(views, self.poses)[0])
         clock.stop("reconstruction")
-        mesh = large_parts(scene.mesh(), self.smallest_part)
+        mesh = remove_small_components(scene.mesh(), self.smallest_part)
         clock.stop("mesh")
-        return Made(views[0], scene, mesh, clock.seconds)
+        return Reconstruction3D(views[0], scene, mesh, clock.seconds)
 
 
-def save(made: Made, image: Float[Tensor, "3 h w"], config: Generation, folder: Path) -> dict[str, float]:
+def save(made: Reconstruction3D, image: Float[Tensor, "3 h w"], config: Generation, folder: Path) -> dict[str, float]:
     """Writes the mesh, the condition image, the six views and the turntable; returns the seconds of each part, and their
     sum without the turntable's, which is only to look at."""
     device = made.views.device
@@ -129,7 +129,7 @@ def save(made: Made, image: Float[Tensor, "3 h w"], config: Generation, folder: 
     return {f"{part}_seconds": value for part, value in seconds.items()} | {"mesh_vertices": len(made.mesh.vertices)}
 
 
-def views_of(made: Made, config: Generation) -> Views:
+def views_of(made: Reconstruction3D, config: Generation) -> Views:
     """Returns what renders the object before its backdrop."""
     renderer = MeshRenderer(MeshRenderer.Config())
     scene = replace(made.scene, background=Solid(Solid.Config(config.backdrop)))

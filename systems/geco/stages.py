@@ -2,13 +2,13 @@
 
 **Stage 1, multi-view score distillation** (`geco_views`). The teacher p, a multi-view diffusion model, is frozen.
 The generator G makes the six views of an image in one step; it starts with the teacher's weights, and so does the
-student q, which learns the score of what G makes. Every step moves both, each by its own loss:
+fake_score q, which learns the score of what G makes. Every step moves both, each by its own loss:
 
     x = G(z, image)      x_t = alpha_t x + sigma_t eps
     dL/dG = E[ w(t) (eps_p,cfg(x_t; image, t) - eps_q(x_t; image, t)) dx/dG ]
     min_q E || v_q(x_t; image, t) - v ||^2
 
-This is variational score distillation (`priors/vsd.py`) of a generator instead of a scene; any guidance can take its
+This is variational score distillation (`priors/guidance/vsd.py`) of a generator instead of a scene; any guidance can take its
 place.
 
 **Stage 2, 3D-consistent distillation** (`geco_scene`). What the teacher draws in many deterministic steps from z, and
@@ -39,22 +39,22 @@ from threestudio_like.config.registry import Component, register
 from threestudio_like.config.schedule import Schedule
 from threestudio_like.data.toybox.reconstruction import Truth
 from threestudio_like.engine.system import Context, ParameterGroup, StepResult, System
-from threestudio_like.errors import NoSurface, UserError
+from threestudio_like.errors import NoSurfaceError, UserError
 from threestudio_like.renderers import regularizers
 from threestudio_like.utils.seeding import generator as make_generator
 
 
 @dataclass
 class GecoViewsConfig(GecoConfig):
-    """`guidance.lr` is the student's rate. The generator moves on every `moves_every` steps, the student on all."""
+    """`guidance.lr` is the fake score's rate. The generator moves on every `update_every` steps, the fake score on all."""
 
     guidance: Annotated[Component, "guidance"] = field(kw_only=True)
-    moves_every: int = 1
+    update_every: int = 1
 
     def __post_init__(self):
         super().__post_init__()
-        if self.moves_every < 1:
-            raise ValueError(f"moves_every must be at least 1, got {self.moves_every}")
+        if self.update_every < 1:
+            raise ValueError(f"update_every must be at least 1, got {self.update_every}")
 
 
 @register("system", "geco_views")
@@ -66,22 +66,22 @@ class GecoViews(Geco):
     def __init__(self, config: GecoViewsConfig, context: Context):
         super().__init__(config, context)
         self.guidance = config.guidance.build(self.teacher)
-        if config.moves_every > 1 and not self.guidance.learned():
-            raise UserError("moves_every: this guidance learns nothing in the steps between; use 1")
+        if config.update_every > 1 and not self.guidance.learned():
+            raise UserError("update_every: this guidance learns nothing in the steps between; use 1")
 
     def forward(self, step: int, generator: torch.Generator) -> StepResult:
-        moves = step % self.config.moves_every == self.config.moves_every - 1
+        updates = step % self.config.update_every == self.config.update_every - 1
         chosen = self.share(len(self.images), generator)
         z = self.teacher.noise(self.config.batch * self.processes, generator)[self.rank :: self.processes]
         own = self.own_generator(generator)
         with torch.no_grad():
             condition = self.teacher.condition(self.images[chosen].to(self.device))
-        with torch.set_grad_enabled(moves):
+        with torch.set_grad_enabled(updates):
             views = self.generator(z, condition)
         score = self.guidance.distil(views, condition, step, own)
-        losses = {"views": score.generator} if moves else {}
+        losses = {"views": score.generator} if updates else {}
         if score.prior is not None:
-            losses["student"] = score.prior
+            losses["fake_score"] = score.prior
         return StepResult(losses, score.logs)
 
     def own_generator(self, generator: torch.Generator) -> torch.Generator:
@@ -91,7 +91,7 @@ class GecoViews(Geco):
 
     def parameter_groups(self) -> Iterable[ParameterGroup]:
         yield ParameterGroup("generator", list(self.generator.parameters()), self.config.lr)
-        yield from learned_by(self.guidance, "student")
+        yield from learned_by(self.guidance, "fake_score")
 
     def export(self, folder: Path) -> dict[str, float]:
         self.guidance.save(folder)
@@ -105,12 +105,12 @@ class GecoSceneConfig(GecoConfig):
     renderer: Annotated[Component, "renderer"] = field(kw_only=True)
     cameras: Annotated[Component, "cameras"] = field(kw_only=True)
     weights: dict[str, Schedule] = field(kw_only=True)
-    penalties: dict[str, Schedule] = field(default_factory=dict)
+    regularizers: dict[str, Schedule] = field(default_factory=dict)
     weight_decay: float = 0.0
 
     def __post_init__(self):
         super().__post_init__()
-        regularizers.check_names(self.penalties)
+        regularizers.check_names(self.regularizers)
         check_names(self.weights, OF_VIEWS)
 
 
@@ -127,7 +127,7 @@ class GecoScene(Geco):
         self.reconstructor = Reconstructor.load(start).requires_grad_(True)
         self.renderer = config.renderer.build()
         self.cameras = config.cameras.build()
-        self.view_losses = ViewLosses(self.renderer, self.perceptual[0], config.weights, config.penalties)
+        self.view_losses = ViewLosses(self.renderer, self.perceptual[0], config.weights, config.regularizers)
         toys = config.data.views
         self.poses = rig_poses(toys.distance, toys.fov_deg, toys.size).to(context.device)
         self._targets: Int[np.ndarray, "N 6 S S 3"] | None = None
@@ -141,16 +141,16 @@ class GecoScene(Geco):
     def targets(self) -> Int[np.ndarray, "N 6 S S 3"]:
         """The teacher's views, made or read at the first call."""
         if self._targets is None:
-            self._targets = teacher_views(self.teacher, self.images, self.config.teacher, self.rank, self.processes)
+            self._targets = teacher_views(self.teacher, self.images, self.config.targets, self.rank, self.processes)
         return self._targets
 
     def forward(self, step: int, generator: torch.Generator) -> StepResult:
-        chosen = self.share(self.config.teacher.count, generator)
+        chosen = self.share(self.config.targets.count, generator)
         cameras = [self.cameras.sample(step, generator) for _ in range(self.config.batch * self.processes)]
         slow = torch.from_numpy(self.targets[chosen]).permute(0, 1, 4, 2, 3).to(self.device).float() / 255
         truth, kept = self.seen(slow, cameras[self.rank :: self.processes], generator)
         logs = {"without_target": 1 - len(kept) / len(chosen)}
-        weights = self.config.weights | self.config.penalties
+        weights = self.config.weights | self.config.regularizers
         # All processes name the same losses, or one would wait for another's.
         losses = dict.fromkeys((*weights, "vanished"), 0.0 * self.reconstructor.queries.square().sum())
         if truth is not None:
@@ -163,7 +163,7 @@ class GecoScene(Geco):
     def fast_views(self, chosen: Int[np.ndarray, "b"]) -> Float[Tensor, "b 6 3 S S"]:
         """The generator's, of the targets' images and noises."""
         condition = self.teacher.condition(self.images[chosen % len(self.images)].to(self.device))
-        z = torch.cat([self.teacher.noise_for(self.config.teacher.seed, i) for i in chosen])
+        z = torch.cat([self.teacher.noise_for(self.config.targets.seed, i) for i in chosen])
         return untile(self.teacher.decode(self.generator(z, condition)))
 
     @torch.no_grad()
@@ -177,11 +177,14 @@ class GecoScene(Geco):
             try:
                 views.append(self.view_losses.render(model.scene(planes), cameras[i], generator))
                 kept.append(i)
-            except NoSurface:
+            except NoSurfaceError:
                 continue
         if not kept:
             return None, kept
-        stack = lambda name: torch.stack([getattr(view, name) for view in views])
+
+        def stack(name):
+            return torch.stack([getattr(view, name) for view in views])
+
         normal = stack("normal") if "normal" in self.config.weights else torch.zeros_like(stack("rgb"))
         joined = Cameras.join([cameras[i] for i in kept])
         return Truth(joined, stack("rgb"), stack("opacity"), stack("depth"), normal), kept

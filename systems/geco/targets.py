@@ -15,7 +15,7 @@ from tqdm import tqdm
 import threestudio_like.data
 from priors.backbones.multiview import MultiviewBackbone
 from priors.toybox.views import VIEWS, untile
-from threestudio_like.data.cache import kept, kept_rows, sources
+from threestudio_like.data.cache import cached, cached_memmap, sources
 from threestudio_like.data.framing import Framing, reframe
 from threestudio_like.data.images import ImageLoading, image_files, load_image
 from threestudio_like.data.toybox.multiview import MultiviewSet
@@ -38,20 +38,20 @@ class ImageFolder:
 
 
 @dataclass(frozen=True)
-class TeacherViews:
+class TargetSampling:
     """The second stage's targets: `count` pairs of an image and a noise, each of them the start of `steps` steps of
-    DDIM under guidance by `scale`, all above the share `stop` of the timesteps. Beyond the number of
+    DDIM under guidance by `scale`, all above the share `denoising_end` of the timesteps. Beyond the number of
     images, an image has several noises."""
 
     steps: int = 75
     scale: float = 4.0
     count: int = 512
     seed: int = 0
-    stop: float = 0.0
+    denoising_end: float = 1.0
 
     def __post_init__(self):
-        if not 0 <= self.stop < 1:
-            raise ValueError(f"stop must be at least 0 and below 1, got {self.stop}")
+        if not 0 < self.denoising_end <= 1:
+            raise ValueError(f"denoising_end must lie above 0 and be at most 1, got {self.denoising_end}")
         if min(self.steps, self.count) < 1:
             raise ValueError(f"steps and count must be at least 1, got {self.steps} and {self.count}")
 
@@ -77,13 +77,16 @@ class ConditionImages:
             image = toys.images("train").image
             fill = framing.draw(len(image), make_generator("cpu", "framing", toys.seed))
             parts = np.array_split(np.arange(len(image)), -(-len(image) // REFRAMED_AT_ONCE))
-            framed = lambda part: to_bytes(reframe(toys.images("train").images(part), fill[part]).permute(0, 2, 3, 1))
+
+            def framed(part):
+                return to_bytes(reframe(toys.images("train").images(part), fill[part]).permute(0, 2, 3, 1))
+
             return ConditionImages(np.concatenate([framed(part) for part in parts]))
         files = image_files(Path(folder.path))
         key = repr([asdict(folder), *((str(file), file.stat().st_size, file.stat().st_mtime_ns) for file in files)])
         key += sources(Path(threestudio_like.data.__file__).parent, "images.py")
         return ConditionImages(
-            kept_rows("conditions", key, (folder.size, folder.size, 3), lambda: loaded(files, folder))
+            cached_memmap("conditions", key, (folder.size, folder.size, 3), lambda: loaded(files, folder))
         )
 
 
@@ -106,7 +109,7 @@ def loaded(files: list[Path], folder: ImageFolder) -> Iterator[Int[np.ndarray, "
 
 @torch.no_grad()
 def teacher_views(
-    prior: MultiviewBackbone, images: ConditionImages, config: TeacherViews, rank: int = 0, processes: int = 1
+    prior: MultiviewBackbone, images: ConditionImages, config: TargetSampling, rank: int = 0, processes: int = 1
 ) -> Int[np.ndarray, "N 6 S S 3"]:
     """Bytes; made once and kept, in parts. Of several processes each begins with other parts, and finds those that the
     others have made."""
@@ -120,7 +123,7 @@ def teacher_views(
         )
         condition = prior.condition(images[part % len(images)].to(prior.device))
         z = torch.cat([prior.noise_for(config.seed, i) for i in part])
-        tiled = prior.decode(prior.sample(condition, config.scale, config.steps, None, z, config.stop))
+        tiled = prior.decode(prior.sample(condition, config.scale, config.steps, None, z, config.denoising_end))
         return {"views": to_bytes(untile(tiled).permute(0, 1, 3, 4, 2))}
 
     order = [i for first in range(processes) for i in range((rank + first) % processes, len(parts), processes)]
@@ -132,13 +135,13 @@ def teacher_views(
                 vars(prior.config) | {"model": ""},
                 config.steps,
                 config.scale,
-                config.stop,
+                config.denoising_end,
                 config.seed,
                 parts[i].tolist(),
                 seen,
             )
         )
-        made[parts[i]] = kept("teacher_views", key, lambda: views(parts[i]))["views"]
+        made[parts[i]] = cached("teacher_views", key, lambda: views(parts[i]))["views"]
     return made
 
 

@@ -2,7 +2,7 @@
 
 A model that predicts noise or v is trained on that, unweighted. One that predicts the clean image has the loss
 `E[ min(SNR_t + 1, cap) * ||x - x_hat(x_t, t, y)||^2 ]`: v-prediction's weighting of the clean image's error (Salimans & Ho
-2022), capped at low noise (as min-SNR does, Hang et al. 2023). Where the model has a layout, `E ||x - layout(y)||^2` makes
+2022), capped at low noise (as min-SNR does, Hang et al. 2023). Where the model has a mean_predictor, `E ||x - mean_predictor(y)||^2` makes
 it the mean image, which the U-Net is given without passing it gradients.
 """
 
@@ -32,7 +32,7 @@ class DiffusionTrainingConfig(SystemConfig):
     batch: int = 64
     """Examples a step and process."""
     layout_steps: int = 0
-    """The first steps train text encoder and layout only, on `layout_batch` images, before the U-Net joins in."""
+    """The first steps train text encoder and mean_predictor only, on `layout_batch` images, before the U-Net joins in."""
     layout_batch: int = 256
     ema: float = 0.999
     weight_cap: float = 5.0
@@ -57,19 +57,19 @@ class Batch:
 
 
 class Denoiser(nn.Module):
-    """Text encoder, layout (where there is one) and U-Net, as one trainable thing."""
+    """Text encoder, mean_predictor (where there is one) and U-Net, as one trainable thing."""
 
     def __init__(
         self,
         text_encoder: nn.Module,
-        layout: nn.Module | None,
+        mean_predictor: nn.Module | None,
         unet: nn.Module,
         alphas_cumprod: Tensor,
         prediction: Prediction,
         patch: int = 1,
     ):
         super().__init__()
-        self.text_encoder, self.layout, self.unet = text_encoder, layout, unet
+        self.text_encoder, self.mean_predictor, self.unet = text_encoder, mean_predictor, unet
         self.prediction, self.patch = prediction, patch
         self.register_buffer("alphas_cumprod", alphas_cumprod, persistent=False)
 
@@ -77,28 +77,36 @@ class Denoiser(nn.Module):
     def schedule(self) -> NoiseSchedule:
         return NoiseSchedule(self.alphas_cumprod)
 
-    def fold(self, images: Float[Tensor, "B c H W"]) -> Float[Tensor, "B C h w"]:
+    def patchify(self, images: Float[Tensor, "B c H W"]) -> Float[Tensor, "B C h w"]:
         """What the U-Net works on."""
-        return F.pixel_unshuffle(images, self.patch) if self.layout is None else self.layout.fold(images, self.patch)
+        return (
+            F.pixel_unshuffle(images, self.patch)
+            if self.mean_predictor is None
+            else self.mean_predictor.patchify(images, self.patch)
+        )
 
-    def unfold(self, x: Float[Tensor, "B C h w"]) -> Float[Tensor, "B c H W"]:
-        return F.pixel_shuffle(x, self.patch) if self.layout is None else self.layout.unfold(x, self.patch)
+    def unpatchify(self, x: Float[Tensor, "B C h w"]) -> Float[Tensor, "B c H W"]:
+        return (
+            F.pixel_shuffle(x, self.patch)
+            if self.mean_predictor is None
+            else self.mean_predictor.unpatchify(x, self.patch)
+        )
 
     def clip(self, x: Float[Tensor, "B C h w"]) -> Float[Tensor, "B C h w"]:
         """The nearest whose image is within -1..1."""
-        return self.fold(self.unfold(x).clamp(-1, 1))
+        return self.patchify(self.unpatchify(x).clamp(-1, 1))
 
     def embed(self, tokens: Int[Tensor, "B L"]) -> Float[Tensor, "B L D"]:
         return self.text_encoder(tokens).last_hidden_state
 
     def mean(self, text: Tensor, camera: Tensor | None = None) -> Tensor | None:
-        return None if self.layout is None else self.layout(text, camera)
+        return None if self.mean_predictor is None else self.mean_predictor(text, camera)
 
     def forward(self, x_t: Tensor, t: Tensor, text: Tensor, camera: Tensor | None = None) -> Tensor:
         return self.denoise(x_t, t, text, camera, self.mean(text, camera))
 
     def denoise(self, x_t: Tensor, t: Tensor, text: Tensor, camera: Tensor | None, mean: Tensor | None) -> Tensor:
-        spread = 1.0 if self.layout is None else self.layout.spread
+        spread = 1.0 if self.mean_predictor is None else self.mean_predictor.spread
         return refine(self.unet, mean, x_t, t, text, self.alphas_cumprod[t], spread, camera)
 
 
@@ -115,8 +123,8 @@ class DiffusionTraining(System):
 
     def use(self, model: Denoiser, tokenizer, scheduler) -> None:
         """Takes the model that is to be trained, filled from `weights` where the recipe names some. Raises UserError."""
-        if model.layout is None and self.config.layout_steps:
-            raise UserError("layout_steps: this model has no layout that could be trained first")
+        if model.mean_predictor is None and self.config.layout_steps:
+            raise UserError("layout_steps: this model has no mean_predictor that could be trained first")
         self.model, self.tokenizer, self.scheduler = model, tokenizer, scheduler
         if self.config.weights is not None:
             load_weights(model, tokenizer, Path(self.config.weights))
@@ -131,12 +139,12 @@ class DiffusionTraining(System):
         count = self.config.batch if with_unet else self.config.layout_batch
         with torch.autocast(self.device.type, enabled=False):  # the truth stays as it is
             drawn = self.draw(count * self.processes, generator)
-        if self.config.weights is None and self.model.layout is not None:
+        if self.config.weights is None and self.model.mean_predictor is not None:
             self.fit_filter(step, drawn)
         batch = drawn[self.rank :: self.processes]
-        x, text = self.model.fold(batch.images), self.told(batch)
+        x, text = self.model.patchify(batch.images), self.told(batch)
         mean = self.model.mean(text, batch.camera)
-        losses = {} if mean is None else {"layout": (mean - x).square().mean()}
+        losses = {} if mean is None else {"mean_predictor": (mean - x).square().mean()}
         if with_unet:
             seen = None if mean is None else mean.detach()
             losses["denoising"] = self.denoising_loss(x, batch, text, seen, generator)
@@ -144,18 +152,18 @@ class DiffusionTraining(System):
 
     @torch.no_grad()
     def fit_filter(self, step: int, drawn: Batch) -> None:
-        """Patches' components at the first step; and once the layout knows the mean, how far images are from it."""
-        layout, averaged = self.model.layout, self.averaged.layout
+        """Patches' components at the first step; and once the mean_predictor knows the mean, how far images are from it."""
+        mean_predictor, averaged = self.model.mean_predictor, self.averaged.mean_predictor
         if step == 0:
             self.find_components(drawn)
         elif step == self.config.layout_steps:
-            residual = self.model.fold(drawn.images) - self.model.mean(self.told(drawn), drawn.camera)
-            layout.spread.copy_(residual.square().mean((0, 2, 3)).sqrt())
-        averaged.basis.copy_(layout.basis)
-        averaged.spread.copy_(layout.spread)
+            residual = self.model.patchify(drawn.images) - self.model.mean(self.told(drawn), drawn.camera)
+            mean_predictor.spread.copy_(residual.square().mean((0, 2, 3)).sqrt())
+        averaged.basis.copy_(mean_predictor.basis)
+        averaged.spread.copy_(mean_predictor.spread)
 
     def find_components(self, drawn: Batch) -> None:
-        self.model.layout.find_components(drawn.images, self.model.patch)
+        self.model.mean_predictor.find_components(drawn.images, self.model.patch)
 
     def told(self, batch: Batch) -> Float[Tensor, "B L D"]:
         """What the U-Net is told of each example, embedded."""
@@ -202,7 +210,9 @@ class DiffusionTraining(System):
     def export(self, folder: Path) -> dict[str, float]:
         """Writes the averaged weights, half precision, as a diffusers folder `model/`."""
         model = copy.deepcopy(self.averaged).half().cpu()
-        build.save(folder / "model", model.unet, model.layout, model.text_encoder, self.tokenizer, self.scheduler)
+        build.save(
+            folder / "model", model.unet, model.mean_predictor, model.text_encoder, self.tokenizer, self.scheduler
+        )
         return {"parameters": sum(p.numel() for p in model.parameters())}
 
 
@@ -211,7 +221,7 @@ def load_weights(model: Denoiser, tokenizer, folder: Path) -> None:
 
     Raises UserError where it does not fit.
     """
-    files = {"unet": "diffusion_pytorch_model", "layout": "diffusion_pytorch_model", "text_encoder": "model"}
+    files = {"unet": "diffusion_pytorch_model", "mean_predictor": "diffusion_pytorch_model", "text_encoder": "model"}
     for name, file in files.items():
         part = getattr(model, name)
         if part is None:

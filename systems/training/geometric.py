@@ -16,7 +16,7 @@ from diffusers import DDPMScheduler
 from jaxtyping import Float
 from torch import Tensor
 
-from priors.backbones.geometric import MAP_CHANNELS, camera_numbers, geometric_layout, geometric_unet
+from priors.backbones.geometric import MAP_CHANNELS, camera_numbers, geometric_mean_predictor, geometric_unet
 from priors.embedding import load_encoder
 from priors.sampling import ddim
 from systems.training.diffusion import Batch, Denoiser, DiffusionTraining, DiffusionTrainingConfig
@@ -48,23 +48,23 @@ class GeometricTrainingConfig(DiffusionTrainingConfig):
 
 @register("system", "geometric_prior")
 class GeometricTraining(DiffusionTraining):
-    """Trains, samples, measures and saves an aligned geometric prior, in diffusers' folder layout."""
+    """Trains, samples, measures and saves an aligned geometric prior, in diffusers' folder mean_predictor."""
 
     Config = GeometricTrainingConfig
 
     def __init__(self, config: GeometricTrainingConfig, context: Context):
         super().__init__(config, context)
         base = config.backbone.build(context.device)
-        layout = getattr(base, "layout", None)
+        mean_predictor = getattr(base, "mean_predictor", None)
         self.patch = getattr(base, "patch", 1)  # the paper's map, 64 x 64, takes the place of a latent
         self.size = base.unet.config.sample_size * self.patch
         tokenizer, encoder = load_encoder(base.config, context.device)
-        unet = geometric_unet(base.unet, layout is not None, self.patch)
+        unet = geometric_unet(base.unet, mean_predictor is not None, self.patch)
         if config.gradient_checkpointing:
             unet.enable_gradient_checkpointing()
         model = Denoiser(
             encoder,
-            None if layout is None else geometric_layout(layout, self.patch),
+            None if mean_predictor is None else geometric_mean_predictor(mean_predictor, self.patch),
             unet,
             base.schedule.alphas_cumprod,
             base.prediction,
@@ -89,22 +89,25 @@ class GeometricTraining(DiffusionTraining):
     @torch.no_grad()
     def sample(self, texts: list[str], c2w: Float[Tensor, "N 16"], seed: int = 0) -> Float[Tensor, "N 4 H W"]:
         """Maps in 0..1 by the averaged weights."""
-        text, null = (self.averaged.embed(self.tokens(t)) for t in (texts, [""] * len(texts)))
+        text, uncond = (self.averaged.embed(self.tokens(t)) for t in (texts, [""] * len(texts)))
         camera = camera_numbers(c2w).to(self.device).repeat(2, 1)
-        predict = lambda x, t, both: self.averaged(x, t, both, camera)
+
+        def predict(x, t, both):
+            return self.averaged(x, t, both, camera)
+
         side = self.size // self.patch
         x = ddim(
             predict,
             self.scheduler,
             text,
-            null,
+            uncond,
             (MAP_CHANNELS * self.patch**2, side, side),
             self.config.scale,
             self.config.sample_steps,
             make_generator(self.device, "samples", seed),
             self.averaged.clip,
         )
-        return (self.averaged.unfold(x) / 2 + 0.5).clamp(0, 1)
+        return (self.averaged.unpatchify(x) / 2 + 0.5).clamp(0, 1)
 
     def preview(self) -> Tensor:
         """One row a prompt, once around the object in eight views."""

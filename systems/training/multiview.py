@@ -1,8 +1,8 @@
 """Trains the Toybox multi-view prior: one image of an object to six tiled views of it.
 
-    L = E || views - layout(c) ||^2 + E[ w(t) || views - model(x_t, t, c) ||^2 ]
+    L = E || views - mean_predictor(c) ||^2 + E[ w(t) || views - model(x_t, t, c) ||^2 ]
 
-c is an image, one in ten of them grey, which stands for none. The model is `priors/multiview.py`'s: it is told the
+c is an image, one in ten of them grey, which stands for none. The model is `priors/backbones/multiview.py`'s: it is told the
 image's tokens, and attends to its keys and values (Zero123++, arXiv 2310.15110; those of the clean image: GECO, arXiv
 2405.20327). w(t) is `systems/diffusion_training.py`'s.
 """
@@ -21,7 +21,7 @@ from torch import Tensor, nn
 
 from priors.backbones.multiview import GREY, FoldedMultiview, MultiviewConfig
 from priors.backbones.pixel import PixelBackbone
-from priors.reference import give_reference_attention, look, looking_at
+from priors.reference import enable_reference_attention, record_kv, with_kv
 from priors.toybox import build, views
 from priors.toybox.mean_predictor import refine
 from priors.toybox.views import tile, untile
@@ -55,12 +55,12 @@ class MultiviewTrainingConfig(DiffusionTrainingConfig):
     empty: float = 0.1
     """Share of examples without an image, for classifier-free guidance."""
     hues: float = 0.5
-    """Share of examples whose hues are turned (`threestudio_like.color.random_hues`)."""
+    """Share of examples whose hues are turned (`threestudio_like.utils.color.random_hues`)."""
     framing: Framing = field(default_factory=Framing)
     """Of the condition images."""
     scale: float = 1.0
     """Of classifier-free guidance, in samples."""
-    stop: float = 0.5
+    denoising_end: float = 0.5
     """Of the samples' DDIM (`priors.sampling.ddim`)."""
     judged: int = 48
     """Objects of each held-out split that are sampled and measured at the end."""
@@ -74,32 +74,37 @@ class MultiviewTrainingConfig(DiffusionTrainingConfig):
 
 
 class MultiviewDenoiser(Denoiser):
-    """Image encoder, layout and U-Net, as one trainable thing; it is told an image where others are told a text."""
+    """Image encoder, mean_predictor and U-Net, as one trainable thing; it is told an image where others are told a text."""
 
     def __init__(
-        self, image_encoder: nn.Module, layout: views.ViewLayout, unet: nn.Module, alphas_cumprod: Tensor, patch: int
+        self,
+        image_encoder: nn.Module,
+        mean_predictor: views.ViewMeanPredictor,
+        unet: nn.Module,
+        alphas_cumprod: Tensor,
+        patch: int,
     ):
-        super().__init__(None, layout, unet, alphas_cumprod, "sample", patch)
+        super().__init__(None, mean_predictor, unet, alphas_cumprod, "sample", patch)
         self.image_encoder = image_encoder
 
     def fold_image(self, image: Float[Tensor, "B 3 h w"]) -> Float[Tensor, "B C i i"]:
-        return self.fold(2 * image - 1)
+        return self.patchify(2 * image - 1)
 
     def embed(self, image: Float[Tensor, "B 3 h w"]) -> Float[Tensor, "B L D"]:
         return self.image_encoder(self.fold_image(image))
 
     def mean(self, text: Tensor, camera: Tensor | None = None) -> Tensor:
-        return self.layout(text)
+        return self.mean_predictor(text)
 
     def save(self, folder: Path, scheduler: SchedulerMixin) -> None:
         """Writes a diffusers folder in half precision."""
         model = copy.deepcopy(self).half().cpu()
-        views.save(folder, model.unet, model.layout, model.image_encoder, scheduler)
+        views.save(folder, model.unet, model.mean_predictor, model.image_encoder, scheduler)
 
 
 @register("system", "multiview_prior")
 class MultiviewTraining(DiffusionTraining):
-    """Trains, samples, measures and saves a small multi-view prior, in diffusers' folder layout."""
+    """Trains, samples, measures and saves a small multi-view prior, in diffusers' folder mean_predictor."""
 
     Config = MultiviewTrainingConfig
 
@@ -108,7 +113,7 @@ class MultiviewTraining(DiffusionTraining):
         size, scheduler = config.size, build.noise_scheduler()
         model = MultiviewDenoiser(
             views.image_encoder(size),
-            views.view_layout(size),
+            views.view_mean_predictor(size),
             views.unet(size),
             scheduler.alphas_cumprod.clone(),
             size.patch,
@@ -116,8 +121,8 @@ class MultiviewTraining(DiffusionTraining):
         if config.start is not None:
             base = PixelBackbone(ModelConfig(config.start), "cpu")
             views.start_from(model.unet, base.unet)
-            model.layout.basis.copy_(base.layout.basis)
-        give_reference_attention(model.unet)
+            model.mean_predictor.basis.copy_(base.mean_predictor.basis)
+        enable_reference_attention(model.unet)
         if config.weights is not None:
             take_weights(model, FoldedMultiview(MultiviewConfig(config.weights), "cpu"))
         self.use(model, scheduler)
@@ -150,10 +155,14 @@ class MultiviewTraining(DiffusionTraining):
         model, image = self.model, self.model.fold_image(batch.image)
         if self.config.attention == "noised":
             noise = torch.randn(len(t) * self.processes, *image.shape[1:], generator=generator, device=image.device)
-            keys = look(model.unet, model.schedule.add_noise(image, noise[self.rank :: self.processes], t), t, text)
+            keys = record_kv(
+                model.unet, model.schedule.add_noise(image, noise[self.rank :: self.processes], t), t, text
+            )
         else:
-            keys = look(model.unet, image, torch.zeros_like(t), text)
-        return refine(looking_at(model.unet, keys), mean, x_t, t, text, model.alphas_cumprod[t], model.layout.spread)
+            keys = record_kv(model.unet, image, torch.zeros_like(t), text)
+        return refine(
+            with_kv(model.unet, keys), mean, x_t, t, text, model.alphas_cumprod[t], model.mean_predictor.spread
+        )
 
     def finished(self) -> FoldedMultiview:
         """The averaged model as it will be loaded from its folder."""
@@ -168,11 +177,13 @@ class MultiviewTraining(DiffusionTraining):
         """In 0..1: `many` steps, `one` step, or the `mean` that no noise has touched."""
         told, random = prior.condition(images.to(self.device)), make_generator(self.device, "samples", seed)
         if how == "mean":
-            x = prior.layout(told.text)
+            x = prior.mean_predictor(told.text)
         elif how == "one":
             x = prior.one_step(prior.noise(len(images), random), told, self.config.scale)
         else:
-            x = prior.sample(told, self.config.scale, self.config.sample_steps, random, stop=self.config.stop)
+            x = prior.sample(
+                told, self.config.scale, self.config.sample_steps, random, denoising_end=self.config.denoising_end
+            )
         return untile(prior.decode(x)).cpu()
 
     def preview(self) -> Tensor:
@@ -186,7 +197,7 @@ class MultiviewTraining(DiffusionTraining):
         sampled = self.views_of(prior, images, "many", seed=0)
         rows = [
             torch.cat([first, *six], dim=-1)
-            for one in zip(images, sampled, truth)
+            for one in zip(images, sampled, truth, strict=True)
             for first, six in ((one[0], one[1]), (torch.ones_like(one[0]), one[2]))
         ]
         return torch.cat(rows, dim=-2).permute(1, 2, 0)
@@ -200,7 +211,10 @@ class MultiviewTraining(DiffusionTraining):
                 name = f"{split}_{how}_psnr"
                 figures[name] = of_view.mean().item()
                 figures |= {f"{name}_{side}_side": of_view[list(which)].mean().item() for side, which in SIDES.items()}
-                figures |= {f"{name}_at_{angle:.0f}": value.item() for angle, value in zip(RIG_AZIMUTHS_DEG, of_view)}
+                figures |= {
+                    f"{name}_at_{angle:.0f}": value.item()
+                    for angle, value in zip(RIG_AZIMUTHS_DEG, of_view, strict=True)
+                }
             framed = self.psnr_of_views(prior, split, "many", ImageLoading().fill)
             figures[f"{split}_framed_psnr"] = framed.mean().item()
         return figures
@@ -212,7 +226,10 @@ class MultiviewTraining(DiffusionTraining):
         data = self.config.data.images(split)
         chosen = np.arange(min(self.config.judged, len(data)))
         parts = np.array_split(chosen, -(-len(chosen) // TOGETHER))
-        image = lambda part: reframe(data.images(part), torch.full((len(part),), fill))
+
+        def image(part):
+            return reframe(data.images(part), torch.full((len(part),), fill))
+
         made = torch.cat([self.views_of(prior, image(part), how, seed) for seed, part in enumerate(parts)])
         return psnr(made.flatten(0, 1), data.six_views(chosen).flatten(0, 1)).view(-1, views.VIEWS).mean(0)
 
@@ -224,7 +241,11 @@ class MultiviewTraining(DiffusionTraining):
 
 def take_weights(model: MultiviewDenoiser, stored: FoldedMultiview) -> None:
     """Fills the model from a stored one. Raises UserError where it is of another size."""
-    pairs = (model.unet, stored.unet), (model.layout, stored.layout), (model.image_encoder, stored.encoder)
+    pairs = (
+        (model.unet, stored.unet),
+        (model.mean_predictor, stored.mean_predictor),
+        (model.image_encoder, stored.encoder),
+    )
     for part, theirs in pairs:
         try:
             part.load_state_dict(theirs.state_dict())

@@ -1,7 +1,7 @@
 """Trains a reconstructor from posed views, in InstantMesh's two phases (Xu et al. 2024), of which a stage's `renderer`
 chooses one: volume rendering of the triplane, then rasterisation of its FlexiCubes mesh.
 
-    L = MSE(rgb) + a perceptual(rgb) + b MSE(mask) + c |depth| + d (1 - n . n_true) + penalties
+    L = MSE(rgb) + a perceptual(rgb) + b MSE(mask) + c |depth| + d (1 - n . n_true) + regularizers
 
 Toys have a known signed distance s, so both phases may add terms at points around the surface, which cost no rendering:
 
@@ -52,7 +52,7 @@ class ReconstructorTrainingConfig(SystemConfig):
     perceptual: Annotated[Component, "perceptual"] = field(kw_only=True)
     weights: dict[str, Schedule] = field(kw_only=True)
     """Of the losses: rgb, perceptual, mask, depth, normal of views; distance, occupancy, color of points."""
-    penalties: dict[str, Schedule] = field(default_factory=dict)
+    regularizers: dict[str, Schedule] = field(default_factory=dict)
     size: ReconstructorSize = field(default_factory=ReconstructorSize)
     data: ReconstructionSet = field(default_factory=ReconstructionSet)
     lr: Schedule = Schedule.constant(1e-3)
@@ -67,7 +67,7 @@ class ReconstructorTrainingConfig(SystemConfig):
     """So many of a step's objects are rendered, each from `targets` random views."""
     targets: int = 2
     hues: float = 0.5
-    """Share of objects whose hues are turned (`threestudio_like.color.random_hues`)."""
+    """Share of objects whose hues are turned (`threestudio_like.utils.color.random_hues`)."""
     framing: Framing = field(default_factory=Framing)
     """Of condition images."""
     ema: float = 0.999
@@ -77,7 +77,7 @@ class ReconstructorTrainingConfig(SystemConfig):
 
     def __post_init__(self):
         super().__post_init__()
-        regularizers.check_names(self.penalties)
+        regularizers.check_names(self.regularizers)
         check_names(self.weights, OF_VIEWS + OF_POINTS)
         if not self.views or not 1 <= min(self.views) <= max(self.views) <= RIG:
             raise ValueError(f"views are numbers from 1 to {RIG}, got {list(self.views)}")
@@ -118,7 +118,7 @@ class ReconstructorTraining(System):
         self.averaged = copy.deepcopy(self.model).requires_grad_(False)
         self.renderer = config.renderer.build()
         self.perceptual = [config.perceptual.build(context.device)]  # in a list: frozen, and not this system's to save
-        self.view_losses = ViewLosses(self.renderer, self.perceptual[0], config.weights, config.penalties)
+        self.view_losses = ViewLosses(self.renderer, self.perceptual[0], config.weights, config.regularizers)
 
     def start_from(self, previous: System, convert: str | None) -> None:
         if convert is not None or not isinstance(previous, ReconstructorTraining):
@@ -158,12 +158,12 @@ class ReconstructorTraining(System):
             if self.processes > 1:  # all name the same losses, or one would wait for another's
                 names = (
                     *(name for name in self.config.weights if name in OF_VIEWS),
-                    *self.config.penalties,
+                    *self.config.regularizers,
                     "vanished",
                 )
                 of_views = dict.fromkeys(names, 0.0 * self.model.queries.square().sum()) | of_views
             losses |= of_views
-        counted = weighted(losses, self.config.weights | self.config.penalties, step)
+        counted = weighted(losses, self.config.weights | self.config.regularizers, step)
         if not counted:
             raise UserError("weights: no loss counts at this step; give one of the points' a weight, or render objects")
         return StepResult(counted, logs)

@@ -50,7 +50,7 @@ class ScorerTraining(System):
         on_cpu, rng = on_the_cpu(generator)
         photographs = self.config.data.photographs(held_out=None)
         chosen = rng.integers(len(photographs), size=self.config.batch)
-        images = roughen(photographs.images(chosen, backgrounds(len(chosen), on_cpu)), on_cpu).to(self.device)
+        images = augment(photographs.images(chosen, backgrounds(len(chosen), on_cpu)), on_cpu).to(self.device)
         seen = self.scorer.features(images)
         logits = self.similarities(F.normalize(self.scorer.image_head(seen), dim=-1))
         target = photographs.target(chosen)
@@ -85,7 +85,7 @@ class ScorerTraining(System):
         pairs = len(COLOR_CAPTIONS)
         right = logits[:, :pairs].argmax(-1) == target
         unseen = torch.tensor(
-            [is_held_out(list(COLORS)[c], list(CATEGORIES)[k]) for c, k in zip(new.color, new.category)]
+            [is_held_out(list(COLORS)[c], list(CATEGORIES)[k]) for c, k in zip(new.color, new.category, strict=True)]
         )
         kind = torch.from_numpy(new.category).long()
         bins = torch.cat([self.scorer.azimuth(part).argmax(-1) for part in images.split(256)]).cpu()
@@ -111,10 +111,13 @@ def backgrounds(count: int, generator: torch.Generator) -> Tensor:
     return torch.where(often, random_backgrounds(count, generator), any_color)
 
 
-def roughen(images: Tensor, generator: torch.Generator) -> Tensor:
+def augment(images: Tensor, generator: torch.Generator) -> Tensor:
     """Blurs, noise, brightness, small zooms and shifts: the judge is to look at the object and not at the render."""
     count, size = len(images), images.shape[-1]
-    draw = lambda low, high, *shape: torch.empty(count, *shape).uniform_(low, high, generator=generator)
+
+    def draw(low, high, *shape):
+        return torch.empty(count, *shape).uniform_(low, high, generator=generator)
+
     theta = torch.zeros(count, 2, 3)
     theta[:, 0, 0] = theta[:, 1, 1] = draw(0.85, 1.25)
     theta[:, :, 2] = draw(-0.12, 0.12, 2)

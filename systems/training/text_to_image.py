@@ -51,7 +51,7 @@ class TextToImageConfig(DiffusionTrainingConfig):
 
 @register("system", "text_to_image")
 class TextToImage(DiffusionTraining):
-    """Trains, samples and saves a small text-to-image model in diffusers' folder layout."""
+    """Trains, samples and saves a small text-to-image model in diffusers' folder mean_predictor."""
 
     Config = TextToImageConfig
 
@@ -62,7 +62,7 @@ class TextToImage(DiffusionTraining):
         tokenizer, scheduler = build.word_tokenizer(vocabulary(), config.size.tokens), build.noise_scheduler()
         model = Denoiser(
             build.text_encoder(config.size, len(tokenizer)),
-            build.layout(config.size),
+            build.mean_predictor(config.size),
             build.unet(config.size),
             scheduler.alphas_cumprod.clone(),
             "sample",
@@ -90,20 +90,20 @@ class TextToImage(DiffusionTraining):
     def sample(self, texts: list[str], scale: float = 3.0, seed: int = 0) -> Tensor:
         """Images `[N, 3, H, W]` in 0..1 by the averaged weights."""
         size, random = self.config.size, make_generator(self.device, "samples", seed)
-        text, null = (self.averaged.embed(self.tokens(t)) for t in (texts, [""] * len(texts)))
+        text, uncond = (self.averaged.embed(self.tokens(t)) for t in (texts, [""] * len(texts)))
         shape = (3 * size.patch**2, size.image // size.patch, size.image // size.patch)
         x = ddim(
             self.averaged,
             self.scheduler,
             text,
-            null,
+            uncond,
             shape,
             scale,
             self.config.sample_steps,
             random,
             self.averaged.clip,
         )
-        return (self.averaged.unfold(x) / 2 + 0.5).clamp(0, 1)
+        return (self.averaged.unpatchify(x) / 2 + 0.5).clamp(0, 1)
 
     def preview(self) -> Tensor:
         """One row a category in a colour it was trained on, one column a view."""

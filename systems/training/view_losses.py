@@ -1,6 +1,6 @@
 """How reconstructed objects look against how they should, rendered from random cameras, as losses.
 
-MSE(rgb) + a perceptual(rgb) + b MSE(mask) + c |depth| + d (1 - n . n_true) + penalties
+MSE(rgb) + a perceptual(rgb) + b MSE(mask) + c |depth| + d (1 - n . n_true) + regularizers
 """
 
 from dataclasses import dataclass
@@ -14,7 +14,7 @@ from priors.reconstructor import Reconstructor
 from threestudio_like.cameras import Cameras
 from threestudio_like.config.schedule import Schedule
 from threestudio_like.data.toybox.reconstruction import Truth
-from threestudio_like.errors import NoSurface, UserError, nearest
+from threestudio_like.errors import NoSurfaceError, UserError, nearest
 from threestudio_like.evaluate.perceptual import Perceptual
 from threestudio_like.renderers import regularizers
 from threestudio_like.renderers.base import Render, Renderer
@@ -35,12 +35,12 @@ def check_names(weights: dict[str, Schedule], known: tuple[str, ...]) -> None:
 
 @dataclass(frozen=True)
 class ViewLosses:
-    """The losses that `weights` and `penalties` name, not yet weighted."""
+    """The losses that `weights` and `regularizers` name, not yet weighted."""
 
     renderer: Renderer
     perceptual: Perceptual
     weights: dict[str, Schedule]
-    penalties: dict[str, Schedule]
+    regularizers: dict[str, Schedule]
 
     def __call__(
         self,
@@ -56,15 +56,15 @@ class ViewLosses:
             scene = model.scene(own)
             try:
                 view = self.render(scene, truth.cameras_of(i), generator)
-            except NoSurface:  # pulled back from its middle, which the rendering cannot do
+            except NoSurfaceError:  # pulled back from its middle, which the rendering cannot do
                 vanished.append((scene.distance(own.new_zeros(1, 3)) + PULL).clamp(min=0).sum())
                 continue
-            regularizers.check_render(self.penalties, view)
+            regularizers.check_render(self.regularizers, view)
             found.append(
                 self.compare(view, truth, i)
                 | {
-                    name: regularizers.PENALTIES[name](view)
-                    for name, weight in self.penalties.items()
+                    name: regularizers.REGULARIZERS[name](view)
+                    for name, weight in self.regularizers.items()
                     if weight(step) != 0
                 }
             )

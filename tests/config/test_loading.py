@@ -133,14 +133,14 @@ def test_extends_and_overrides(recipes):
 def test_overrides_count_in_every_stage(recipes):
     recipes(
         "staged.yaml",
-        "steps: 1\nrenderer: {type: volume, step: 0.1}\nguides: {look: {scale: 2}}\nstages:\n"
-        "  first: {guides: {look: {t: 1}}}\n"
-        "  second: {steps: 9, renderer: {type: mesh}, guides: {look: {scale: 3}}}\n",
+        "steps: 1\nrenderer: {type: volume, render_step_size: 0.1}\nguidance: {rgb: {scale: 2}}\nstages:\n"
+        "  first: {guidance: {rgb: {t: 1}}}\n"
+        "  second: {steps: 9, renderer: {type: mesh}, guidance: {rgb: {scale: 3}}}\n",
     )
-    made = load("staged", ["steps=5", "guides.look.scale=20", "renderer.rasterizer=x"])["stages"]
+    made = load("staged", ["steps=5", "guidance.rgb.scale=20", "renderer.rasterizer=x"])["stages"]
     assert made == {
-        "first": {"guides": {"look": {"t": 1}}},
-        "second": {"steps": 5, "renderer": {"type": "mesh", "rasterizer": "x"}, "guides": {"look": {"scale": 20}}},
+        "first": {"guidance": {"rgb": {"t": 1}}},
+        "second": {"steps": 5, "renderer": {"type": "mesh", "rasterizer": "x"}, "guidance": {"rgb": {"scale": 20}}},
     }
     one = load("staged", ["stages.second.steps=7"])
     assert one["steps"] == 1 and one["stages"]["second"]["steps"] == 7

@@ -39,7 +39,7 @@ def folder_of(path, captions, **meshes):
 def test_toys_boxes_are_those_of_their_meshes():
     toys = [make_toy(category, "red", np.random.default_rng(0)) for category in ("chair", "duck", "aeroplane")]
     low, high = boxes(toys)
-    for toy, a, b in zip(toys, low, high):
+    for toy, a, b in zip(toys, low, high, strict=True):
         vertices = torch.from_numpy(0.5 * render.mesh(toy, 96).vertices + 0.5)
         torch.testing.assert_close(a, vertices.amin(0), atol=0.02, rtol=0)
         torch.testing.assert_close(b, vertices.amax(0), atol=0.02, rtol=0)
@@ -49,7 +49,7 @@ def test_toys_and_their_mesh_files_give_the_same_maps(tmp_path):
     toy = make_toy("duck", "red", np.random.default_rng(0))
     mesh = render.mesh(toy, 128)
     cameras = orbit(4, 20.0, 2.7, 41.0, 48)
-    traced = canonical_coordinates(render.shoot(pack([toy] * 4), cameras, render.Light.flat(4), 2), *boxes([toy]))
+    traced = canonical_coordinates(render.render_toys(pack([toy] * 4), cameras, render.Light.flat(4), 2), *boxes([toy]))
     drawn = coordinate_maps(trimesh.Trimesh(mesh.vertices, mesh.faces), cameras)
     both = (traced[..., 3] > 0.99) & (drawn[..., 3] > 0.99)
     assert both.float().mean() > 0.05 and (traced[..., 3] - drawn[..., 3]).abs().mean() < 0.01
@@ -129,7 +129,7 @@ def test_bad_meshes_are_named_and_the_rest_is_used(tmp_path, caplog):
         nan=nan,
         scan=ball,
         untold=ball,
-        null=ball,
+        uncond=ball,
         tagged=ball,
         line=trimesh.Trimesh([[0, 0, 0], [1, 1, 1], [2, 2, 2]], [[0, 1, 2]], process=False),
         large=trimesh.creation.icosphere(subdivisions=4),

@@ -28,7 +28,7 @@ def shapes() -> torch.Tensor:
 def test_it_frames_as_images_of_users_are_framed(tmp_path, fill):
     """Files are cut out of opaque white there: their soft rims may fall on either side of the box."""
     framed = reframe(shapes(), torch.full((3,), fill))
-    for image, got in zip(shapes(), framed):
+    for image, got in zip(shapes(), framed, strict=True):
         Image.fromarray((image.permute(1, 2, 0).numpy() * 255).round().astype(np.uint8)).save(tmp_path / "toy.png")
         loaded = load_image(tmp_path / "toy.png", 64, ImageLoading(fill=fill))
         assert (loaded - got).abs().mean() < 0.02
@@ -37,7 +37,7 @@ def test_it_frames_as_images_of_users_are_framed(tmp_path, fill):
 
 def test_the_object_is_in_the_middle_and_as_large_as_asked():
     solid = (reframe(shapes(), torch.tensor([0.5, 0.6, 0.75])) < 0.99).any(1)
-    for one, fill in zip(solid, (0.5, 0.6, 0.75)):
+    for one, fill in zip(solid, (0.5, 0.6, 0.75), strict=True):
         rows, columns = one.any(1).nonzero()[:, 0], one.any(0).nonzero()[:, 0]
         longest = max(len(rows), len(columns))
         assert abs(longest - 64 * fill) <= 3

@@ -37,7 +37,7 @@ def red_box(image: torch.Tensor) -> tuple[int, int, int, int]:
 def check_object(image, fill=0.7, size=64, within=2):
     """Twice as wide as high, centred, as large as it should be, red on white."""
     left, right, top, bottom = red_box(image)
-    assert image.shape == (3, size, size) and 0 <= image.min() and image.max() <= 1
+    assert image.shape == (3, size, size) and image.min() >= 0 and image.max() <= 1
     assert right - left == pytest.approx(fill * size, abs=within)
     assert bottom - top == pytest.approx(fill * size / 2, abs=within)
     assert (left + right) / 2 == pytest.approx(size / 2, abs=1) and (top + bottom) / 2 == pytest.approx(size / 2, abs=1)

@@ -11,7 +11,7 @@ from threestudio_like.cameras import orbit_cameras
 from threestudio_like.data.toybox.catalogue import CATEGORIES, COLORS, is_held_out
 from threestudio_like.data.toybox.multiview import SPLITS, UNSEEN_CATEGORIES, MultiviewSet, even_light, on_white
 from threestudio_like.data.toybox.photographs import pack
-from threestudio_like.data.toybox.render import shoot
+from threestudio_like.data.toybox.render import render_toys
 
 SMALL = MultiviewSet(count=70, held_out_count=9, size=24, samples=1)
 
@@ -30,7 +30,7 @@ def test_views_are_what_the_rig_sees_of_the_toy_around_the_image():
         azimuth = torch.tensor([float(data.azimuth[i]) + math.radians(90)])
         elevation, fov = torch.tensor([[-10.0], [41.0]]).deg2rad()
         camera = orbit_cameras(azimuth, elevation, torch.tensor([2.7]), fov, 24, 24)
-        seen = on_white(shoot(pack([toy]), camera, even_light(1), 1))[0].astype(int)
+        seen = on_white(render_toys(pack([toy]), camera, even_light(1), 1))[0].astype(int)
         difference = np.abs(data.views[i, 1].astype(int) - seen)
         assert np.quantile(difference, 0.98) <= 2  # the camera's angle is rounded otherwise
     assert (data.views[:, :, 0, 0] == 255).mean() > 0.98 and (data.image[:, 0, 0] == 255).mean() > 0.98

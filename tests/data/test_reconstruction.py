@@ -11,8 +11,8 @@ from threestudio_like.data.toybox import trace_cpu
 from threestudio_like.data.toybox.assembly import Assembly
 from threestudio_like.data.toybox.multiview import AMBIENT, MultiviewSet, even_light
 from threestudio_like.data.toybox.photographs import pack
-from threestudio_like.data.toybox.reconstruction import ReconstructionSet, surface_points, turned
-from threestudio_like.data.toybox.render import shoot
+from threestudio_like.data.toybox.reconstruction import ReconstructionSet, surface_points
+from threestudio_like.data.toybox.render import render_toys
 from threestudio_like.evaluate.images import psnr
 
 COUNT = 5
@@ -33,7 +33,7 @@ def test_a_turned_toy_is_seen_from_azimuth_zero_as_before_from_its_own(config):
     objects = config.objects()
     toys = pack([config.views.toy("train", i) for i in range(COUNT)])
     rig = zero123plus_rig(torch.zeros(COUNT), 2.7, 41.0, 32)
-    again = shoot(np.repeat(turned(toys, objects.views.azimuth), 6, axis=0), rig, even_light(6 * COUNT), 2)
+    again = render_toys(np.repeat(rotated(toys, objects.views.azimuth), 6, axis=0), rig, even_light(6 * COUNT), 2)
     on_white = (again.rgb + 1 - again.opacity).permute(0, 3, 1, 2)
     assert psnr(on_white, objects.views.six_views(np.arange(COUNT)).flatten(0, 1)).min() > 35
 
@@ -42,7 +42,7 @@ def test_random_views_lie_on_the_true_surface(config):
     objects = config.objects()
     truth = objects.truth(np.array([1, 3]))
     assert truth.rgb.shape == (2, 2, 24, 24, 3) and len(truth.cameras) == 4
-    toys = turned(pack([config.views.toy("train", i) for i in (1, 3)]), objects.views.azimuth[[1, 3]])
+    toys = rotated(pack([config.views.toy("train", i) for i in (1, 3)]), objects.views.azimuth[[1, 3]])
     for i, rows in enumerate(toys):
         rays = truth.cameras_of(i).rays()
         whole = truth.opacity[i].flatten() == 1

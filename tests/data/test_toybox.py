@@ -20,8 +20,8 @@ from threestudio_like.data.toybox.catalogue import (
     random_toy,
     view_words,
 )
-from threestudio_like.data.toybox.photographs import Photographer, cached, pack, take
-from threestudio_like.data.toybox.render import Light, shoot
+from threestudio_like.data.toybox.photographs import CaptureConfig, cached_dataset, pack, render_dataset
+from threestudio_like.data.toybox.render import Light, render_toys
 
 
 def ball(radius=0.5):
@@ -88,7 +88,7 @@ def test_the_front_faces_azimuth_zero():
     """The duck's orange bill is in the middle seen from the front, left in the picture seen from its left side."""
     toy = make_toy("duck", "blue", np.random.default_rng(0))
     cameras = orbit(4, 10.0, 2.7, 41.0, 64)
-    image = shoot(pack([toy] * 4), cameras, Light.flat(4)).rgb
+    image = render_toys(pack([toy] * 4), cameras, Light.flat(4)).rgb
     orange = (image[..., 0] > 0.8) & (image[..., 2] < 0.3)
     columns = torch.arange(64.0)
     center = (orange.float().sum(1) * columns).sum(-1) / orange.sum((1, 2)).clamp(min=1)
@@ -99,7 +99,7 @@ def test_the_front_faces_azimuth_zero():
 
 def test_a_ball_is_exact():
     cameras = orbit(3, 20.0, 2.5, 40.0, 33)
-    view = shoot(np.repeat(ball(), 3, 0), cameras, Light.flat(3))
+    view = render_toys(np.repeat(ball(), 3, 0), cameras, Light.flat(3))
     middle = (slice(None), 16, 16)
     assert torch.allclose(view.depth[middle], torch.full((3, 1), 2.0), atol=3e-3)
     toward = cameras.position / 2.5
@@ -114,9 +114,9 @@ def test_a_ball_is_exact():
 def test_both_tracers_agree():
     rng = np.random.default_rng(3)
     toys = pack([random_toy(rng) for _ in range(6)])
-    photographer = Photographer(size=24, textureless_share=0.5)
-    cameras = photographer.cameras(6, rng)
-    light = photographer.light(cameras, rng)
+    capture = CaptureConfig(size=24, textureless_share=0.5)
+    cameras = capture.cameras(6, rng)
+    light = capture.light(cameras, rng)
     for samples in (1, 2):
         fast = torch.from_numpy(
             trace_cpu.trace(
@@ -143,10 +143,10 @@ def test_tracing_on_cuda_agrees():
     if not torch.cuda.is_available():
         pytest.skip("no CUDA device")
     rng = np.random.default_rng(3)
-    toys, photographer = pack([random_toy(rng) for _ in range(6)]), Photographer(size=32)
-    cameras = photographer.cameras(6, rng)
-    light = photographer.light(cameras, rng)
-    here, there = shoot(toys, cameras, light), shoot(toys, cameras.to("cuda"), light)
+    toys, capture = pack([random_toy(rng) for _ in range(6)]), CaptureConfig(size=32)
+    cameras = capture.cameras(6, rng)
+    light = capture.light(cameras, rng)
+    here, there = render_toys(toys, cameras, light), render_toys(toys, cameras.to("cuda"), light)
     assert ((here.rgb - there.rgb.cpu()).abs().amax(-1) > 0.02).float().mean() < 0.01
 
 
@@ -160,17 +160,17 @@ def test_the_mesh_lies_on_the_surface():
 
 def test_photographs_repeat_and_are_cached(tmp_path, monkeypatch):
     monkeypatch.setenv("TSL_CACHE", str(tmp_path))
-    photographer = Photographer(size=16, samples=1)
-    first, again = take(photographer, 40, seed=5), cached(photographer, 40, seed=5)
+    capture = CaptureConfig(size=16, samples=1)
+    first, again = render_dataset(capture, 40, seed=5), cached_dataset(capture, 40, seed=5)
     assert np.array_equal(first.rgba, again.rgba) and np.array_equal(first.azimuth, again.azimuth)
     assert len(list(tmp_path.glob("*.npz"))) == 1
-    assert not np.array_equal(first.rgba, take(photographer, 40, seed=6).rgba)
+    assert not np.array_equal(first.rgba, render_dataset(capture, 40, seed=6).rgba)
     white = first.images(np.arange(40), torch.ones(40, 3))
     assert white.shape == (40, 3, 16, 16) and white.max() <= 1.001 and (white[:, :, 0, 0] > 0.99).all()
 
 
 def test_the_photographer_prefers_fronts():
-    cameras = Photographer().cameras(4000, np.random.default_rng(0))
+    cameras = CaptureConfig().cameras(4000, np.random.default_rng(0))
     front = (cameras.azimuth.abs() < math.pi / 4).float().mean()
     back = (cameras.azimuth.abs() > 3 * math.pi / 4).float().mean()
     assert front > 1.5 * back > 0.2
@@ -178,7 +178,7 @@ def test_the_photographer_prefers_fronts():
 
 
 def test_targets_name_pair_or_bare_category():
-    photographs = take(Photographer(size=16, samples=1, textureless_share=0.5), 30, seed=1, held_out=None)
+    photographs = render_dataset(CaptureConfig(size=16, samples=1, textureless_share=0.5), 30, seed=1, held_out=None)
     target = photographs.target(np.arange(30)).numpy()
     clay = photographs.textureless
     assert clay.any() and not clay.all()

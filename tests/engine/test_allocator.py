@@ -8,7 +8,7 @@ import pytest
 
 FAULTS = """
 import resource, sys, torch
-from threestudio_like.memory import keep_freed_pages
+from threestudio_like.engine.allocator import keep_freed_pages
 if sys.argv[1] == "kept":
     assert keep_freed_pages()
 allocate = lambda: torch.ones(10_000_000)

@@ -14,8 +14,8 @@ KEYS = [
     "layout_steps=1",
     "layout_batch=2",
     "data.count=12",
-    "data.photographer.samples=1",
-    "data.photographer.size=16",
+    "data.capture.samples=1",
+    "data.capture.size=16",
     "size={image: 16, patch: 4, channels: [16, 16], text_width: 16}",
     "sample_steps=1",
     "scorer=null",
@@ -40,7 +40,10 @@ def test_two_processes_are_one_with_twice_the_batch(tmp_path, monkeypatch):
     one, log = train(tmp_path / "one", "batch=4", "layout_batch=4")
     two, log_of_two = train(tmp_path / "two", "batch=2", "devices=2")
     assert json.loads((tmp_path / "two/metrics.json").read_text())["status"] == "done"
-    lines = lambda text: [line.split("  ")[1] for line in text.splitlines() if "denoising" in line]
+
+    def lines(text):
+        return [line.split("  ")[1] for line in text.splitlines() if "denoising" in line]
+
     assert lines(log) == lines(log_of_two) != []  # the losses, to three digits
     for name in one:
         torch.testing.assert_close(one[name], two[name], atol=2e-4, rtol=0)

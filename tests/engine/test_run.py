@@ -3,8 +3,6 @@
 import json
 import os
 import signal
-import subprocess
-import sys
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,7 +16,7 @@ from threestudio_like.config.schedule import Schedule
 from threestudio_like.engine import checkpoint
 from threestudio_like.engine.run import Run
 from threestudio_like.engine.system import ParameterGroup, StepResult, System, SystemConfig
-from threestudio_like.engine.trainer import Interrupted, NonFinite
+from threestudio_like.engine.trainer import NonFiniteError, StoppedError
 from threestudio_like.errors import UserError
 
 
@@ -106,7 +104,7 @@ def test_a_run_leaves_what_it_promises(tmp_path):
 def test_resume_equals_the_undisturbed_run_bit_for_bit(tmp_path):
     whole = run(tmp_path / "a")
     whole.train()
-    with pytest.raises(Interrupted):
+    with pytest.raises(StoppedError):
         run(tmp_path / "b", stop_at=11).train()
     assert json.loads((tmp_path / "b/run/metrics.json").read_text())["status"] == "interrupted"
     part = checkpoint.load(tmp_path / "b/run/checkpoints/main.pt", torch.device("cpu"))
@@ -117,8 +115,11 @@ def test_resume_equals_the_undisturbed_run_bit_for_bit(tmp_path):
     assert left.step == right.step == 20 and right.system["count"] == 20
     for key in left.system:
         assert torch.equal(left.system[key], right.system[key])
-    moments = lambda saved: [t for state in saved.optimizer["state"].values() for t in state.values()]
-    assert all(torch.equal(a, b) for a, b in zip(moments(left), moments(right)))
+
+    def moments(saved):
+        return [t for state in saved.optimizer["state"].values() for t in state.values()]
+
+    assert all(torch.equal(a, b) for a, b in zip(moments(left), moments(right), strict=True))
 
 
 def test_one_seed_gives_one_result_and_another_gives_another(tmp_path):
@@ -148,7 +149,7 @@ def test_a_later_stage_starts_from_the_earlier(tmp_path):
 
 def test_a_stage_that_was_cut_off_is_not_taken_for_a_finished_one(tmp_path):
     stages = {"first": {"steps": 30}, "second": {"steps": 1, "init": {"stage": "first"}}}
-    with pytest.raises(Interrupted):
+    with pytest.raises(StoppedError):
         run(tmp_path, stages=stages, stop_at=11).train()
     again = run(tmp_path, stages=stages, stop_at=11, only="second")
     with pytest.raises(UserError, match="stage 'first' stopped at step 12 of 30; --resume it first"):
@@ -157,7 +158,10 @@ def test_a_stage_that_was_cut_off_is_not_taken_for_a_finished_one(tmp_path):
 
 def test_a_stage_alone_takes_over_what_was_trained_before_it(tmp_path):
     """By the same keys; a stage that was trained by others is not mixed in."""
-    stages = lambda first, second: {"first": {"steps": first}, "second": {"steps": second, "init": {"stage": "first"}}}
+
+    def stages(first, second):
+        return {"first": {"steps": first}, "second": {"steps": second, "init": {"stage": "first"}}}
+
     whole = run(tmp_path, stages=stages(30, 1))
     whole.train()
     again = run(tmp_path, stages=stages(30, 2), only="second")
@@ -176,7 +180,7 @@ def test_a_stage_alone_takes_over_what_was_trained_before_it(tmp_path):
 )
 def test_broken_numbers_stop_the_run_and_spare_the_checkpoint(tmp_path, gradient, says):
     made = run(tmp_path, break_at=9, break_gradient=gradient)
-    with pytest.raises(NonFinite, match=says):
+    with pytest.raises(NonFiniteError, match=says):
         made.train()
     assert final(made).step == 7 and torch.isfinite(final(made).system["point"]).all()
     metrics = json.loads((made.folder / "metrics.json").read_text())
@@ -192,7 +196,7 @@ def test_resume_refuses_another_recipe_and_an_empty_folder(tmp_path):
 
 
 def test_a_stop_in_the_last_step_is_heeded(tmp_path):
-    with pytest.raises(Interrupted, match="after step 20 of 20"):
+    with pytest.raises(StoppedError, match="after step 20 of 20"):
         run(tmp_path, stop_at=19).train()
     assert (
         json.loads((tmp_path / "run/metrics.json").read_text())["status"] == "interrupted"
@@ -212,12 +216,16 @@ def test_a_finished_run_is_judged_again_by_its_own_keys_only(tmp_path):
             None, False
         )
     run(tmp_path).train()
-    again = lambda **keys: Run(
-        parse_recipe(
-            {"system": "fit_for_tests", "steps": 20, "seed": 3, "device": "cpu", "out": str(tmp_path / "run")} | keys,
-            "fit",
-        )
-    ).test(None, False)
+
+    def again(**keys):
+        return Run(
+            parse_recipe(
+                {"system": "fit_for_tests", "steps": 20, "seed": 3, "device": "cpu", "out": str(tmp_path / "run")}
+                | keys,
+                "fit",
+            )
+        ).test(None, False)
+
     before = json.loads((tmp_path / "run/metrics.json").read_text())
     again(checkpoint_every=7, preview_every=10)
     assert json.loads((tmp_path / "run/metrics.json").read_text())["error"] == before["error"]
@@ -226,7 +234,7 @@ def test_a_finished_run_is_judged_again_by_its_own_keys_only(tmp_path):
 
 
 def test_a_resumed_run_counts_all_its_time(tmp_path):
-    with pytest.raises(Interrupted):
+    with pytest.raises(StoppedError):
         run(tmp_path, stop_at=11).train()
     path = tmp_path / "run/metrics.json"
     path.write_text(json.dumps(json.loads(path.read_text()) | {"wall_seconds": 1000.0, "peak_memory_mib": 10**6}))
@@ -294,33 +302,3 @@ def test_unknown_keys_are_named():
         parse_recipe({"system": "fit_for_test", "steps": 1}, "fit")
     with pytest.raises(UserError, match="the key 'system' is missing"):
         parse_recipe({"steps": 1}, "fit")
-
-
-def test_the_core_imports_neither_priors_nor_systems():
-    """Read from the source: the core never imports priors or systems, and priors only what DESIGN allows."""
-    root = Path(__file__).resolve().parent.parent
-    allowed = {"config", "schedule", "cameras", "errors", "kernels"}
-    for path in [*root.glob("threestudio_like/**/*.py"), *root.glob("priors/**/*.py")]:
-        for line in path.read_text().splitlines():
-            words = line.split()
-            if len(words) < 2 or words[0] not in ("from", "import"):
-                continue
-            package, _, rest = words[1].partition(".")
-            if "threestudio_like" in path.parts:
-                assert package not in ("priors", "systems"), f"{path}: {line}"
-            elif package == "threestudio_like":
-                assert rest.split(".")[0] in allowed, f"{path}: {line}"
-            else:
-                assert package != "systems", f"{path}: {line}"
-
-
-def test_importing_everything_needs_no_cuda_package():
-    code = """
-import sys
-for name in ("triton", "tinycudann", "nerfacc", "kaolin", "nvdiffrast"):
-    sys.modules[name] = None  # importing it now fails
-import launch, priors, systems
-priors.register_all()
-systems.register_all()
-"""
-    subprocess.run([sys.executable, "-c", code], check=True, cwd=Path(__file__).resolve().parent.parent)

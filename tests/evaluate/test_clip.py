@@ -8,7 +8,7 @@ from transformers import CLIPModel
 
 from tests.priors import model_folders
 from threestudio_like.errors import UserError
-from threestudio_like.evaluate.clip import Clip, load_judge
+from threestudio_like.evaluate.clip import ClipModel, load_judge
 from threestudio_like.evaluate.scorer import Scorer, ScorerSize
 
 
@@ -31,7 +31,7 @@ def test_embeddings_are_those_of_transformers(folder):
 
 
 def test_a_long_caption_is_cut(folder):
-    assert torch.isfinite(Clip(str(folder)).text(["dog " * 500, "🐶"])).all()
+    assert torch.isfinite(ClipModel(str(folder)).text(["dog " * 500, "🐶"])).all()
 
 
 def test_a_scorers_folder_is_a_scorer(tmp_path):

@@ -29,7 +29,7 @@ class Oracle:
 
 def draw(texts, seed):
     images = torch.zeros(len(texts), 3, 4, 4)
-    for image, text in zip(images, texts):
+    for image, text in zip(images, texts, strict=True):
         name, view = text.split(", ")
         image[0, 0, 0], image[0, 0, 1] = COLOR_CAPTIONS.index(name), SIDES[view] * math.pi / 2
     return images

@@ -26,7 +26,7 @@ PLAIN = {
     "seeds": [0, 1],
     "methods": {
         "one": {"config": "dreamfusion"},
-        "two": {"config": "dreamfusion", "keys": {"steps": 5, "shading.lit": 0.5}},
+        "two": {"config": "dreamfusion", "keys": {"steps": 5, "shading.lambertian_prob": 0.5}},
     },
 }
 
@@ -65,7 +65,7 @@ def test_cells_are_all_combinations_each_in_a_folder_of_its_own(tmp_path):
     folders = [cell.job.folder for cell in comparison.cells]
     assert len(set(folders)) == 8 and folders[0] == tmp_path / "runs/dreamfusion/a-red-dog-0"
     assert folders[4].parent.name.startswith("dreamfusion_steps-5_lit-0p5_")
-    assert comparison.cells[-1].job.keys == ("steps=5", "shading.lit=0.5", "prompt=a dog, red", "seed=1")
+    assert comparison.cells[-1].job.keys == ("steps=5", "shading.lambertian_prob=0.5", "prompt=a dog, red", "seed=1")
 
 
 def test_a_seed_of_everything_comes_before_the_next():
@@ -104,13 +104,13 @@ def test_a_grid_is_a_method_for_every_combination():
         "metrics": ["saturation"],
         "config": "dreamfusion",
         "keys": {"seed": 3},
-        "grid": {"guides.look.guidance.scale": [5, 7.5], "guides.look.guidance.t_max": [{"ramp": {0: 0.9, 5: 0.5}}]},
+        "grid": {"guidance.rgb.method.scale": [5, 7.5], "guidance.rgb.method.t_max": [{"ramp": {0: 0.9, 5: 0.5}}]},
     }
     comparison = parse_comparison(plain, "grid")
     assert list(comparison.methods) == [f"scale {scale}, t_max {{ramp: {{0: 0.9, 5: 0.5}}}}" for scale in ("5", "7.5")]
     job = comparison.cells[1].job
     recipe = load(job.config, job.keys)
-    assert recipe["guides"]["look"]["guidance"]["scale"] == 7.5 and recipe["seed"] == 0
+    assert recipe["guidance"]["rgb"]["method"]["scale"] == 7.5 and recipe["seed"] == 0
 
 
 @pytest.mark.parametrize(
@@ -176,7 +176,10 @@ def test_killed_again_and_again_it_ends_with_every_run_done_once(compare, tmp_pa
     for moment in (1, 2):  # kill -9 when the first, then the second run has begun
         process = compare("--workers", "2")
         until = time.monotonic() + 300
-        begun = lambda: len(list((tmp_path / "runs").glob("*/*/log.txt")))
+
+        def begun():
+            return len(list((tmp_path / "runs").glob("*/*/log.txt")))
+
         while begun() < moment and process.poll() is None and time.monotonic() < until:
             time.sleep(0.05)
         assert process.poll() is None, process.communicate()

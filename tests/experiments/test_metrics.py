@@ -51,10 +51,15 @@ def test_prompts_name_toys():
 def test_true_toys_are_found_and_shuffled_prompts_are_at_chance():
     scorer = Scorer.load("priors/weights/scorer")
     names = list(CATEGORIES)[::3]
-    captions = [caption(name, color) for name, color in zip(names, ("red", "blue", "yellow", "green") * 3)]
+    captions = [caption(name, color) for name, color in zip(names, ("red", "blue", "yellow", "green") * 3, strict=True)]
     shown = [[(views, views)] for views, _ in (true_views(*toy_of(text), 0) for text in captions)]
-    right_of = lambda views, right: opinion(scorer, views, captions, right)["r_precision"]
-    found = lambda rights: np.mean([right_of(views, right) for views, right in zip(shown, rights)])
+
+    def right_of(views, right):
+        return opinion(scorer, views, captions, right)["r_precision"]
+
+    def found(rights):
+        return np.mean([right_of(views, right) for views, right in zip(shown, rights, strict=True)])
+
     assert found(range(len(names))) >= 0.8
     shuffled = [found(np.random.default_rng(seed).permutation(len(names))) for seed in range(6)]
     assert np.mean(shuffled) == pytest.approx(1 / len(names), abs=0.12)
@@ -112,7 +117,7 @@ def test_saturation_is_compared_with_the_truths(tmp_path):
     }
     comparison = parse_comparison(plain, "test")
     own = saturation(*true_views("dog", "red", 1)).mean().item()
-    for cell, value in zip(comparison.cells, (own, 0.0)):
+    for cell, value in zip(comparison.cells, (own, 0.0), strict=True):
         finish(cell, {"saturation": value})
     found = measure(comparison)
     (true,), (grey,) = (found.values(method, "saturation_error").values() for method in ("true", "grey"))

@@ -128,7 +128,7 @@ def test_latex_is_escaped():
 def test_every_number_can_be_traced(done):
     rows = list(csv.DictReader(io.StringIO(tables.results(done))))
     assert len(rows) == 24 and {row["revision"] for row in rows[:-1]} == {REVISION}
-    for row, cell in zip(rows, done.comparison.cells):
+    for row, cell in zip(rows, done.comparison.cells, strict=True):
         assert (row["prompt"], row["config"], row["folder"]) == (cell.prompt, "dreamfusion", str(cell.job.folder))
         assert row["status"] != "done" or float(row["train_seconds"]) == cell.job.metrics["train_seconds"]
     assert rows[-1]["status"] == "failed" and rows[-1]["reason"] == "the loss <is> nan | & 5 %"

@@ -86,8 +86,13 @@ def test_a_sweep_on_a_real_slurm(cluster, tmp_path):
         "--sweep",
         "break_at=1000000,2000000,3",
     ]
-    start = lambda: subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=cluster)
-    queue = lambda: loopback.said("squeue", "-h", "-o", "%i", env=cluster).split()
+
+    def start():
+        return subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=cluster)
+
+    def queue():
+        return loopback.said("squeue", "-h", "-o", "%i", env=cluster).split()
+
     good = [tmp_path / f"out/break_at-{step}" for step in (1000000, 2000000)]
     first = start()
     loopback.wait_for(lambda: (good[0] / "checkpoints/main.pt").exists() or first.poll() is not None, 200)

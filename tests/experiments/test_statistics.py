@@ -109,8 +109,11 @@ def test_a_mean_as_a_figure_of_sets_has_the_means_interval_and_test():
 def test_a_figure_that_grows_with_repetitions_lies_in_its_own_interval():
     """As a Frechet distance does: here, the share of the prompts that a draw leaves out is added."""
     runs = [(f"p{p}", s) for p in range(10) for s in range(2)]
-    x = {key: value for key, value in zip(runs, np.random.default_rng(5).normal(size=20))}
-    grows = lambda keys: np.mean([x[key[1:]] for key in keys]) + 10 - len({prompt for _, prompt, _ in keys})
+    x = {key: value for key, value in zip(runs, np.random.default_rng(5).normal(size=20), strict=True)}
+
+    def grows(keys):
+        return np.mean([x[key[1:]] for key in keys]) + 10 - len({prompt for _, prompt, _ in keys})
+
     found = OfSets(grows, {"one": runs}).intervals["one"]
     assert found.low < found.mean < found.high
 

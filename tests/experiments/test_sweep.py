@@ -11,12 +11,12 @@ from pathlib import Path
 import pytest
 from omegaconf import OmegaConf
 
-import tests.engine.test_run  # noqa: F401  registers the small system
+import tests.engine.test_run  # noqa: F401
 from tests import fitting
 from threestudio_like.config.loading import load
-from threestudio_like.engine.run_folder import Busy, lock
+from threestudio_like.engine.run_folder import BusyError, lock
 from threestudio_like.errors import UserError
-from threestudio_like.experiments.sweep import axes, check, grid, split, table, unique_slug, why
+from threestudio_like.experiments.sweep import axes, check, failure_reason, grid, split, table, unique_slug
 
 
 def test_values_are_split_outside_brackets():
@@ -40,15 +40,15 @@ def test_texts_are_split_as_they_are_meant():
 
 
 def test_a_grid_is_all_combinations(tmp_path):
-    jobs = grid(["seed=0,1", "guides.look.guidance.scale=7.5,10"], tmp_path, "fit", ("steps=5",))
+    jobs = grid(["seed=0,1", "guidance.rgb.method.scale=7.5,10"], tmp_path, "fit", ("steps=5",))
     assert [job.folder.name for job in jobs] == [
         "seed-0_scale-7p5",
         "seed-0_scale-10",
         "seed-1_scale-7p5",
         "seed-1_scale-10",
     ]
-    assert jobs[1].keys == ("steps=5", "seed=0", "guides.look.guidance.scale=10")
-    assert jobs[1].labels == {"seed": "0", "guides.look.guidance.scale": "10"}
+    assert jobs[1].keys == ("steps=5", "seed=0", "guidance.rgb.method.scale=10")
+    assert jobs[1].labels == {"seed": "0", "guidance.rgb.method.scale": "10"}
     for wrong, message in ((["seed"], "not of the form"), ([], "at least one"), (["seed=1,1"], "are the same")):
         with pytest.raises(UserError, match=message):
             grid(wrong, tmp_path, "fit")
@@ -91,7 +91,7 @@ def test_the_table_of_a_half_done_sweep(tmp_path):
 
 def test_a_folder_has_one_writer(tmp_path):
     held = lock(tmp_path / "run")
-    with pytest.raises(Busy, match="another process"):
+    with pytest.raises(BusyError, match="another process"):
         lock(tmp_path / "run")
     held.close()
     lock(tmp_path / "run").close()
@@ -157,9 +157,11 @@ def test_ctrl_c_saves_what_runs_and_starts_no_other(sweep, tmp_path):
 
 def test_a_killed_run_says_by_what():
     killed = subprocess.run(["bash", "-c", "echo main 250/300 >&2; kill -9 $$"], stderr=subprocess.PIPE, text=True)
-    assert why(killed) == "killed by SIGKILL, perhaps for want of memory"
+    assert failure_reason(killed) == "killed by SIGKILL, perhaps for want of memory"
     assert (
-        why(subprocess.run(["bash", "-c", "echo one >&2; echo two >&2; exit 3"], stderr=subprocess.PIPE, text=True))
+        failure_reason(
+            subprocess.run(["bash", "-c", "echo one >&2; echo two >&2; exit 3"], stderr=subprocess.PIPE, text=True)
+        )
         == "two"
     )
 

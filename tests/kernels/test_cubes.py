@@ -13,26 +13,29 @@ def ones(grid, dtype=torch.float32):
     return FlexibleWeights(*(torch.ones(count, *shape, dtype=dtype) for shape in ((8,), (12,), ())))
 
 
-def surface(sdf, resolution, middles=True, weights=None):
+def surface(sdf, resolution, training=True, weights=None):
     grid = cube_grid(resolution)
     values = sdf(grid.vertices)
     values = torch.where(grid.boundary, values.abs() + 1e-3, values)
-    vertices, faces, _ = flexible_cubes(grid.vertices, values, weights or ones(grid), grid, middles)
+    vertices, faces, _ = flexible_cubes(grid.vertices, values, weights or ones(grid), grid, training)
     return trimesh.Trimesh(vertices.numpy(), faces.numpy(), process=False)
 
 
-@pytest.mark.parametrize("middles", [True, False])
+@pytest.mark.parametrize("training", [True, False])
 @pytest.mark.parametrize("seed", range(4))
-def test_random_distances_give_closed_oriented_faces_with_area(seed, middles):
+def test_random_distances_give_closed_oriented_faces_with_area(seed, training):
     generator = torch.Generator().manual_seed(seed)
-    mesh = surface(lambda x: torch.randn(len(x), generator=generator), 9, middles)
+    mesh = surface(lambda x: torch.randn(len(x), generator=generator), 9, training)
     assert mesh.is_watertight and mesh.is_winding_consistent and mesh.volume > 0
     assert mesh.nondegenerate_faces().all() and len(mesh.faces) > 1000
 
 
 def test_random_weights_keep_it_closed():
     generator, grid = torch.Generator().manual_seed(0), cube_grid(8)
-    draw = lambda *shape: 0.05 + 1.9 * torch.rand(len(grid.cubes), *shape, generator=generator)
+
+    def draw(*shape):
+        return 0.05 + 1.9 * torch.rand(len(grid.cubes), *shape, generator=generator)
+
     mesh = surface(
         lambda x: torch.randn(len(x), generator=generator), 8, weights=FlexibleWeights(draw(8), draw(12), draw())
     )
@@ -87,9 +90,10 @@ def test_gradients_reach_everything():
     off = torch.tensor([0.03, -0.05, 0.07], dtype=torch.float64)  # no two distances are equal
     sdf = ((grid.vertices.double() - off) * torch.tensor([1.0, 1.2, 0.9])).norm(dim=-1).sub(0.6).requires_grad_()
     generator = torch.Generator().manual_seed(0)
-    draw = lambda *shape: (
-        0.5 + torch.rand(len(grid.cubes), *shape, generator=generator, dtype=torch.float64)
-    ).requires_grad_()
+
+    def draw(*shape):
+        return (0.5 + torch.rand(len(grid.cubes), *shape, generator=generator, dtype=torch.float64)).requires_grad_()
+
     corner, edge, quad = draw(8), draw(12), draw()
 
     def loss(*parts):

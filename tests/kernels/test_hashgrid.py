@@ -1,4 +1,4 @@
-"""The hash grid encoding against the reference, values and gradients, and its layout against plain integers."""
+"""The hash grid encoding against the reference, values and gradients, and its mean_predictor against plain integers."""
 
 import pytest
 import torch
@@ -6,16 +6,16 @@ import torch
 from threestudio_like.kernels import backend
 from threestudio_like.kernels.hashgrid import HashGrid, encode, encode_with_jacobian
 
-MIXED = HashGrid(levels=3, log2_entries=9, base=4, finest=60)  # one dense level, two hashed
-SINGLE = HashGrid(levels=1, features=1, log2_entries=12, base=5)
-WIDE = HashGrid(levels=2, features=3, log2_entries=8, base=3, finest=33)
+MIXED = HashGrid(n_levels=3, log2_hashmap_size=9, base_resolution=4, max_resolution=60)  # one dense level, two hashed
+SINGLE = HashGrid(n_levels=1, n_features_per_level=1, log2_hashmap_size=12, base_resolution=5)
+WIDE = HashGrid(n_levels=2, n_features_per_level=3, log2_hashmap_size=8, base_resolution=3, max_resolution=33)
 
 CASES = [(MIXED, 67, None), (MIXED, 67, 0), (MIXED, 0, None), (MIXED, 1, 2), (SINGLE, 33, None), (WIDE, 31, None)]
 
 
 def points_and_table(grid, count, device="cpu", dtype=torch.float32):
     x = 1.2 * torch.rand(count, 3, dtype=dtype) - 0.1  # some outside, where it is clamped
-    table = 2 * torch.rand(grid.total_entries, grid.features, dtype=dtype) - 1
+    table = 2 * torch.rand(grid.total_entries, grid.n_features_per_level, dtype=dtype) - 1
     return x.to(device), table.to(device).requires_grad_()
 
 
@@ -54,7 +54,7 @@ def test_jacobian_matches_the_reference(side, grid, count, active):
 
 
 def test_reference_gradients():
-    grid = HashGrid(levels=2, log2_entries=5, base=2, finest=5)
+    grid = HashGrid(n_levels=2, log2_hashmap_size=5, base_resolution=2, max_resolution=5)
     x, table = points_and_table(grid, 4, dtype=torch.float64)
     with backend.forced("reference"):
         assert torch.autograd.gradcheck(lambda table: encode_with_jacobian(x, table, grid), table)
@@ -129,7 +129,7 @@ def test_what_is_refused():
     with pytest.raises(ValueError, match="active_levels"):
         encode(x, table, MIXED, 5)
     with pytest.raises(ValueError, match="base <= finest"):
-        HashGrid(base=32, finest=16)
+        HashGrid(base_resolution=32, max_resolution=16)
     (first,) = torch.autograd.grad(encode(x, table, MIXED).square().sum(), table, create_graph=True)
     with pytest.raises(RuntimeError, match="once_differentiable"):
         first.sum().backward()

@@ -125,7 +125,10 @@ def test_the_antialiased_area_is_the_area(left, right):
 def test_silhouette_gradients_are_the_areas_derivative():
     screen, depth, faces = quad(3.2, 2.3, 9.7, 11.6)
     weight = torch.linspace(0, 1, 16, dtype=torch.float64)[None, None, :]
-    loss = lambda at: (drawn(at, depth, faces, 16) * weight).sum()
+
+    def loss(at):
+        return (drawn(at, depth, faces, 16) * weight).sum()
+
     gradient = torch.autograd.grad(loss(screen), screen)[0]
     for corner in range(4):
         for axis in range(2):

@@ -56,7 +56,10 @@ def test_gradients_reach_distance_and_vertices():
     sdf = (grid.vertices.double().norm(dim=-1) - 0.55).requires_grad_()
     vertices = grid.vertices.double().requires_grad_()
     weight = torch.randn(marching_tetrahedra(vertices, sdf, grid)[0].shape, dtype=torch.float64)
-    loss = lambda v, s: (marching_tetrahedra(v, s, grid)[0] * weight).sum()
+
+    def loss(v, s):
+        return (marching_tetrahedra(v, s, grid)[0] * weight).sum()
+
     assert torch.autograd.gradcheck(loss, (vertices, sdf))
 
 

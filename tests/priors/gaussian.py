@@ -32,15 +32,15 @@ class GaussianBackbone(Backbone):
 
 
 def condition(
-    batch: int, mean: float, null: float = 0.0, negatives: list[float] = (), weights: list[float] = ()
+    batch: int, mean: float, uncond: float = 0.0, negatives: list[float] = (), weights: list[float] = ()
 ) -> Condition:
     """Embeddings [B,1,1] that are the means."""
     full = torch.ones(batch, 1, 1)
     if not negatives:
-        return Condition(mean * full, null * full)
+        return Condition(mean * full, uncond * full)
     return Condition(
         mean * full,
-        null * full,
+        uncond * full,
         torch.stack([value * full for value in negatives], dim=1),
         torch.tensor(weights).expand(batch, -1),
     )

@@ -1,10 +1,10 @@
-"""A prior that is a mixture of Gaussians in three dimensions, its score exact; and a student small enough for it."""
+"""A prior that is a mixture of Gaussians in three dimensions, its score exact; and a fake score small enough for it."""
 
 import torch
 from torch import nn
 
 from priors.backbones.base import Backbone, Condition, NoiseSchedule
-from priors.guidance.fake_score import Student
+from priors.guidance.fake_score import FakeScore
 from threestudio_like.config.registry import register
 
 MEANS = torch.tensor([[0.8, 0.0, 0.0], [-0.4, 0.7, 0.0], [-0.4, -0.7, 0.3]])
@@ -33,8 +33,8 @@ class MixtureBackbone(Backbone):
         return (sigma * (share[..., None] * off).sum(1) / variance)[..., None, None]
 
 
-@register("student", "mlp_for_tests")
-class MLP(Student):
+@register("fake_score", "mlp_for_tests")
+class MLP(FakeScore):
     class Config:
         pass
 
@@ -67,7 +67,7 @@ def distil(guidance, count: int, steps: int, lr: float) -> torch.Tensor:
     told = condition(count)
     for step in range(steps):
         fraction = step / steps
-        for group, start in zip(optimizer.param_groups, [lr, 2e-3]):
+        for group, start in zip(optimizer.param_groups, [lr, 2e-3], strict=True):
             group["lr"] = start * (1 - fraction) + 1e-4
         score = guidance(points[:, None, None], told, step, generator)
         (score.generator + (0 if score.prior is None else score.prior)).backward()

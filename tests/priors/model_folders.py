@@ -27,7 +27,7 @@ from transformers import (
 )
 
 from priors.backbones.base import Backbone
-from priors.backbones.geometric import geometric_layout, geometric_unet
+from priors.backbones.geometric import geometric_mean_predictor, geometric_unet
 from priors.backbones.latent import DirectBackbone
 from priors.backbones.pixel import PixelBackbone
 from priors.embedding import load_encoder
@@ -83,7 +83,7 @@ def toybox(folder: Path, image: int = 32, words: list[str] = TOYBOX_WORDS) -> Pa
     build.save(
         folder,
         build.unet(size),
-        build.layout(size),
+        build.mean_predictor(size),
         build.text_encoder(size, len(tokenizer)),
         tokenizer,
         build.noise_scheduler(),
@@ -94,19 +94,21 @@ def toybox(folder: Path, image: int = 32, words: list[str] = TOYBOX_WORDS) -> Pa
 def toybox_agp(folder: Path, image: int = 32) -> Path:
     """As the project's aligned geometric prior, made of the one above."""
     base = PixelBackbone(ModelConfig(str(toybox(folder.with_name("base-of-agp"), image))), "cpu")
-    return _geometric(folder, base, geometric_layout(base.layout, base.patch), base.patch)
+    return _geometric(folder, base, geometric_mean_predictor(base.mean_predictor, base.patch), base.patch)
 
 
 def stable_diffusion_agp(folder: Path) -> Path:
-    """As the geometric prior that `agp-sd.yaml` leaves: four channels, no VAE, no layout."""
+    """As the geometric prior that `agp-sd.yaml` leaves: four channels, no VAE, no mean_predictor."""
     base = DirectBackbone(ModelConfig(str(stable_diffusion_21(folder.with_name("base-of-agp-sd")))), "cpu")
     return _geometric(folder, base, None, 1)
 
 
-def _geometric(folder: Path, base: Backbone, layout, patch: int) -> Path:
+def _geometric(folder: Path, base: Backbone, mean_predictor, patch: int) -> Path:
     tokenizer, encoder = load_encoder(base.config, torch.device("cpu"))
-    unet = geometric_unet(base.unet, layout is not None, patch)
-    build.save(folder, unet, layout, encoder, tokenizer, DDPMScheduler.from_pretrained(base.folder / "scheduler"))
+    unet = geometric_unet(base.unet, mean_predictor is not None, patch)
+    build.save(
+        folder, unet, mean_predictor, encoder, tokenizer, DDPMScheduler.from_pretrained(base.folder / "scheduler")
+    )
     return folder
 
 
@@ -149,10 +151,10 @@ def stable_diffusion_21(folder: Path, size: int = 8, prediction: str = "epsilon"
 def multiview(folder: Path, view: int = 16) -> Path:
     """As the project's own multi-view prior."""
     torch.manual_seed(0)
-    size = views.Size(view=view, patch=2, channels=(16, 16), tokens_width=16, layout=(16, 8, 8))
-    unet, layout, encoder = views.unet(size), views.view_layout(size), views.image_encoder(size)
-    layout.find_components(torch.rand(4, 3, 3 * view, 2 * view), size.patch)
-    views.save(folder, unet, layout, encoder, build.noise_scheduler())
+    size = views.Size(view=view, patch=2, channels=(16, 16), tokens_width=16, mean_predictor=(16, 8, 8))
+    unet, mean_predictor, encoder = views.unet(size), views.view_mean_predictor(size), views.image_encoder(size)
+    mean_predictor.find_components(torch.rand(4, 3, 3 * view, 2 * view), size.patch)
+    views.save(folder, unet, mean_predictor, encoder, build.noise_scheduler())
     return folder
 
 
@@ -267,7 +269,7 @@ def deepfloyd(folder: Path, size: int = 16, sentencepiece: bool = False, variant
 
 
 def clip(folder: Path) -> Path:
-    """As OpenAI's CLIP in transformers' layout: all in one folder."""
+    """As OpenAI's CLIP in transformers' mean_predictor: all in one folder."""
     torch.manual_seed(0)
     words = _clip_tokenizer(folder, "<|endoftext|>")
     tower = {"hidden_size": WIDTH, "intermediate_size": 32, "num_hidden_layers": 1, "num_attention_heads": 2}

@@ -1,4 +1,4 @@
-"""GECO's generator and student: both start as the teacher, learn apart from it, and come back from their folders."""
+"""GECO's generator and fake_score: both start as the teacher, learn apart from it, and come back from their folders."""
 
 import pytest
 import torch
@@ -36,8 +36,8 @@ def generator(seed=0):
 
 
 def vsd(teacher, scale=1.0):
-    student = Component("student", "copy", Copy.Config())
-    return VSD(VSDConfig(scale=Schedule.constant(scale), student=student, dropout=0.0), teacher)
+    fake_score = Component("fake_score", "copy", Copy.Config())
+    return VSD(VSDConfig(scale=Schedule.constant(scale), fake_score=fake_score, dropout=0.0), teacher)
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -100,20 +100,23 @@ def test_generator_and_student_learn_apart(teacher, kind):
     guidance, made = vsd(teacher, 4.0), OneStepGenerator(OneStepConfig(4.0, **KINDS[kind]), teacher)
     condition = told(teacher)
     score = guidance.distil(made(teacher.noise(2, generator()), condition), condition, 0, generator())
-    grads = lambda module: [p.grad for p in module.parameters()]
+
+    def grads(module):
+        return [p.grad for p in module.parameters()]
+
     score.generator.backward(retain_graph=True)
     assert any(g is not None and g.abs().max() > 0 for g in grads(made)) and all(g is None for g in grads(guidance))
     made.zero_grad()
     score.prior.backward()
-    assert all(g is None for g in grads(made)) and all(g is not None for g in grads(guidance.student.unet))
+    assert all(g is None for g in grads(made)) and all(g is not None for g in grads(guidance.fake_score.unet))
     assert all(g is None for g in grads(teacher.unet))
 
 
 def test_distilling_images_is_encoding_them_first(models):
     backbone = PixelBackbone(PixelBackbone.Config(str(models("toybox"))), "cpu")
     sds = SDS(SDS.Config(), backbone)
-    text, null = backbone.embed(["a red dog", ""])
-    condition = Condition(text[None], null[None])
+    text, uncond = backbone.embed(["a red dog", ""])
+    condition = Condition(text[None], uncond[None])
     images = torch.rand(1, 32, 32, 3, generator=generator())
     latents = backbone.encode(images.permute(0, 3, 1, 2)).requires_grad_()
     direct = sds.distil(latents, condition, 0, generator(1))
@@ -124,12 +127,12 @@ def test_distilling_images_is_encoding_them_first(models):
 
 def test_a_copied_student_serves_any_prior_and_goes_on(models, tmp_path):
     backbone = PixelBackbone(PixelBackbone.Config(str(models("toybox"))), "cpu")
-    student = Copy(Copy.Config(), backbone)
+    fake_score = Copy(Copy.Config(), backbone)
     with torch.no_grad():
-        student.unet.conv_in.weight.add_(1.0)
-    student.save(tmp_path)
+        fake_score.unet.conv_in.weight.add_(1.0)
+    fake_score.save(tmp_path)
     again = Copy(Copy.Config(weights=str(tmp_path)), backbone)
-    assert torch.equal(again.unet.conv_in.weight, student.unet.conv_in.weight)
+    assert torch.equal(again.unet.conv_in.weight, fake_score.unet.conv_in.weight)
     assert not torch.equal(again.unet.conv_in.weight, backbone.unet.conv_in.weight)
     with pytest.raises(UserError, match="another size"):
         Copy(Copy.Config(weights=str(models("sd21"))), backbone)

@@ -3,15 +3,15 @@
 import pytest
 import torch
 
-from priors.toybox.mean_predictor import Layout, refine
+from priors.toybox.mean_predictor import MeanPredictor, refine
 
 
 def test_a_layout_does_not_see_padding():
-    layout = Layout(text_width=8, wide=8, hidden=8, width=8, channels=4, size=8)
+    mean_predictor = MeanPredictor(text_width=8, wide=8, hidden=8, width=8, channels=4, size=8)
     words, padding = torch.randn(1, 2, 8), torch.randn(1, 1, 8)
     short = torch.cat([words, padding], dim=1)
     long = torch.cat([words, padding.expand(1, 9, 8)], dim=1)
-    torch.testing.assert_close(layout(short), layout(long * (11 / 3) ** 0.5))
+    torch.testing.assert_close(mean_predictor(short), mean_predictor(long * (11 / 3) ** 0.5))
 
 
 class Silent(torch.nn.Module):
@@ -48,36 +48,41 @@ def test_refine_without_a_unet_is_the_best_guess_for_gaussian_images(alpha_squar
 
 
 @pytest.fixture
-def layout():
+def mean_predictor():
     """One that knows the components of smooth images."""
-    layout = Layout(text_width=8, wide=8, hidden=8, width=8, channels=12, size=8)
+    mean_predictor = MeanPredictor(text_width=8, wide=8, hidden=8, width=8, channels=12, size=8)
     noise = torch.randn(64, 3, 16, 16, generator=torch.Generator().manual_seed(0))
-    layout.images = torch.nn.functional.avg_pool2d(noise, 5, stride=1, padding=2)
-    layout.find_components(layout.images, patch=2)
-    return layout
+    mean_predictor.images = torch.nn.functional.avg_pool2d(noise, 5, stride=1, padding=2)
+    mean_predictor.find_components(mean_predictor.images, patch=2)
+    return mean_predictor
 
 
-def test_components_are_uncorrelated_and_spread_as_said(layout):
-    x = layout.fold(layout.images, patch=2).movedim(1, -1).flatten(0, -2)
-    torch.testing.assert_close(torch.cov(x.T), layout.spread.square().diag(), atol=1e-5, rtol=1e-4)
-    assert (layout.spread[:-1] >= layout.spread[1:]).all() and layout.spread[0] > 3 * layout.spread[-1]
+def test_components_are_uncorrelated_and_spread_as_said(mean_predictor):
+    x = mean_predictor.patchify(mean_predictor.images, patch=2).movedim(1, -1).flatten(0, -2)
+    torch.testing.assert_close(torch.cov(x.T), mean_predictor.spread.square().diag(), atol=1e-5, rtol=1e-4)
+    assert (mean_predictor.spread[:-1] >= mean_predictor.spread[1:]).all() and mean_predictor.spread[
+        0
+    ] > 3 * mean_predictor.spread[-1]
 
 
-def test_folding_loses_nothing_and_leaves_white_noise_white(layout):
+def test_folding_loses_nothing_and_leaves_white_noise_white(mean_predictor):
     noise = torch.randn(64, 3, 16, 16, generator=torch.Generator().manual_seed(1))
-    x = layout.fold(noise, patch=2)
+    x = mean_predictor.patchify(noise, patch=2)
     assert x.shape == (64, 12, 8, 8)
-    torch.testing.assert_close(layout.unfold(x, patch=2), noise, atol=1e-5, rtol=0)
+    torch.testing.assert_close(mean_predictor.unpatchify(x, patch=2), noise, atol=1e-5, rtol=0)
     flat = x.movedim(1, -1).flatten(0, -2)
     torch.testing.assert_close(torch.cov(flat.T), torch.eye(12), atol=0.06, rtol=0)
 
 
-def test_the_filter_knows_components_better_than_pixels(layout):
+def test_the_filter_knows_components_better_than_pixels(mean_predictor):
     """With one spread for all, the error is larger than with each component's own."""
     alpha = torch.full((64,), 0.9)
-    x = layout.fold(layout.images, patch=2)
+    x = mean_predictor.patchify(mean_predictor.images, patch=2)
     x_t = 0.9**0.5 * x + 0.1**0.5 * torch.randn(x.shape, generator=torch.Generator().manual_seed(2))
     told = torch.zeros(64, dtype=torch.long), torch.zeros(64, 3, 8)
     mean = torch.zeros_like(x)
-    error = lambda spread: (refine(Silent(), mean, x_t, *told, alpha, spread) - x).square().mean().item()
-    assert error(layout.spread) < 0.9 * error(x.std().item())
+
+    def error(spread):
+        return (refine(Silent(), mean, x_t, *told, alpha, spread) - x).square().mean().item()
+
+    assert error(mean_predictor.spread) < 0.9 * error(x.std().item())

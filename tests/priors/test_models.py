@@ -1,4 +1,4 @@
-"""Models of every published layout go through the real loading code."""
+"""Models of every published mean_predictor go through the real loading code."""
 
 import diffusers
 import pytest
@@ -7,8 +7,9 @@ import torch.nn.functional as F
 
 from priors.backbones.latent import LatentBackbone
 from priors.backbones.pixel import PixelBackbone
-from priors.text import ViewWords
+from priors.text import ViewPrompts
 from tests.priors import model_folders
+from threestudio_like import pretrained
 from threestudio_like.config.loading import load
 from threestudio_like.config.registry import parse, parse_component
 
@@ -48,7 +49,7 @@ def test_every_layout_loads_encodes_and_predicts(models, name):
     latents.sum().backward()
     assert images.grad.abs().sum() > 0
     decoded = backbone.decode(latents.detach())
-    assert decoded.shape == (2, 3, size, size) and 0 <= decoded.min() and decoded.max() <= 1
+    assert decoded.shape == (2, 3, size, size) and decoded.min() >= 0 and decoded.max() <= 1
     text = backbone.embed(["a red dog", ""])
     assert text.shape == (2, tokens, model_folders.WIDTH) and not torch.allclose(text[0], text[1])
     eps = backbone.predict(latents.detach(), torch.tensor([20, 700]), text)
@@ -88,7 +89,7 @@ def test_slicing_and_precision_are_the_vaes_own(models):
 def test_the_old_names_of_sd15_are_the_same_weights(models):
     """The published VAE has `query` for `to_q`; every tensor must have found its place."""
     old, new = build(models, "sd15"), build(models, "sd21")
-    for (name, a), b in zip(old.vae.state_dict().items(), new.vae.state_dict().values()):
+    for (name, a), b in zip(old.vae.state_dict().items(), new.vae.state_dict().values(), strict=True):
         assert torch.equal(a, b), name
 
 
@@ -137,4 +138,4 @@ def test_backbone_recipes_parse(name):
     recipe = load(f"backbones/{name}")
     parsed = parse_component("backbone", recipe["backbone"], "backbone")
     assert parsed.type == ("latent" if name.startswith("sd") else "pixel") and parsed.config.model
-    assert parse(ViewWords, recipe["let"]["view_words"], "view_words").around.count("back view") == 1
+    assert parse(ViewPrompts, recipe["vars"]["view_prompts"], "view_prompts").around.count("back view") == 1

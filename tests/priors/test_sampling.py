@@ -26,5 +26,7 @@ def test_samples_have_the_distributions_mean_and_spread(kind):
     drawn = ddim(predict, scheduler, text, torch.zeros_like(text), (3, 8, 8), 1.0, 60, torch.Generator().manual_seed(0))
     assert drawn.mean().item() == pytest.approx(MEAN, abs=0.02)
     assert drawn.std().item() == pytest.approx(SPREAD, rel=0.2)
-    null = ddim(predict, scheduler, text, torch.zeros_like(text), (3, 8, 8), 0.0, 60, torch.Generator().manual_seed(0))
-    assert null.mean().item() == pytest.approx(0, abs=0.02)
+    uncond = ddim(
+        predict, scheduler, text, torch.zeros_like(text), (3, 8, 8), 0.0, 60, torch.Generator().manual_seed(0)
+    )
+    assert uncond.mean().item() == pytest.approx(0, abs=0.02)

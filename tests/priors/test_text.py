@@ -5,14 +5,14 @@ import math
 import pytest
 import torch
 
-from priors.text import PerpNeg, Prompt, ViewWords, negative_weights
+from priors.text import PerpNeg, Prompt, ViewPrompts, negative_weights
 from threestudio_like.cameras import orbit_cameras
 from threestudio_like.config.loading import load
 from threestudio_like.config.registry import parse
 from threestudio_like.data.toybox.catalogue import view_words
 from threestudio_like.errors import UserError
 
-WORDS = ViewWords(around=("front view", "left side view", "back view", "right side view"))
+WORDS = ViewPrompts(around=("front view", "left side view", "back view", "right side view"))
 FRONT, LEFT, BACK, RIGHT, OVERHEAD, NULL = range(6)
 
 
@@ -31,13 +31,13 @@ def cameras(azimuth_deg, elevation_deg=0.0):
 
 
 def at(views, azimuth_deg, elevation_deg=0.0, **options):
-    prompt = Prompt(Prompt.Config("a dog", views=views, words=WORDS, **options), OneHot())
+    prompt = Prompt(Prompt.Config("a dog", views=views, view_prompts=WORDS, **options), OneHot())
     return prompt.at(cameras(azimuth_deg, elevation_deg))
 
 
 def test_texts_of_the_views():
     backbone = OneHot()
-    Prompt(Prompt.Config(" a dog ", negative="ugly", words=WORDS), backbone)
+    Prompt(Prompt.Config(" a dog ", negative="ugly", view_prompts=WORDS), backbone)
     assert backbone.texts == [
         "a dog, front view",
         "a dog, left side view",
@@ -82,7 +82,7 @@ def test_nearest_bins():
     ]
     condition = at("nearest", azimuth)
     assert condition.text.argmax(dim=-1).flatten().tolist() == expected
-    assert condition.null.argmax(dim=-1).flatten().tolist() == [NULL] * len(azimuth)
+    assert condition.uncond.argmax(dim=-1).flatten().tolist() == [NULL] * len(azimuth)
     assert condition.negatives is None and condition.image is None
 
 
@@ -95,9 +95,9 @@ def test_nearest_agrees_with_the_toybox_captions():
 
 
 def test_eight_sides_and_two_heights_agree_with_the_toybox_captions():
-    words = parse(ViewWords, load("backbones/toybox")["let"]["view_words"], "view_words")
+    words = parse(ViewPrompts, load("backbones/toybox")["let"]["view_words"], "view_words")
     backbone = OneHot()
-    prompt = Prompt(Prompt.Config("a dog", words=words), backbone)
+    prompt = Prompt(Prompt.Config("a dog", view_prompts=words), backbone)
     for elevation in (-5.0, 17.0, 19.0, 50.0, 70.0):
         azimuth = list(range(-179, 180, 7))
         seen = prompt.at(cameras(azimuth, elevation)).text.argmax(dim=-1).flatten().tolist()
@@ -108,7 +108,7 @@ def test_eight_sides_and_two_heights_agree_with_the_toybox_captions():
 @pytest.mark.parametrize("words", [{"around": ("front", "back")}, {"around": ()}, {"heights": ("high",)}])
 def test_words_for_half_of_the_views(words):
     with pytest.raises(UserError, match="needed"):
-        ViewWords(**words)
+        ViewPrompts(**words)
 
 
 def test_interpolation():
@@ -163,6 +163,6 @@ def test_the_recipe_form():
         "perp_neg": {"side_back": [1, 2, 3]},
     }
     config = parse(Prompt.Config, node, "prompt")
-    assert config.words.around[1] == "left" and config.perp_neg.side_back == (1.0, 2.0, 3.0)
+    assert config.view_prompts.around[1] == "left" and config.perp_neg.side_back == (1.0, 2.0, 3.0)
     with pytest.raises(UserError, match="prompt.views"):
         parse(Prompt.Config, {"text": "a dog", "views": "nearst"}, "prompt")

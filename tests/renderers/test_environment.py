@@ -4,7 +4,7 @@ import math
 
 import torch
 
-from threestudio_like.renderers.environment import COSINE_LOBE, Studio, harmonics, reflect, reflectance
+from threestudio_like.renderers.environment import COSINE_LOBE, EnvironmentLight, harmonics, reflect, reflectance
 from threestudio_like.utils.color import linear_from_srgb
 
 
@@ -31,17 +31,19 @@ def test_irradiance_is_the_integral_over_the_hemisphere():
 
 
 def test_the_studio_is_sky_ground_and_lamp():
-    light = Studio(lamp=(0.0, 0.0, 0.0)).light(torch.zeros(1))[0]
+    light = EnvironmentLight(lamp=(0.0, 0.0, 0.0)).light(torch.zeros(1))[0]
     up, down = torch.tensor([[0.0, 0.0, 1.0]]), torch.tensor([[0.0, 0.0, -1.0]])
     torch.testing.assert_close(harmonics(up) @ light, torch.full((1, 3), 0.9))
     torch.testing.assert_close(harmonics(down) @ light, torch.full((1, 3), 0.45))
-    dark = Studio(sky=(0.0,) * 3, ground=(0.0,) * 3, lamp=(1.0,) * 3, lamp_azimuth_deg=0.0, lamp_elevation_deg=0.0)
+    dark = EnvironmentLight(
+        sky=(0.0,) * 3, ground=(0.0,) * 3, lamp=(1.0,) * 3, lamp_azimuth_deg=0.0, lamp_elevation_deg=0.0
+    )
     front = torch.tensor([[1.0, 0.0, 0.0]])
     cosine = COSINE_LOBE
     facing = (harmonics(front) * cosine) @ dark.light(torch.zeros(1))[0]
     assert 0.9 < facing[0, 0] < 1.1  # nine harmonics hold a lamp's cosine to a tenth
-    turned = (harmonics(torch.tensor([[0.0, 1.0, 0.0]])) * cosine) @ dark.light(torch.tensor([math.pi / 2]))[0]
-    torch.testing.assert_close(turned, facing, atol=1e-5, rtol=0)
+    rotated = (harmonics(torch.tensor([[0.0, 1.0, 0.0]])) * cosine) @ dark.light(torch.tensor([math.pi / 2]))[0]
+    torch.testing.assert_close(rotated, facing, atol=1e-5, rtol=0)
 
 
 def test_reflectance_is_the_split_sums_integral():
@@ -52,18 +54,24 @@ def test_reflectance_is_the_split_sums_integral():
         alpha = roughness**2
         eye = torch.tensor([math.sqrt(1 - facing**2), 0.0, facing], dtype=torch.float64)
         half = torch.nn.functional.normalize(d + eye, dim=-1)
-        shadow = lambda c: c / (c * (1 - alpha / 2) + alpha / 2)
+
+        def shadow(c):
+            return c / (c * (1 - alpha / 2) + alpha / 2)
+
         lobe = alpha**2 / (math.pi * (half[:, 2] ** 2 * (alpha**2 - 1) + 1) ** 2)
         reflected = lobe * shadow(d[:, 2]) * shadow(facing) / (4 * d[:, 2] * facing) * d[:, 2]
         fresnel = (1 - half @ eye) ** 5
-        integral = lambda values: 2 * math.pi * values.mean().item()
+
+        def integral(values):
+            return 2 * math.pi * values.mean().item()
+
         scale, shift = reflectance(torch.tensor([[roughness]]), torch.tensor([[facing]]))
         assert abs(scale.item() - integral((1 - fresnel) * reflected)) < 0.02
         assert abs(shift.item() - integral(fresnel * reflected)) < 0.02
 
 
 def test_matte_and_metal_under_even_light():
-    even = Studio(sky=(0.5,) * 3, ground=(0.5,) * 3, lamp=(0.0,) * 3).light(torch.zeros(2))
+    even = EnvironmentLight(sky=(0.5,) * 3, ground=(0.5,) * 3, lamp=(0.0,) * 3).light(torch.zeros(2))
     normal = torch.tensor([[0.0, 0.0, 1.0]] * 2)
     matte = torch.tensor([[0.5, 0.2, 0.8, 1.0, 0.0]])
     metal = torch.tensor([[0.5, 0.2, 0.8, 0.3, 1.0]])
@@ -76,5 +84,5 @@ def test_matte_and_metal_under_even_light():
 def test_gradients_reach_the_material():
     material = torch.rand(4, 5).requires_grad_()
     normal = torch.nn.functional.normalize(torch.randn(4, 3), dim=-1)
-    reflect(0.2 + 0.5 * material, normal, normal, Studio().light(torch.zeros(4))).sum().backward()
+    reflect(0.2 + 0.5 * material, normal, normal, EnvironmentLight().light(torch.zeros(4))).sum().backward()
     assert material.grad.isfinite().all() and (material.grad.abs() > 0).all()

@@ -13,24 +13,24 @@ from threestudio_like.cameras import orbit
 from threestudio_like.config.registry import parse_component
 from threestudio_like.data.toybox.catalogue import make_toy
 from threestudio_like.data.toybox.photographs import pack
-from threestudio_like.data.toybox.render import Light, shoot
+from threestudio_like.data.toybox.render import Light, render_toys
 from threestudio_like.data.toybox.render import mesh as toy_mesh
-from threestudio_like.errors import NoSurface, UserError
+from threestudio_like.errors import NoSurfaceError, UserError
 from threestudio_like.export.mesh_io import write_mesh
 from threestudio_like.renderers import regularizers
 from threestudio_like.renderers.ccm import TightBox, canonical_coordinates
-from threestudio_like.renderers.environment import Studio
+from threestudio_like.renderers.environment import EnvironmentLight
 from threestudio_like.renderers.mesh import MeshRenderer
 from threestudio_like.renderers.shading import Shading
 from threestudio_like.renderers.volume import VolumeRenderer
-from threestudio_like.scenes.convert import large_parts
+from threestudio_like.scenes.convert import remove_small_components
 from threestudio_like.scenes.field import Points
 from threestudio_like.scenes.isosurface import IsoSurface
 from threestudio_like.scenes.mesh import Mesh, Surface
 from threestudio_like.scenes.signed_distance import from_inside, mesh_distance, read_mesh, sample, winding_numbers
 
 threestudio_like.register_all()
-GRID = {"levels": 2, "features": 2, "log2_entries": 8, "base": 4, "finest": 8}
+GRID = {"n_levels": 2, "n_features_per_level": 2, "log2_hashmap_size": 8, "base_resolution": 4, "max_resolution": 8}
 
 
 def tetmesh(kind: str = "tetmesh", **keys) -> IsoSurface:
@@ -53,7 +53,7 @@ def duck(tmp_path_factory):
 
 
 def test_a_ball_is_drawn_where_it_is():
-    scene = tetmesh(resolution=20, start={"ellipsoid": [0.5, 0.5, 0.5]})
+    scene = tetmesh(resolution=20, shape_init={"ellipsoid": [0.5, 0.5, 0.5]})
     cameras = orbit(3, 20.0, 2.5, 40.0, 48)
     view = drawn(scene, cameras)
     rays = cameras.rays()
@@ -73,7 +73,7 @@ def test_a_ball_is_drawn_where_it_is():
 def test_autocast_leaves_the_geometry_alone(kind):
     """Half precision would move silhouettes by half a pixel; gradients arrive as they are too."""
     scene, cameras, found = (
-        tetmesh(kind, resolution=8, start={"ellipsoid": [0.5, 0.3, 0.4]}),
+        tetmesh(kind, resolution=8, shape_init={"ellipsoid": [0.5, 0.3, 0.4]}),
         orbit(2, 20.0, 2.5, 40.0, 24),
         [],
     )
@@ -83,12 +83,12 @@ def test_autocast_leaves_the_geometry_alone(kind):
         scene.zero_grad()
         (view.rgb.square().sum() + view.opacity.square().sum()).backward()
         found.append((view.rgb, view.depth, scene.values.grad.clone()))
-    for exact, half in zip(*found):
+    for exact, half in zip(*found, strict=True):
         assert half.dtype == torch.float32 and torch.equal(exact, half)
 
 
 def test_images_are_the_render_of_one_surface(monkeypatch):
-    scene, cameras = tetmesh(resolution=12, start={"ellipsoid": [0.5, 0.3, 0.4]}), orbit(5, 20.0, 2.5, 40.0, 24)
+    scene, cameras = tetmesh(resolution=12, shape_init={"ellipsoid": [0.5, 0.3, 0.4]}), orbit(5, 20.0, 2.5, 40.0, 24)
     whole, extracted, extract = drawn(scene, cameras), [], scene.surface
     monkeypatch.setattr(scene, "surface", lambda: extracted.append(1) or extract())
     parts = list(MeshRenderer(MeshRenderer.Config()).images(scene, cameras, Shading(), at_once=2))
@@ -108,7 +108,7 @@ def test_shading_is_the_volume_renderers():
 def test_toy_mesh_and_field_give_one_coordinate_map(duck):
     """The exact tracer, the mesh renderer and the volume renderer, each with the box of its own views."""
     toy, path = duck
-    scene = tetmesh(resolution=40, start={"mesh": str(path)})
+    scene = tetmesh(resolution=40, shape_init={"mesh": str(path)})
     box = np.asarray(read_mesh(path).bounds), np.stack([toy_mesh(toy).vertices.min(0), toy_mesh(toy).vertices.max(0)])
     scale = (box[0][1] - box[0][0]).max() / (box[1][1] - box[1][0]).max()
     center = torch.tensor(box[1].mean(0), dtype=torch.float32)
@@ -127,8 +127,8 @@ def test_toy_mesh_and_field_give_one_coordinate_map(duck):
             return Points(self.density(x), x * 0 + 0.5, x if normals else None)
 
     cameras = orbit(4, 15.0, 2.7, 41.0, 48)
-    exact = shoot(pack([toy] * 4), cameras, Light.flat(4), 2)
-    volume = VolumeRenderer(VolumeRenderer.Config(step=0.02))(Solid(), cameras, Shading())
+    exact = render_toys(pack([toy] * 4), cameras, Light.flat(4), 2)
+    volume = VolumeRenderer(VolumeRenderer.Config(render_step_size=0.02))(Solid(), cameras, Shading())
     maps = [canonical_coordinates(view, *TightBox()(view)) for view in (exact, drawn(scene, cameras), volume)]
     assert abs(scale - 1) < 0.05 and center.abs().max() < 0.05  # the file's box was hardly moved
     for other in maps[1:]:
@@ -146,7 +146,7 @@ def test_a_scene_starts_as_its_ellipsoid_whatever_the_seed(seed):
         "type": "tetmesh",
         "resolution": 24,
         "sdf": "mlp",
-        "start": {"ellipsoid": [0.5, 0.4, 0.6]},
+        "shape_init": {"ellipsoid": [0.5, 0.4, 0.6]},
         "encoding": GRID,
         "hidden": 8,
         "background": {"type": "solid"},
@@ -168,7 +168,7 @@ def test_a_blank_view_has_the_whole_cube_as_its_box():
 
 @pytest.mark.parametrize("kind", ["tetmesh", "flexicubes"])
 def test_a_mesh_has_its_whole_box_from_above_too(kind):
-    scene = tetmesh(kind, resolution=16, start={"ellipsoid": [0.4, 0.4, 0.65]})
+    scene = tetmesh(kind, resolution=16, shape_init={"ellipsoid": [0.4, 0.4, 0.65]})
     view = drawn(scene, orbit(1, 80.0, 2.5, 45.0, 32))
     low, high = TightBox()(view)
     corners = view.surface.vertices[view.surface.faces.unique()].detach() / 2 + 0.5
@@ -178,7 +178,7 @@ def test_a_mesh_has_its_whole_box_from_above_too(kind):
 
 
 def test_the_box_of_a_field_grows_at_once_and_shrinks_slowly():
-    scene = tetmesh(resolution=16, start={"ellipsoid": [0.4, 0.4, 0.65]})
+    scene = tetmesh(resolution=16, shape_init={"ellipsoid": [0.4, 0.4, 0.65]})
     above, beside = (
         replace(drawn(scene, orbit(1, elevation, 2.5, 45.0, 32)), surface=None) for elevation in (80.0, 0.0)
     )
@@ -197,14 +197,14 @@ def test_the_box_of_a_field_grows_at_once_and_shrinks_slowly():
 @pytest.mark.parametrize("kind, sdf", [("tetmesh", "vertices"), ("tetmesh", "mlp"), ("flexicubes", "vertices")])
 def test_the_shape_follows_gradients(kind, sdf):
     """From a ball to an egg by the pictures of an egg."""
-    scene = tetmesh(kind, resolution=12, sdf=sdf, hidden=16, start={"ellipsoid": [0.4, 0.4, 0.4]})
-    egg = tetmesh(resolution=12, start={"ellipsoid": [0.4, 0.4, 0.65]})
+    scene = tetmesh(kind, resolution=12, sdf=sdf, hidden=16, shape_init={"ellipsoid": [0.4, 0.4, 0.4]})
+    egg = tetmesh(resolution=12, shape_init={"ellipsoid": [0.4, 0.4, 0.65]})
     cameras = orbit(3, 10.0, 2.5, 45.0, 24)
     target = drawn(egg, cameras).opacity.detach()
     groups = scene.parameters_by_name()
     own = {"weights"} if kind == "flexicubes" else set()
-    assert set(groups) == {"sdf", "shift", "encoding", "mlp", "background"} | own
-    optimiser = torch.optim.Adam([p for name in ("sdf", "shift", *own) for p in groups[name]], 0.01)
+    assert set(groups) == {"sdf", "deformation", "encoding", "mlp", "background"} | own
+    optimiser = torch.optim.Adam([p for name in ("sdf", "deformation", *own) for p in groups[name]], 0.01)
     first = None
     for _ in range(60):
         view = drawn(scene, cameras)
@@ -231,7 +231,7 @@ def test_a_vanished_surface_is_told(kind):
     scene = tetmesh(kind, resolution=6)
     with torch.no_grad():
         scene.values += 5
-    with pytest.raises(NoSurface, match="vanished"):
+    with pytest.raises(NoSurfaceError, match="vanished"):
         scene.surface()
 
 
@@ -271,7 +271,7 @@ def test_a_diffuse_scene_becomes_a_material_one():
     torch.testing.assert_close(scene.albedo(points), plain.albedo(points))
     assert scene.material(points).shape == (50, 5) and scene.material(points)[:, 4].max() < 0.1
     view = orbit(2, 10.0, 2.5, 45.0, 16)
-    lit = drawn(scene, view, Shading("environment", Studio().light(torch.zeros(2)), eye=view.position))
+    lit = drawn(scene, view, Shading("environment", EnvironmentLight().light(torch.zeros(2)), eye=view.position))
     assert lit.rgb.isfinite().all() and lit.rgb[lit.opacity[..., 0] > 0.9].std() > 0.01
 
 
@@ -286,7 +286,7 @@ def test_penalties_on_known_meshes():
     flat = Surface.of(
         torch.tensor([[0.0, 0, 0], [1, 0, 0], [1, 1, 0], [0, 1, 0]]), torch.tensor([[0, 1, 2], [0, 2, 3]])
     )
-    assert flat.bends().tolist() == [1.0]
+    assert flat.dihedral_cosines().tolist() == [1.0]
     assert flat.vertex_normals().tolist() == [[0, 0, 1]] * 4
     with pytest.raises(UserError, match="'deviation' needs a flexicubes scene"):
         regularizers.check_render(["deviation"], ball)
@@ -342,7 +342,7 @@ def test_of_many_small_parts_the_largest_stays():
             for k in range(60)
         ]
     )
-    kept = large_parts(
+    kept = remove_small_components(
         Mesh(np.float32(balls.vertices), np.asarray(balls.faces), np.zeros((len(balls.vertices), 3))), 0.3
     )
     assert len(kept.faces) == 320
@@ -356,6 +356,6 @@ def test_small_parts_are_left_out_of_the_export():
         np.concatenate([mesh.faces, [[len(mesh.vertices) + i for i in range(3)]]]),
         np.concatenate([mesh.colors, mesh.colors[:3]]),
     )
-    kept = large_parts(joined, 0.02)
+    kept = remove_small_components(joined, 0.02)
     assert len(kept.faces) <= len(mesh.faces) and np.abs(kept.vertices).max() < 0.9
     assert json.dumps(kept.colors[0].tolist())  # plain numbers

@@ -29,9 +29,15 @@ def lump(kind: str = "tetmesh") -> IsoSurface:
     node = {
         "type": kind,
         "resolution": 16,
-        "start": {"ellipsoid": [0.6, 0.2, 0.6]},
+        "shape_init": {"ellipsoid": [0.6, 0.2, 0.6]},
         "background": {"type": "solid"},
-        "encoding": {"levels": 1, "features": 2, "log2_entries": 4, "base": 4, "finest": 4},
+        "encoding": {
+            "n_levels": 1,
+            "n_features_per_level": 2,
+            "log2_hashmap_size": 4,
+            "base_resolution": 4,
+            "max_resolution": 4,
+        },
         "hidden": 4,
     }
     return parse_component("scene", node, "scene").build()
@@ -59,7 +65,10 @@ def test_only_gradients_change():
     for name in ("rgb", "opacity", "xyz", "depth", "normal"):
         assert torch.equal(getattr(hard, name), getattr(soft, name))
     inside = hard.opacity.detach() == 1
-    of = lambda view: torch.autograd.grad(view.opacity[inside].sum(), scene.values, retain_graph=True)[0]
+
+    def of(view):
+        return torch.autograd.grad(view.opacity[inside].sum(), scene.values, retain_graph=True)[0]
+
     assert of(hard).abs().sum() == 0
     assert of(soft).sum() < 0 and of(soft).max() <= 0  # a smaller distance makes it more opaque
 
@@ -106,7 +115,7 @@ def test_a_coordinate_map_asks_thin_things_to_grow_where_they_should(thickness):
             flat = torch.maximum(
                 (plate.vertices[:, [0, 2]]).norm(dim=-1) - radius, plate.vertices[:, 1].abs() - thickness
             )
-            plate.start.copy_(flat)
+            plate.shape_init.copy_(flat)
     cameras = orbit(4, 10.0, 2.5, 45.0, 24)
     renderer, box = MeshRenderer(MeshRenderer.Config(2, 0.05)), TightBox()
     target_view = renderer(wanted, cameras, Shading())

@@ -1,4 +1,4 @@
-"""Fields, volume rendering, backgrounds, shading and penalties, on fields whose pictures are known."""
+"""Fields, volume rendering, backgrounds, shading and regularizers, on fields whose pictures are known."""
 
 import math
 from dataclasses import replace
@@ -9,13 +9,13 @@ from torch import nn
 
 from threestudio_like.cameras import orbit
 from threestudio_like.config.registry import Component, registered
-from threestudio_like.errors import NoSurface, UserError
+from threestudio_like.errors import NoSurfaceError, UserError
 from threestudio_like.kernels.hashgrid import HashGrid
 from threestudio_like.renderers import regularizers
 from threestudio_like.renderers.shading import Shading, headlight, sample_light
 from threestudio_like.renderers.volume import VolumeRenderer
 from threestudio_like.scenes.background import DirectionMLP, Random, Solid
-from threestudio_like.scenes.convert import automatic_threshold, extract, large_parts
+from threestudio_like.scenes.convert import automatic_threshold, extract, remove_small_components
 from threestudio_like.scenes.field import Blob, Field, Points
 from threestudio_like.scenes.signed_distance import field_distance
 
@@ -24,7 +24,7 @@ GREY = Component("background", "solid", Solid.Config((0.5, 0.5, 0.5)))
 
 def small_field(**keys) -> Field:
     torch.manual_seed(0)
-    grid = HashGrid(levels=3, features=2, log2_entries=10, base=4, finest=16)
+    grid = HashGrid(n_levels=3, n_features_per_level=2, log2_hashmap_size=10, base_resolution=4, max_resolution=16)
     return Field(Field.Config(encoding=grid, hidden=8, background=GREY, **keys))
 
 
@@ -74,8 +74,8 @@ def test_a_thin_fog_is_as_opaque_as_beer_and_lambert_say():
 
 def test_occupancy_skips_empty_space_without_changing_the_picture():
     cameras = orbit(2, 20.0, 2.5, 40.0, 16)
-    everywhere = VolumeRenderer(VolumeRenderer.Config(step=0.01, stop_at=0.0))
-    skipping = VolumeRenderer(VolumeRenderer.Config(step=0.01))
+    everywhere = VolumeRenderer(VolumeRenderer.Config(render_step_size=0.01, stop_at=0.0))
+    skipping = VolumeRenderer(VolumeRenderer.Config(render_step_size=0.01))
     skipping.refresh(Ball(), 0, torch.Generator().manual_seed(0))
     assert everywhere.occupancy.all() and skipping.occupancy.float().mean() < 0.35
     full, fast = (renderer(Ball(), cameras, Shading()) for renderer in (everywhere, skipping))
@@ -137,7 +137,7 @@ def test_lights_are_near_the_camera():
     cameras = orbit(500, 20.0, 1.5, 40.0, 4)
     light = sample_light(cameras, (0.8, 1.5), 1.0, torch.Generator().manual_seed(0))
     length = light.norm(dim=-1)
-    assert 0.8 <= length.min() and length.max() <= 1.5
+    assert length.min() >= 0.8 and length.max() <= 1.5
     assert ((light / length[:, None]) * cameras.position / 1.5).sum(-1).mean() > 0.4
 
 
@@ -146,10 +146,10 @@ def test_backgrounds():
     random = Random(Random.Config(low=0.2, high=0.4, tint=0.05, color=(1.0, 0.0, 0.0)))
     drawn = random(directions, torch.Generator().manual_seed(0))
     assert torch.equal(drawn[:, 0], drawn[:, 4]) and not torch.equal(drawn[0], drawn[1])
-    assert 0.15 <= drawn.min() and drawn.max() <= 0.45
+    assert drawn.min() >= 0.15 and drawn.max() <= 0.45
     assert torch.equal(random(directions, None)[0, 0], torch.tensor([1.0, 0.0, 0.0]))
     mlp = DirectionMLP(DirectionMLP.Config())(directions, None)
-    assert mlp.shape == (3, 5, 3) and 0 < mlp.min() and mlp.max() < 1
+    assert mlp.shape == (3, 5, 3) and mlp.min() > 0 and mlp.max() < 1
     assert {"solid", "random", "mlp"} <= registered("background").keys()
 
 
@@ -171,7 +171,7 @@ def test_the_mesh_of_a_ball_is_a_ball():
     mesh = extract(Ball(), 48, None, torch.device("cpu"))
     radius = torch.tensor(mesh.vertices).norm(dim=-1)
     assert radius.mean().item() == pytest.approx(0.5, abs=0.02) and radius.std() < 0.02
-    assert mesh.colors.shape == mesh.vertices.shape and 0 <= mesh.colors.min() and mesh.colors.max() <= 1
+    assert mesh.colors.shape == mesh.vertices.shape and mesh.colors.min() >= 0 and mesh.colors.max() <= 1
 
 
 def test_fog_that_is_not_drawn_is_not_exported():
@@ -181,12 +181,17 @@ def test_fog_that_is_not_drawn_is_not_exported():
         def density(self, x):
             return super().density(x) + 0.4
 
-    renderer = VolumeRenderer(VolumeRenderer.Config(step=0.007))
+    renderer = VolumeRenderer(VolumeRenderer.Config(render_step_size=0.007))
     renderer.refresh(Foggy(), 0, torch.Generator().manual_seed(0))
-    assert renderer.least_density == pytest.approx(-math.log(0.99) / 0.007, rel=1e-3)
-    inside = lambda *least: (field_distance(Foggy(), *least) < 0).float().mean().item()
-    assert inside() > 0.9 and inside(renderer.least_density) == pytest.approx(4 / 3 * math.pi * 0.5**3 / 8, rel=0.05)
-    mesh = extract(Foggy(), 48, None, torch.device("cpu"), renderer.least_density)
+    assert renderer.density_threshold == pytest.approx(-math.log(0.99) / 0.007, rel=1e-3)
+
+    def inside(*least):
+        return (field_distance(Foggy(), *least) < 0).float().mean().item()
+
+    assert inside() > 0.9 and inside(renderer.density_threshold) == pytest.approx(
+        4 / 3 * math.pi * 0.5**3 / 8, rel=0.05
+    )
+    mesh = extract(Foggy(), 48, None, torch.device("cpu"), renderer.density_threshold)
     assert torch.tensor(mesh.vertices).norm(dim=-1).mean().item() == pytest.approx(0.5, abs=0.02)
 
 
@@ -202,14 +207,14 @@ def test_floaters_are_dropped():
             far = (x - torch.tensor([0.8, 0.8, 0.8])).norm(dim=-1) < 0.08
             return super().density(x) + 200.0 * far
 
-    mesh = large_parts(extract(Two(), 48, None, torch.device("cpu")), 0.05)
+    mesh = remove_small_components(extract(Two(), 48, None, torch.device("cpu")), 0.05)
     assert mesh.vertices.max() < 0.6
 
 
 def test_an_empty_field_has_no_surface():
-    with pytest.raises(NoSurface):
+    with pytest.raises(NoSurfaceError):
         extract(Ball(density=0.0), 16, None, torch.device("cpu"))
-    with pytest.raises(NoSurface, match="no surface at density"):
+    with pytest.raises(NoSurfaceError, match="no surface at density"):
         extract(Ball(), 16, 1e6, torch.device("cpu"))
 
 

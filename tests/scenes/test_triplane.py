@@ -7,7 +7,7 @@ import torch
 import trimesh
 
 from threestudio_like.cameras import orbit
-from threestudio_like.errors import NoSurface, UserError
+from threestudio_like.errors import NoSurfaceError, UserError
 from threestudio_like.export.mesh_io import write_mesh
 from threestudio_like.renderers import regularizers
 from threestudio_like.renderers.mesh import MeshRenderer
@@ -37,8 +37,8 @@ class Ball:
         return corners[..., :1].expand(-1, 21)
 
 
-def ball(resolution=24, spread=0.01, **how) -> Triplane:
-    return Triplane(torch.zeros(3, 4, 8, 8, requires_grad=True), Ball(**how), resolution, spread)
+def ball(resolution=24, beta=0.01, **how) -> Triplane:
+    return Triplane(torch.zeros(3, 4, 8, 8, requires_grad=True), Ball(**how), resolution, beta)
 
 
 def test_features_are_those_of_a_points_projections():
@@ -56,7 +56,7 @@ def test_features_are_those_of_a_points_projections():
 def test_a_ball_is_a_ball_in_both_renderers():
     scene, cameras = ball(), orbit(3, 20.0, 2.5, 40.0, 32)
     drawn = MeshRenderer(MeshRenderer.Config())(scene, cameras, Shading())
-    renderer = VolumeRenderer(VolumeRenderer.Config(step=0.01, resolution=24))
+    renderer = VolumeRenderer(VolumeRenderer.Config(render_step_size=0.01, resolution=24))
     renderer.refresh(scene, 0, torch.Generator().manual_seed(0))
     seen = renderer(scene, cameras, Shading(), normals=True)
     middle = (slice(None), 16, 16)
@@ -88,14 +88,14 @@ def test_a_shape_that_reaches_beyond_the_cube_is_closed_there():
 
 @pytest.mark.parametrize("radius", [-0.5, 0.0])
 def test_no_surface_is_said(radius):
-    with pytest.raises(NoSurface, match="no surface"):
+    with pytest.raises(NoSurfaceError, match="no surface"):
         ball(radius=radius).mesh()
 
 
 def test_gradients_reach_the_planes_from_both_renderers_and_grow_a_ball_that_is_too_small():
     """The images of a larger ball are brighter or darker around the smaller one; more of it is always the way down."""
     cameras = orbit(2, 10.0, 2.5, 40.0, 24)
-    volume = VolumeRenderer(VolumeRenderer.Config(step=0.03, resolution=16))
+    volume = VolumeRenderer(VolumeRenderer.Config(render_step_size=0.03, resolution=16))
     for renderer in (volume, MeshRenderer(MeshRenderer.Config())):
         with torch.no_grad():
             renderer.refresh(ball(), 0, torch.Generator().manual_seed(0))
@@ -132,7 +132,7 @@ def test_sign_changes_are_penalised_where_the_scene_tells_them():
     assert regularizers.sign_changes(view).item() == pytest.approx(
         math.log(2), abs=0.05
     )  # near zero each sign is as likely
-    volume = VolumeRenderer(VolumeRenderer.Config(step=0.1, resolution=8))
+    volume = VolumeRenderer(VolumeRenderer.Config(render_step_size=0.1, resolution=8))
     volume = volume(ball(), orbit(1, 0.0, 2.5, 40.0, 8), Shading())
     with pytest.raises(UserError, match="mesh renderer"):
         regularizers.check_render(["sign_changes"], volume)

@@ -20,7 +20,7 @@ def kinds(step: int, config: ShadingConfig, count: int = 600) -> Counter:
 
 
 def test_albedo_first_then_lit_then_textureless():
-    config = ShadingConfig(albedo_steps=10, lit=0.75, textureless=0.5)
+    config = ShadingConfig(albedo_steps=10, lambertian_prob=0.75, textureless_prob=0.5)
     assert kinds(9, config) == {"albedo": 600}
     later = kinds(10, config)
     assert later["albedo"] / 600 == pytest.approx(0.25, abs=0.06)

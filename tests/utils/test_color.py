@@ -12,8 +12,8 @@ def test_turned_hues_keep_greys_and_brightness():
     grey = torch.tensor([0.0, 0.4, 1.0])[:, None, None, None].expand(3, 3, 2, 2)
     torch.testing.assert_close(turn_hues(grey, turns[:3]), grey, atol=1e-5, rtol=0)
     dull = 0.5 + 0.1 * torch.rand(64, 2, 3, 2, 2)
-    turned = turn_hues(dull, turns)
-    torch.testing.assert_close(turned.mean(2), dull.mean(2), atol=1e-5, rtol=0)
+    rotated = turn_hues(dull, turns)
+    torch.testing.assert_close(rotated.mean(2), dull.mean(2), atol=1e-5, rtol=0)
     assert (turned - dull).abs().amax((1, 2, 3, 4)).gt(0.005).float().mean() > 0.8
 
 

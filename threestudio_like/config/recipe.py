@@ -33,8 +33,8 @@ class RunConfig:
     checkpoint_seconds: float = 60.0
     preview_every: int = 100
     stages: dict[str, Any] | None = None
-    let: dict[str, Any] | None = None
-    """Values for use elsewhere in the recipe as `${let.name}`."""
+    vars: dict[str, Any] | None = None
+    """Values for use elsewhere in the recipe as `${vars.name}`."""
 
 
 @dataclass(frozen=True)

@@ -120,7 +120,7 @@ def _parse_sequence(origin, arguments, value, where):
         kinds = (arguments[0],) * len(value)
     if len(kinds) != len(value):
         raise UserError(f"{where}: expected {len(kinds)} values, got {len(value)}")
-    return origin(parse(kind, item, f"{where}[{i}]") for i, (kind, item) in enumerate(zip(kinds, value)))
+    return origin(parse(kind, item, f"{where}[{i}]") for i, (kind, item) in enumerate(zip(kinds, value, strict=True)))
 
 
 def _parse_scalar(kind, value, where):

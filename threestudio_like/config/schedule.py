@@ -49,5 +49,5 @@ class Schedule:
             if not str(key).isdigit() or isinstance(number, bool) or not isinstance(number, numbers.Real):
                 raise UserError(f"{where}: a schedule maps steps (whole numbers) to numbers, got {key!r}: {number!r}")
             knots.append((int(key), float(number)))
-        at, values = zip(*sorted(knots))
+        at, values = zip(*sorted(knots), strict=True)
         return Schedule(kind, at, values)

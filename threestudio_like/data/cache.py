@@ -14,9 +14,9 @@ import numpy as np
 log = logging.getLogger(__name__)
 
 
-def kept(name: str, key: str, make: Callable[[], dict[str, np.ndarray]]) -> dict[str, np.ndarray]:
+def cached(name: str, key: str, make: Callable[[], dict[str, np.ndarray]]) -> dict[str, np.ndarray]:
     """What `make` returns, made anew whenever `key`, a text that says all it depends on, changes."""
-    path = place(name, key, ".npz")
+    path = cache_path(name, key, ".npz")
     if path.exists():
         try:
             with np.load(path) as stored:
@@ -28,15 +28,15 @@ def kept(name: str, key: str, make: Callable[[], dict[str, np.ndarray]]) -> dict
     return made
 
 
-def kept_rows(name: str, key: str, shape: tuple[int, ...], rows: Callable[[], Iterable[np.ndarray]]) -> np.ndarray:
+def cached_memmap(name: str, key: str, shape: tuple[int, ...], rows: Callable[[], Iterable[np.ndarray]]) -> np.ndarray:
     """Bytes `[N, *shape]`, too many for the memory: written row by row, and read from the file where they are asked for."""
-    path = place(name, key, ".bytes")
+    path = cache_path(name, key, ".bytes")
     if not path.exists():
         write(path, lambda file: file.writelines(np.ascontiguousarray(row, np.uint8).data for row in rows()))
     return np.memmap(path, np.uint8, "r").reshape(-1, *shape)
 
 
-def place(name: str, key: str, suffix: str) -> Path:
+def cache_path(name: str, key: str, suffix: str) -> Path:
     """Where it is kept."""
     folder = Path(os.environ.get("TSL_CACHE", Path.home() / ".cache" / "threestudio_like"))
     return folder / f"{name}-{hashlib.sha256(key.encode()).hexdigest()[:16]}{suffix}"

@@ -153,7 +153,7 @@ def foreground(image: Image.Image, path: Path, how: str) -> tuple[Float[np.ndarr
     if how == "alpha" and not transparent:
         raise UserError(f"{path}: nothing in it is transparent; use background=plain, rembg or auto")
     cut_out = transparent and (border_of(alpha) < 0.5).mean() >= CLEAR_BORDER
-    backdrop = plain_background(color) if how == "plain" or how == "auto" and not cut_out else None
+    backdrop = plain_background(color) if how == "plain" or (how == "auto" and not cut_out) else None
     if backdrop is not None:
         color, own = keyed(color, backdrop)
         return color, np.minimum(own, alpha)

@@ -26,7 +26,7 @@ from tqdm import tqdm
 
 from threestudio_like.cameras import Cameras, orbit_cameras
 from threestudio_like.config.registry import register
-from threestudio_like.data.cache import kept, kept_rows, sources
+from threestudio_like.data.cache import cached, cached_memmap, sources
 from threestudio_like.data.captions import captioned, skipped
 from threestudio_like.data.ccm import CoordinateMaps
 from threestudio_like.errors import UserError
@@ -125,7 +125,7 @@ class MeshFolder:
     @functools.cached_property
     def drawn(self) -> dict[str, np.ndarray]:
         """`names` of the M objects that can be drawn, in their order, and `c2w` [M, V, 16]; their maps are kept by now."""
-        return kept("meshes", repr(list(self.keys.values())), self.draw)
+        return cached("meshes", repr(list(self.keys.values())), self.draw)
 
     def draw(self) -> dict[str, np.ndarray]:
         """Draws what is not kept yet. Raises UserError where nothing can be."""
@@ -134,7 +134,7 @@ class MeshFolder:
         keyed = [(path, self.keys[path]) for path in mixed]
         reasons = in_processes(functools.partial(why_not, self.config), keyed, self.config.workers)
         refused = set()
-        for path, reason in zip(mixed, tqdm(reasons, "meshes", len(mixed), disable=None)):
+        for path, reason in zip(mixed, tqdm(reasons, "meshes", len(mixed), disable=None), strict=True):
             if reason is not None:
                 refused.add(path)
                 log.warning("%s", reason)
@@ -192,7 +192,7 @@ def why_not(config: MeshFolder.Config, keyed: tuple[Path, str]) -> str | None:
 
 def kept_maps(config: MeshFolder.Config, path: Path, key: str) -> Int[np.ndarray, "V S S 4"]:
     """An object's maps, bytes, drawn at the first use. Raises UserError."""
-    return kept_rows("mesh", key, (config.size, config.size, 4), lambda: [take(config, path)])
+    return cached_memmap("mesh", key, (config.size, config.size, 4), lambda: [take(config, path)])
 
 
 def take(config: MeshFolder.Config, path: Path) -> Int[np.ndarray, "V S S 4"]:
@@ -219,7 +219,10 @@ def random_cameras(config: MeshFolder.Config, path: Path) -> Cameras:
     """Those of an object, whatever others there are."""
     name = path.relative_to(Path(config.folder).expanduser()).as_posix()
     rng = np.random.default_rng([config.seed, int.from_bytes(hashlib.sha256(name.encode()).digest()[:8])])
-    uniform = lambda low, high: torch.from_numpy(rng.uniform(low, high, config.views).astype(np.float32))
+
+    def uniform(low, high):
+        return torch.from_numpy(rng.uniform(low, high, config.views).astype(np.float32))
+
     fov = torch.full((config.views,), math.radians(config.fov_deg))
     fits = 0.5 * BOX_LENGTH / math.sin(0.5 * math.radians(config.fov_deg))
     return orbit_cameras(

@@ -24,8 +24,8 @@ from threestudio_like.engine.checkpoint import write_text
 from threestudio_like.engine.monitor import Monitor, peak_memory_mib
 from threestudio_like.engine.run_folder import lock, move_aside
 from threestudio_like.engine.system import Context, System
-from threestudio_like.engine.trainer import Interrupted, NonFinite, Settings, make_fabric, take_over, train
-from threestudio_like.errors import NoSurface, UserError, nearest
+from threestudio_like.engine.trainer import NonFiniteError, Settings, StoppedError, make_fabric, take_over, train
+from threestudio_like.errors import NoSurfaceError, UserError, nearest
 from threestudio_like.kernels import backend
 
 log = logging.getLogger(__name__)
@@ -228,8 +228,8 @@ class Run:
             yield
             self.metrics["status"] = "done"
         except BaseException as error:
-            stopped = isinstance(error, (Interrupted, KeyboardInterrupt))
-            if not isinstance(error, (Interrupted, KeyboardInterrupt, UserError, NoSurface, NonFinite)):
+            stopped = isinstance(error, (StoppedError, KeyboardInterrupt))
+            if not isinstance(error, (StoppedError, KeyboardInterrupt, UserError, NoSurfaceError, NonFiniteError)):
                 with contextlib.suppress(OSError), open(self.folder / "log.txt", "a", encoding="utf-8") as file:
                     traceback.print_exc(file=file)  # a sweep keeps the last line only
             self.metrics |= {"status": "interrupted"} if stopped else {"status": "failed", "reason": str(error)}

@@ -1,6 +1,7 @@
 """A run's folder has one writer at a time, and what was there before is kept."""
 
 import itertools
+import json
 import os
 from pathlib import Path
 
@@ -15,7 +16,7 @@ BUSY, INTERRUPTED = 75, 130
 """Exit codes: of a run whose folder another process is writing (EX_TEMPFAIL), and of one that was stopped and saved."""
 
 
-class Busy(UserError):
+class BusyError(UserError):
     """Another process is writing the run's folder."""
 
 
@@ -26,7 +27,7 @@ def move_aside(folder: Path) -> Path:
 
 
 def lock(folder: Path):
-    """Claims the run's folder until what is returned is closed, or this process ends, however it ends. Raises Busy."""
+    """Claims the run's folder until what is returned is closed, or this process ends, however it ends. Raises BusyError."""
     if fcntl is None:
         return open(os.devnull)
     try:
@@ -37,5 +38,14 @@ def lock(folder: Path):
     try:
         fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError:
-        raise Busy(f"{folder}: another process is running there; wait for it, or give another out=") from None
+        raise BusyError(f"{folder}: another process is running there; wait for it, or give another out=") from None
     return held
+
+
+def read_map(path: Path) -> dict:
+    """Reads a JSON file's map; empty where it cannot be read as one."""
+    try:
+        node = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return node if isinstance(node, dict) else {}

@@ -22,11 +22,11 @@ from threestudio_like.utils.seeding import generator
 log = logging.getLogger(__name__)
 
 
-class NonFinite(RuntimeError):
+class NonFiniteError(RuntimeError):
     """A loss or a gradient became infinite or not a number; the message names it and the step."""
 
 
-class Interrupted(Exception):
+class StoppedError(Exception):
     """The run was asked to stop (Ctrl-C, SIGTERM) and has saved its state."""
 
 
@@ -57,7 +57,7 @@ def make_fabric(device: str, devices: int, precision: str) -> Fabric:
 def train(system: System, name: str, path: Path, settings: Settings, fabric: Fabric, monitor: Monitor) -> float:
     """Runs the stage `name` from its checkpoint at `path` (or from step 0) to its end; returns its seconds so far.
 
-    Raises NonFinite, and Interrupted after saving.
+    Raises NonFiniteError, and StoppedError after saving.
     """
     steps = system.config.steps
     groups = list(system.parameter_groups())
@@ -82,7 +82,7 @@ def train(system: System, name: str, path: Path, settings: Settings, fabric: Fab
 
     with StopFlag() as stop, monitor.stage(name, start, steps):
         for step in range(start, steps):
-            for group, described in zip(optimizer.param_groups, groups):
+            for group, described in zip(optimizer.param_groups, groups, strict=True):
                 group["lr"] = described.lr(step)
             own = 0 if system.one_batch else fabric.global_rank
             result = model(step, generator(fabric.device, settings.seed, name, step, own))
@@ -108,7 +108,7 @@ def train(system: System, name: str, path: Path, settings: Settings, fabric: Fab
                 last_saved = time.monotonic()
             if stopping:
                 fabric.barrier()  # a process that ends takes the others with it, which may be saving
-                raise Interrupted(f"stage '{name}' stopped after step {done} of {steps}")
+                raise StoppedError(f"stage '{name}' stopped after step {done} of {steps}")
     return seconds_before + clock.seconds()
 
 
@@ -146,7 +146,7 @@ def anywhere(fabric: Fabric, here: bool) -> bool:
 
 
 def total(result: StepResult, stage: str, step: int, fabric: Fabric) -> Tensor:
-    """The sum of the step's losses. Raises NonFinite that names the loss, in all processes."""
+    """The sum of the step's losses. Raises NonFiniteError that names the loss, in all processes."""
     bad = next((name for name, loss in result.losses.items() if not torch.isfinite(loss)), None)
     if anywhere(fabric, bad is not None):
         told = (
@@ -154,17 +154,17 @@ def total(result: StepResult, stage: str, step: int, fabric: Fabric) -> Tensor:
             if bad is None
             else f"the loss '{bad}' is {result.losses[bad].item()}"
         )
-        raise NonFinite(f"stage '{stage}', step {step}: {told}")
+        raise NonFiniteError(f"stage '{stage}', step {step}: {told}")
     return torch.stack(list(result.losses.values())).sum()
 
 
 def check_gradients(system: System, stage: str, step: int, clip_norm: float | None) -> Tensor:
-    """The gradient's global norm, after which it is clipped. Raises NonFinite that names the parameter."""
+    """The gradient's global norm, after which it is clipped. Raises NonFiniteError that names the parameter."""
     trained = [(name, p) for name, p in system.named_parameters() if p.grad is not None]
     norm = torch.nn.utils.get_total_norm([p.grad for _, p in trained])
     if not torch.isfinite(norm):
         bad = next((name for name, p in trained if not torch.isfinite(p.grad).all()), "all together")
-        raise NonFinite(f"stage '{stage}', step {step}: the gradient of '{bad}' is not finite")
+        raise NonFiniteError(f"stage '{stage}', step {step}: the gradient of '{bad}' is not finite")
     if clip_norm is not None:
         torch.nn.utils.clip_grads_with_norm_([p for _, p in trained], clip_norm, norm)
     return norm

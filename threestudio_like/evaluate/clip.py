@@ -31,7 +31,7 @@ class Judge(Protocol):
         """What sets of images are compared by."""
 
 
-class Clip:
+class ClipModel:
     """A CLIP (Radford et al. 2021) in transformers' layout, frozen: a folder, or a hub id such as
     `openai/clip-vit-large-patch14`. Raises UserError where it is missing or damaged."""
 
@@ -46,7 +46,10 @@ class Clip:
         look = pretrained.read_json(place / "preprocessor_config.json")
         if not {"image_mean", "image_std"} <= look.keys():
             raise UserError(f"{place}: preprocessor_config.json lacks image_mean or image_std; fetch the model again")
-        channels = lambda key: torch.tensor(look[key], device=device)[:, None, None]
+
+        def channels(key):
+            return torch.tensor(look[key], device=device)[:, None, None]
+
         self.mean, self.std = channels("image_mean"), channels("image_std")
 
     def image(self, images: Float[Tensor, "B 3 H W"]) -> Float[Tensor, "B D"]:
@@ -84,4 +87,4 @@ def load_judge(name: str, device: torch.device | str = "cpu") -> Judge:
                 return Scorer.load(place, device)
         except (OSError, ValueError):
             continue
-    return Clip(name, device)
+    return ClipModel(name, device)

@@ -21,7 +21,7 @@ STORIES: dict[str, Callable[[Tensor], Tensor]] = {
     "four fronts": lambda azimuth: wrap(azimuth, math.pi / 2),
     "front everywhere": torch.zeros_like,
 }
-"""From which azimuth each kind of object seems to be seen, by the camera's; the object may stand turned."""
+"""From which azimuth each kind of object seems to be seen, by the camera's; the object may stand rotated."""
 CONSISTENT = "once around"
 UNTOLD = "no telling"
 SHARE = 1 / 3
@@ -59,11 +59,11 @@ def judge(probability: Float[Tensor, "N bins"], azimuth: Float[Tensor, "N"], flo
     likely = ((1 - floor) * probability + floor / bins).log()
     scores = {}
     for name, story in STORIES.items():
-        turned = []
+        rotated = []
         for turn in range(bins):
             seen = story(wrap(azimuth - 2 * math.pi * turn / bins, 2 * math.pi))
-            turned.append(interpolate(likely, seen).mean())
-        scores[name] = torch.stack(turned).max().item()
+            rotated.append(interpolate(likely, seen).mean())
+        scores[name] = torch.stack(rotated).max().item()
     scores[UNTOLD] = -math.log(SHARE * bins)
     others = max(score for name, score in scores.items() if name != CONSISTENT)
     return Verdict(max(scores, key=scores.get), scores[CONSISTENT] - others)
@@ -73,5 +73,8 @@ def interpolate(values: Float[Tensor, "N bins"], azimuth: Float[Tensor, "N"]) ->
     """Each row's value at an angle, linear between its bins."""
     place = azimuth * values.shape[1] / (2 * math.pi)
     low = place.floor()
-    pick = lambda k: values.gather(1, (k.long() % values.shape[1])[:, None])[:, 0]
+
+    def pick(k):
+        return values.gather(1, (k.long() % values.shape[1])[:, None])[:, 0]
+
     return torch.lerp(pick(low), pick(low + 1), place - low)

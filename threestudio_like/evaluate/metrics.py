@@ -69,7 +69,7 @@ METRICS = {
     "consistent": Metric(
         "Consistent, %",
         "higher",
-        "Whether 24 views tell of one object with one front (see evaluate/consistency); only prompts whose object "
+        "Whether 24 views tell of one object with one front (see evaluate/janus); only prompts whose object "
         "has a front. 0 or 1.",
         percent=True,
     ),

@@ -45,7 +45,7 @@ class ScorerDistance(Perceptual):
         self.scorer = Scorer.load(config.model, device)
 
     def forward(self, images, truth):
-        layers = zip(self.scorer.maps(images), self.scorer.maps(truth.detach()))
+        layers = zip(self.scorer.maps(images), self.scorer.maps(truth.detach()), strict=True)
         apart = [(F.normalize(a, dim=1) - F.normalize(b, dim=1)).square().sum(1).flatten(1).mean(1) for a, b in layers]
         return torch.stack(apart).mean(0)
 

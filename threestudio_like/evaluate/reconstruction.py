@@ -22,7 +22,7 @@ from threestudio_like.data.toybox.reconstruction import Objects, ReconstructionS
 from threestudio_like.engine.checkpoint import write_text
 from threestudio_like.engine.monitor import write_png
 from threestudio_like.engine.timing import wait_for
-from threestudio_like.errors import NoSurface
+from threestudio_like.errors import NoSurfaceError
 from threestudio_like.evaluate.features import frechet_distance
 from threestudio_like.evaluate.images import psnr, ssim
 from threestudio_like.evaluate.perceptual import Perceptual
@@ -31,7 +31,7 @@ from threestudio_like.evaluate.shapes import compare
 from threestudio_like.export.mesh_io import write_mesh
 from threestudio_like.renderers.mesh import MeshRenderer
 from threestudio_like.renderers.shading import Shading
-from threestudio_like.scenes.convert import large_parts
+from threestudio_like.scenes.convert import remove_small_components
 from threestudio_like.scenes.mesh import Mesh
 from threestudio_like.scenes.triplane import Triplane
 
@@ -65,8 +65,8 @@ def write_reconstruction(scene: Triplane, path: Path) -> dict[str, float]:
     """
     begin = time.perf_counter()
     try:
-        mesh = large_parts(scene.mesh(), SMALLEST_PART)
-    except NoSurface as error:
+        mesh = remove_small_components(scene.mesh(), SMALLEST_PART)
+    except NoSurfaceError as error:
         log.warning("%s was not written: %s", path.name, error)
         return {"mesh_vertices": 0, "mesh_faces": 0}
     middle = time.perf_counter()
@@ -118,7 +118,7 @@ def evaluate_reconstructor(
         behind.append(unseen_sides(scene, objects, i, device))
     scorer = Scorer.load(show.scorer, device)
     apart = {
-        name: frechet_distance(*(scorer.features(torch.cat(images)) for images in zip(*pairs)))
+        name: frechet_distance(*(scorer.features(torch.cat(images)) for images in zip(*pairs, strict=True)))
         for name, pairs in (("frechet", random), ("frechet_unseen_sides", behind))
     }
     write_text(picture_path.with_suffix(".json"), json.dumps(scores) + "\n")
@@ -144,7 +144,7 @@ def drawn(scene: Triplane, cameras: Cameras) -> Float[Tensor, "T 3 H W"]:
     """Renders of the mesh; white where there is none."""
     try:
         view = MeshRenderer(MeshRenderer.Config())(scene, cameras, Shading())
-    except NoSurface:
+    except NoSurfaceError:
         return torch.ones(len(cameras), 3, cameras.height, cameras.width, device=cameras.c2w.device)
     return view.rgb.permute(0, 3, 1, 2)
 
@@ -163,6 +163,6 @@ def picture(reconstruct: Reconstruct, objects: Objects, count: int, device: torc
 
 def mesh_or_none(scene: Triplane) -> Mesh | None:
     try:
-        return large_parts(scene.mesh(), SMALLEST_PART)
-    except NoSurface:
+        return remove_small_components(scene.mesh(), SMALLEST_PART)
+    except NoSurfaceError:
         return None

@@ -9,7 +9,7 @@ import torch
 
 from threestudio_like.cameras import Cameras, orbit
 from threestudio_like.data.toybox.catalogue import CATEGORIES, COLORS
-from threestudio_like.errors import NoSurface
+from threestudio_like.errors import NoSurfaceError
 from threestudio_like.evaluate.images import saturation
 from threestudio_like.evaluate.janus import judge
 from threestudio_like.evaluate.scorer import Scorer
@@ -20,7 +20,7 @@ from threestudio_like.export.presentation import Presentation, Views, write_turn
 from threestudio_like.export.texture import bake
 from threestudio_like.renderers.base import Render
 from threestudio_like.renderers.shading import Shading, headlight
-from threestudio_like.scenes.convert import extract, large_parts
+from threestudio_like.scenes.convert import extract, remove_small_components
 from threestudio_like.scenes.isosurface import IsoSurface
 
 log = logging.getLogger(__name__)
@@ -52,7 +52,10 @@ def measure(
     device: torch.device,
 ) -> dict[str, float]:
     """Returns the `saturation` of a strip of views, and the scores where a scorer is named."""
-    image = lambda pixels: torch.cat([pixels(view) for view in strip]).permute(0, 3, 1, 2)
+
+    def image(pixels):
+        return torch.cat([pixels(view) for view in strip]).permute(0, 3, 1, 2)
+
     found = {"saturation": saturation(image(lambda view: view.rgb), image(lambda view: view.opacity)).mean().item()}
     return found if show.scorer is None else found | scores(views, shown, prompt, show, device)
 
@@ -64,7 +67,7 @@ def scores(
 
     `color_correct` (0 or 1): among all colour x category captions, on colour renders. `geometry_correct`: among all
     categories, on textureless renders. `consistent` (0 or 1), where the category has a front: whether 24 views around it
-    tell of one object, with the `consistency_margin` in nats a view (see `evaluate/consistency`). Empty where the prompt is
+    tell of one object, with the `consistency_margin` in nats a view (see `evaluate/janus`). Empty where the prompt is
     not about the Toybox.
     """
     toy = toy_of(prompt)
@@ -75,7 +78,10 @@ def scores(
     category, color = toy
     scorer = Scorer.load(show.scorer, device)
     cameras = orbit(4, 30.0, show.distance, show.fov_deg, show.judged_size).to(device)
-    look = lambda shading: torch.cat([v.rgb.permute(0, 3, 1, 2) for v in views(cameras, shading)])
+
+    def look(shading):
+        return torch.cat([v.rgb.permute(0, 3, 1, 2) for v in views(cameras, shading)])
+
     right_pair = pair_index(category, color)
     pair = (scorer.image(look(shown(cameras))) @ scorer.text(COLOR_CAPTIONS).T).mean(0)
     bare = Shading("textureless", headlight(cameras), 0.4, 0.6)
@@ -94,17 +100,17 @@ def scores(
     return found
 
 
-def export_scene(scene, show: Evaluation, folder: Path, least_density: float = 0.0) -> dict[str, float]:
+def export_scene(scene, show: Evaluation, folder: Path, density_threshold: float = 0.0) -> dict[str, float]:
     """Writes `mesh.<format>`, a field's where it is at least so dense; a scene without a surface is reported, not fatal."""
     try:
         device = next(scene.parameters()).device
         mesh = (
             scene.mesh()
             if isinstance(scene, IsoSurface)
-            else extract(scene, show.mesh_resolution, show.mesh_threshold, device, least_density)
+            else extract(scene, show.mesh_resolution, show.mesh_threshold, device, density_threshold)
         )
-        mesh = large_parts(mesh, show.smallest_part)
-    except NoSurface as error:
+        mesh = remove_small_components(mesh, show.smallest_part)
+    except NoSurfaceError as error:
         log.warning("no mesh was written: %s", error)
         return {"mesh_vertices": 0, **{f"mesh_{key}": 0.0 for key in HEALTH}}
     found = health(mesh.to_trimesh())

@@ -88,4 +88,4 @@ def health(mesh: trimesh.Trimesh) -> dict[str, float]:
     better; `components`, connected parts, and `faces`, from 0 up (trimesh)."""
     parts = trimesh.graph.connected_component_labels(mesh.face_adjacency, node_count=len(mesh.faces))
     figures = (mesh.is_watertight, mesh.is_winding_consistent, len(np.unique(parts)), len(mesh.faces))
-    return dict(zip(HEALTH, map(float, figures)))
+    return dict(zip(HEALTH, map(float, figures), strict=True))

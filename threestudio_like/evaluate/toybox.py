@@ -58,7 +58,10 @@ def judge_samples(sample: Callable[[list[str], int], Tensor], scorer: Scorer) ->
             seen.append(seen_side(scorer, images).cpu())
     pair, unseen, asked, seen = (torch.cat(parts) for parts in (right_pair, unseen, asked, seen))
     sideways = (asked % 2 == 1) & (seen % 2 == 1)
-    share = lambda values: values.float().mean().item()
+
+    def share(values):
+        return values.float().mean().item()
+
     return {
         "samples_caption_accuracy": share(pair),
         "samples_caption_accuracy_held_out_pairs": share(pair[unseen]),

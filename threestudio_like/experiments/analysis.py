@@ -102,7 +102,7 @@ class Measured:
             pairs = [(one, other, self.difference(one, other, metric)) for one, other in combinations(self.methods, 2)]
             pairs = [pair for pair in pairs if pair[2] is not None]
             adjusted = statistics.holm([found.p for *_, found in pairs])
-            for (one, other, found), p in zip(pairs, adjusted):
+            for (one, other, found), p in zip(pairs, adjusted, strict=True):
                 done.append(Test(metric, one, other, found.interval, p))
         return done
 

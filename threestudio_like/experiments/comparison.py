@@ -156,7 +156,7 @@ def expand(config: ComparisonConfig, name: str) -> dict[str, Method]:
             raise UserError(f"{name}: grid.{key} is empty; give it at least one value")
     made = {}
     for values in itertools.product(*config.grid.values()):
-        keys = dict(zip(config.grid, values))
+        keys = dict(zip(config.grid, values, strict=True))
         words = (f"{key.rsplit('.', 1)[-1]} {text_of(key, value)}" for key, value in keys.items())
         made[", ".join(words)] = Method(config.config, keys)
     if len(made) < math.prod(map(len, config.grid.values())):

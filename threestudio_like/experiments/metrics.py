@@ -12,7 +12,7 @@ from torch import Tensor
 from threestudio_like.cameras import orbit
 from threestudio_like.data.toybox.catalogue import CATEGORIES, make_toy
 from threestudio_like.data.toybox.photographs import pack
-from threestudio_like.data.toybox.render import Light, shoot
+from threestudio_like.data.toybox.render import Light, render_toys
 from threestudio_like.errors import UserError
 from threestudio_like.evaluate.clip import Judge, load_judge
 from threestudio_like.evaluate.features import Gaussian, frechet_between
@@ -118,7 +118,10 @@ def truth_of(judge: Judge, config: ComparisonConfig) -> dict[str, Float[Tensor, 
         named = {prompt: toy for prompt in config.prompts if (toy := toy_of(prompt))}
         if not named:
             raise UserError("reference: no prompt names one of the Toybox's toys and colours; give a folder of images")
-        true = lambda toy: torch.cat([true_views(*toy, individual)[0] for individual in range(INDIVIDUALS)])
+
+        def true(toy):
+            return torch.cat([true_views(*toy, individual)[0] for individual in range(INDIVIDUALS)])
+
         return {prompt: judge.features(true(toy)).cpu() for prompt, toy in named.items()}
     features = torch.cat([judge.features(image).cpu() for image in pictures(config.reference)])
     return dict.fromkeys(config.prompts, features)
@@ -162,16 +165,25 @@ def compare_saturation(comparison: Comparison, of_runs: dict[str, dict[str, floa
 
 def turntables(cell: Cell) -> list[tuple[Float[Tensor, "8 3 S S"], Float[Tensor, "8 3 S S"]]]:
     """The views of each particle of a run, colour and textureless, in 0..1. Raises OSError or ValueError."""
-    views = lambda place: torch.from_numpy(turntable(place).copy()).permute(0, 1, 4, 2, 3) / 255
+
+    def views(place):
+        return torch.from_numpy(turntable(place).copy()).permute(0, 1, 4, 2, 3) / 255
+
     return [tuple(views(place)) for place in left_by(cell)]
 
 
 def opinion(judge: Judge, views: list, captions: list[str], right: int) -> dict[str, float]:
     """Which caption fits a run's views best, and how well its own does; means over its particles."""
     text = judge.text(captions)
-    fit = lambda images: (judge.image(images) @ text.T).mean(0)
+
+    def fit(images):
+        return (judge.image(images) @ text.T).mean(0)
+
     color, shape = (torch.stack([fit(particle[row]) for particle in views]) for row in (0, 1))
-    hit = lambda found: (found.argmax(-1) == right).float().mean().item()
+
+    def hit(found):
+        return (found.argmax(-1) == right).float().mean().item()
+
     return {"r_precision": hit(color), "r_precision_geometry": hit(shape), "similarity": color[:, right].mean().item()}
 
 
@@ -205,5 +217,5 @@ def true_views(
 ) -> tuple[Float[Tensor, "8 3 S S"], Float[Tensor, "8 1 S S"]]:
     """A true toy on a turntable as the runs': 15 degrees above, unlit, before light grey; and its opacity."""
     toy = make_toy(category, color, np.random.default_rng(seed_for("reference", individual)))
-    view = shoot(pack([toy] * VIEWS), orbit(VIEWS, 15.0, 2.7, 41.0, size), Light.flat(VIEWS), 2)
+    view = render_toys(pack([toy] * VIEWS), orbit(VIEWS, 15.0, 2.7, 41.0, size), Light.flat(VIEWS), 2)
     return (view.rgb + (1 - view.opacity) * 0.85).permute(0, 3, 1, 2), view.opacity.permute(0, 3, 1, 2)

@@ -69,7 +69,7 @@ class Task:
         # the run would take SLURM's variables for an order to be one of many processes
         env = {key: value for key, value in os.environ.items() if not key.startswith("SLURM_")}
         env["OMP_NUM_THREADS"] = env["NUMBA_NUM_THREADS"] = str(self.cpus)
-        sweep.attempt(self.job, self.launcher, env, deaf)
+        sweep.run_once(self.job, self.launcher, env, ignore_sigusr2)
 
     def checkpoint(self):
         """Called by submitit when the time is over: the same again, from the run's last checkpoint."""
@@ -78,7 +78,7 @@ class Task:
         return DelayedSubmission(self)
 
 
-def deaf() -> None:
+def ignore_sigusr2() -> None:
     """SLURM's warning goes to every process of a job, but only submitit answers it."""
     signal.signal(signal.SIGUSR2, signal.SIG_IGN)
 
@@ -102,7 +102,7 @@ def run(jobs: list[Job], cluster: Cluster, retries: int) -> None:
                     submit(job, cluster)
                     submitted[job.folder] += 1
                 else:
-                    sweep.tell(job, bar)
+                    sweep.report_end(job, bar)
                     waiting.remove(job)
             if not waiting:
                 return

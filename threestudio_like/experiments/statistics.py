@@ -50,7 +50,7 @@ def interval(values: Values) -> Interval:
     prompts = by_prompt(values)
     count = np.array([len(seeds) for seeds in prompts.values()])
     table = np.zeros((len(prompts), count.max()))
-    for row, seeds in zip(table, prompts.values()):
+    for row, seeds in zip(table, prompts.values(), strict=True):
         row[: len(seeds)] = seeds
     rng = np.random.default_rng(0)
     drawn = rng.integers(len(prompts), size=(DRAWS, len(prompts)))
@@ -130,7 +130,7 @@ class OfSets:
     def intervals(self) -> dict[str, Interval]:
         """By method, of those that have runs."""
         return {
-            method: spread(lambda keys: self.figure(tuple((method, *key) for key in keys)), runs)
+            method: bootstrap_interval(lambda keys: self.figure(tuple((method, *key) for key in keys)), runs)
             for method, runs in self.runs.items()
             if runs
         }
@@ -146,7 +146,7 @@ class OfSets:
             second = tuple((one if key[0] in exchanged else other, *key) for key in keys)
             return self.figure(first) - self.figure(second)
 
-        found = spread(apart, both)
+        found = bootstrap_interval(apart, both)
         prompts = np.array(list(dict.fromkeys(prompt for prompt, _ in both)))
         chance = [abs(apart(both, frozenset(prompts[flip]))) for flip in flips(len(prompts))]
         return Difference(found, float(np.mean(np.array(chance) >= abs(found.mean) - 1e-9)))
@@ -161,7 +161,7 @@ def flips(count: int) -> Bool[np.ndarray, "K N"]:
     return drawn
 
 
-def spread(figure: Callable[[list[tuple[str, int]]], float], runs: list[tuple[str, int]]) -> Interval:
+def bootstrap_interval(figure: Callable[[list[tuple[str, int]]], float], runs: list[tuple[str, int]]) -> Interval:
     """A figure of all runs, and the bootstrap's interval around it."""
     rng, whole = np.random.default_rng(0), figure(runs)
     drawn = np.array([figure(redrawn(runs, rng)) for _ in range(SET_DRAWS)])

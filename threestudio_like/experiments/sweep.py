@@ -26,7 +26,7 @@ from tqdm import tqdm
 from threestudio_like.config.loading import TEXT_KEYS, find_recipe, load
 from threestudio_like.config.recipe import changed_key, parse_recipe, slug
 from threestudio_like.engine.checkpoint import write_text
-from threestudio_like.engine.run_folder import BUSY, INTERRUPTED
+from threestudio_like.engine.run_folder import BUSY, INTERRUPTED, read_map
 from threestudio_like.errors import UserError
 
 WAIT_SECONDS = 2.0
@@ -47,12 +47,12 @@ class Job:
     @property
     def metrics(self) -> dict:
         """What the run has written so far; empty before it has begun."""
-        return read(self.folder / "metrics.json")
+        return read_map(self.folder / "metrics.json")
 
     @property
     def record(self) -> dict:
         """`attempts`, and the `reason` of the last failure."""
-        return read(self.folder / RECORD)
+        return read_map(self.folder / RECORD)
 
     @property
     def status(self) -> str:
@@ -73,15 +73,6 @@ class Job:
         begun = (self.folder / "config.yaml").exists()
         how = ["--generate"] if self.generate else ["--resume"] if begun else []
         return [sys.executable, launcher, "--config", self.config, *how, *self.keys, f"out={self.folder}"]
-
-
-def read(path: Path) -> dict:
-    """A JSON file's map; empty where it cannot be read as one."""
-    try:
-        node = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return {}
-    return node if isinstance(node, dict) else {}
 
 
 def grid(axes: Iterable[str], out: Path, config: str, shared: tuple[str, ...] = ()) -> list[Job]:
@@ -181,7 +172,7 @@ def run(jobs: list[Job], workers: int, retries: int) -> None:
         place = places.get()
         try:
             while job.status != "done" and job.record.get("attempts", 0) <= retries and not stopped.is_set():
-                attempt(job, os.path.abspath(sys.argv[0]), environment(place, workers))
+                run_once(job, os.path.abspath(sys.argv[0]), environment(place, workers))
         finally:
             places.put(place)
         return job
@@ -190,7 +181,7 @@ def run(jobs: list[Job], workers: int, retries: int) -> None:
     with ThreadPoolExecutor(workers) as pool, progress(jobs, waiting) as bar:
         try:
             for finished in as_completed([pool.submit(one, job) for job in waiting]):
-                tell(finished.result(), bar)
+                report_end(finished.result(), bar)
         except KeyboardInterrupt:
             stopped.set()  # the runs, which were interrupted too, save what they have; no other begins
             pool.shutdown(wait=True, cancel_futures=True)
@@ -211,7 +202,7 @@ def progress(jobs: list[Job], waiting: list[Job]) -> tqdm:
     return tqdm(total=len(jobs), initial=len(jobs) - len(waiting), desc="runs", disable=not sys.stderr.isatty())
 
 
-def tell(job: Job, bar: tqdm) -> None:
+def report_end(job: Job, bar: tqdm) -> None:
     """Says how a job ended."""
     print(
         f"{', '.join(job.labels.values())}: {job.status}" + (f" ({job.reason})" if job.reason else ""), file=sys.stderr
@@ -219,7 +210,7 @@ def tell(job: Job, bar: tqdm) -> None:
     bar.update(1)
 
 
-def attempt(job: Job, launcher: str, env: dict[str, str], before: Callable[[], None] | None = None) -> None:
+def run_once(job: Job, launcher: str, env: dict[str, str], before: Callable[[], None] | None = None) -> None:
     """Starts or resumes a run in a process of its own, waits for it, and records why it failed if it did.
 
     `before` is called in that process before the run begins.
@@ -239,10 +230,10 @@ def attempt(job: Job, launcher: str, env: dict[str, str], before: Callable[[], N
         if job.status == "done":
             return
     if done.returncode != INTERRUPTED:  # it has saved what it had, and is no failure
-        record(job, why(done))
+        record(job, failure_reason(done))
 
 
-def why(done: subprocess.CompletedProcess) -> str:
+def failure_reason(done: subprocess.CompletedProcess) -> str:
     """Why a run failed, in a sentence; empty where it did not."""
     if done.returncode < 0:
         return f"killed by {signal.Signals(-done.returncode).name}" + (
@@ -275,7 +266,7 @@ def table(jobs: list[Job]) -> str:
     found = [job.metrics for job in jobs]
     figures = list(dict.fromkeys(key for metrics in found for key, value in metrics.items() if is_number(value)))
     rows = [[*jobs[0].labels, "status", *figures], ["---"] * (len(jobs[0].labels) + 1 + len(figures))]
-    for job, metrics in zip(jobs, found):
+    for job, metrics in zip(jobs, found, strict=True):
         said = job.status + (f": {job.reason}" if job.status == "failed" else "")
         shown = [f"{metrics[key]:.4g}" if is_number(metrics.get(key)) else "" for key in figures]
         rows.append([*map(cell, job.labels.values()), cell(said), *shown])

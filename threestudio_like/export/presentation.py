@@ -56,7 +56,10 @@ def write_turntable(
     views: Views, shown: Callable[[Cameras], Shading], show: Presentation, folder: Path, device: torch.device
 ) -> list[Render]:
     """Writes `turntable.png` (8 views: colour, and the bare shape below) and `turntable.mp4`; returns the 8 views."""
-    around = lambda count, size: orbit(count, show.elevation_deg, show.distance, show.fov_deg, size).to(device)
+
+    def around(count, size):
+        return orbit(count, show.elevation_deg, show.distance, show.fov_deg, size).to(device)
+
     strip = around(8, show.strip_size)
     clay = Shading("textureless", headlight(strip), 0.4, 0.6)
     rows = [views(strip, shading) for shading in (shown(strip), clay)]

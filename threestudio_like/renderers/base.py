@@ -14,7 +14,7 @@ from threestudio_like.scenes.mesh import Surface
 
 @dataclass(frozen=True)
 class RaySamples:
-    """The M samples along the rays of a volume rendering, for penalties. `normal` is None where none was asked for."""
+    """The M samples along the rays of a volume rendering, for regularizers. `normal` is None where none was asked for."""
 
     weights: Float[Tensor, "M"]
     directions: Float[Tensor, "M 3"]
@@ -52,7 +52,7 @@ class Render:
 class Renderer(nn.Module):
     """Base of the slot `renderer`; built as `cls(config)`."""
 
-    least_density = 0.0
+    density_threshold = 0.0
     """Of a field, what is drawn; below it, space is empty."""
 
     def refresh(self, scene: nn.Module, step: int, generator: torch.Generator) -> None:

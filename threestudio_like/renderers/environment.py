@@ -41,7 +41,7 @@ def harmonics(d: Float[Tensor, "N 3"]) -> Float[Tensor, "N 9"]:
 
 
 @dataclass
-class Studio:
+class EnvironmentLight:
     """A studio: light of `sky` from above, of `ground` from below, and a lamp of total irradiance `lamp` (facing it) in the
     direction of these angles. All in linear light, white having 1."""
 
@@ -81,7 +81,10 @@ def reflect(
     facing = (normal * toward).sum(-1, keepdim=True).clamp(1e-3, 1)
     mirrored = 2 * (normal * toward).sum(-1, keepdim=True) * normal - toward
     cosine, degree = COSINE_LOBE.to(base), DEGREE.to(base)
-    sum_up = lambda weights: (weights[..., None] * light).sum(1).clamp(min=0)
+
+    def sum_up(weights):
+        return (weights[..., None] * light).sum(1).clamp(min=0)
+
     diffuse = sum_up(harmonics(normal) * cosine)
     # a GGX lobe is nearly Gaussian, of variance alpha^2 / 2 in angle, which damps degree l by exp(-l (l + 1) alpha^2 / 4)
     blur = torch.exp(-0.25 * degree * (degree + 1) * roughness**4)
@@ -111,7 +114,10 @@ def reflectance_table(size: int = 32, samples: int = 1024) -> Float[Tensor, "2 s
     flat = (1 - cosine**2).sqrt() * angle.cos()
     between = ((1 - facing**2).sqrt() * flat + facing * cosine).clamp(min=1e-6)  # half vector and eye
     light = 2 * between * cosine - facing
-    shadow = lambda c: c / (c * (1 - alpha / 2) + alpha / 2)
+
+    def shadow(c):
+        return c / (c * (1 - alpha / 2) + alpha / 2)
+
     visible = shadow(light.clamp(min=0)) * shadow(facing) * between / (cosine * facing) * (light > 0)
     fresnel = (1 - between) ** 5
     return torch.stack([((1 - fresnel) * visible).mean(-1), (fresnel * visible).mean(-1)]).float()

@@ -96,7 +96,10 @@ class MeshRenderer(Renderer):
         if surface.distance is None:
             raise UserError("renderer: `silhouette` needs a scene that tells its signed distance (tetmesh, flexicubes)")
         soft, nearest = soft_silhouette(surface.distance, rays, self.silhouette)
-        image = lambda values: values.view(*behind.shape[:3], -1)
+
+        def image(values):
+            return values.view(*behind.shape[:3], -1)
+
         away = (nearest - rays.origins).norm(dim=-1)
         appearing = torch.cat(
             [

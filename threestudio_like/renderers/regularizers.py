@@ -1,4 +1,4 @@
-"""Penalties on a render: pure functions from a Render to a scalar."""
+"""Regularizers on a render: pure functions from a Render to a scalar."""
 
 import torch.nn.functional as F
 from torch import Tensor
@@ -37,7 +37,7 @@ def laplacian(view: Render) -> Tensor:
 
 def normal_consistency(view: Render) -> Tensor:
     """`1 - cos` of the angle between neighbouring faces, mean over the mesh's edges: smooth, no creases."""
-    return (1 - view.surface.bends()).mean()
+    return (1 - view.surface.dihedral_cosines()).mean()
 
 
 def deviation(view: Render) -> Tensor:
@@ -57,27 +57,29 @@ def sign_changes(view: Render) -> Tensor:
 
 IN_VOLUMES = (orientation,)
 ON_MESHES = (laplacian, normal_consistency, deviation, sign_changes)
-PENALTIES = {function.__name__: function for function in (opacity, sparsity, entropy, *IN_VOLUMES, *ON_MESHES)}
+REGULARIZERS = {function.__name__: function for function in (opacity, sparsity, entropy, *IN_VOLUMES, *ON_MESHES)}
 NEED_NORMALS = {"orientation"}
 
 
 def check_names(names) -> None:
-    """Raises UserError for a penalty that does not exist."""
+    """Raises UserError for a regularizer that does not exist."""
     for name in names:
-        if name not in PENALTIES:
-            raise UserError(f"penalties: unknown penalty '{name}'{nearest(name, PENALTIES)}")
+        if name not in REGULARIZERS:
+            raise UserError(f"regularizers: unknown regularizer '{name}'{nearest(name, REGULARIZERS)}")
 
 
 def check_render(names, view: Render) -> None:
-    """Raises UserError for a penalty that this kind of render has nothing for."""
+    """Raises UserError for a regularizer that this kind of render has nothing for."""
     for functions, missing, kind in (
         (IN_VOLUMES, view.samples is None, "volume"),
         (ON_MESHES, view.surface is None, "mesh"),
     ):
         for function in functions:
             if missing and function.__name__ in names:
-                raise UserError(f"penalties: '{function.__name__}' needs a {kind} renderer")
+                raise UserError(f"regularizers: '{function.__name__}' needs a {kind} renderer")
     if "deviation" in names and view.surface.deviation is None:
-        raise UserError("penalties: 'deviation' needs a flexicubes scene")
+        raise UserError("regularizers: 'deviation' needs a flexicubes scene")
     if "sign_changes" in names and view.surface.crossings is None:
-        raise UserError("penalties: 'sign_changes' needs a scene that tells its crossings: a reconstructor's triplane")
+        raise UserError(
+            "regularizers: 'sign_changes' needs a scene that tells its crossings: a reconstructor's triplane"
+        )

@@ -52,12 +52,14 @@ class Shading:
         return brightness * albedo if self.kind == "lambertian" else brightness.expand(-1, 3)
 
 
-def sample_light(cameras: Cameras, distance: tuple[float, float], spread: float, generator: torch.Generator) -> Tensor:
-    """Light positions `[B, 3]`: direction ~ N(camera position, spread^2 I), at a distance U(*distance) (DreamFusion A.2)."""
+def sample_light(
+    cameras: Cameras, distance: tuple[float, float], direction_std: float, generator: torch.Generator
+) -> Tensor:
+    """Light positions `[B, 3]`: direction ~ N(camera position, direction_std^2 I), at a distance U(*distance) (DreamFusion A.2)."""
     device = cameras.c2w.device
     jitter = torch.randn(len(cameras), 3, generator=generator, device=device)
     length = torch.empty(len(cameras), 1, device=device).uniform_(*distance, generator=generator)
-    return F.normalize(cameras.position + spread * jitter, dim=-1) * length
+    return F.normalize(cameras.position + direction_std * jitter, dim=-1) * length
 
 
 def headlight(cameras: Cameras) -> Tensor:

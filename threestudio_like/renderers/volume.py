@@ -24,11 +24,11 @@ class VolumeRenderer(Renderer):
 
     @dataclass
     class Config:
-        """`step` is the length of a sample; the rest is the occupancy grid's: cells a side, steps between refreshes,
+        """`render_step_size` is the length of a sample; the rest is the occupancy grid's: cells a side, steps between refreshes,
         decay of old densities, and the opacity of one sample below which a cell counts as empty (at most the cells' mean, as in
         Instant-NGP, or a thin scene would never be seen again)."""
 
-        step: float = 0.03
+        render_step_size: float = 0.03
         resolution: int = 32
         refresh_every: int = 16
         decay: float = 0.9
@@ -45,20 +45,20 @@ class VolumeRenderer(Renderer):
     @property
     def opacity(self) -> Tensor:
         """`[R, R, R]` of one sample in each cell."""
-        return 1 - torch.exp(-self.density * self.config.step)
+        return 1 - torch.exp(-self.density * self.config.render_step_size)
 
     @property
-    def least_opacity(self) -> Tensor:
+    def opacity_threshold(self) -> Tensor:
         return self.opacity.mean().clamp(max=self.config.empty_below)
 
     @property
-    def least_density(self) -> float:
-        return (-torch.log1p(-self.least_opacity) / self.config.step).item()
+    def density_threshold(self) -> float:
+        return (-torch.log1p(-self.opacity_threshold) / self.config.render_step_size).item()
 
     @property
     def occupancy(self) -> Tensor:
         """`[R, R, R]` bool: cells in which one sample may be visible, and their neighbours."""
-        opaque = (self.opacity > self.least_opacity).float()
+        opaque = (self.opacity > self.opacity_threshold).float()
         return F.max_pool3d(opaque[None, None], 3, stride=1, padding=1)[0, 0] > 0
 
     @torch.no_grad()
@@ -86,18 +86,21 @@ class VolumeRenderer(Renderer):
         jitter = torch.zeros(count, device=rays.origins.device)
         if generator is not None:
             jitter = torch.rand(count, generator=generator, device=rays.origins.device)
-        samples = march(rays.origins, rays.directions, self.occupancy, self.config.step, jitter)
+        samples = march(rays.origins, rays.directions, self.occupancy, self.config.render_step_size, jitter)
         samples = self._visible(scene, rays, samples)
         directions = rays.directions[samples.ray]
         position = rays.origins[samples.ray] + samples.t[:, None] * directions
         points = scene.at(position, normals=normals or shading.needs_normals)
-        weights = composite(points.density, self.config.step, samples.offsets)
+        weights = composite(points.density, self.config.render_step_size, samples.offsets)
         color = shading(points.features, points.normal, position, samples.ray // pixels)
         parts = [color, samples.t[:, None], 0.5 * position + 0.5] + ([] if points.normal is None else [points.normal])
         summed = accumulate(weights, torch.cat(parts, dim=-1), samples.offsets)
         opacity = accumulate(weights, None, samples.offsets)
         behind = scene.background(rays.directions.view(len(cameras), pixels, 3), generator).reshape(count, 3)
-        image = lambda values: values.view(len(cameras), cameras.height, cameras.width, -1)
+
+        def image(values):
+            return values.view(len(cameras), cameras.height, cameras.width, -1)
+
         return Render(
             rgb=image(summed[:, :3] + (1 - opacity) * behind),
             opacity=image(opacity),
@@ -112,7 +115,7 @@ class VolumeRenderer(Renderer):
         """The samples that light still reaches: transmittance T_i = 1 - sum_{j<i} w_j above `stop_at`."""
         position = rays.origins[samples.ray] + samples.t[:, None] * rays.directions[samples.ray]
         density = torch.cat([scene.density(chunk) for chunk in position.split(CHUNK)])
-        before = composite(density, self.config.step, samples.offsets).double().cumsum(0)
+        before = composite(density, self.config.render_step_size, samples.offsets).double().cumsum(0)
         before = torch.cat([before.new_zeros(1), before])
         absorbed = before[:-1] - before[samples.offsets[samples.ray]]
         return keep(samples, absorbed < 1 - self.config.stop_at)

@@ -54,7 +54,10 @@ class Random(Background):
     def forward(self, directions, generator):
         if generator is None:
             return directions.new_tensor(self.config.color).expand_as(directions)
-        draw = lambda channels: torch.rand(len(directions), 1, channels, generator=generator, device=directions.device)
+
+        def draw(channels):
+            return torch.rand(len(directions), 1, channels, generator=generator, device=directions.device)
+
         grey = self.config.low + (self.config.high - self.config.low) * draw(1)
         return (grey + self.config.tint * (2 * draw(3) - 1)).clamp(0, 1).expand_as(directions)
 

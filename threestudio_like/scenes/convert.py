@@ -6,7 +6,7 @@ import trimesh
 from jaxtyping import Float
 from skimage.measure import marching_cubes
 
-from threestudio_like.errors import NoSurface
+from threestudio_like.errors import NoSurfaceError
 from threestudio_like.scenes.field import Field
 from threestudio_like.scenes.mesh import Mesh
 
@@ -29,15 +29,18 @@ def automatic_threshold(density: Float[np.ndarray, "R R R"], spacing: float) -> 
 
     A ray along an axis sees the object where its opacity, `1 - exp(-sum density * spacing)`, is above one half; a level's
     silhouette is where any density is above it. Of the levels whose mean intersection over union is within 1 % of the
-    best, the middle one. Raises NoSurface for a field that is nowhere opaque.
+    best, the middle one. Raises NoSurfaceError for a field that is nowhere opaque.
     """
     seen = [1 - np.exp(-density.sum(axis) * spacing) > 0.5 for axis in range(3)]
     if not any(mask.any() for mask in seen):
-        raise NoSurface(f"the field is nowhere opaque: its densities are {density.min():.3g} to {density.max():.3g}")
+        raise NoSurfaceError(
+            f"the field is nowhere opaque: its densities are {density.min():.3g} to {density.max():.3g}"
+        )
     highest = [density.max(axis) for axis in range(3)]
     levels = np.geomspace(1e-3 * density.max(), 0.999 * density.max(), 64)
     overlap = [
-        np.mean([intersection_over_union(top > level, mask) for top, mask in zip(highest, seen)]) for level in levels
+        np.mean([intersection_over_union(top > level, mask) for top, mask in zip(highest, seen, strict=True)])
+        for level in levels
     ]
     good = np.flatnonzero(np.array(overlap) >= max(overlap) - 0.01)
     return float(levels[good[len(good) // 2]])
@@ -53,13 +56,13 @@ def intersection_over_union(a: np.ndarray, b: np.ndarray) -> float:
 def extract(field: Field, resolution: int, threshold: float | None, device: torch.device, least: float = 0.0) -> Mesh:
     """The surface of constant density by marching cubes, coloured by the field.
 
-    `threshold` None chooses it. Densities below `least` are none: the renderer does not draw them. Raises NoSurface where there is none.
+    `threshold` None chooses it. Densities below `least` are none: the renderer does not draw them. Raises NoSurfaceError where there is none.
     """
     density = sample_density(field, resolution, device, least).cpu().numpy()
     density = np.pad(density, 1)  # closes the surface where it meets the cube
     level = automatic_threshold(density, 2 / (resolution - 1)) if threshold is None else threshold
     if not density.min() < level < density.max():
-        raise NoSurface(
+        raise NoSurfaceError(
             f"no surface at density {level:.3g}: the field's densities are {density.min():.3g} to {density.max():.3g}"
         )
     vertices, faces, _, _ = marching_cubes(density, level, gradient_direction="ascent")
@@ -69,7 +72,7 @@ def extract(field: Field, resolution: int, threshold: float | None, device: torc
     return Mesh(vertices, faces, colors)
 
 
-def large_parts(mesh: Mesh, smallest: float) -> Mesh:
+def remove_small_components(mesh: Mesh, smallest: float) -> Mesh:
     """The mesh without doubled vertices and the connected parts, but the largest, that have less than the share `smallest` of its
     faces."""
     body = trimesh.Trimesh(mesh.vertices, mesh.faces, vertex_attributes={"color": mesh.colors}, process=False)

@@ -14,7 +14,9 @@ class EncodedMLP(nn.Module):
     def __init__(self, encoding: HashGrid, hidden: int, outputs: int):
         super().__init__()
         self.encoding = encoding
-        self.table = nn.Parameter(torch.empty(encoding.total_entries, encoding.features).uniform_(-1e-4, 1e-4))
+        self.table = nn.Parameter(
+            torch.empty(encoding.total_entries, encoding.n_features_per_level).uniform_(-1e-4, 1e-4)
+        )
         self.hidden = nn.Linear(encoding.width, hidden)
         self.head = nn.Linear(hidden, outputs)
 

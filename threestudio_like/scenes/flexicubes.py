@@ -16,14 +16,14 @@ class FlexiCubes(IsoSurface):
 
     def __init__(self, config: IsoSurfaceConfig):
         grid = cube_grid(config.resolution)
-        super().__init__(config, grid.vertices, grid.boundary, reach=0.5 / config.resolution)
+        super().__init__(config, grid.vertices, grid.boundary, max_displacement=0.5 / config.resolution)
         for name in ("cubes", "edges", "cube_edges", "cube_faces"):
             self.register_buffer(name, getattr(grid, name), persistent=False)
         self.weights = nn.Parameter(torch.zeros(len(grid.cubes), 21))
 
-    def draw(self, vertices, sdf, middles):
+    def draw(self, vertices, sdf, training):
         grid = CubeGrid(self.vertices, self.cubes, self.edges, self.cube_edges, self.cube_faces, self.boundary)
-        points, faces, deviation = flexible_cubes(vertices, sdf, positive_weights(self.weights), grid, middles)
+        points, faces, deviation = flexible_cubes(vertices, sdf, positive_weights(self.weights), grid, training)
         return Surface.of(points, faces, deviation)
 
     def shape_parameters(self):

@@ -9,7 +9,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
 from threestudio_like.config.registry import Component
-from threestudio_like.errors import NoSurface, UserError
+from threestudio_like.errors import NoSurfaceError, UserError
 from threestudio_like.kernels.hashgrid import HashGrid
 from threestudio_like.scenes.encoded import EncodedMLP
 from threestudio_like.scenes.mesh import Mesh, Surface
@@ -20,7 +20,7 @@ METALLIC_START = -3.0  # before the sigmoid: most things are not metal
 
 
 @dataclass
-class Start:
+class ShapeInit:
     """The shape a scene starts from: an ellipsoid with these half axes (Fantasia3D, section 3.2), or a mesh file."""
 
     ellipsoid: tuple[float, float, float] = (0.6, 0.6, 0.6)
@@ -35,7 +35,7 @@ class Start:
 class IsoSurfaceConfig:
     resolution: int = 32
     sdf: Literal["vertices", "mlp"] = "vertices"
-    start: Start = field(default_factory=Start)
+    shape_init: ShapeInit = field(default_factory=ShapeInit)
     fixed: bool = False
     material: Literal["diffuse", "pbr"] = "diffuse"
     encoding: HashGrid = field(default_factory=HashGrid)
@@ -58,48 +58,57 @@ class IsoSurface(nn.Module):
     Config = IsoSurfaceConfig
 
     def __init__(
-        self, config: IsoSurfaceConfig, vertices: Float[Tensor, "V 3"], boundary: Bool[Tensor, "V"], reach: float
+        self,
+        config: IsoSurfaceConfig,
+        vertices: Float[Tensor, "V 3"],
+        boundary: Bool[Tensor, "V"],
+        max_displacement: float,
     ):
-        """`reach`: how far a grid vertex may move along each axis, so that no cell turns inside out."""
+        """`max_displacement`: how far a grid vertex may move along each axis, so that no cell turns inside out."""
         super().__init__()
-        self.config, self.reach = config, reach
+        self.config, self.max_displacement = config, max_displacement
         self.register_buffer("vertices", vertices, persistent=False)
         self.register_buffer("boundary", boundary, persistent=False)
-        self.register_buffer("start", starting_distance(config.start, vertices))
+        self.register_buffer("shape_init", initial_distance(config.shape_init, vertices))
         self.change = EncodedMLP(config.encoding, config.hidden, 1) if config.sdf == "mlp" else None
         if self.change is not None:  # the scene starts as the starting shape, and not somewhat larger or smaller
             with torch.no_grad():
                 self.change.head.bias -= self.change(vertices).mean()
         self.values = nn.Parameter(torch.zeros(len(vertices))) if config.sdf == "vertices" else None
-        self.shift = nn.Parameter(torch.zeros_like(vertices))
+        self.deformation = nn.Parameter(torch.zeros_like(vertices))
         self.texture = EncodedMLP(config.encoding, config.hidden, MATERIALS[config.material])
         if config.material == "pbr":
             nn.init.constant_(self.texture.head.bias[4:], METALLIC_START)
         self.background = config.background.build()
 
-    def draw(self, vertices: Float[Tensor, "V 3"], sdf: Float[Tensor, "V"], middles: bool) -> Surface:
-        """The zero level in the grid, its vertices moved; `middles`: as for optimising, not for export."""
+    def draw(self, vertices: Float[Tensor, "V 3"], sdf: Float[Tensor, "V"], training: bool) -> Surface:
+        """The zero level in the grid, its vertices moved; `training`: as for optimising, not for export."""
         raise NotImplementedError
 
     def shape_parameters(self) -> dict[str, list[nn.Parameter]]:
         """What gives the shape, by the names that recipes give learning rates to."""
-        return {"sdf": [self.values] if self.change is None else list(self.change.parameters()), "shift": [self.shift]}
+        return {
+            "sdf": [self.values] if self.change is None else list(self.change.parameters()),
+            "deformation": [self.deformation],
+        }
 
     def sdf(self) -> Float[Tensor, "V"]:
         """The signed distance at the grid's vertices, negative inside; outside all along the grid's boundary."""
         change = self.values if self.change is None else self.change(self.vertices)[:, 0]
-        distance = self.start + change
+        distance = self.shape_init + change
         return torch.where(self.boundary, distance.clamp(min=1e-3), distance)
 
-    def surface(self, middles: bool = True) -> Surface:
-        """The mesh. Raises NoSurface where the signed distance has one sign everywhere."""
+    def surface(self, training: bool = True) -> Surface:
+        """The mesh. Raises NoSurfaceError where the signed distance has one sign everywhere."""
         with torch.set_grad_enabled(torch.is_grad_enabled() and not self.config.fixed):
             distance = self.sdf()
-            surface = self.draw(self.vertices + self.reach * torch.tanh(self.shift), distance, middles)
+            surface = self.draw(
+                self.vertices + self.max_displacement * torch.tanh(self.deformation), distance, training
+            )
         if len(surface.faces) == 0:
-            raise NoSurface(
+            raise NoSurfaceError(
                 f"the mesh has vanished: its signed distances are {distance.min():.3g} to {distance.max():.3g}; "
-                "a lower lr.sdf at first, or a larger start, keeps it"
+                "a lower lr.sdf at first, or a larger shape_init, keeps it"
             )
         corners = self.config.resolution + 1  # a grid's corners come first, before the cells' centres where it has them
         return replace(surface, distance=distance[: corners**3].view(corners, corners, corners))
@@ -115,13 +124,13 @@ class IsoSurface(nn.Module):
     @torch.no_grad()
     def mesh(self) -> Mesh:
         """For export."""
-        surface = self.surface(middles=False)
+        surface = self.surface(training=False)
         return Mesh(
             surface.vertices.cpu().numpy(), surface.faces.cpu().numpy(), self.albedo(surface.vertices).cpu().numpy()
         )
 
     @torch.no_grad()
-    def start_from(self, scene: nn.Module, least_density: float = 0.0) -> None:
+    def start_from(self, scene: nn.Module, density_threshold: float = 0.0) -> None:
         """Takes over another scene's shape and colours: a mesh scene's as they are, a field's by its silhouettes' surface,
         of densities that are at least so large.
 
@@ -145,7 +154,7 @@ class IsoSurface(nn.Module):
                 f"init: the scenes' `encoding`, `hidden` and `resolution` must be equal ({reason})"
             ) from None
         if not mesh:
-            self.start.copy_(sample(field_distance(scene, least_density), self.vertices))
+            self.shape_init.copy_(sample(field_distance(scene, density_threshold), self.vertices))
 
     def parameters_by_name(self) -> dict[str, list[nn.Parameter]]:
         """The groups that recipes give learning rates to."""
@@ -153,10 +162,10 @@ class IsoSurface(nn.Module):
         return groups | self.texture.parameters_by_name() | {"background": list(self.background.parameters())}
 
 
-def starting_distance(start: Start, x: Float[Tensor, "V 3"]) -> Float[Tensor, "V"]:
+def initial_distance(shape: ShapeInit, x: Float[Tensor, "V 3"]) -> Float[Tensor, "V"]:
     """The signed distance of the starting shape, of an ellipsoid to first order."""
-    if start.mesh is not None:
-        return sample(mesh_distance(read_mesh(Path(start.mesh))), x)
-    axes = x.new_tensor(start.ellipsoid)
+    if shape.mesh is not None:
+        return sample(mesh_distance(read_mesh(Path(shape.mesh))), x)
+    axes = x.new_tensor(shape.ellipsoid)
     k, slope = (x / axes).norm(dim=-1), (x / axes.square()).norm(dim=-1)
     return torch.where(slope > 1e-6, (k - 1) * k / slope, -axes.min())

@@ -73,7 +73,7 @@ class Surface:
         degree = torch.bincount(self.edges.ends.flatten(), minlength=len(self.vertices)).clamp(min=1)
         return summed / degree[:, None] - self.vertices
 
-    def bends(self) -> Float[Tensor, "I"]:
+    def dihedral_cosines(self) -> Float[Tensor, "I"]:
         """The cosine between the normals of the two faces at each inner edge; 1 where the surface is flat."""
         inner = self.edges.across[:, 1] >= 0
         a, b = self.vertices[self.edges.ends[inner]].unbind(1)

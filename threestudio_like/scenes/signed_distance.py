@@ -44,7 +44,7 @@ def mesh_distance(mesh: trimesh.Trimesh) -> Float[Tensor, "R R R"]:
     """Of a closed mesh in the scene's frame; inside is where it winds around a point. Raises UserError for an open one."""
     winding = winding_numbers(np.asarray(mesh.vertices, dtype=np.float64), np.asarray(mesh.faces), RESOLUTION)
     if winding[:, :, -1].any():
-        raise UserError("start.mesh: the mesh is not closed, so that it has no inside; fill its holes first")
+        raise UserError("shape_init.mesh: the mesh is not closed, so that it has no inside; fill its holes first")
     return from_inside(winding != 0)
 
 

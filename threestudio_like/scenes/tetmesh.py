@@ -12,10 +12,10 @@ class TetMesh(IsoSurface):
 
     def __init__(self, config: IsoSurfaceConfig):
         grid = body_centred_grid(config.resolution)
-        super().__init__(config, grid.vertices, grid.boundary, reach=0.4 / config.resolution)
+        super().__init__(config, grid.vertices, grid.boundary, max_displacement=0.4 / config.resolution)
         for name in ("tets", "edges", "tet_edges"):
             self.register_buffer(name, getattr(grid, name), persistent=False)
 
-    def draw(self, vertices, sdf, middles):
+    def draw(self, vertices, sdf, training):
         grid = TetGrid(self.vertices, self.tets, self.edges, self.tet_edges, self.boundary)
         return Surface.of(*marching_tetrahedra(vertices, sdf, grid))

@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor
 
-from threestudio_like.errors import NoSurface
+from threestudio_like.errors import NoSurfaceError
 from threestudio_like.kernels.cubes import CubeGrid, cube_grid, flexible_cubes
 from threestudio_like.scenes.background import Background, Solid
 from threestudio_like.scenes.field import Points
@@ -26,7 +26,7 @@ PLANES = ((0, 1), (0, 2), (1, 2))
 DIFFERENCE = 5e-3
 """How far apart signed distances are compared for a normal."""
 INWARD = 2.0
-"""How far inside the surface the density has half its height, in units of its spread."""
+"""How far inside the surface the density has half its height, in units of its beta."""
 
 
 class TriplaneDecoder(Protocol):
@@ -63,14 +63,14 @@ def plane_features(planes: Float[Tensor, "B 3 C R R"], x: Float[Tensor, "B N 3"]
 class Triplane:
     """One object, for the volume and the mesh renderer; gradients flow to planes and decoder.
 
-    `spread`: VolSDF's beta, over how many scene units the density rises from nothing to 1 / beta. `resolution`: cubes a
+    `beta`: VolSDF's beta, over how many scene units the density rises from nothing to 1 / beta. `resolution`: cubes a
     side of the surface's grid.
     """
 
     planes: Float[Tensor, "3 C R R"]
     decoder: TriplaneDecoder
     resolution: int = 32
-    spread: float = 0.01
+    beta: float = 0.01
     background: Background = field(default_factory=lambda: Solid(Solid.Config()))
 
     def features(self, x: Float[Tensor, "N 3"]) -> Float[Tensor, "N F"]:
@@ -82,12 +82,12 @@ class Triplane:
 
     def density(self, x: Float[Tensor, "N 3"]) -> Float[Tensor, "N"]:
         """Per unit of length."""
-        return density_of(self.distance(x), self.spread)
+        return density_of(self.distance(x), self.beta)
 
     def at(self, x: Float[Tensor, "N 3"], normals: bool = False) -> Points:
         """The field at points of the scene cube."""
         features = self.features(x)
-        density = density_of(self.decoder.distance(x, features), self.spread)
+        density = density_of(self.decoder.distance(x, features), self.beta)
         return Points(density, self.decoder.color(features), self.normal(x) if normals else None)
 
     def normal(self, x: Float[Tensor, "N 3"]) -> Float[Tensor, "N 3"]:
@@ -102,8 +102,8 @@ class Triplane:
 
     material = albedo
 
-    def surface(self, middles: bool = True) -> Surface:
-        """The FlexiCubes mesh; closed, because the cube's boundary is outside. Raises NoSurface where there is none.
+    def surface(self, training: bool = True) -> Surface:
+        """The FlexiCubes mesh; closed, because the cube's boundary is outside. Raises NoSurfaceError where there is none.
 
         All vertices are asked without gradients, and those of the cubes that the surface goes through again with them.
         """
@@ -115,23 +115,23 @@ class Triplane:
             mixed = (inside.any(-1) & ~inside.all(-1)).nonzero()[:, 0]
         if len(mixed) == 0:
             low, high = distance.min(), distance.max()
-            raise NoSurface(f"the object has no surface: its signed distances are {low:.3g} to {high:.3g}")
+            raise NoSurfaceError(f"the object has no surface: its signed distances are {low:.3g} to {high:.3g}")
         near, corner = grid.cubes[mixed].unique(return_inverse=True)
         features = self.features(grid.vertices[near])
         found = self.decoder.distance(grid.vertices[near], features).to(distance)
         distance = outside_at(grid, distance.index_put((near,), found))
-        reach = 0.5 / self.resolution
-        vertices = grid.vertices.index_add(0, near, reach * self.decoder.deformation(features).to(distance))
+        max_displacement = 0.5 / self.resolution
+        vertices = grid.vertices.index_add(0, near, max_displacement * self.decoder.deformation(features).to(distance))
         raw = distance.new_zeros(len(grid.cubes), 21).index_put(
             (mixed,), self.decoder.weights(features[corner].flatten(1)).to(distance)
         )
-        points, faces, deviation = flexible_cubes(vertices, distance, positive_weights(raw), grid, middles)
+        points, faces, deviation = flexible_cubes(vertices, distance, positive_weights(raw), grid, training)
         return replace(Surface.of(points, faces, deviation), crossings=crossings(grid, distance))
 
     @torch.no_grad()
     def mesh(self) -> Mesh:
-        """For export. Raises NoSurface."""
-        surface = self.surface(middles=False)
+        """For export. Raises NoSurfaceError."""
+        surface = self.surface(training=False)
         colors = torch.cat([self.albedo(part) for part in surface.vertices.split(CHUNK)])
         return Mesh(surface.vertices.float().cpu().numpy(), surface.faces.cpu().numpy(), colors.float().cpu().numpy())
 
@@ -147,10 +147,10 @@ def crossings(grid: CubeGrid, distance: Float[Tensor, "V"]) -> Float[Tensor, "E 
     return ends[(ends[:, 0] < 0) != (ends[:, 1] < 0)]
 
 
-def density_of(distance: Float[Tensor, "N"], spread: float) -> Float[Tensor, "N"]:
+def density_of(distance: Float[Tensor, "N"], beta: float) -> Float[Tensor, "N"]:
     """`1 / beta` times the Laplace distribution's cumulative function of the negative distance (VolSDF, equations 2, 3).
 
     It is moved inwards: rays that graze a surface stay near it for long, and silhouettes would be too large.
     """
-    distance = distance + INWARD * spread
-    return (0.5 + 0.5 * distance.sign() * torch.expm1(-distance.abs() / spread)) / spread
+    distance = distance + INWARD * beta
+    return (0.5 + 0.5 * distance.sign() * torch.expm1(-distance.abs() / beta)) / spread

@@ -1,4 +1,4 @@
-"""The sRGB transfer function (IEC 61966-2-1), between what is stored in pictures and what light adds up in; hues turned."""
+"""The sRGB transfer function (IEC 61966-2-1), between what is stored in pictures and what light adds up in; hues rotated."""
 
 import math
 

@@ -39,29 +39,31 @@ def test_conversions_hold_for_any_output(schedule):
 
 
 def test_cfg_is_the_null_at_0_and_the_text_at_1():
-    text, null = random(2, 3, 4, 4), random(2, 3, 4, 4, seed=1)
-    assert torch.equal(cfg(text, null, 0.0), null)
-    torch.testing.assert_close(cfg(text, null, 1.0), text)
-    torch.testing.assert_close(cfg(text, null, 7.5), 7.5 * text - 6.5 * null)
+    text, uncond = random(2, 3, 4, 4), random(2, 3, 4, 4, seed=1)
+    assert torch.equal(cfg(text, uncond, 0.0), uncond)
+    torch.testing.assert_close(cfg(text, uncond, 1.0), text)
+    torch.testing.assert_close(cfg(text, uncond, 7.5), 7.5 * text - 6.5 * uncond)
 
 
 def test_perp_neg_ignores_a_negative_parallel_to_the_text():
-    text, null = random(2, 3, 4, 4), random(2, 3, 4, 4, seed=1)
-    parallel = (null + 0.7 * (text - null))[:, None]
-    torch.testing.assert_close(perp_neg(text, null, parallel, torch.ones(2, 1).double(), 5.0), cfg(text, null, 5.0))
+    text, uncond = random(2, 3, 4, 4), random(2, 3, 4, 4, seed=1)
+    parallel = (uncond + 0.7 * (text - uncond))[:, None]
+    torch.testing.assert_close(perp_neg(text, uncond, parallel, torch.ones(2, 1).double(), 5.0), cfg(text, uncond, 5.0))
 
 
 def test_perp_neg_subtracts_what_is_perpendicular():
-    null = torch.zeros(1, 1, 1, 3)
+    uncond = torch.zeros(1, 1, 1, 3)
     text, negative = torch.tensor([2.0, 0.0, 0.0]), torch.tensor([5.0, 3.0, 0.0])
-    guided = perp_neg(text.view(1, 1, 1, 3), null, negative.view(1, 1, 1, 1, 3), torch.tensor([[0.5]]), 10.0)
+    guided = perp_neg(text.view(1, 1, 1, 3), uncond, negative.view(1, 1, 1, 1, 3), torch.tensor([[0.5]]), 10.0)
     torch.testing.assert_close(guided.flatten(), torch.tensor([20.0, -15.0, 0.0]))
 
 
 def test_perp_neg_with_weights_0_or_a_text_like_the_null():
-    text, null, negatives = random(2, 3, 4, 4), random(2, 3, 4, 4, seed=1), random(2, 2, 3, 4, 4, seed=2)
-    torch.testing.assert_close(perp_neg(text, null, negatives, torch.zeros(2, 2).double(), 5.0), cfg(text, null, 5.0))
-    assert perp_neg(null, null, negatives, torch.ones(2, 2).double(), 5.0).isfinite().all()
+    text, uncond, negatives = random(2, 3, 4, 4), random(2, 3, 4, 4, seed=1), random(2, 2, 3, 4, 4, seed=2)
+    torch.testing.assert_close(
+        perp_neg(text, uncond, negatives, torch.zeros(2, 2).double(), 5.0), cfg(text, uncond, 5.0)
+    )
+    assert perp_neg(uncond, uncond, negatives, torch.ones(2, 2).double(), 5.0).isfinite().all()
 
 
 def test_rescale_gives_the_contrast_back():

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from priors.backbones.base import Condition
-from priors.backbones.geometric import GeometricBackbone, camera_numbers, geometric_layout, geometric_unet
+from priors.backbones.geometric import GeometricBackbone, camera_numbers, geometric_mean_predictor, geometric_unet
 from priors.backbones.pixel import PixelBackbone
 from threestudio_like.cameras import orbit
 from threestudio_like.pretrained import ModelConfig
@@ -40,19 +40,25 @@ def test_a_geometric_unet_starts_with_the_bases_weights_and_deaf_to_the_camera(b
 
 
 def test_a_geometric_layout_keeps_what_words_mean(base):
-    layout = geometric_layout(base.layout, base.patch)
-    assert torch.equal(layout.cells[0].weight[:, :16], base.layout.cells[0].weight)
+    mean_predictor = geometric_mean_predictor(base.mean_predictor, base.patch)
+    assert torch.equal(mean_predictor.cells[0].weight[:, :16], base.mean_predictor.cells[0].weight)
     text = torch.randn(3, 16, 16)
-    assert layout(text, camera_numbers(CAMERAS)).shape == (3, 64, 8, 8)
+    assert mean_predictor(text, camera_numbers(CAMERAS)).shape == (3, 64, 8, 8)
 
 
 def test_the_saved_model_is_a_backbone_that_hears_the_camera(models):
     prior = GeometricBackbone(ModelConfig(str(models("agp"))), "cpu")
     x = prior.encode(torch.rand(3, 4, 32, 32))
     text = prior.embed(["a dog"]).expand(3, -1, -1)
-    condition = lambda c2w: Condition(text, text, camera=c2w)
+
+    def condition(c2w):
+        return Condition(text, text, camera=c2w)
+
     t = torch.full((6,), 900)
-    eps = lambda c2w: prior.predict_given(x.repeat(2, 1, 1, 1), t, text.repeat(2, 1, 1), condition(c2w))
+
+    def eps(c2w):
+        return prior.predict_given(x.repeat(2, 1, 1, 1), t, text.repeat(2, 1, 1), condition(c2w))
+
     assert eps(CAMERAS).shape == (6, 64, 8, 8)
     assert torch.equal(eps(CAMERAS)[:3], eps(CAMERAS)[3:])
     assert not torch.allclose(eps(CAMERAS), eps(CAMERAS.flip(0)))

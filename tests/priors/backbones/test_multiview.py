@@ -12,8 +12,8 @@ from priors.backbones.multiview import FoldedMultiview, MultiviewConfig
 from priors.backbones.zero123plus import Preprocessor, Zero123Plus
 from priors.guidance.fake_score import LoRA, SmallUNet
 from priors.guidance.vsd import VSD, VSDConfig
-from priors.reference import give_reference_attention, look, looking_at
-from priors.toybox.views import Size, image_encoder, tile, unet, untile, view_layout
+from priors.reference import enable_reference_attention, record_kv, with_kv
+from priors.toybox.views import Size, image_encoder, tile, unet, untile, view_mean_predictor
 from tests.priors import model_folders
 from threestudio_like.config.loading import load
 from threestudio_like.config.registry import Component, parse_component
@@ -52,7 +52,7 @@ def test_tiles_are_filled_row_by_row():
 
 def test_the_toybox_size_has_at_most_3_2_million_parameters():
     size = Size()
-    parts = unet(size), view_layout(size), image_encoder(size)
+    parts = unet(size), view_mean_predictor(size), image_encoder(size)
     assert sum(p.numel() for part in parts for p in part.parameters()) <= 3.2e6
     assert parts[1](parts[2](torch.randn(2, 48, 16, 16))).shape == (2, 48, 48, 32)
 
@@ -75,7 +75,10 @@ def test_latents_are_published_ones(models):
     """Of the VAE's latents of faded views and of the image as its own processor says."""
     prior = build(models, "zero123plus")
     tiled, image = images(1, 48)[..., :32], images(1, 40)
-    latent = lambda pixels: prior.vae.encode(pixels).latent_dist.mean
+
+    def latent(pixels):
+        return prior.vae.encode(pixels).latent_dist.mean
+
     expected = (latent((2 * tiled - 1) * 0.5 / 0.8) * prior.vae.config.scaling_factor - 0.22) * 0.75
     torch.testing.assert_close(prior.encode(tiled), expected)
     assert prior.decode(prior.encode(tiled)).shape == tiled.shape
@@ -89,9 +92,9 @@ def test_tokens_are_the_empty_text_and_a_ramp_of_the_image(models):
     prior = build(models, "zero123plus")
     condition = prior.condition(images())
     clip = prior.vision(prior.for_clip(images())).image_embeds
-    assert torch.equal(condition.null, prior.embed(["", ""])) and condition.text.shape == (2, 77, 16)
-    torch.testing.assert_close(condition.text[:, 76] - condition.null[:, 76], clip)
-    assert torch.equal(condition.text[:, 0], condition.null[:, 0])
+    assert torch.equal(condition.uncond, prior.embed(["", ""])) and condition.text.shape == (2, 77, 16)
+    torch.testing.assert_close(condition.text[:, 76] - condition.uncond[:, 76], clip)
+    assert torch.equal(condition.text[:, 0], condition.uncond[:, 0])
 
 
 def test_preprocessing_is_the_published_processors(models):
@@ -118,9 +121,9 @@ def test_the_image_is_heard_and_null_is_deaf_to_it(prior):
         assert not torch.allclose(first, prior.predict_given(x, t, other.text, other))
         seen_otherwise = replace(told, image=other.image)  # the same tokens, another image to attend to
         assert not torch.allclose(first, prior.predict_given(x, t, told.text, seen_otherwise))
-        deaf = prior.predict_given(x, t, told.null, told)
-        torch.testing.assert_close(deaf, prior.predict_given(x, t, other.null, other))
-        both = prior.predict_each(x, t, [told.text, told.null], told)
+        deaf = prior.predict_given(x, t, told.uncond, told)
+        torch.testing.assert_close(deaf, prior.predict_given(x, t, other.uncond, other))
+        both = prior.predict_each(x, t, [told.text, told.uncond], told)
         torch.testing.assert_close(both[0], first)
         torch.testing.assert_close(both[1], deaf)
 
@@ -130,9 +133,9 @@ def test_clean_attention_is_looked_up_once_for_all_timesteps(models):
     told = prior.condition(images())
     with torch.no_grad():
         early, late = (prior.keys(prior.seen(told.text, told), torch.full((2,), t), told.text) for t in (10, 990))
-        assert all(torch.equal(a, b) for name in early for a, b in zip(early[name], late[name]))
+        assert all(torch.equal(a, b) for name in early for a, b in zip(early[name], late[name], strict=True))
         early, late = (noised.keys(noised.seen(told.text, told), torch.full((2,), t), told.text) for t in (10, 990))
-        assert any(not torch.allclose(a, b) for name in early for a, b in zip(early[name], late[name]))
+        assert any(not torch.allclose(a, b) for name in early for a, b in zip(early[name], late[name], strict=True))
 
 
 def test_samples_depend_on_the_generator_only(prior):
@@ -169,13 +172,13 @@ def test_at_the_published_size_all_fits_together():
     with torch.device("meta"):
         unet = UNet2DConditionModel(in_channels=4, out_channels=4, **model_folders.ZERO123PLUS["unet"])
         assert sum(p.numel() for p in unet.parameters()) == 865_910_724
-        give_reference_attention(unet)
+        enable_reference_attention(unet)
         t, text = torch.zeros(1, dtype=torch.long), torch.zeros(1, 77, 1024)
-        keys = look(unet, torch.zeros(1, 4, 64, 64), t, text)
+        keys = record_kv(unet, torch.zeros(1, 4, 64, 64), t, text)
         coarsest = keys["mid_block.attentions.0.transformer_blocks.0.attn1.processor"]
         assert len(keys) == 16 and coarsest[0].shape == (1, 64, 1280)
         x = torch.zeros(1, 4, 120, 80)
-        assert looking_at(unet, keys)(x, t, encoder_hidden_states=text).sample.shape == x.shape
+        assert with_kv(unet, keys)(x, t, encoder_hidden_states=text).sample.shape == x.shape
 
 
 @pytest.mark.skipif("TSL_FULL_SIZE" not in os.environ, reason="minutes and 12 GB; TSL_FULL_SIZE=1 asks for it")
@@ -189,27 +192,29 @@ def test_the_published_layout_loads_at_full_size(tmp_path):
 
 @pytest.mark.parametrize("kind", [LoRA.Config(rank=2), SmallUNet.Config(channels=(8, 16))], ids=["lora", "unet"])
 def test_vsd_on_tiled_views(prior, kind):
-    """Generator and student each get their own gradient; nothing else of the prior gets any."""
+    """Generator and fake_score each get their own gradient; nothing else of the prior gets any."""
     name = "lora" if isinstance(kind, LoRA.Config) else "unet"
-    vsd = VSD(VSDConfig(scale=Schedule.constant(4.0), student=Component("student", name, kind)), prior)
+    vsd = VSD(VSDConfig(scale=Schedule.constant(4.0), fake_score=Component("fake_score", name, kind)), prior)
     pixels = torch.rand(2, 3 * prior.view_size, 2 * prior.view_size, 3, generator=generator()).requires_grad_()
     with torch.no_grad():
         told = prior.condition(images())
     score = vsd(pixels, told, 0, generator())
     score.generator.backward(retain_graph=True)
-    assert pixels.grad.abs().max() > 0 and all(p.grad is None for p in vsd.student.parameters())
+    assert pixels.grad.abs().max() > 0 and all(p.grad is None for p in vsd.fake_score.parameters())
     pixels.grad = None
     score.prior.backward()
     assert pixels.grad is None
-    assert any(p.grad is not None and p.grad.abs().max() > 0 for p in vsd.student.parameters())
+    assert any(p.grad is not None and p.grad.abs().max() > 0 for p in vsd.fake_score.parameters())
     assert all(p.grad is None for name, p in prior.unet.named_parameters() if ".lora_" not in name)
 
 
 def test_a_lora_student_starts_as_the_teacher(prior):
-    vsd = VSD(VSDConfig(scale=Schedule.constant(1.0), student=Component("student", "lora", LoRA.Config(rank=2))), prior)
+    vsd = VSD(
+        VSDConfig(scale=Schedule.constant(1.0), fake_score=Component("fake_score", "lora", LoRA.Config(rank=2))), prior
+    )
     x, t, told = prior.noise(2, generator()), torch.tensor([300, 700]), prior.condition(images())
     with torch.no_grad():
-        eps = to_eps(vsd.student(x, t, told), x, t, prior.schedule, vsd.student.prediction)
+        eps = to_eps(vsd.fake_score(x, t, told), x, t, prior.schedule, vsd.fake_score.prediction)
         torch.testing.assert_close(eps, prior.predict_given(x, t, told.text, told), atol=1e-5, rtol=1e-4)
 
 

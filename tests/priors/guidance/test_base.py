@@ -7,7 +7,7 @@ from priors.backbones.base import Condition, to_x0
 from priors.backbones.pixel import PixelBackbone
 from priors.guidance.base import (
     WEIGHTINGS,
-    Clip,
+    GradientClip,
     Guidance,
     GuidanceConfig,
     Noised,
@@ -68,8 +68,8 @@ def test_the_gradient_passes_through_the_encoder(models):
 
 
 def condition_of(backbone, batch):
-    text, null = backbone.embed(["a red dog", ""])
-    return Condition(text.expand(batch, -1, -1), null.expand(batch, -1, -1))
+    text, uncond = backbone.embed(["a red dog", ""])
+    return Condition(text.expand(batch, -1, -1), uncond.expand(batch, -1, -1))
 
 
 @pytest.mark.parametrize("t", [0.1, 0.5, 0.9])
@@ -104,9 +104,9 @@ def test_descent_finds_the_mean():
 
 
 def test_cfg_moves_the_optimum_along_the_text():
-    """Gaussians of one spread, text at .3, null at .1, scale 3: eps_cfg is that of a Gaussian at .1 + 3 * .2."""
+    """Gaussians of one spread, text at .3, uncond at .1, scale 3: eps_cfg is that of a Gaussian at .1 + 3 * .2."""
     guidance = SDS(config(scale=3.0, t_min=0.5, t_max=0.5), GaussianBackbone())
-    told = condition(B, 0.3, null=0.1)
+    told = condition(B, 0.3, uncond=0.1)
     at_optimum, elsewhere = gradient(guidance, 0.7, told), gradient(guidance, 0.3, told)
     assert (at_optimum.abs() < 0.02).all() and (elsewhere < -0.1).all()
 
@@ -127,7 +127,7 @@ def test_rescale_restores_the_contrast_of_x0():
     backbone = GaussianBackbone()
     backbone.predict = lambda x_t, t, text: x_t * text[:, :, :, None]
     x_t, t = torch.randn(2, 3, 4, 4), torch.tensor([100, 500])
-    noised = Noised(x_t, x_t, x_t, t, condition(2, 0.4, null=0.1), 0)
+    noised = Noised(x_t, x_t, x_t, t, condition(2, 0.4, uncond=0.1), 0)
     contrast = [
         to_x0(eps, x_t, t, backbone.schedule, "epsilon").std(dim=(1, 2, 3))
         for eps in (guided_eps(backbone, noised, 6.0, rescale=1.0), guided_eps(backbone, noised, 1.0))
@@ -167,13 +167,13 @@ def test_annealed_timesteps_fall():
 )
 def test_clipping(kind, expected):
     grad = torch.tensor([[3.0, -4.0], [0.5, 0.0]]).T.reshape(1, 2, 1, 2)
-    clipped = Clip(Schedule.constant(2.0), kind)(grad, 0)
+    clipped = GradientClip(Schedule.constant(2.0), kind)(grad, 0)
     torch.testing.assert_close(clipped.reshape(2, 2).T, torch.tensor(expected), atol=1e-3, rtol=0)
-    assert torch.equal(Clip(Schedule.constant(9.0), kind)(grad, 0), grad)
+    assert torch.equal(GradientClip(Schedule.constant(9.0), kind)(grad, 0), grad)
 
 
 def test_clipping_bounds_the_images_gradient():
-    guidance = SDS(config(scale=100.0, clip=Clip(Schedule.constant(0.1))), GaussianBackbone())
+    guidance = SDS(config(scale=100.0, clip=GradientClip(Schedule.constant(0.1))), GaussianBackbone())
     images = torch.rand(4, 1, 1, 3, requires_grad=True)
     guidance(images, condition(4, 0.3), 0, generator()).generator.backward()
     assert images.grad.abs().max() <= 0.1 / 4 + 1e-6 and images.grad.abs().max() > 0

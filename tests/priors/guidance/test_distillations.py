@@ -44,16 +44,16 @@ def test_csd_is_the_difference_of_the_scores(t):
     alpha, sigma, root = coefficients(backbone, t)
     guidance = CSD(GuidanceConfig(**at(t, scale=3.0)), backbone)
     for pixel, seed in ((0.9, 0), (0.1, 1)):
-        found = gradient(guidance, pixel, condition(4, mean=0.7, null=0.2), seed)
+        found = gradient(guidance, pixel, condition(4, mean=0.7, uncond=0.2), seed)
         assert found == pytest.approx(3.0 * sigma * alpha * (0.2 - 0.7) / root**2, rel=1e-4)
 
 
 def test_the_readmes_new_guidance_works(monkeypatch):
     """Its code as it stands there; what it says of itself is CSD."""
-    monkeypatch.setattr("threestudio_like.config.register", lambda slot, name: lambda kind: kind)
+    monkeypatch.setattr("threestudio_like.config.registry.register", lambda slot, name: lambda kind: kind)
     own: dict = {}
     exec(README.read_text(encoding="utf-8").split("```python\n")[1].split("```")[0], own)
-    options, told = GuidanceConfig(**at(0.4, scale=3.0)), condition(4, mean=0.7, null=0.2)
+    options, told = GuidanceConfig(**at(0.4, scale=3.0)), condition(4, mean=0.7, uncond=0.2)
     found = [gradient(kind(options, GaussianBackbone(SPREAD)), 0.6, told) for kind in (own["Mine"], CSD)]
     assert found[0] == found[1] != 0
 
@@ -86,6 +86,6 @@ def test_ism_is_the_change_of_the_score_along_the_path():
     (_, sigma_t, root_t), (_, sigma_s, root_s) = coefficients(backbone, 0.6), coefficients(backbone, 0.4)
     z = (0.9 - 0.3) / SPREAD
     expected = z * (sigma_t / root_t - sigma_s / root_s)
-    one, two = (gradient(guidance, 0.9, condition(4, 0.3, null=0.3), seed) for seed in (0, 1))
+    one, two = (gradient(guidance, 0.9, condition(4, 0.3, uncond=0.3), seed) for seed in (0, 1))
     assert one == two == pytest.approx(expected, abs=0.05)
-    assert gradient(guidance, 0.3, condition(4, 0.3, null=0.3)) == pytest.approx(0, abs=1e-5)
+    assert gradient(guidance, 0.3, condition(4, 0.3, uncond=0.3)) == pytest.approx(0, abs=1e-5)

@@ -1,4 +1,4 @@
-"""VSD recovers a mixture where SDS collapses; its student is an adapter that starts as the prior and mixes with nothing."""
+"""VSD recovers a mixture where SDS collapses; its fake_score is an adapter that starts as the prior and mixes with nothing."""
 
 from dataclasses import replace
 
@@ -22,14 +22,14 @@ from threestudio_like.errors import UserError
 CAMERAS = orbit(2, 20.0, 2.7, 41.0, 8).c2w.reshape(-1, 16)
 
 
-def config(student=None, scale=1.0, **options):
-    student = student or Component("student", "lora", LoRA.Config(rank=2))
-    return VSDConfig(scale=Schedule.constant(scale), student=student, **options)
+def config(fake_score=None, scale=1.0, **options):
+    fake_score = fake_score or Component("fake_score", "lora", LoRA.Config(rank=2))
+    return VSDConfig(scale=Schedule.constant(scale), fake_score=fake_score, **options)
 
 
 def told(backbone):
-    text, null = backbone.embed(["a red dog", ""])
-    return Condition(text.expand(2, -1, -1), null.expand(2, -1, -1), camera=CAMERAS)
+    text, uncond = backbone.embed(["a red dog", ""])
+    return Condition(text.expand(2, -1, -1), uncond.expand(2, -1, -1), camera=CAMERAS)
 
 
 @pytest.fixture(params=["toybox", "sd21"])
@@ -51,8 +51,8 @@ def test_vsd_recovers_the_spread_that_sds_collapses():
     torch.manual_seed(0)
     backbone = MixtureBackbone()
     share, mean, variance = nearest_part_of_the_truth()
-    student = Component("student", "mlp_for_tests", MLP.Config())
-    vsd = VSD(config(student, weighting="sigma2", dropout=0.0, lr=Schedule.constant(2e-3)), backbone)
+    fake_score = Component("fake_score", "mlp_for_tests", MLP.Config())
+    vsd = VSD(config(fake_score, weighting="sigma2", dropout=0.0, lr=Schedule.constant(2e-3)), backbone)
     found_share, found_mean, found_variance = moments(distil(vsd, 1024, 2500, 0.02))
     torch.testing.assert_close(found_share, share, atol=0.05, rtol=0)
     assert ((found_mean - mean).norm(dim=1) < 0.1 * mean.norm(dim=1)).all()
@@ -77,10 +77,10 @@ def test_the_adapter_is_off_for_everyone_else(backbone):
     before = backbone.predict(x, t, told_.text)
     vsd = VSD(config(), backbone)
     with torch.no_grad():
-        for parameter in vsd.student.parameters():
+        for parameter in vsd.fake_score.parameters():
             parameter.add_(0.1)
     assert torch.equal(backbone.predict(x, t, told_.text), before)
-    first, second = (vsd.student(x, t, replace(told_, camera=camera)) for camera in (CAMERAS, CAMERAS.flip(0)))
+    first, second = (vsd.fake_score(x, t, replace(told_, camera=camera)) for camera in (CAMERAS, CAMERAS.flip(0)))
     assert not torch.allclose(first, second)  # the camera is heard
     assert torch.equal(backbone.predict(x, t, told_.text), before)
 
@@ -90,11 +90,11 @@ def test_gradients_never_mix(backbone):
     pixels = images(backbone).requires_grad_()
     score = vsd(pixels, told(backbone), 0, generator())
     score.generator.backward(retain_graph=True)
-    assert pixels.grad.abs().max() > 0 and all(p.grad is None for p in vsd.student.parameters())
+    assert pixels.grad.abs().max() > 0 and all(p.grad is None for p in vsd.fake_score.parameters())
     pixels.grad = None
     score.prior.backward()
     assert pixels.grad is None
-    assert any(p.grad is not None and p.grad.abs().max() > 0 for p in vsd.student.parameters())
+    assert any(p.grad is not None and p.grad.abs().max() > 0 for p in vsd.fake_score.parameters())
     assert all(p.grad is None for name, p in backbone.unet.named_parameters() if ".lora_" not in name)
 
 
@@ -103,11 +103,16 @@ def test_the_student_learns_the_renders(models):
     torch.manual_seed(0)
     targets = ("to_q", "conv1", "conv2", "conv_in", "conv_out")
     vsd = VSD(
-        config(Component("student", "lora", LoRA.Config(rank=4, alpha=4, targets=targets)), dropout=0.5), backbone
+        config(Component("fake_score", "lora", LoRA.Config(rank=4, alpha=4, targets=targets)), dropout=0.5), backbone
     )
-    optimizer = torch.optim.Adam(vsd.student.parameters(), lr=1e-2)
-    loss = lambda seed: vsd(images(backbone), told(backbone), 0, torch.Generator().manual_seed(seed)).prior
-    probe = lambda: sum(loss(seed).item() for seed in range(1000, 1010))
+    optimizer = torch.optim.Adam(vsd.fake_score.parameters(), lr=1e-2)
+
+    def loss(seed):
+        return vsd(images(backbone), told(backbone), 0, torch.Generator().manual_seed(seed)).prior
+
+    def probe():
+        return sum(loss(seed).item() for seed in range(1000, 1010))
+
     before = probe()
     for step in range(60):
         loss(step).backward()
@@ -117,44 +122,46 @@ def test_the_student_learns_the_renders(models):
 
 
 def test_the_student_may_predict_v(backbone):
-    vsd = VSD(config(Component("student", "lora", LoRA.Config(prediction="v_prediction"))), backbone)
+    vsd = VSD(config(Component("fake_score", "lora", LoRA.Config(prediction="v_prediction"))), backbone)
     score = vsd(images(backbone), told(backbone), 0, generator())
     assert score.generator.isfinite() and score.prior.isfinite()
 
 
 def test_the_student_may_be_a_small_unet(backbone):
-    vsd = VSD(config(Component("student", "unet", SmallUNet.Config(channels=(8, 16)))), backbone)
+    vsd = VSD(config(Component("fake_score", "unet", SmallUNet.Config(channels=(8, 16)))), backbone)
     pixels = images(backbone).requires_grad_()
     score = vsd(pixels, told(backbone), 0, generator())
     (score.generator + score.prior).backward()
-    assert all(p.grad is not None for p in vsd.student.parameters())
+    assert all(p.grad is not None for p in vsd.fake_score.parameters())
 
 
 def test_diffusers_opens_the_saved_adapter(backbone, tmp_path):
     vsd = VSD(config(), backbone)
     with torch.no_grad():
-        for parameter in vsd.student.adapter:
+        for parameter in vsd.fake_score.adapter:
             parameter.add_(0.1)
     vsd.save(tmp_path)
     plain = UNet2DConditionModel.from_pretrained(backbone.folder / "unet")
-    plain.load_lora_adapter(tmp_path / "student", prefix=None, weight_name=WEIGHTS)
+    plain.load_lora_adapter(tmp_path / "fake_score", prefix=None, weight_name=WEIGHTS)
     x = torch.randn(2, plain.config.in_channels, 8, 8)
     text = told(backbone).text
-    with torch.no_grad(), vsd.student.active(CAMERAS):
+    with torch.no_grad(), vsd.fake_score.active(CAMERAS):
         expected = backbone.unet(x, 500, encoder_hidden_states=text).sample
     with torch.no_grad():
         torch.testing.assert_close(plain(x, 500, encoder_hidden_states=text).sample, expected, atol=1e-5, rtol=1e-4)
 
 
 def test_a_saved_adapter_goes_on_and_a_foreign_one_is_refused(models, tmp_path):
-    fresh = lambda: PixelBackbone(PixelBackbone.Config(str(models("toybox"))), "cpu")
+    def fresh():
+        return PixelBackbone(PixelBackbone.Config(str(models("toybox"))), "cpu")
+
     first = LoRA(LoRA.Config(rank=2), fresh())
     with torch.no_grad():
         for parameter in first.parameters():
             parameter.add_(torch.randn_like(parameter))
     first.save(tmp_path / "lora")
     again = LoRA(LoRA.Config(rank=2, weights=str(tmp_path / "lora")), fresh())
-    for one, two in zip(first.parameters(), again.parameters()):
+    for one, two in zip(first.parameters(), again.parameters(), strict=True):
         assert torch.equal(one, two)
     with pytest.raises(UserError, match="another rank"):
         LoRA(LoRA.Config(rank=3, weights=str(tmp_path / "lora")), fresh())
@@ -162,7 +169,7 @@ def test_a_saved_adapter_goes_on_and_a_foreign_one_is_refused(models, tmp_path):
         LoRA(LoRA.Config(rank=2, targets=("to_q",), weights=str(tmp_path / "lora")), fresh())
     with pytest.raises(UserError, match="missing or no safetensors"):
         LoRA(LoRA.Config(weights=str(tmp_path / "nowhere")), fresh())
-    with pytest.raises(UserError, match="student.targets"):
+    with pytest.raises(UserError, match="fake_score.targets"):
         LoRA(LoRA.Config(targets=("no_such_layer",)), fresh())
 
 

@@ -84,7 +84,10 @@ def test_an_image_becomes_as_many_meshes_as_asked(keys, tmp_path):
 def test_what_was_done_before_is_kept_and_what_failed_is_tried_in_place(keys, tmp_path):
     """A sweep counts its attempts in the run's folder, which must not go away."""
     out = tmp_path / "out"
-    again = lambda: run(keys, f"image={picture(tmp_path / 'a.png')}", f"out={out}")
+
+    def again():
+        return run(keys, f"image={picture(tmp_path / 'a.png')}", f"out={out}")
+
     assert again() == 0 and again() == 0 and (tmp_path / "out.1/a-0/mesh.glb").exists()
     (out / "metrics.json").write_text('{"status": "failed"}')
     (out / "sweep.json").write_text('{"attempts": 1}')

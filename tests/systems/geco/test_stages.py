@@ -1,4 +1,4 @@
-"""GECO's two stages: what moves and what rests, what is learned, exact resume, shares of processes, the ladder."""
+"""GECO's two stages: what moves and what rests, what is learned, exact resume, shares of processes, the baselines."""
 
 import json
 import math
@@ -14,8 +14,8 @@ import systems
 import threestudio_like
 from priors.reconstructor import Reconstructor, ReconstructorSize
 from systems.geco import targets as geco_data
-from systems.geco.evaluation import RUNGS
-from systems.geco.targets import ConditionImages, ImageFolder, TeacherViews, teacher_views
+from systems.geco.evaluation import BASELINES
+from systems.geco.targets import ConditionImages, ImageFolder, TargetSampling, teacher_views
 from threestudio_like.config.loading import load
 from threestudio_like.config.recipe import parse_recipe
 from threestudio_like.data.framing import Framing
@@ -36,7 +36,7 @@ TINY = [
     "data.samples=1",
     "data.targets=2",
     "data.points=16",
-    "teacher={steps: 2, scale: 2.0, count: 3}",
+    "targets={steps: 2, scale: 2.0, count: 3}",
     "device=cpu",
     "evaluation={objects: 1, size: 16, shown: 1, diverse: 1, seeds: 2}",
     "stages.scene.cameras={size: 12, views: 2}",
@@ -120,28 +120,33 @@ def steps(system, count, rate=1e-3):
 
 def test_generator_and_student_move_and_the_teacher_rests(keys):
     system = built("views", keys)
-    parts = [system.generator, system.guidance.student, system.teacher.unet, system.pretrained[0]]
+    parts = [system.generator, system.guidance.fake_score, system.teacher.unet, system.pretrained[0]]
     before = [[p.clone() for p in part.parameters()] for part in parts]
-    assert all(torch.equal(a, b) for a, b in zip(before[0], before[2]))  # all start as the teacher
-    assert all(torch.equal(a, b) for a, b in zip(before[1], before[2]))
+    assert all(torch.equal(a, b) for a, b in zip(before[0], before[2], strict=True))  # all start as the teacher
+    assert all(torch.equal(a, b) for a, b in zip(before[1], before[2], strict=True))
     result = steps(system, 1)[0]
-    assert set(result.losses) == {"views", "student"}
-    generator_moved, student_moved, *rest = (moved(part.parameters(), was) for part, was in zip(parts, before))
+    assert set(result.losses) == {"views", "fake_score"}
+    generator_moved, student_moved, *rest = (
+        moved(part.parameters(), was) for part, was in zip(parts, before, strict=True)
+    )
     assert np.mean(generator_moved) > 0.9 and np.mean(student_moved) > 0.9 and not any(map(any, rest))
 
 
 def test_the_generator_moves_only_every_so_many_steps(keys):
-    system = built("views", keys, "stages.views.moves_every=2")
+    system = built("views", keys, "stages.views.update_every=2")
     before = [p.clone() for p in system.generator.parameters()]
     results = steps(system, 1)
-    assert set(results[0].losses) == {"student"} and not any(moved(system.generator.parameters(), before))
-    assert set(system(1, generator(CPU, 1)).losses) == {"views", "student"}
+    assert set(results[0].losses) == {"fake_score"} and not any(moved(system.generator.parameters(), before))
+    assert set(system(1, generator(CPU, 1)).losses) == {"views", "fake_score"}
 
 
 def test_a_low_rank_generator_learns_its_difference_only(keys, tmp_path):
     system = built("views", keys, "generator.lora={rank: 2}")
     steps(system, 2)
-    size = lambda part: sum(p.numel() for p in part.parameters())
+
+    def size(part):
+        return sum(p.numel() for p in part.parameters())
+
     assert size(system.generator) < size(system.teacher.unet)
     system.generator.save(tmp_path)
     again = built("views", keys, f"generator.weights={tmp_path}")
@@ -165,7 +170,10 @@ def test_score_distillation_brings_a_lost_generator_back(keys):
     condition = system.teacher.condition(system.images[np.array([0])])
     with torch.no_grad():
         aim = system.teacher.sample(condition, 1.0, 5, generator(CPU, 1))
-        apart = lambda: (system.generator(system.teacher.noise(1, generator(CPU, 2)), condition) - aim).square().mean()
+
+        def apart():
+            return (system.generator(system.teacher.noise(1, generator(CPU, 2)), condition) - aim).square().mean()
+
         before = apart()
     steps(system, 15, 4e-3)
     with torch.no_grad():
@@ -179,12 +187,12 @@ def test_only_the_reconstructor_moves_in_the_second_stage(keys):
     before = [[p.clone() for p in part.parameters()] for part in parts]
     result = steps(system, 1)[0]
     assert set(result.losses) == {"rgb", "perceptual", "vanished"} and result.logs["without_target"] == 0
-    changed, *rest = (moved(part.parameters(), was) for part, was in zip(parts, before))
+    changed, *rest = (moved(part.parameters(), was) for part, was in zip(parts, before, strict=True))
     assert np.mean(changed) > 0.8 and not any(map(any, rest))
 
 
 def test_the_second_stage_learns_the_teachers_objects(keys):
-    system = built("scene", keys, "teacher.count=1", "stages.scene.batch=1")
+    system = built("scene", keys, "targets.count=1", "stages.scene.batch=1")
     with torch.no_grad():  # a reconstructor that makes everything too small
         system.reconstructor.decoder.distance_net[-1].bias.add_(0.2)
     losses = [result.losses["rgb"].item() for result in steps(system, 30, 3e-3)]
@@ -194,7 +202,10 @@ def test_the_second_stage_learns_the_teachers_objects(keys):
 def test_the_same_views_make_no_loss(keys):
     """Were the generator's views the teacher's, the start would be the end."""
     system = built("scene", keys)
-    slow = lambda chosen: torch.from_numpy(system.targets[chosen]).permute(0, 1, 4, 2, 3).float() / 255
+
+    def slow(chosen):
+        return torch.from_numpy(system.targets[chosen]).permute(0, 1, 4, 2, 3).float() / 255
+
     system.fast_views = slow
     losses = system(0, generator(CPU, 0)).losses
     assert all(loss.item() < 1e-6 for loss in losses.values())
@@ -213,7 +224,9 @@ def test_the_second_stage_starts_from_the_first(keys):
     first, second = built("views", keys), built("scene", keys)
     steps(first, 1)
     second.start_from(first, None)
-    assert all(torch.equal(a, b) for a, b in zip(first.generator.parameters(), second.generator.parameters()))
+    assert all(
+        torch.equal(a, b) for a, b in zip(first.generator.parameters(), second.generator.parameters(), strict=True)
+    )
     with pytest.raises(UserError, match="starts from its first"):
         second.start_from(second, None)
 
@@ -237,7 +250,7 @@ def test_the_teachers_views_are_made_once_in_parts_that_processes_share(keys, tm
     monkeypatch.setenv("TSL_CACHE", str(tmp_path))
     monkeypatch.setattr(geco_data, "TOGETHER", 2)
     system = built("scene", keys)
-    images, config = ConditionImages(system.images.image[:2]), TeacherViews(2, 2.0, 5)
+    images, config = ConditionImages(system.images.image[:2]), TargetSampling(2, 2.0, 5)
     first = teacher_views(system.teacher, images, config, rank=1, processes=2)
     files = sorted(tmp_path.glob("teacher_views*"))
     assert first.shape == (5, 6, 16, 16, 3) and first.dtype == np.uint8 and len(files) == 3
@@ -246,7 +259,7 @@ def test_the_teachers_views_are_made_once_in_parts_that_processes_share(keys, tm
     monkeypatch.setattr(system.teacher, "sample", None)
     assert np.array_equal(teacher_views(system.teacher, images, config), first)
     assert stamps == [file.stat().st_mtime_ns for file in files]
-    for changed in (TeacherViews(3, 2.0, 5), TeacherViews(2, 1.0, 5), TeacherViews(2, 2.0, 5, seed=1)):
+    for changed in (TargetSampling(3, 2.0, 5), TargetSampling(2, 1.0, 5), TargetSampling(2, 2.0, 5, seed=1)):
         with pytest.raises(TypeError):  # would have to be made anew
             teacher_views(system.teacher, images, changed)
 
@@ -272,8 +285,11 @@ def test_images_of_a_folder_take_the_toys_place(keys, tmp_path, caplog):
 
 def test_both_stages_resume_bit_for_bit(keys, tmp_path):
     """1 + 1 steps are 2."""
-    run = lambda folder, *more: launch.main(["--config", "geco.yaml", *keys, f"out={tmp_path / folder}", *more])
-    quick = ["evaluation.rungs=[]", "evaluation.diverse=0"]
+
+    def run(folder, *more):
+        return launch.main(["--config", "geco.yaml", *keys, f"out={tmp_path / folder}", *more])
+
+    quick = ["evaluation.baselines=[]", "evaluation.diverse=0"]
     assert run("whole", *quick) == 0
     recipe = parse_recipe(load("geco.yaml", [*keys, *quick, f"out={tmp_path / 'cut'}"]), "geco")
     cut_after_one(recipe, tmp_path / "cut")
@@ -303,11 +319,11 @@ def cut_after_one(recipe, folder):
 
 def test_the_whole_ladder_and_what_is_left(keys, tmp_path):
     out = tmp_path / "run"
-    more = [f"evaluation.rungs=[{','.join(RUNGS)}]", f"out={out}"]
+    more = [f"evaluation.baselines=[{','.join(BASELINES)}]", f"out={out}"]
     assert launch.main(["--config", "geco.yaml", *keys, *more]) == 0
     metrics = json.loads((out / "metrics.json").read_text())
     for split in ("", "unseen_"):
-        for rung in RUNGS:
+        for baseline in BASELINES:
             for name in (
                 "psnr",
                 "ssim",
@@ -318,8 +334,8 @@ def test_the_whole_ladder_and_what_is_left(keys, tmp_path):
                 "volume_iou",
                 "seconds",
             ):
-                assert math.isfinite(metrics[f"{split}{rung}_{name}"]), (split, rung, name)
-            assert metrics[f"{split}{rung}_reconstruction_seconds"] > 0
+                assert math.isfinite(metrics[f"{split}{baseline}_{name}"]), (split, baseline, name)
+            assert metrics[f"{split}{baseline}_reconstruction_seconds"] > 0
         assert metrics[f"{split}teacher_views_seconds"] > 0 == metrics[f"{split}single_image_views_seconds"]
     assert metrics["generator_diversity"] > 0 and metrics["teacher_diversity"] > 0
     left = {path.name for path in out.iterdir()}
@@ -343,7 +359,9 @@ def test_the_whole_ladder_and_what_is_left(keys, tmp_path):
 
 
 def test_the_untrained_generator_is_the_one_step_teacher(keys, tmp_path):
-    system = built("views", keys, "evaluation.rungs=[one_step_teacher,without_stage_2,geco]", "evaluation.diverse=0")
+    system = built(
+        "views", keys, "evaluation.baselines=[one_step_teacher,without_stage_2,geco]", "evaluation.diverse=0"
+    )
     figures = system.evaluate(tmp_path)
     for name in ("psnr", "views_psnr", "chamfer"):
         assert figures[f"one_step_teacher_{name}"] == pytest.approx(figures[f"without_stage_2_{name}"], rel=1e-4)
@@ -357,13 +375,13 @@ def test_the_untrained_generator_is_the_one_step_teacher(keys, tmp_path):
         (["reconstructor.pretrained=/nowhere/at/all"], "nowhere/at/all"),
         (["generator.weights=/nowhere/at/all"], "'/nowhere/at/all' does not exist"),
         (["data.views.size=32"], "are not the teacher's 16"),
-        (["evaluation.single=null", "evaluation.rungs=[single_image]"], "single_image needs `single`"),
-        (["evaluation.rungs=[gecko]"], "'gecko' is not possible; did you mean 'geco'"),
+        (["evaluation.single=null", "evaluation.baselines=[single_image]"], "single_image needs `single`"),
+        (["evaluation.baselines=[gecko]"], "'gecko' is not possible; did you mean 'geco'"),
         (["evaluation.scorer=/nowhere"], "scorer"),
         (["stages.scene.weights.colour=1"], "unknown loss 'colour'"),
-        (["stages.views.guidance={type: sds}", "stages.views.moves_every=2"], "learns nothing"),
-        (["stages.views.moves_every=0"], "moves_every must be at least 1"),
-        (["teacher.count=0"], "steps and count must be at least 1"),
+        (["stages.views.guidance={type: sds}", "stages.views.update_every=2"], "learns nothing"),
+        (["stages.views.update_every=0"], "update_every must be at least 1"),
+        (["targets.count=0"], "steps and count must be at least 1"),
         (["images.path=/nowhere/at/all"], "nowhere/at/all"),
         (["generation.example=/nowhere.png"], "nowhere.png"),
         (["generator.lora={rank: 2}", "generator.weights=x"], "not both"),

@@ -4,7 +4,7 @@ import copy
 
 import torch
 
-from priors.toybox.mean_predictor import Layout
+from priors.toybox.mean_predictor import MeanPredictor
 from systems.training.diffusion import Batch, Denoiser, DiffusionTraining, DiffusionTrainingConfig, with_our_words
 from threestudio_like.engine.system import Context
 
@@ -33,16 +33,16 @@ def test_the_filter_is_fitted_to_what_the_layout_leaves_open():
             return torch.zeros(len(batch.images), 2, 8)
 
     system = Fixed(DiffusionTrainingConfig(steps=2, layout_steps=1), Context(torch.device("cpu"), 0, ""))
-    layout = Layout(text_width=8, wide=8, hidden=8, width=8, channels=12, size=4)
-    system.model = Denoiser(None, layout, None, torch.linspace(0.99, 0.01, 10), "sample", patch=2)
+    mean_predictor = MeanPredictor(text_width=8, wide=8, hidden=8, width=8, channels=12, size=4)
+    system.model = Denoiser(None, mean_predictor, None, torch.linspace(0.99, 0.01, 10), "sample", patch=2)
     system.averaged = copy.deepcopy(system.model)
     images = torch.randn(256, 3, 8, 8, generator=torch.Generator().manual_seed(0))
     system.fit_filter(0, Batch(images))
-    x = system.model.fold(images)
-    torch.testing.assert_close(layout.spread, x.std((0, 2, 3)), rtol=0.02, atol=0)
+    x = system.model.patchify(images)
+    torch.testing.assert_close(mean_predictor.spread, x.std((0, 2, 3)), rtol=0.02, atol=0)
     mean = torch.randn(12, 4, 4, generator=torch.Generator().manual_seed(1))
-    layout.forward = lambda text, camera: mean.expand(len(text), -1, -1, -1)
-    near = layout.unfold(
+    mean_predictor.forward = lambda text, camera: mean.expand(len(text), -1, -1, -1)
+    near = mean_predictor.unpatchify(
         mean
         + 0.1
         * torch.arange(1, 13)[:, None, None]
@@ -50,7 +50,7 @@ def test_the_filter_is_fitted_to_what_the_layout_leaves_open():
         2,
     )
     system.fit_filter(1, Batch(near))
-    torch.testing.assert_close(layout.spread, 0.1 * torch.arange(1, 13), rtol=0.05, atol=0)
-    assert torch.equal(system.averaged.layout.spread, layout.spread) and torch.equal(
-        system.averaged.layout.basis, layout.basis
+    torch.testing.assert_close(mean_predictor.spread, 0.1 * torch.arange(1, 13), rtol=0.05, atol=0)
+    assert torch.equal(system.averaged.mean_predictor.spread, mean_predictor.spread) and torch.equal(
+        system.averaged.mean_predictor.basis, mean_predictor.basis
     )

@@ -21,7 +21,7 @@ RECIPE = {
     "sample_steps": 2,
     "judged": 3,
     "shown": 2,
-    "size": {"view": 16, "patch": 2, "channels": [16, 16], "tokens_width": 16, "layout": [32, 16, 8]},
+    "size": {"view": 16, "patch": 2, "channels": [16, 16], "tokens_width": 16, "mean_predictor": [32, 16, 8]},
     "data": {"count": 6, "held_out_count": 3, "size": 16, "samples": 1},
 }
 
@@ -47,7 +47,7 @@ def generator(seed=0):
 def test_every_part_gets_a_gradient(attention):
     system = training(attention=attention)
     losses = system(0, generator()).losses
-    assert set(losses) == {"layout", "denoising"} and all(loss.isfinite() for loss in losses.values())
+    assert set(losses) == {"mean_predictor", "denoising"} and all(loss.isfinite() for loss in losses.values())
     sum(losses.values()).backward()
     assert all(p.grad is not None for p in system.model.parameters())
 
@@ -55,9 +55,9 @@ def test_every_part_gets_a_gradient(attention):
 def test_the_layout_learns_from_its_own_loss_only():
     system = training()
     system(0, generator()).losses["denoising"].backward()
-    assert all(p.grad is None for p in system.model.layout.parameters())
+    assert all(p.grad is None for p in system.model.mean_predictor.parameters())
     only = training(layout_steps=2)(0, generator()).losses
-    assert set(only) == {"layout"}
+    assert set(only) == {"mean_predictor"}
 
 
 def test_it_learns():
@@ -85,8 +85,8 @@ def test_without_an_image_it_is_told_grey():
     assert (batch.image == 0.5).all() and batch.images.shape == (4, 3, 48, 32)
     text = system.told(batch)
     prior = system.finished()
-    null = prior.condition(torch.rand(4, 3, 16, 16)).null
-    torch.testing.assert_close(prior.tokens(batch.image)[0], null)
+    uncond = prior.condition(torch.rand(4, 3, 16, 16)).uncond
+    torch.testing.assert_close(prior.tokens(batch.image)[0], uncond)
     assert torch.equal(text[0], text[3])
 
 
@@ -107,7 +107,10 @@ def test_what_is_exported_is_what_was_measured(tmp_path):
     assert system.preview().shape == (4 * 16, 7 * 16, 3)
     system.export(tmp_path)
     index = json.loads((tmp_path / "model/model_index.json").read_text())
-    assert index["unet"] == ["diffusers", "UNet2DConditionModel"] and index["layout"] == ["priors", "ViewLayout"]
+    assert index["unet"] == ["diffusers", "UNet2DConditionModel"] and index["mean_predictor"] == [
+        "priors",
+        "ViewMeanPredictor",
+    ]
     again = training(weights=str(tmp_path / "model"))
     assert again.evaluate(tmp_path) == figures
 
@@ -129,7 +132,7 @@ def test_it_starts_from_a_text_to_image_prior(models):
         "patch": patch,
         "channels": channels,
         "tokens_width": base.unet.config.cross_attention_dim,
-        "layout": [32, 16, 8],
+        "mean_predictor": [32, 16, 8],
     }
     system = training(size=size, start=str(models("toybox")))
     own, theirs = system.model.unet.state_dict(), base.unet.state_dict()
@@ -139,7 +142,7 @@ def test_it_starts_from_a_text_to_image_prior(models):
         if name in own and own[name].shape == tensor.shape
     )
     system(0, generator())
-    assert torch.equal(system.model.layout.basis, base.layout.basis)
+    assert torch.equal(system.model.mean_predictor.basis, base.mean_predictor.basis)
     x, text = torch.randn(1, 2 * 3 * patch**2, 4, 4), torch.randn(1, 5, base.unet.config.cross_attention_dim)
     with torch.no_grad():
         torch.testing.assert_close(

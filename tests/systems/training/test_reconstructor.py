@@ -77,7 +77,7 @@ def losses(system, step=1000, seed=0):
 def test_gradients_reach_all_that_the_phase_uses(stage, idle, judge):
     system = built(stage, judge)
     found = losses(system)
-    assert set(found) == set(system.config.weights) | (set(system.config.penalties) if stage == "mesh" else set())
+    assert set(found) == set(system.config.weights) | (set(system.config.regularizers) if stage == "mesh" else set())
     assert all(torch.isfinite(loss) and loss >= 0 for loss in found.values())
     sum(found.values()).backward()
     without = {name for name, p in system.model.named_parameters() if p.grad is None or p.grad.abs().sum() == 0}
@@ -124,7 +124,10 @@ def test_one_object_can_be_learned(judge):
     assert all(after[name] < 0.6 * before[name] for name in ("distance", "occupancy", "color"))
     objects = system.config.data.objects("train")
     mesh, true = system.reconstruct(objects, 0, np.arange(6)).mesh(), objects.mesh(0)
-    volume = lambda m: trimesh.Trimesh(m.vertices, m.faces, process=False).volume
+
+    def volume(m):
+        return trimesh.Trimesh(m.vertices, m.faces, process=False).volume
+
     assert volume(mesh) == pytest.approx(volume(true), rel=0.5)
     ball = 4 / 3 * math.pi * 0.5**3
     assert abs(volume(mesh) - volume(true)) < abs(ball - volume(true))
@@ -156,19 +159,24 @@ def test_one_view_is_the_condition_image(judge):
     known = objects.views.images(np.arange(3))
     assert all((image - known).abs().flatten(1).amax(1).min() < 1e-6 for image in batch.images[:, 0])
     framed = built("volume", judge, "stages.volume.views=[1]", "hues=0", "framing.share=1").draw(generator("cpu", 3))
-    assert not any(torch.equal(*pair) for pair in zip(framed.images, batch.images))
+    assert not any(torch.equal(*pair) for pair in zip(framed.images, batch.images, strict=True))
     assert torch.equal(framed.truth.rgb, batch.truth.rgb)
     assert list(system.ways()) == [""] and built("mesh", judge).ways().keys() == {"", "single_"}
 
 
 def test_hues_turn_in_the_images_and_in_what_they_show(judge):
     """The colours of a step's points and views are those of its images: turned by the same angle."""
-    still, turned = (built("volume", judge, f"hues={share}").draw(generator("cpu", 3)) for share in (0, 1))
-    assert torch.equal(still.points.x, turned.points.x) and not torch.allclose(still.images, turned.images)
-    grey = lambda batch: (batch.images.mean(2), batch.points.color.mean(-1), batch.truth.rgb.mean(-1))
-    spread = lambda batch: (batch.points.color.amax(-1) - batch.points.color.amin(-1)).mean()
-    assert all((a - b).abs().mean() < 0.05 for a, b in zip(grey(still), grey(turned)))
-    assert not torch.allclose(still.points.color, turned.points.color) and spread(turned) > 0.5 * spread(still)
+    still, rotated = (built("volume", judge, f"hues={share}").draw(generator("cpu", 3)) for share in (0, 1))
+    assert torch.equal(still.points.x, rotated.points.x) and not torch.allclose(still.images, rotated.images)
+
+    def grey(batch):
+        return (batch.images.mean(2), batch.points.color.mean(-1), batch.truth.rgb.mean(-1))
+
+    def spread(batch):
+        return (batch.points.color.amax(-1) - batch.points.color.amin(-1)).mean()
+
+    assert all((a - b).abs().mean() < 0.05 for a, b in zip(grey(still), grey(rotated), strict=True))
+    assert not torch.allclose(still.points.color, rotated.points.color) and spread(rotated) > 0.5 * spread(still)
 
 
 def test_two_processes_share_one_batch(judge):
@@ -216,7 +224,7 @@ def test_trains_and_leaves_a_model(judge, tmp_path, monkeypatch):
     model = Reconstructor.load(tmp_path / "run/model")
     assert model.config.grid == 8 and model.dtype == torch.float32
     again = built("mesh", judge, f"model={tmp_path / 'run/model'}")
-    assert all(torch.equal(a, b) for a, b in zip(model.parameters(), again.averaged.parameters()))
+    assert all(torch.equal(a, b) for a, b in zip(model.parameters(), again.averaged.parameters(), strict=True))
     (tmp_path / "run/model/diffusion_pytorch_model.safetensors").write_bytes(b"cut")
     with pytest.raises(UserError, match="cannot be loaded as a reconstructor"):
         Reconstructor.load(tmp_path / "run/model")

@@ -12,12 +12,12 @@ from torch import Tensor
 
 from threestudio_like.cameras import Cameras, orbit_cameras
 from threestudio_like.config.registry import register
-from threestudio_like.data.cache import kept, sources
+from threestudio_like.data.cache import cached, sources
 from threestudio_like.data.ccm import CoordinateMaps
 from threestudio_like.data.toybox.assembly import Toy
 from threestudio_like.data.toybox.catalogue import caption, random_toy
 from threestudio_like.data.toybox.photographs import WORLD, pack
-from threestudio_like.data.toybox.render import Light, shoot
+from threestudio_like.data.toybox.render import Light, render_toys
 from threestudio_like.renderers.ccm import SEEN, canonical_coordinates
 
 BOX_VIEWS = ((0, 0), (90, 0), (180, 0), (270, 0), (0, 89.9), (0, -89.9))  # azimuth and elevation in degrees
@@ -55,12 +55,12 @@ class ToyboxCoordinates:
             + sources(here, *WORLD, "ccm.py")
             + sources(here.parents[1], "renderers/ccm.py")
         )
-        stored = kept("coordinates", key, lambda: take(config, held_out))
+        stored = cached("coordinates", key, lambda: render_dataset(config, held_out))
         captions = tuple(tuple(lines.split("\n")) for lines in stored.pop("captions").tolist())
         return CoordinateMaps(**stored, captions=captions)
 
 
-def take(config: ToyboxCoordinates.Config, held_out: bool | None) -> dict[str, np.ndarray]:
+def render_dataset(config: ToyboxCoordinates.Config, held_out: bool | None) -> dict[str, np.ndarray]:
     """The arrays of a `CoordinateMaps`, the captions of a toy on lines of one text."""
     rng = np.random.default_rng([config.seed, (False, True, None).index(held_out)])
     count = max(config.toys // 10, 1) if held_out else config.toys
@@ -70,7 +70,7 @@ def take(config: ToyboxCoordinates.Config, held_out: bool | None) -> dict[str, n
         low, high = boxes(toys)
         cameras = random_cameras(config, len(toys) * config.views, rng)
         packed = np.repeat(pack(toys), config.views, axis=0)
-        view = shoot(packed, cameras, Light.flat(len(packed)), config.samples)
+        view = render_toys(packed, cameras, Light.flat(len(packed)), config.samples)
         bounds = (bound.repeat_interleave(config.views, dim=0) for bound in (low, high))
         maps.append((canonical_coordinates(view, *bounds) * 255).round().byte().numpy())
         c2w.append(cameras.c2w.reshape(-1, 16).numpy())
@@ -111,7 +111,7 @@ def boxes(toys: list[Toy]) -> tuple[Float[Tensor, "B 3"], Float[Tensor, "B 3"]]:
     angles = torch.tensor(BOX_VIEWS).deg2rad().repeat(len(toys), 1)
     full = torch.ones(len(angles))
     cameras = orbit_cameras(angles[:, 0], angles[:, 1], 2.7 * full, math.radians(41.0) * full, BOX_SIZE, BOX_SIZE)
-    view = shoot(np.repeat(pack(toys), len(BOX_VIEWS), axis=0), cameras, Light.flat(len(angles)))
+    view = render_toys(np.repeat(pack(toys), len(BOX_VIEWS), axis=0), cameras, Light.flat(len(angles)))
     seen = (view.opacity > SEEN).unflatten(0, (len(toys), -1)).flatten(1, 3)
     xyz = view.xyz.unflatten(0, (len(toys), -1)).flatten(1, 3)
     return (torch.where(seen, xyz, torch.inf).amin(1), torch.where(seen, xyz, -torch.inf).amax(1))

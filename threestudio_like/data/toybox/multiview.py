@@ -15,11 +15,11 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from threestudio_like.cameras import RIG_AZIMUTHS_DEG, RIG_ELEVATIONS_DEG, Cameras, zero123plus_rig
-from threestudio_like.data.cache import kept, sources
+from threestudio_like.data.cache import cached, sources
 from threestudio_like.data.toybox.assembly import Toy
 from threestudio_like.data.toybox.catalogue import CATEGORIES, COLORS, random_toy
-from threestudio_like.data.toybox.photographs import WORLD, Photographer, pack
-from threestudio_like.data.toybox.render import Light, shoot
+from threestudio_like.data.toybox.photographs import WORLD, CaptureConfig, pack
+from threestudio_like.data.toybox.render import Light, render_toys
 from threestudio_like.renderers.base import Render
 
 UNSEEN_CATEGORIES = ("boat", "teapot", "rabbit")
@@ -87,7 +87,7 @@ class MultiviewSet:
         config = replace(self, count=count, held_out_count=count)
         key = repr((asdict(config), split, RIG_AZIMUTHS_DEG, RIG_ELEVATIONS_DEG))
         key += sources(Path(__file__).parent, *WORLD, "photographs.py", "multiview.py")
-        return MultiviewImages(**kept("multiview", key, lambda: vars(take(config, split))))
+        return MultiviewImages(**cached("multiview", key, lambda: vars(render_dataset(config, split))))
 
     def toy(self, split: Split, index: int) -> Toy:
         """The object of that number, for its true shape."""
@@ -101,9 +101,9 @@ class MultiviewSet:
         """The cameras of the six views of images taken from there (radians)."""
         return zero123plus_rig(azimuth, self.distance, self.fov_deg, self.size)
 
-    def photographer(self) -> Photographer:
+    def capture(self) -> CaptureConfig:
         """Who takes the images: from all around alike."""
-        return Photographer(
+        return CaptureConfig(
             self.size,
             self.samples,
             elevation_deg=self.elevation_deg,
@@ -113,18 +113,18 @@ class MultiviewSet:
         )
 
 
-def take(config: MultiviewSet, split: Split) -> MultiviewImages:
+def render_dataset(config: MultiviewSet, split: Split) -> MultiviewImages:
     """`config.count` objects of a split."""
-    photographer = config.photographer()
+    capture = config.capture()
     parts = []
     for start in range(0, config.count, TOGETHER):
         rng = np.random.default_rng([config.seed, SPLITS.index(split), 0, start])
         toys = [config.toy(split, i) for i in range(start, min(start + TOGETHER, config.count))]
         packed = pack(toys)
-        cameras = photographer.cameras(len(toys), rng)
-        image = on_white(shoot(packed, cameras, photographer.light(cameras, rng), config.samples))
+        cameras = capture.cameras(len(toys), rng)
+        image = on_white(render_toys(packed, cameras, capture.light(cameras, rng), config.samples))
         rig = config.rig(cameras.azimuth)
-        views = on_white(shoot(np.repeat(packed, VIEWS, axis=0), rig, even_light(len(rig)), config.samples))
+        views = on_white(render_toys(np.repeat(packed, VIEWS, axis=0), rig, even_light(len(rig)), config.samples))
         labels = [(list(CATEGORIES).index(toy.category), list(COLORS).index(toy.color)) for toy in toys]
         parts.append(
             (
@@ -135,7 +135,7 @@ def take(config: MultiviewSet, split: Split) -> MultiviewImages:
                 *np.array(labels, dtype=np.int16).T,
             )
         )
-    return MultiviewImages(*(np.concatenate(arrays) for arrays in zip(*parts)))
+    return MultiviewImages(*(np.concatenate(arrays) for arrays in zip(*parts, strict=True)))
 
 
 def even_light(count: int) -> Light:

@@ -1,6 +1,6 @@
 """Photographs of toys: who takes them, from where, in which light, and the cached set that priors are trained on.
 
-The photographer has the web's bias: fronts are commoner than backs, and the view is often not named in the caption.
+The capture has the web's bias: fronts are commoner than backs, and the view is often not named in the caption.
 """
 
 import math
@@ -12,17 +12,17 @@ import torch
 from torch import Tensor
 
 from threestudio_like.cameras import Cameras, orbit_cameras
-from threestudio_like.data.cache import kept, sources
+from threestudio_like.data.cache import cached, sources
 from threestudio_like.data.toybox.assembly import COLUMNS, Toy
 from threestudio_like.data.toybox.catalogue import CATEGORIES, COLORS, caption, random_toy, view_words
-from threestudio_like.data.toybox.render import Light, shoot
+from threestudio_like.data.toybox.render import Light, render_toys
 
 WORLD = ("assembly.py", "animals.py", "things.py", "catalogue.py", "render.py", "trace_cpu.py", "../../cameras.py")
 """The files that say what the world looks like."""
 
 
 @dataclass(frozen=True)
-class Photographer:
+class CaptureConfig:
     """How photographs are taken. Angles in degrees, lengths in scene units, shares in 0..1."""
 
     size: int = 64
@@ -111,25 +111,25 @@ def random_backgrounds(count: int, generator: torch.Generator) -> Tensor:
 def pack(toys: list[Toy]) -> np.ndarray:
     """The toys' primitives in one array `[B, P, COLUMNS]`, padded with zero rows."""
     packed = np.zeros((len(toys), max(len(toy.primitives) for toy in toys), COLUMNS), dtype=np.float32)
-    for row, toy in zip(packed, toys):
+    for row, toy in zip(packed, toys, strict=True):
         row[: len(toy.primitives)] = toy.primitives
     return packed
 
 
-def take(photographer: Photographer, count: int, seed: int, held_out: bool | None = False) -> Photographs:
+def render_dataset(capture: CaptureConfig, count: int, seed: int, held_out: bool | None = False) -> Photographs:
     """`count` photographs of as many toys of the training pairs, the held-out ones (True), or all (None)."""
     names, colors = list(CATEGORIES), list(COLORS)
     rng = np.random.default_rng([seed, (False, True, None).index(held_out)])
-    rgba = np.empty((count, photographer.size, photographer.size, 4), dtype=np.uint8)
+    rgba = np.empty((count, capture.size, capture.size, 4), dtype=np.uint8)
     labels = np.empty((count, 3), dtype=np.int16)
     where = np.empty((count, 2), dtype=np.float32)
     textureless = np.empty(count, dtype=bool)
     for start in range(0, count, 512):
         stop = min(start + 512, count)
         toys = [random_toy(rng, held_out) for _ in range(stop - start)]
-        cameras = photographer.cameras(len(toys), rng)
-        light = photographer.light(cameras, rng)
-        view = shoot(pack(toys), cameras, light, photographer.samples)
+        cameras = capture.cameras(len(toys), rng)
+        light = capture.light(cameras, rng)
+        view = render_toys(pack(toys), cameras, light, capture.samples)
         rgba[start:stop] = (torch.cat([view.rgb, view.opacity], -1) * 255).round().byte().numpy()
         for i, toy in enumerate(toys):
             feature = -1 if toy.feature is None else CATEGORIES[toy.category].features.index(toy.feature)
@@ -139,7 +139,7 @@ def take(photographer: Photographer, count: int, seed: int, held_out: bool | Non
     return Photographs(rgba, *labels.T, *where.T, textureless)
 
 
-def cached(photographer: Photographer, count: int, seed: int, held_out: bool | None = False) -> Photographs:
-    """As `take`, but taken once."""
-    key = repr((asdict(photographer), count, seed, held_out)) + sources(Path(__file__).parent, *WORLD, "photographs.py")
-    return Photographs(**kept("toybox", key, lambda: vars(take(photographer, count, seed, held_out))))
+def cached_dataset(capture: CaptureConfig, count: int, seed: int, held_out: bool | None = False) -> Photographs:
+    """As `render_dataset`, but taken once."""
+    key = repr((asdict(capture), count, seed, held_out)) + sources(Path(__file__).parent, *WORLD, "photographs.py")
+    return Photographs(**cached("toybox", key, lambda: vars(render_dataset(capture, count, seed, held_out))))

@@ -15,12 +15,12 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from threestudio_like.cameras import Cameras, orbit_cameras
-from threestudio_like.data.cache import kept, sources
+from threestudio_like.data.cache import cached, sources
 from threestudio_like.data.toybox import render, trace_cpu
 from threestudio_like.data.toybox.assembly import BOUND, CENTER, COLOR, GRAIN, ROTATION
 from threestudio_like.data.toybox.multiview import AMBIENT, MultiviewSet, Split, even_light
 from threestudio_like.data.toybox.photographs import WORLD, pack
-from threestudio_like.data.toybox.render import shoot
+from threestudio_like.data.toybox.render import render_toys
 from threestudio_like.renderers.base import Render
 from threestudio_like.scenes.mesh import Mesh
 
@@ -53,7 +53,7 @@ class ReconstructionSet:
         config = replace(self, views=replace(self.views, count=count, held_out_count=count))
         key = repr((asdict(config), split))
         key += sources(Path(__file__).parent, *WORLD, "multiview.py", "reconstruction.py")
-        return Objects(self, split, **kept("reconstruction", key, lambda: take(self, split)))
+        return Objects(self, split, **cached("reconstruction", key, lambda: render_dataset(self, split)))
 
 
 @dataclass(frozen=True)
@@ -133,7 +133,7 @@ class Objects:
     def mesh(self, index: int, resolution: int = 96) -> Mesh:
         """The true surface, without the light."""
         toy = self.config.views.toy(self.split, index)
-        return render.mesh(replace(toy, primitives=turned(pack([toy]), self.views.azimuth[[index]])[0]), resolution)
+        return render.mesh(replace(toy, primitives=rotated(pack([toy]), self.views.azimuth[[index]])[0]), resolution)
 
 
 def target_cameras(config: ReconstructionSet, angles: Float[Tensor, "B 2"]) -> Cameras:
@@ -150,7 +150,7 @@ def target_cameras(config: ReconstructionSet, angles: Float[Tensor, "B 2"]) -> C
     )
 
 
-def take(config: ReconstructionSet, split: Split) -> dict[str, np.ndarray]:
+def render_dataset(config: ReconstructionSet, split: Split) -> dict[str, np.ndarray]:
     """The arrays of `Objects`, filled in place."""
     azimuth = config.views.images(split).azimuth
     n, views, size, kept_points = len(azimuth), config.targets, config.target_size, KINDS * config.points
@@ -167,9 +167,12 @@ def take(config: ReconstructionSet, split: Split) -> dict[str, np.ndarray]:
         part = slice(start, min(start + TOGETHER, n))
         rng = np.random.default_rng([config.views.seed, 2, start])
         toys = pack([config.views.toy(split, i) for i in range(part.start, part.stop)])
-        toys = turned(toys, azimuth[part])
+        toys = rotated(toys, azimuth[part])
         angles, view = seen_at_random(config, toys, rng)
-        image = lambda values: values.numpy().reshape(len(toys), views, size, size, -1)
+
+        def image(values):
+            return values.numpy().reshape(len(toys), views, size, size, -1)
+
         made["angles"][part] = angles.unflatten(0, (-1, views))
         made["rgba"][part] = image((torch.cat([view.rgb, view.opacity], dim=-1) * 255).round())
         made["depth"][part] = image((view.depth / DEPTH_UNIT).round())[..., 0]
@@ -181,7 +184,7 @@ def take(config: ReconstructionSet, split: Split) -> dict[str, np.ndarray]:
     return made
 
 
-def turned(toys: Float[np.ndarray, "B P 24"], azimuth: Float[np.ndarray, "B"]) -> Float[np.ndarray, "B P 24"]:
+def rotated(toys: Float[np.ndarray, "B P 24"], azimuth: Float[np.ndarray, "B"]) -> Float[np.ndarray, "B P 24"]:
     """Packed toys turned about z by minus the azimuth: what a camera saw from there, one at azimuth 0 sees now."""
     cos, sin, zero, one = np.cos(azimuth), np.sin(azimuth), np.zeros_like(azimuth), np.ones_like(azimuth)
     turn = np.stack([cos, sin, zero, -sin, cos, zero, zero, zero, one], axis=-1).reshape(-1, 3, 3)
@@ -198,7 +201,7 @@ def seen_at_random(config: ReconstructionSet, toys: np.ndarray, rng: np.random.G
     angles = np.stack([rng.uniform(-math.pi, math.pi, count), np.arcsin(rng.uniform(low, high, count))], axis=-1)
     angles = torch.from_numpy(angles.astype(np.float32))
     cameras = target_cameras(config, angles)
-    return angles, shoot(np.repeat(toys, config.targets, axis=0), cameras, even_light(count), config.samples)
+    return angles, render_toys(np.repeat(toys, config.targets, axis=0), cameras, even_light(count), config.samples)
 
 
 def surface_points(rows: Float[np.ndarray, "P 24"], count: int, rng: np.random.Generator) -> tuple[np.ndarray, ...]:

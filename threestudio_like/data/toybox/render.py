@@ -31,7 +31,7 @@ class Light:
         return Light(up, torch.ones(count), torch.zeros(count, dtype=torch.bool))
 
 
-def shoot(toys: np.ndarray, cameras: Cameras, light: Light, samples: int = 1) -> Render:
+def render_toys(toys: np.ndarray, cameras: Cameras, light: Light, samples: int = 1) -> Render:
     """Renders B packed toys `[B, P, COLUMNS]` by B cameras on the cameras' device, `samples`^2 rays a pixel.
 
     All of it is weighted by the opacity, as in volume renderings, the rgb over black.

@@ -42,7 +42,10 @@ def color(measured: Measured, method: str) -> str:
 
 def means(measured: Measured) -> Figure | None:
     """A panel a metric, a row a method: the mean, its 95 % interval, and the runs behind it."""
-    known = lambda metric: any(measured.interval(method, metric) for method in measured.methods)
+
+    def known(metric):
+        return any(measured.interval(method, metric) for method in measured.methods)
+
     metrics = [metric for metric in measured.metrics if known(metric)]
     if not metrics:
         return None
@@ -50,7 +53,7 @@ def means(measured: Measured) -> Figure | None:
     columns = -(-len(metrics) // rows)
     figure = Figure(figsize=(1.2 + 1.55 * columns, rows * (0.55 + 0.24 * len(measured.methods))), layout="constrained")
     grid = figure.subplots(rows, columns, squeeze=False, sharey=True)
-    for axes, metric in zip(grid.flat, metrics):
+    for axes, metric in zip(grid.flat, metrics, strict=True):
         panel(axes, measured, metric)
     for axes in grid.flat[len(metrics) :]:
         axes.set_axis_off()
@@ -84,9 +87,10 @@ def cost(measured: Measured) -> Figure | None:
     seconds = next((name for name in ("object_seconds", "train_seconds") if name in measured.metrics[1:]), None)
     if seconds is None:
         return None
-    apart = lambda name: (
-        len({found.mean for method in measured.methods if (found := measured.interval(method, name))}) > 1
-    )
+
+    def apart(name):
+        return len({found.mean for method in measured.methods if (found := measured.interval(method, name))}) > 1
+
     metric = next((name for name in measured.metrics if apart(name)), measured.metrics[0])
     found = [(method, *(measured.interval(method, name) for name in (seconds, metric))) for method in measured.methods]
     found = [entry for entry in found if entry[1] is not None and entry[2] is not None]
@@ -128,7 +132,7 @@ def gallery(measured: Measured) -> Figure | None:
     figure = Figure(figsize=(1.5 * len(methods) + 1.1, 0.77 * len(prompts) + 0.3), layout="constrained")
     grid = figure.subplots(len(prompts), len(methods), squeeze=False)
     for row, prompt in enumerate(prompts):
-        for axes, method in zip(grid[row], methods):
+        for axes, method in zip(grid[row], methods, strict=True):
             axes.set(xticks=[], yticks=[])
             axes.spines[:].set_visible(False)
             if pictures[prompt, method] is None:

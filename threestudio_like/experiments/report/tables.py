@@ -77,7 +77,10 @@ def budget(measured: Measured) -> str:
     config = measured.comparison.config
     done = [cell.job.metrics for cell in measured.comparison.cells if cell.job.status == "done"]
     devices = sorted({str(metrics.get("device")) for metrics in done})
-    many = lambda things, word: f"{len(things)} {word}" + ("" if len(things) == 1 else "s")
+
+    def many(things, word):
+        return f"{len(things)} {word}" + ("" if len(things) == 1 else "s")
+
     return (
         f"{many(measured.methods, 'method')} × {many(config.prompts, 'prompt')} × {many(config.seeds, 'seed')}: "
         f"{len(done)} of {len(measured.comparison.cells)} runs done"
@@ -112,7 +115,10 @@ def markdown(measured: Measured, drawn: Iterable[Path] = ()) -> str:
 
 def runs(measured: Measured) -> tuple[list[str], list[list[str]]]:
     """Where every number comes from: headings and a row a run."""
-    shown = lambda c, metric: "" if (value := measured.figure(c, metric)) is None else METRICS[metric].show(value)
+
+    def shown(c, metric):
+        return "" if (value := measured.figure(c, metric)) is None else METRICS[metric].show(value)
+
     rows = [
         [
             c.method,
@@ -160,7 +166,10 @@ def tex(text: str) -> str:
 def results(measured: Measured) -> str:
     """A row a run: every figure it has, and where it is from."""
     names = list(dict.fromkeys(name for figures in measured.of_runs.values() for name in figures))
-    figures = lambda c: measured.of_runs.get(str(c.job.folder), {})
+
+    def figures(c):
+        return measured.of_runs.get(str(c.job.folder), {})
+
     rows = [
         [
             c.method,

@@ -48,9 +48,15 @@ def cube_grid(resolution: int) -> CubeGrid:
     """`resolution` cubes a side. Raises ValueError below three: the boundary is always outside."""
     if resolution < 3:
         raise ValueError(f"a cubic grid needs at least 3 cubes a side, got {resolution}")
-    lattice = lambda n: torch.stack(torch.meshgrid(*[torch.arange(n)] * 3, indexing="ij"), dim=-1).reshape(-1, 3)
+
+    def lattice(n):
+        return torch.stack(torch.meshgrid(*[torch.arange(n)] * 3, indexing="ij"), dim=-1).reshape(-1, 3)
+
     points, first = lattice(resolution + 1), lattice(resolution)
-    number = lambda place: (place[..., 0] * (resolution + 1) + place[..., 1]) * (resolution + 1) + place[..., 2]
+
+    def number(place):
+        return (place[..., 0] * (resolution + 1) + place[..., 1]) * (resolution + 1) + place[..., 2]
+
     cubes = number(first[:, None] + torch.tensor(CORNERS))
     pairs = cubes[:, torch.tensor(EDGES)].sort(-1).values
     edges, cube_edges = distinct_pairs(pairs, len(points))
@@ -71,13 +77,13 @@ def flexible_cubes(
     sdf: Float[Tensor, "V"],
     weights: FlexibleWeights,
     grid: CubeGrid,
-    middles: bool = True,
+    training: bool = True,
 ) -> tuple[Float[Tensor, "S 3"], Int[Tensor, "F 3"], Float[Tensor, ""]]:
     """The zero level of a signed distance (negative inside): vertices, outward faces, and how uneven the patches are.
 
     `vertices` are the grid's, perhaps moved. Each patch of crossed edges in a cube is one vertex, the `edge`-weighted mean of
     its crossings; each crossed edge is one quad between the patches of the four cubes around it, split at a middle vertex
-    (for optimising) or, without `middles`, along its stronger diagonal (for export). Closed and oriented if the boundary's
+    (for optimising) or, without `training`, along its stronger diagonal (for export). Closed and oriented if the boundary's
     values are positive; empty where nothing changes sign. The third result is the mean absolute deviation of the
     crossings' distances to their vertex, the paper's regulariser (section 4.4).
     """
@@ -98,7 +104,10 @@ def flexible_cubes(
     crossing = one + share * (two - one)
     beta = weights.edge[mixed][cube, edge][:, None]
     count = int(owner.max()) + 1
-    total = lambda values: values.new_zeros(count, values.shape[-1]).index_add(0, owner, values)
+
+    def total(values):
+        return values.new_zeros(count, values.shape[-1]).index_add(0, owner, values)
+
     dual = total(beta * crossing) / total(beta)
 
     distance = (crossing - dual[owner]).norm(dim=-1, keepdim=True)
@@ -109,7 +118,7 @@ def flexible_cubes(
     backward = sdf[grid.edges[grid.cube_edges[mixed][cube, edge]][around[:, 0], 0]] >= 0
     around = torch.where(backward[:, None], around.flip(-1), around)
     quads, gamma = owner[around], weights.quad[mixed][cube[around]]
-    return (*split(dual, quads, gamma, middles), deviation)
+    return (*split(dual, quads, gamma, training), deviation)
 
 
 def patch_of_edges(corner: Bool[Tensor, "M 8"], faces: Int[Tensor, "M 6"]) -> Int[Tensor, "M 12"]:
@@ -143,11 +152,11 @@ def patch_of_edges(corner: Bool[Tensor, "M 8"], faces: Int[Tensor, "M 6"]) -> In
 
 
 def split(
-    dual: Float[Tensor, "S 3"], quads: Int[Tensor, "Q 4"], gamma: Float[Tensor, "Q 4"], middles: bool
+    dual: Float[Tensor, "S 3"], quads: Int[Tensor, "Q 4"], gamma: Float[Tensor, "Q 4"], training: bool
 ) -> tuple[Float[Tensor, "S 3"], Int[Tensor, "F 3"]]:
     """Quads as triangles: four around a middle that leans to the stronger diagonal, or two along it."""
     one, two = gamma[:, 0] * gamma[:, 2], gamma[:, 1] * gamma[:, 3]
-    if not middles:
+    if not training:
         a, b, c, d = quads.unbind(-1)
         first = torch.stack([a, b, c, a, c, d], dim=-1)
         second = torch.stack([b, c, d, b, d, a], dim=-1)

@@ -46,7 +46,10 @@ def patches(case: int, other: int) -> tuple[tuple[int, ...], tuple[bool, ...]]:
     belong to one patch. `other`: bits of the faces with alternating corners that are cut around their outside corners."""
     inside = [bool(case >> i & 1) for i in range(8)]
     edge_of = {pair: i for i, pair in enumerate(EDGES)}
-    number = lambda a, b: edge_of[min(a, b), max(a, b)]
+
+    def number(a, b):
+        return edge_of[min(a, b), max(a, b)]
+
     partners = {i: [] for i, (a, b) in enumerate(EDGES) if inside[a] != inside[b]}
     cuts = []
     for f, face in enumerate(FACES):

@@ -19,7 +19,7 @@ def encode(
 ) -> Float[Tensor, "N W"]:
     """Interpolate the table's features at every point, level by level; W = levels x features, coarsest level first.
 
-    `x` lies in [0, 1]^3 and is clamped to it; `table` is [grid.total_entries, grid.features]. Levels from
+    `x` lies in [0, 1]^3 and is clamped to it; `table` is [grid.total_entries, grid.n_features_per_level]. Levels from
     `active_levels` on are zero (coarse to fine training); None means all are active. Gradients reach `table`, and `x`
     to first order. On CUDA the table's gradient is summed by atomics and so varies in its last bits.
     Raises ValueError on shapes that do not fit the grid.
@@ -52,9 +52,11 @@ def encode_with_jacobian(
 def _active_levels(x: Tensor, table: Tensor, grid: HashGrid, active_levels: int | None) -> int:
     if x.ndim != 2 or x.shape[1] != 3:
         raise ValueError(f"points must be [N, 3], got {list(x.shape)}")
-    if table.shape != (grid.total_entries, grid.features):
-        raise ValueError(f"this grid's table is {[grid.total_entries, grid.features]}, got {list(table.shape)}")
-    active = grid.levels if active_levels is None else active_levels
-    if not 0 <= active <= grid.levels:
-        raise ValueError(f"active_levels must lie in 0..{grid.levels}, got {active_levels}")
+    if table.shape != (grid.total_entries, grid.n_features_per_level):
+        raise ValueError(
+            f"this grid's table is {[grid.total_entries, grid.n_features_per_level]}, got {list(table.shape)}"
+        )
+    active = grid.n_levels if active_levels is None else active_levels
+    if not 0 <= active <= grid.n_levels:
+        raise ValueError(f"active_levels must lie in 0..{grid.n_levels}, got {active_levels}")
     return active

@@ -28,14 +28,14 @@ def interpolate(
 ) -> tuple[Float[Tensor, "N W"], Float[Tensor, "N W 3"]]:
     """Features, and their derivative by x; the latter is empty unless it is asked for."""
     threads = use_torch_threads()
-    filled = torch.empty if active == grid.levels else torch.zeros
+    filled = torch.empty if active == grid.n_levels else torch.zeros
     features = filled(len(x), grid.width)
     jacobian = filled(len(x) if with_jacobian else 0, grid.width, 3)
     interpolate_levels(
         x.detach().numpy(),
         table.detach().numpy().reshape(-1),
         level_table(grid)[:active],
-        grid.features,
+        grid.n_features_per_level,
         features.numpy(),
         jacobian.numpy(),
         threads,
@@ -52,13 +52,13 @@ def table_gradient(
 ) -> Float[Tensor, "T F"]:
     """The loss' gradient by the table, given those by the features and, if any, by the jacobian."""
     threads = use_torch_threads()
-    gradient = torch.zeros(grid.total_entries, grid.features)
+    gradient = torch.zeros(grid.total_entries, grid.n_features_per_level)
     to_jacobian = torch.empty(0, grid.width, 3) if to_jacobian is None else to_jacobian
     spread_levels(
         x.detach().numpy(),
         gradient.numpy().reshape(-1),
         level_table(grid)[:active],
-        grid.features,
+        grid.n_features_per_level,
         to_features.numpy(),
         to_jacobian.numpy(),
         threads,

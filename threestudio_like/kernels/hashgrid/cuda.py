@@ -29,8 +29,8 @@ def interpolate(
             features,
             jacobian,
             len(x),
-            grid.levels,
-            grid.features,
+            grid.n_levels,
+            grid.n_features_per_level,
             with_jacobian,
             BLOCK,
             enable_fp_fusion=True,
@@ -46,7 +46,7 @@ def table_gradient(
     to_jacobian: Float[Tensor, "N W 3"] | None,
 ) -> Float[Tensor, "T F"]:
     """The loss' gradient by the table, given those by the features and, if any, by the jacobian."""
-    gradient = to_features.new_zeros(grid.total_entries, grid.features)
+    gradient = to_features.new_zeros(grid.total_entries, grid.n_features_per_level)
     with_jacobian = to_jacobian is not None
     if len(x) > 0 and active > 0:
         spread_points[triton.cdiv(len(x), BLOCK), active](
@@ -56,8 +56,8 @@ def table_gradient(
             to_features,
             to_jacobian if with_jacobian else to_features,
             len(x),
-            grid.levels,
-            grid.features,
+            grid.n_levels,
+            grid.n_features_per_level,
             with_jacobian,
             BLOCK,
             enable_fp_fusion=True,

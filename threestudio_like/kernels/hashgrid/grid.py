@@ -11,52 +11,54 @@ PRIMES = (1, 2654435761, 805459861)  # Müller et al. 2022, equation 4
 
 @dataclass(frozen=True)
 class HashGrid:
-    """Resolutions and table layout of an encoding with `levels` grids of `features` numbers a vertex.
+    """Resolutions and table layout of an encoding with `n_levels` grids of `n_features_per_level` numbers a vertex.
 
     Level l has `resolutions[l]` cells a side. Its entries are the rows `offsets[l] : offsets[l] + entries[l]` of the
-    table. Where all (resolution + 1)^3 vertices fit into 2^log2_entries rows they lie densely, x fastest; elsewhere
-    vertex (i, j, k) shares the row  (i*1 xor j*2654435761 xor k*805459861) mod 2^log2_entries.
+    table. Where all (resolution + 1)^3 vertices fit into 2^log2_hashmap_size rows they lie densely, x fastest; elsewhere
+    vertex (i, j, k) shares the row  (i*1 xor j*2654435761 xor k*805459861) mod 2^log2_hashmap_size.
     """
 
-    levels: int = 16
-    features: int = 2
-    log2_entries: int = 17
-    base: int = 16
-    finest: int = 2048
+    n_levels: int = 16
+    n_features_per_level: int = 2
+    log2_hashmap_size: int = 17
+    base_resolution: int = 16
+    max_resolution: int = 2048
 
     def __post_init__(self):
-        if self.levels < 1 or self.features < 1:
+        if self.n_levels < 1 or self.n_features_per_level < 1:
             raise ValueError(f"a hash grid needs at least one level and one feature, got {self}")
-        if not 1 <= self.log2_entries <= 31:
-            raise ValueError(f"log2_entries must lie in 1..31, got {self.log2_entries}")
-        if not 1 <= self.base <= self.finest < 2**20:
-            raise ValueError(f"resolutions must satisfy 1 <= base <= finest < 2^20, got {self.base} and {self.finest}")
+        if not 1 <= self.log2_hashmap_size <= 31:
+            raise ValueError(f"log2_hashmap_size must lie in 1..31, got {self.log2_hashmap_size}")
+        if not 1 <= self.base_resolution <= self.max_resolution < 2**20:
+            raise ValueError(
+                f"resolutions must satisfy 1 <= base_resolution <= max_resolution < 2^20, got {self.base_resolution} and {self.max_resolution}"
+            )
 
     @property
     def growth(self) -> float:
         """The ratio of neighbouring levels' resolutions; Müller et al. 2022, equation 3."""
-        return (self.finest / self.base) ** (1 / max(self.levels - 1, 1))
+        return (self.max_resolution / self.base_resolution) ** (1 / max(self.n_levels - 1, 1))
 
     @property
     def resolutions(self) -> tuple[int, ...]:
         """Cells a side, floor(base * growth^level); equation 2. A single level has the base resolution."""
-        rounding = 1e-6  # keeps the last level at `finest` when the power comes out a hair below it
-        return tuple(math.floor(self.base * self.growth**level + rounding) for level in range(self.levels))
+        rounding = 1e-6  # keeps the last level at `max_resolution` when the power comes out a hair below it
+        return tuple(math.floor(self.base_resolution * self.growth**level + rounding) for level in range(self.n_levels))
 
     @property
     def entries(self) -> tuple[int, ...]:
         """Table rows of each level."""
-        return tuple(min((resolution + 1) ** 3, 2**self.log2_entries) for resolution in self.resolutions)
+        return tuple(min((resolution + 1) ** 3, 2**self.log2_hashmap_size) for resolution in self.resolutions)
 
     @property
     def offsets(self) -> tuple[int, ...]:
         """The first table row of each level."""
-        return tuple(sum(self.entries[:level]) for level in range(self.levels))
+        return tuple(sum(self.entries[:level]) for level in range(self.n_levels))
 
     @property
     def dense(self) -> tuple[bool, ...]:
         """Whether each level has a row of its own for every vertex."""
-        return tuple((resolution + 1) ** 3 <= 2**self.log2_entries for resolution in self.resolutions)
+        return tuple((resolution + 1) ** 3 <= 2**self.log2_hashmap_size for resolution in self.resolutions)
 
     @property
     def total_entries(self) -> int:
@@ -65,4 +67,4 @@ class HashGrid:
     @property
     def width(self) -> int:
         """Numbers in an encoded point."""
-        return self.levels * self.features
+        return self.n_levels * self.n_features_per_level

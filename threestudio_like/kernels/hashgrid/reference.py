@@ -16,7 +16,7 @@ CORNERS = tuple(itertools.product((0, 1), repeat=3))
 
 def encode(x: Float[Tensor, "N 3"], table: Float[Tensor, "T F"], grid: HashGrid, active: int) -> Float[Tensor, "N W"]:
     """Trilinear interpolation at every level, side by side; differentiable in `x` and `table`."""
-    features = [torch.zeros_like(table[:1]).expand(len(x), -1)] * grid.levels
+    features = [torch.zeros_like(table[:1]).expand(len(x), -1)] * grid.n_levels
     for level, entries in enumerate(table.split(grid.entries)[:active]):
         corner, fraction = locate(x, grid.resolutions[level])
         for side in CORNERS:
@@ -29,8 +29,8 @@ def encode_with_jacobian(
     x: Float[Tensor, "N 3"], table: Float[Tensor, "T F"], grid: HashGrid, active: int
 ) -> tuple[Float[Tensor, "N W"], Float[Tensor, "N W 3"]]:
     """The encoding and its derivative by x, both linear in `table` and differentiable in it."""
-    features = [torch.zeros_like(table[:1]).expand(len(x), -1)] * grid.levels
-    jacobian = [torch.zeros_like(table[:1, :, None]).expand(len(x), -1, 3)] * grid.levels
+    features = [torch.zeros_like(table[:1]).expand(len(x), -1)] * grid.n_levels
+    jacobian = [torch.zeros_like(table[:1, :, None]).expand(len(x), -1, 3)] * grid.n_levels
     inside = ((x >= 0) & (x <= 1)).to(x.dtype)
     for level, entries in enumerate(table.split(grid.entries)[:active]):
         corner, fraction = locate(x, grid.resolutions[level])
@@ -54,13 +54,13 @@ def locate(x: Float[Tensor, "N 3"], resolution: int) -> tuple[Int[Tensor, "3 N"]
 
 def row(corner: Int[Tensor, "3 N"], side: tuple[int, int, int], grid: HashGrid, level: int) -> Int[Tensor, "N"]:
     """The row, within its level's entries, of the vertex on this side of each cell."""
-    i, j, k = (axis + bit for axis, bit in zip(corner, side))
+    i, j, k = (axis + bit for axis, bit in zip(corner, side, strict=True))
     if grid.dense[level]:
         stride = grid.resolutions[level] + 1
         return i + stride * (j + stride * k)
-    return (i * PRIMES[0] ^ j * PRIMES[1] ^ k * PRIMES[2]) & (2**grid.log2_entries - 1)
+    return (i * PRIMES[0] ^ j * PRIMES[1] ^ k * PRIMES[2]) & (2**grid.log2_hashmap_size - 1)
 
 
 def axis_weights(fraction: Float[Tensor, "3 N"], side: tuple[int, int, int]) -> list[Float[Tensor, "N"]]:
     """A corner's linear weight along each axis: the fraction on the upper side, 1 - fraction on the lower."""
-    return [axis if bit else 1 - axis for axis, bit in zip(fraction, side)]
+    return [axis if bit else 1 - axis for axis, bit in zip(fraction, side, strict=True)]

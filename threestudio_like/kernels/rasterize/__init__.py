@@ -14,7 +14,7 @@ from threestudio_like.kernels import backend
 from threestudio_like.kernels.rasterize.antialias import Edges, antialias
 from threestudio_like.kernels.rasterize.fragments import Fragments
 
-__all__ = ["Edges", "Fragments", "antialias", "Rasterizer", "rasterize", "visible_faces"]
+__all__ = ["Edges", "Fragments", "Rasterizer", "antialias", "rasterize", "visible_faces"]
 
 NEAR = 1e-3
 Rasterizer = Literal["kernels", "nvdiffrast"]

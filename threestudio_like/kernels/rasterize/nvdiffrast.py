@@ -24,7 +24,7 @@ def nearest_face(
         return draw(clip_space(vertices, height, width, near), faces, height, width)
     # A face that lacks a vertex is left out, but a call draws the same faces in all views: so a call a view.
     views = []
-    for own, there in zip(vertices, drawn):
+    for own, there in zip(vertices, drawn, strict=True):
         kept = there[faces].all(-1).nonzero()[:, 0]
         seen = draw(
             clip_space(own.masked_fill(~there[:, None], 1.0), height, width, near)[None], faces[kept], height, width

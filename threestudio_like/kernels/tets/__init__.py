@@ -46,9 +46,15 @@ def body_centred_grid(resolution: int) -> TetGrid:
     """
     if resolution < 2:
         raise ValueError(f"a tetrahedral grid needs at least 2 cells a side, got {resolution}")
-    lattice = lambda n: torch.stack(torch.meshgrid(*[torch.arange(n)] * 3, indexing="ij"), dim=-1).reshape(-1, 3)
+
+    def lattice(n):
+        return torch.stack(torch.meshgrid(*[torch.arange(n)] * 3, indexing="ij"), dim=-1).reshape(-1, 3)
+
     corners, centres = lattice(resolution + 1), lattice(resolution)
-    number = lambda cell, n: (cell[..., 0] * n + cell[..., 1]) * n + cell[..., 2]
+
+    def number(cell, n):
+        return (cell[..., 0] * n + cell[..., 1]) * n + cell[..., 2]
+
     tets = []
     for axis in range(3):
         unit = torch.eye(3, dtype=torch.long)
@@ -100,7 +106,10 @@ def triangles() -> Int[Tensor, "16 2 3"]:
     for case in range(1, 15):
         within = [i for i in range(4) if case >> i & 1]
         without = [i for i in range(4) if not case >> i & 1]
-        edge = lambda i, j: TET_EDGES.index((min(i, j), max(i, j)))
+
+        def edge(i, j):
+            return TET_EDGES.index((min(i, j), max(i, j)))
+
         if len(within) == 2:
             (a, b), (c, d) = within, without
             loop = [edge(a, c), edge(a, d), edge(b, d), edge(b, c)]
