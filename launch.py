@@ -25,7 +25,7 @@ USER_ERRNOS = {
 
 
 EXAMPLES = """examples:
-  python launch.py --config geco.yaml --generate image=docs/purple-chair.png
+  python launch.py --config geco.yaml --generate image=docs/images/purple-chair.png
   python launch.py --config dreamfusion.yaml prompt="a red chair" seed=1
   python launch.py --config dreamfusion.yaml --workers 2 --sweep seed=0,1,2 guidance.rgb.method.scale=3,5
   python launch.py --config comparisons/quick.yaml --workers 2

@@ -1,6 +1,6 @@
 """What SDS and VSD make of a mixture of three Gaussians whose score is exact: a plot and a table of moments.
 
-    python benchmarks/mixture.py [--points 1024] [--out docs/mixture.png]
+    python benchmarks/mixture.py [--points 1024] [--out docs/images/mixture.png]
 
 Each point is a scene of its own under one prior. SDS moves all to the modes; VSD, whose fake_score knows where they all are,
 keeps the mixture's spread (ProlificDreamer, section 3).
@@ -43,7 +43,7 @@ def distilled(count: int) -> dict[str, torch.Tensor]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--points", type=int, default=1024)
-    parser.add_argument("--out", type=Path, default=Path("docs/mixture.png"))
+    parser.add_argument("--out", type=Path, default=Path("docs/images/mixture.png"))
     given = parser.parse_args()
     import matplotlib
 
