@@ -53,7 +53,7 @@ def repeated(true: torch.Tensor, fronts: int) -> torch.Tensor:
 
 
 def in_front(points: np.ndarray, fronts: int) -> np.ndarray:
-    """Where each point `[N, 3]` lies after the turn about z by a multiple of 360 / fronts degrees that brings it to the front."""
+    """Turns each point `[N, 3]` about z by the multiple of 360 / fronts degrees that brings it to the front."""
     angle, period = np.arctan2(points[:, 1], points[:, 0]), 2 * np.pi / fronts
     angle, radius = (angle + period / 2) % period - period / 2, np.hypot(points[:, 0], points[:, 1])
     return np.stack([radius * np.cos(angle), radius * np.sin(angle), points[:, 2]], axis=-1).astype(np.float32)
@@ -87,7 +87,7 @@ def main() -> dict[str, list[tuple[str, "Verdict"]]]:
     for category, kind in CATEGORIES.items():
         if not kind.has_front:
             continue
-        for i in range(given.toys):
+        for _ in range(given.toys):
             toy = make_toy(category, list(COLORS)[int(rng.integers(len(COLORS)))], rng)
             true = pictures(pack([toy]))
             kinds = {

@@ -1,6 +1,7 @@
-"""Which way a run's shape faces: its mean distance to true toys of its prompt, as it stands and turned by a quarter, half and three.
+"""Tells which way a run's shape faces: its mean distance to true toys of its prompt, in each of four quarter turns.
 
-A shape whose front is in its form is nearest as it stands; one that looks the same from behind has its front in its paint.
+A shape whose front is in its form is nearest as it stands; one that looks the same from behind has its front in its
+paint.
 
 python benchmarks/fronts.py RUN... takes folders of finished runs, and prints a row each.
 """

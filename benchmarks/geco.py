@@ -1,8 +1,8 @@
 """GECO from an image to a GLB, each part timed in one warm process: `python benchmarks/geco.py [--paper] [--images N]`.
 
-The shipped Toybox models on held-out toys; with `--paper` Zero123++ and a reconstructor of InstantMesh's size, both at their
-published sizes with random weights (4 GB in half precision are written, and kept where `--folder` names a place). `--tiny` is
-the same with models of a few kilobytes.
+The shipped Toybox models on held-out toys; with `--paper` Zero123++ and a reconstructor of InstantMesh's size, both at
+their published sizes with random weights (4 GB in half precision are written, and kept where `--folder` names a place).
+`--tiny` is the same with models of a few kilobytes.
 """
 
 import argparse
@@ -119,7 +119,8 @@ def measure(pipeline: ImageTo3D, count: int, folder: Path) -> None:
         rows.append([seconds[part] for part in PARTS])
     rows = np.array(rows)
     print(
-        f"{pipeline.prior.device}, {count} images, views of {pipeline.prior.view_size}, {torch.get_num_threads()} threads"
+        f"{pipeline.prior.device}, {count} images, views of {pipeline.prior.view_size}, "
+        f"{torch.get_num_threads()} threads"
     )
     for name, values in [*zip(PARTS, rows.T, strict=True), ("all", rows.sum(1))]:
         low, middle, high = np.quantile(values, (0.05, 0.5, 0.95))

@@ -1,9 +1,9 @@
 """GECO against its ablations on held-out toys: `python benchmarks/geco_ladder.py [--single FOLDER] [key=value ...]`.
 
-The shipped generator and reconstructor on 64 objects of known categories in held-out colours and on 64 of the three categories
-that were left out when the views' prior and the reconstructor were trained: quality, sharpness of the unseen sides, seconds, and
-diversity over seeds (`systems/geco/evaluation.py`). `--single` adds a reconstructor of single images, what `priors/reconstructor-single.yaml` leaves.
-Keys replace the recipe's; `--out` takes the pictures.
+The shipped generator and reconstructor on 64 objects of known categories in held-out colours and on 64 of the three
+categories that were left out when the views' prior and the reconstructor were trained: quality, sharpness of the unseen
+sides, seconds, and diversity over seeds (`systems/geco/evaluation.py`). `--single` adds a reconstructor of single
+images, what `priors/reconstructor-single.yaml` leaves. Keys replace the recipe's; `--out` takes the pictures.
 """
 
 import argparse
@@ -108,7 +108,8 @@ def main() -> None:
             print("\n" + compared(given.out, name.replace("_", "-")))
     if system.config.evaluation.diverse and "teacher_diversity" in found:
         print(
-            f"\ndiversity of the unseen sides: teacher {found['teacher_diversity']:.4f}, GECO {found['generator_diversity']:.4f}"
+            f"\ndiversity of the unseen sides: teacher {found['teacher_diversity']:.4f}, "
+            f"GECO {found['generator_diversity']:.4f}"
         )
 
 

@@ -1,4 +1,4 @@
-"""A comparison killed (kill -9) at ten random moments ends with the table of the undisturbed one: no run lost, none done twice.
+"""Kills a comparison (kill -9) at ten random moments: its table is the undisturbed one's, no run lost, none done twice.
 
 python benchmarks/kills.py [--kills 10] [--longest 40] [--seed 0] [--workers 2] [key=value ...]
 """
@@ -60,13 +60,14 @@ def main() -> None:
         f"{', '.join(map(str, again)) or 'none'}"
     )
     print(
-        f"rows that differ: {sum(map(bool, differing))}; columns: {sorted(set(sum(differing, []))) or 'none'}, of {len(tables[0][0])}"
+        f"rows that differ: {sum(map(bool, differing))}; "
+        f"columns: {sorted(set().union(*differing)) or 'none'}, of {len(tables[0][0])}"
     )
     sys.exit(bool(again or len(tables[0]) != len(tables[1]) or any(differing)))
 
 
 def disturb(command: list[str], folder: Path, kills: int, longest: float, moments: random.Random) -> dict[Path, int]:
-    """Starts the comparison and kills it, again and again: in turn all its processes, and the one that starts the others.
+    """Starts the comparison and kills it, again and again: in turn all its processes and only their parent.
     Returns the runs that were done before the last kill, and when."""
     finished: dict[Path, int] = {}
     for kill in range(kills):

@@ -2,8 +2,8 @@
 
     python benchmarks/mixture.py [--points 1024] [--out docs/images/mixture.png]
 
-Each point is a scene of its own under one prior. SDS moves all to the modes; VSD, whose fake_score knows where they all are,
-keeps the mixture's spread (ProlificDreamer, section 3).
+Each point is a scene of its own under one prior. SDS moves all to the modes; VSD, whose fake_score knows where they all
+are, keeps the mixture's spread (ProlificDreamer, section 3).
 """
 
 import argparse

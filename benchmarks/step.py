@@ -1,7 +1,8 @@
 """Where the time of a step goes, method by method: `python benchmarks/step.py [method ...] [--comparison claims]`.
 
-The methods are a comparison's. They train for a while first (an empty scene is not the one that runs) and are then timed in
-turn, block by block, so that whatever else the machine does hits all alike. The memory is measured in a process each.
+The methods are a comparison's. They train for a while first (an empty scene is not the one that runs) and are then
+timed in turn, block by block, so that whatever else the machine does hits all alike. The memory is measured in a
+process each.
 """
 
 import argparse

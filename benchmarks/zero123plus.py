@@ -1,8 +1,9 @@
 """Zero123++ at its published sizes, with random weights: `python benchmarks/zero123plus.py [--folder F] [--tiny]`.
 
-Writes a model folder of the published mean_predictor (4 GB in half precision; kept where `--folder` names a place), loads it as
-`configs/backbones/zero123plus.yaml` does, and times what turns one image into six views: its tokens, one step and 75 of
-them under both kinds of attention, and the decoder. `--tiny` does the same with a model of a few kilobytes.
+Writes a model folder of the published mean_predictor (4 GB in half precision; kept where `--folder` names a place),
+loads it as `configs/backbones/zero123plus.yaml` does, and times what turns one image into six views: its tokens, one
+step and 75 of them under both kinds of attention, and the decoder. `--tiny` does the same with a model of a few
+kilobytes.
 """
 
 import argparse

@@ -27,13 +27,14 @@ RECIPES = sorted(
     str(p.relative_to(CONFIGS)) for p in CONFIGS.rglob("*.yaml") if p.parent.name not in ("backbones", "comparisons")
 )
 
+TINY_GRID = "{n_levels: 2, n_features_per_level: 2, log2_hashmap_size: 8, base_resolution: 4, max_resolution: 8}"
 TINY_SCENE = [
     "steps=2",
     "cameras.size=8",
     "cameras.views=2",
     "renderer.resolution=8",
     "renderer.render_step_size=0.2",
-    "scene.encoding={n_levels: 2, n_features_per_level: 2, log2_hashmap_size: 8, base_resolution: 4, max_resolution: 8}",
+    f"scene.encoding={TINY_GRID}",
     "scene.hidden=8",
     "evaluation.strip_size=8",
     "evaluation.video_frames=3",
@@ -48,7 +49,7 @@ TINY_MESH = [
     "renderer.supersample=1",
     "scene.resolution=4",
     "scene.hidden=8",
-    "scene.encoding={n_levels: 2, n_features_per_level: 2, log2_hashmap_size: 8, base_resolution: 4, max_resolution: 8}",
+    f"scene.encoding={TINY_GRID}",
     "evaluation.strip_size=8",
     "evaluation.video_frames=3",
     "evaluation.video_size=16",
@@ -172,7 +173,7 @@ TINY = {
 
 @pytest.fixture
 def backbones(models, tmp_path):
-    """What each recipe that asks a diffusion model is given instead: a tiny one of the same published mean_predictor."""
+    """Keys that give each recipe a tiny diffusion model of the same published layout."""
     Scorer(ScorerSize(), vocabulary()).save(tmp_path / "scorer")
     scorer = f"evaluation.scorer={tmp_path / 'scorer'}"
     write_meshes(tmp_path / "meshes")

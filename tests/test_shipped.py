@@ -92,7 +92,7 @@ def test_the_prior_tells_left_from_right(tmp_path, monkeypatch):
 
 
 def test_the_geometric_prior_obeys_the_camera(tmp_path, monkeypatch):
-    """Maps of a duck and of a chair, asked from eight sides, tell by their coordinates that they were seen from there."""
+    """Maps of a duck and of a chair, asked from eight sides, show them from there by their coordinates."""
     monkeypatch.setenv("TSL_CACHE", str(tmp_path))
     backbone = GeometricBackbone(ModelConfig("priors/weights/agp"), "cpu")
     cameras = orbit(8, 15.0, 2.7, 41.0, 64).c2w.reshape(-1, 16)

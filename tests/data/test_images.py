@@ -1,4 +1,4 @@
-"""A user's image: the object alone, centred and as large as in training, whatever the file; or a sentence says why not."""
+"""A user's image: the object alone, centred and as large as in training, whatever the file; or a sentence why not."""
 
 import struct
 import sys

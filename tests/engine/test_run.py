@@ -296,7 +296,7 @@ def test_any_prompt_makes_a_safe_folder(prompt):
 def test_unknown_keys_are_named():
     with pytest.raises(UserError, match="unknown key 'stepz'; did you mean 'steps'"):
         parse_recipe({"system": "fit_for_tests", "stepz": 1}, "fit")
-    with pytest.raises(UserError, match="stages.a: unknown key 'stepz'"):
+    with pytest.raises(UserError, match=r"stages.a: unknown key 'stepz'"):
         parse_recipe({"system": "fit_for_tests", "stages": {"a": {"stepz": 1}}}, "fit")
     with pytest.raises(UserError, match="unknown system 'fit_for_test'"):
         parse_recipe({"system": "fit_for_test", "steps": 1}, "fit")

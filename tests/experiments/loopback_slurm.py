@@ -83,7 +83,7 @@ def cluster(folder: Path) -> Iterator[dict[str, str]]:
     try:
         for command in commands:
             started.append(subprocess.Popen(command, env=env, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL))
-            wait_for(lambda: command[0] != "munged" or (folder / "munge.socket").exists())
+            wait_for(lambda command=command: command[0] != "munged" or (folder / "munge.socket").exists())
         wait_for(lambda: "idle" in said("sinfo", "-h", "-o", "%T", env=env))
         yield env
         subprocess.run(["scancel", "-u", "root"], env=env, capture_output=True)

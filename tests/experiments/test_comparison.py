@@ -187,7 +187,7 @@ def test_killed_again_and_again_it_ends_with_every_run_done_once(compare, tmp_pa
         process.wait()
     table, _ = compare("--table").communicate(timeout=300)
     assert "runs are still to be done" in table or "failed" in table
-    out, err = compare("--workers", "2").communicate(timeout=600)
+    _, err = compare("--workers", "2").communicate(timeout=600)
     assert "Traceback" not in err and not err.splitlines()[-1].startswith("error: "), err
     report = (tmp_path / "report/report.md").read_text()
     assert report.count(" | done | ") == 2

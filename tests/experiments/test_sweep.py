@@ -111,7 +111,7 @@ def sweep(tmp_path):
 
 def test_a_failing_run_is_recorded_and_the_others_go_on(sweep, tmp_path):
     process = sweep("--retries", "1", "--sweep", "break_at=1000,3", "steps=5")
-    out, err = process.communicate(timeout=200)
+    _, err = process.communicate(timeout=200)
     assert process.returncode == 1, err
     good, bad = (tmp_path / "out" / f"break_at-{value}" for value in (1000, 3))
     assert json.loads((good / "metrics.json").read_text())["status"] == "done"
@@ -147,7 +147,7 @@ def test_ctrl_c_saves_what_runs_and_starts_no_other(sweep, tmp_path):
     child = subprocess.run(["pgrep", "-P", str(process.pid)], capture_output=True, text=True).stdout.split()
     for pid in (process.pid, *map(int, child)):  # as a terminal does
         os.kill(pid, signal.SIGINT)
-    out, err = process.communicate(timeout=200)
+    _, err = process.communicate(timeout=200)
     assert process.returncode == 130 and err.rstrip().endswith(
         "seed=0,1,2 steps=1000000 out=" + str(tmp_path / "out")
     ), err
@@ -178,7 +178,7 @@ def test_a_folder_that_holds_another_run_is_refused(tmp_path):
     with pytest.raises(UserError, match="steps-6: the run there was made by another recipe, which differs at 'seed'"):
         check(jobs)
     stored.write_text("steps: [half a fi")
-    with pytest.raises(UserError, match="config.yaml: cannot be read"):
+    with pytest.raises(UserError, match=r"config.yaml: cannot be read"):
         check(jobs)
     with pytest.raises(UserError, match="unknown key 'stepz'; did you mean 'steps'"):
         check(grid(["stepz=5,6"], tmp_path / "out", str(recipe)))

@@ -18,7 +18,7 @@ from threestudio_like.utils.color import linear_from_srgb, srgb_from_linear
 def tower() -> Mesh:
     """A box that is tall (z), its top red, its bottom blue, shifted to the front (+x)."""
     body = trimesh.creation.box((0.2, 0.4, 1.0))
-    vertices = [*np.asarray(body.vertices), 0.3, 0, 0]
+    vertices = np.asarray(body.vertices) + np.array([0.3, 0.0, 0.0])
     colors = np.where(vertices[:, 2:] > 0, [[0.8, 0.1, 0.1]], [[0.1, 0.1, 0.8]])
     return Mesh(vertices.astype(np.float32), np.asarray(body.faces), colors.astype(np.float32))
 

@@ -54,7 +54,7 @@ def test_a_forced_one_that_cannot_run_is_an_error(monkeypatch):
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
     with backend.forced("cuda"), pytest.raises(UserError, match="Triton is not installed"):
         chosen(torch.ones(3))
-    with backend.forced("cpu"), pytest.raises(UserError, match="not torch.float64"):
+    with backend.forced("cpu"), pytest.raises(UserError, match=r"not torch.float64"):
         chosen(torch.ones(3).double())
     with backend.forced("cpu"), pytest.raises(UserError, match="tensors are on meta"):
         chosen(torch.ones(3, device="meta"))

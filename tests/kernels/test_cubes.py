@@ -50,7 +50,7 @@ def test_a_ball_has_a_balls_volume_and_looks_outwards():
 
 
 def test_a_box_between_grid_planes_is_exact_when_weights_fit():
-    """What dual surfaces are for: sharp corners. Each crossing is exact, and a corner's vertex is moved by its weights."""
+    """Dual surfaces keep sharp corners: each crossing is exact, and a corner's vertex is moved by its weights."""
     plain = surface(lambda x: (x.abs() - 0.55).amax(-1), 16)
     assert plain.volume == pytest.approx(1.1**3, rel=0.03)
 

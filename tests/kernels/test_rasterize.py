@@ -1,4 +1,4 @@
-"""Rasterisation: every implementation against the reference, the reference against known pictures, and the gradients."""
+"""Rasterisation: implementations against the reference, the reference against known pictures, and the gradients."""
 
 import math
 
@@ -47,7 +47,7 @@ def test_visibility_matches_the_reference(side, height, width, faces):
 
 
 class ToldOfNvdiffrast:
-    """What its documentation says of `rasterize`: clip coordinates in, (u, v, z/w, face + 1) out, the first row at y = -1."""
+    """Obeys nvdiffrast's documentation: clip coordinates in, (u, v, z/w, face + 1) out, the first row at y = -1."""
 
     @staticmethod
     def RasterizeCudaContext(device):

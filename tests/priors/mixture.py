@@ -77,7 +77,7 @@ def distil(guidance, count: int, steps: int, lr: float) -> torch.Tensor:
 
 
 def moments(points: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-    """The share, mean `[K, 3]` and variance (mean over the axes) of the points nearest to each of the mixture's modes."""
+    """Gives share, mean `[K, 3]` and variance (mean over axes) of the points nearest to each of the mixture's modes."""
     nearest = torch.cdist(points, MEANS).argmin(dim=1)
     parts = [points[nearest == k] for k in range(len(MEANS))]
     return (

@@ -82,7 +82,7 @@ def test_what_does_not_fit_is_refused(models, tmp_path):
     other = Zero123Plus(Zero123Plus.Config(str(models("zero123plus")), view_size=16), "cpu")
     with pytest.raises(UserError, match="does not fit"):
         OneStepGenerator(OneStepConfig(weights=str(tmp_path)), other)
-    with pytest.raises(UserError, match="lora.targets"):
+    with pytest.raises(UserError, match=r"lora.targets"):
         OneStepGenerator(OneStepConfig(lora=LowRank(2, ("nothing",))), teacher)
     with pytest.raises(ValueError, match="not both"):
         OneStepConfig(lora=LowRank(), weights="x")

@@ -27,7 +27,7 @@ def test_refine_is_the_mean_at_pure_noise_and_the_image_without_noise():
 
 @pytest.mark.parametrize("alpha_squared", [0.1, 0.5, 0.9])
 def test_refine_without_a_unet_is_the_best_guess_for_gaussian_images(alpha_squared):
-    """Its error is `spread^2 sigma^2 / (alpha^2 spread^2 + sigma^2)`, the least there is, and that is the U-Net's scale squared."""
+    """Its error is `spread^2 sigma^2 / (alpha^2 spread^2 + sigma^2)`, the least possible: the U-Net's scale squared."""
     random, spread = torch.Generator().manual_seed(0), 0.4
     mean = torch.randn(16, 4, 32, 32, generator=random)
     x = mean + spread * torch.randn(mean.shape, generator=random)

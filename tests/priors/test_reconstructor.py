@@ -71,7 +71,7 @@ def test_the_papers_size_can_be_said():
 
 def test_poses_are_what_the_cameras_say():
     numbers = pose_numbers(orbit(1, 0.0, 2.0, 90.0, 32).resized(32, 64))[0]
-    right, up, back, place = numbers[:12].view(3, 4).unbind(1)
+    right, _, back, place = numbers[:12].view(3, 4).unbind(1)
     torch.testing.assert_close(place, torch.tensor([2.0, 0.0, 0.0]))
     torch.testing.assert_close(back, torch.tensor([1.0, 0.0, 0.0]))
     torch.testing.assert_close(right, torch.tensor([0.0, 1.0, 0.0]), atol=1e-6, rtol=0)
@@ -158,11 +158,11 @@ def test_starts_from_a_dino_folder(tmp_path):
 
 
 def test_what_cannot_be_is_said(tmp_path):
-    with pytest.raises(UserError, match="size.dino.*safetensors"):
+    with pytest.raises(UserError, match=r"size.dino.*safetensors"):
         tiny(dino=str(tmp_path))
     with pytest.raises(ValueError, match="multiple of patch"):
         ReconstructorSize(image=60)
-    with pytest.raises(ValueError, match="encoder_width .* multiple of its heads"):
+    with pytest.raises(ValueError, match=r"encoder_width .* multiple of its heads"):
         ReconstructorSize(encoder_width=90)
 
 

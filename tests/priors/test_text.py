@@ -164,5 +164,5 @@ def test_the_recipe_form():
     }
     config = parse(Prompt.Config, node, "prompt")
     assert config.view_prompts.around[1] == "left" and config.perp_neg.side_back == (1.0, 2.0, 3.0)
-    with pytest.raises(UserError, match="prompt.views"):
+    with pytest.raises(UserError, match=r"prompt.views"):
         parse(Prompt.Config, {"text": "a dog", "views": "nearst"}, "prompt")

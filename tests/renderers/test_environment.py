@@ -55,7 +55,7 @@ def test_reflectance_is_the_split_sums_integral():
         eye = torch.tensor([math.sqrt(1 - facing**2), 0.0, facing], dtype=torch.float64)
         half = torch.nn.functional.normalize(d + eye, dim=-1)
 
-        def shadow(c):
+        def shadow(c, alpha=alpha):
             return c / (c * (1 - alpha / 2) + alpha / 2)
 
         lobe = alpha**2 / (math.pi * (half[:, 2] ** 2 * (alpha**2 - 1) + 1) ** 2)

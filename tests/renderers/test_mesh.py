@@ -1,4 +1,4 @@
-"""Mesh scenes: what is drawn is the shape, all renderers agree about it, and it can be optimised, converted and exported."""
+"""Mesh scenes: what is drawn is the shape, all renderers agree, and it can be optimised, converted and exported."""
 
 import json
 from dataclasses import replace
@@ -317,7 +317,7 @@ def test_a_bad_mesh_file_is_told_in_a_sentence(tmp_path, content, told):
     path.write_bytes(content)
     with pytest.raises(UserError, match=told):
         read_mesh(path)
-    with pytest.raises(UserError, match="missing.obj"):
+    with pytest.raises(UserError, match=r"missing.obj"):
         read_mesh(tmp_path / "missing.obj")
 
 

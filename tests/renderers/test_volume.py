@@ -111,7 +111,7 @@ def test_the_blob_starts_dense_in_the_middle(shape):
 
 
 def test_light_reaches_the_geometry():
-    """A lit render's gradient moves the table through the normals; an albedo render's density gradient does not need it."""
+    """A lit render's gradient moves the table through the normals; an albedo render needs no density gradient."""
     field = small_field(blob=Blob("gaussian", 8.0, 0.4))
     cameras = orbit(2, 20.0, 2.5, 40.0, 8)
     shading = Shading("textureless", headlight(cameras), 0.1, 0.9)
@@ -219,7 +219,7 @@ def test_an_empty_field_has_no_surface():
 
 
 def test_the_threshold_gives_the_renderings_silhouette():
-    """A solid ball (density 90) in a thin ball of fog (0.4, twice as wide): the level lies between, and the fog is left out."""
+    """A solid ball (density 90) in a thin ball of fog (0.4, twice as wide): the level lies between them."""
     axis = torch.linspace(-1, 1, 40)
     r = torch.stack(torch.meshgrid(axis, axis, axis, indexing="ij")).norm(dim=0)
     density = torch.where(r < 0.4, 90.0, torch.where(r < 0.8, 0.4, 0.0)).numpy()

@@ -14,7 +14,7 @@ def test_turned_hues_keep_greys_and_brightness():
     dull = 0.5 + 0.1 * torch.rand(64, 2, 3, 2, 2)
     rotated = turn_hues(dull, turns)
     torch.testing.assert_close(rotated.mean(2), dull.mean(2), atol=1e-5, rtol=0)
-    assert (turned - dull).abs().amax((1, 2, 3, 4)).gt(0.005).float().mean() > 0.8
+    assert (rotated - dull).abs().amax((1, 2, 3, 4)).gt(0.005).float().mean() > 0.8
 
 
 def test_a_third_of_a_turn_goes_from_red_to_green():

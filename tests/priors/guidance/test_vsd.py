@@ -1,4 +1,4 @@
-"""VSD recovers a mixture where SDS collapses; its fake_score is an adapter that starts as the prior and mixes with nothing."""
+"""VSD recovers a mixture where SDS collapses; its fake score is an adapter that starts as the prior."""
 
 from dataclasses import replace
 
@@ -169,7 +169,7 @@ def test_a_saved_adapter_goes_on_and_a_foreign_one_is_refused(models, tmp_path):
         LoRA(LoRA.Config(rank=2, targets=("to_q",), weights=str(tmp_path / "lora")), fresh())
     with pytest.raises(UserError, match="missing or no safetensors"):
         LoRA(LoRA.Config(weights=str(tmp_path / "nowhere")), fresh())
-    with pytest.raises(UserError, match="fake_score.targets"):
+    with pytest.raises(UserError, match=r"fake_score.targets"):
         LoRA(LoRA.Config(targets=("no_such_layer",)), fresh())
 
 

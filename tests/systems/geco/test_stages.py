@@ -279,7 +279,7 @@ def test_images_of_a_folder_take_the_toys_place(keys, tmp_path, caplog):
     assert "skipped" in caplog.text and "2.png" in caplog.text
     for i in range(2):
         (tmp_path / f"{i}.png").unlink()
-    with pytest.raises(UserError, match="2.png"):
+    with pytest.raises(UserError, match=r"2.png"):
         ConditionImages.of(None, Framing(), ImageFolder(str(tmp_path), size=16))
 
 
