@@ -20,6 +20,7 @@ setup(
     install_requires=[
         "torch>=2.6",
         "diffusers>=0.35",
+        "filelock>=3.16",
         "transformers>=4.50",
         "lightning-fabric>=2.5",
         "omegaconf>=2.4",

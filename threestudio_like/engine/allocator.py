@@ -1,4 +1,4 @@
-"""How the C library gives out memory, which on the CPU decides a good part of a training step's time."""
+"""Tunes the C library's allocator, which on the CPU decides a good part of a training step's time."""
 
 import ctypes
 
@@ -10,9 +10,9 @@ LARGEST = 1 << 30
 def keep_freed_pages() -> bool:
     """Lets this process reuse the memory of freed tensors, up to 1 GiB each, instead of handing it back to the system.
 
-    A step allocates the same large tensors again and again; handed back, each must be mapped, zeroed and cached anew. A
-    DreamFusion step takes 0.7 of its time so (`benchmarks/RESULTS.md`), for a tenth more memory. False where the C library is
-    not glibc, and nothing is changed.
+    A step allocates the same large tensors again and again; handed back, each must be mapped, zeroed and cached anew.
+    A DreamFusion step takes 0.7 of its time so (`benchmarks/RESULTS.md`), for a tenth more memory. Returns False, and
+    changes nothing, where the C library is not glibc (macOS, Windows, musl).
     """
     try:
         mallopt = ctypes.CDLL(None).mallopt

@@ -2,18 +2,15 @@
 
 import itertools
 import json
-import os
+from contextlib import ExitStack
 from pathlib import Path
 
-try:
-    import fcntl
-except ImportError:  # not on Windows
-    fcntl = None
+from filelock import FileLock, Timeout
 
 from threestudio_like.errors import UserError
 
 BUSY, INTERRUPTED = 75, 130
-"""Exit codes: of a run whose folder another process is writing (EX_TEMPFAIL), and of one that was stopped and saved."""
+"""Exit codes of a run whose folder another process is writing (EX_TEMPFAIL), and of one that was stopped and saved."""
 
 
 class BusyError(UserError):
@@ -26,19 +23,21 @@ def move_aside(folder: Path) -> Path:
     return folder.rename(next(path for path in numbered if not path.exists()))
 
 
-def lock(folder: Path):
-    """Claims the run's folder until what is returned is closed, or this process ends, however it ends. Raises BusyError."""
-    if fcntl is None:
-        return open(os.devnull)
+def lock(folder: Path) -> ExitStack:
+    """Claims the run's folder until the returned stack is closed, or this process ends, however it ends.
+
+    Raises BusyError where another process has it, UserError where nothing can be written beside it.
+    """
+    file = FileLock(folder.with_name(f".{folder.name}.lock"))
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
-        held = open(folder.with_name(f".{folder.name}.lock"), "w")
+        file.acquire(blocking=False)
+    except Timeout:
+        raise BusyError(f"{folder}: another process is running there; wait for it, or give another out=") from None
     except OSError as error:
         raise UserError(f"{folder}: the run cannot be written there ({error.strerror})") from None
-    try:
-        fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
-        raise BusyError(f"{folder}: another process is running there; wait for it, or give another out=") from None
+    held = ExitStack()
+    held.callback(file.release)
     return held
 
 
