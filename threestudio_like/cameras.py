@@ -1,4 +1,4 @@
-"""Cameras and rays, how they are sampled, and every geometric convention of the project.
+"""Cameras and rays, their sampling, and every geometric convention of the project.
 
 Right-handed world, z up, an object's front is +x. A camera looks along -z of its own frame, +y is up in the image
 (OpenGL). Azimuth 0 sees the front, azimuth +90 degrees (camera at +y) sees the object's left side. Angles are radians
@@ -42,13 +42,16 @@ class Cameras:
 
     @property
     def position(self) -> Float[Tensor, "B 3"]:
+        """Centres of the cameras in the world."""
         return self.c2w[:, :3, 3]
 
     def to(self, device) -> "Cameras":
+        """Moves the tensors to a device."""
         moved = {name: getattr(self, name).to(device) for name in ("c2w", "fov_y", "azimuth", "elevation", "distance")}
         return replace(self, **moved)
 
     def resized(self, height: int, width: int) -> "Cameras":
+        """Returns the same cameras with another image size."""
         return replace(self, height=height, width=width)
 
     def __getitem__(self, index: slice) -> "Cameras":
@@ -63,12 +66,12 @@ class Cameras:
 
     @staticmethod
     def join(parts: "list[Cameras]") -> "Cameras":
-        """Those of several objects, of one image size and number of views, one after the other."""
+        """Concatenates the cameras of several objects, of one image size and number of views."""
         names = ("c2w", "fov_y", "azimuth", "elevation", "distance")
         return replace(parts[0], **{name: torch.cat([getattr(part, name) for part in parts]) for name in names})
 
     def rays(self) -> Rays:
-        """One ray through every pixel centre, in row-major order: N = B x height x width."""
+        """Casts one ray through every pixel centre, in row-major order: N = B x height x width."""
         device = self.c2w.device
         focal = 0.5 * self.height / torch.tan(0.5 * self.fov_y)
         x = torch.arange(self.width, device=device) + 0.5 - 0.5 * self.width
@@ -88,7 +91,7 @@ class Cameras:
         return Rays(origins.reshape(-1, 3), directions.reshape(-1, 3))
 
     def project(self, points: Float[Tensor, "B P 3"]) -> tuple[Float[Tensor, "B P 2"], Float[Tensor, "B P"]]:
-        """Pixel coordinates (x right, y down; pixel centres at .5) and depth along the optical axis."""
+        """Computes pixel coordinates (x right, y down; pixel centres at .5) and depth along the optical axis."""
         local = torch.einsum("bji,bpj->bpi", self.c2w[:, :3, :3], points - self.position[:, None])
         depth = -local[..., 2]
         focal = (0.5 * self.height / torch.tan(0.5 * self.fov_y))[:, None]
@@ -100,7 +103,7 @@ class Cameras:
 def look_at(
     position: Float[Tensor, "B 3"], target: Float[Tensor, "B 3"], up: Float[Tensor, "B 3"]
 ) -> Float[Tensor, "B 4 4"]:
-    """Camera-to-world matrices of cameras at `position` that look at `target`."""
+    """Computes the camera-to-world matrices of cameras at `position` that look at `target`."""
     backward = torch.nn.functional.normalize(position - target, dim=-1)
     right = torch.nn.functional.normalize(torch.linalg.cross(up, backward), dim=-1)
     true_up = torch.linalg.cross(backward, right)
@@ -111,7 +114,7 @@ def look_at(
 
 
 def spherical(azimuth: Tensor, elevation: Tensor, distance: Tensor) -> Float[Tensor, "B 3"]:
-    """The point at these spherical coordinates around the origin."""
+    """Computes the point at these spherical coordinates around the origin; angles in radians."""
     flat = distance * torch.cos(elevation)
     return torch.stack([flat * torch.cos(azimuth), flat * torch.sin(azimuth), distance * torch.sin(elevation)], dim=-1)
 
@@ -127,7 +130,7 @@ def orbit_cameras(
     up: Tensor | None = None,
     views: int = 1,
 ) -> Cameras:
-    """Cameras on a sphere around the origin; each of the four angles and lengths is [B]."""
+    """Places cameras on a sphere around the origin; the four angles (radians) and lengths are `[B]` each."""
     position = spherical(azimuth, elevation, distance)
     target = torch.zeros_like(position) if target is None else target
     up = position.new_tensor([0.0, 0.0, 1.0]).expand_as(position) if up is None else up
@@ -135,7 +138,7 @@ def orbit_cameras(
 
 
 def orbit(views: int, elevation_deg: float, distance: float, fov_deg: float, size: int) -> Cameras:
-    """Evenly spaced views once around the object, starting at its front."""
+    """Places `views` cameras evenly once around the object, starting at its front."""
     full = torch.full((views,), 1.0)
     azimuth = torch.arange(views) * (2 * math.pi / views)
     return orbit_cameras(
@@ -154,7 +157,7 @@ RIG_ELEVATIONS_DEG = (20.0, -10.0, 20.0, -10.0, 20.0, -10.0)
 
 
 def zero123plus_rig(azimuth: Float[Tensor, "B"], distance: float, fov_deg: float, size: int) -> Cameras:
-    """The cameras of Zero123++ v1.2's six views that go with one image, for B objects (arXiv 2310.15110, section 2.1).
+    """Places the six cameras of Zero123++ v1.2 that go with one image, for B objects (arXiv 2310.15110, section 2.1).
 
     `azimuth` is the image's own, in radians. The views lie 30, 90, ..., 330 degrees from it, at elevations that are 20
     and -10 degrees in turn, however high the image was taken from: B x 6 cameras, an object's side by side.
@@ -175,25 +178,32 @@ def zero123plus_rig(azimuth: Float[Tensor, "B"], distance: float, fov_deg: float
 
 @register("cameras", "random")
 class RandomCameras:
-    """DreamFusion's camera sampler (appendix A.2). Built as `RandomCameras(config)`; `sample` draws `views` cameras.
-
-    Half of the elevations are uniform in angle, half uniform in area, if `elevation_by_area` is 0.5. With `stratified` the
-    azimuths of one step are evenly spaced from a random start (jittered), otherwise independent.
-    """
+    """DreamFusion's camera sampler (appendix A.2). Built as `RandomCameras(config)`; `sample` draws `views` cameras."""
 
     @dataclass
     class Config:
         size: Schedule = Schedule.constant(64)
+        """Pixels a side of the images."""
         views: int = 4
+        """Cameras of one step."""
         stratified: bool = True
+        """Spaces the azimuths of one step evenly from a random start (jittered); otherwise they are independent."""
         azimuth_deg: tuple[float, float] = (-180.0, 180.0)
+        """Range of the azimuths; 0 sees the front."""
         elevation_deg: tuple[float, float] = (-10.0, 90.0)
+        """Range of the elevations."""
         elevation_by_area: float = 0.5
+        """Share of the elevations that are uniform in area on the sphere; the rest is uniform in angle."""
         distance: tuple[float, float] = (1.0, 1.5)
+        """Range of the distances from the origin, in scene units."""
         fov_deg: tuple[float, float] = (40.6, 71.1)
+        """Range of the vertical fields of view."""
         position_jitter: float = 0.0
+        """Half width of the uniform noise added to a camera's position, in scene units."""
         target_jitter: float = 0.0
+        """Standard deviation of the point that a camera looks at, around the origin."""
         up_jitter: float = 0.0
+        """Standard deviation of the noise added to a camera's up vector."""
 
         def __post_init__(self):
             if self.views < 1:
@@ -205,7 +215,7 @@ class RandomCameras:
         self.config = config
 
     def sample(self, step: int, generator: torch.Generator) -> Cameras:
-        """The cameras of one step, on the generator's device."""
+        """Draws the cameras of one step, on the generator's device."""
         config, count, device = self.config, self.config.views, generator.device
 
         def uniform(low, high, *shape):

@@ -1,4 +1,5 @@
-"""What the launcher says in a line: what a user can mend (exit code 2), and a scene that is gone (exit code 1)."""
+"""Errors that the launcher reports in a line: mistakes that a user can mend (exit code 2), and a vanished scene (exit
+code 1)."""
 
 import difflib
 from collections.abc import Iterable
@@ -13,7 +14,7 @@ class NoSurfaceError(RuntimeError):
 
 
 def nearest(name: str, known: Iterable[str]) -> str:
-    """`; did you mean 'x'?`, or the whole list where nothing is near."""
+    """Suggests a known name: `; did you mean 'x'?`, or lists them all where nothing is near."""
     known = [str(k) for k in known]
     close = difflib.get_close_matches(str(name), known, n=1)
     if close:

@@ -25,9 +25,10 @@ def check_formats(formats) -> None:
 
 
 def write_mesh(mesh: Mesh, path: Path) -> None:
-    """Writes by the path's suffix, atomically: with its texture where it has one (not PLY), else with colours at vertices.
+    """Writes a mesh atomically, in the format of the path's suffix.
 
-    Vertex colours are linear in GLB, as glTF says, and sRGB elsewhere.
+    Its texture goes with it where it has one (not in PLY), else colours at vertices: linear in GLB, as glTF says, and
+    sRGB elsewhere.
     """
     y_up = [1, 2, 0]
     normals = None if mesh.normals is None else mesh.normals[:, y_up]
@@ -55,7 +56,7 @@ def matte(tree: dict) -> None:
 
 
 def textured(texture: Texture) -> TextureVisuals:
-    """glTF's metallic-roughness material: roughness in green, metallic in blue."""
+    """Packs a texture as glTF's metallic-roughness material: roughness in green, metallic in blue."""
     base = Image.fromarray(to_bytes(texture.base_color))
     if texture.rough_metal is None:
         material = PBRMaterial(name="material", baseColorTexture=base, metallicFactor=0.0, roughnessFactor=1.0)
@@ -73,7 +74,7 @@ def textured(texture: Texture) -> TextureVisuals:
 
 
 def write_textured_obj(body: trimesh.Trimesh, path: Path) -> None:
-    """`mesh.obj`, and beside it `mesh.mtl` and `mesh.png`, the base colour."""
+    """Writes `mesh.obj`, and beside it `mesh.mtl` and `mesh.png`, the base colour."""
     body.visual.material.baseColorTexture.save(path.with_suffix(".png"))
     write_text(path.with_suffix(".mtl"), f"newmtl material\nKd 1 1 1\nmap_Kd {path.stem}.png\n")
     lines = [
@@ -88,4 +89,5 @@ def write_textured_obj(body: trimesh.Trimesh, path: Path) -> None:
 
 
 def to_bytes(values: np.ndarray) -> np.ndarray:
+    """Converts values in 0..1 to bytes."""
     return (values.clip(0, 1) * 255).round().astype(np.uint8)

@@ -21,14 +21,14 @@ Views = Callable[[Cameras, Shading], list[Render]]
 
 @dataclass
 class Presentation:
-    """How a finished object is shown and exported. Lengths are in scene units, sizes in pixels."""
+    """Settings of the pictures and meshes of a finished object. Lengths are in scene units, sizes in pixels."""
 
     distance: float = 2.7
-    """Of the cameras from the object's middle."""
+    """Distance of the cameras from the object's middle."""
     fov_deg: float = 41.0
     """The cameras' vertical field of view."""
     elevation_deg: float = 15.0
-    """How high the cameras stand."""
+    """Elevation of the cameras."""
     preview_size: int = 96
     """Pixels a side of a preview's views."""
     strip_size: int = 128
@@ -46,7 +46,7 @@ class Presentation:
     texture_size: int | None = None
     """Texels a side of the exported mesh's textures; colours at its vertices where null."""
     formats: tuple[str, ...] = ("glb",)
-    """Of the exported meshes: glb, obj, ply."""
+    """Formats of the exported meshes: glb, obj, ply."""
 
     def __post_init__(self):
         check_formats(self.formats)

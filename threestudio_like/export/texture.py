@@ -1,4 +1,4 @@
-"""Textures for meshes: an atlas by xatlas, and what the scene says at each texel's point."""
+"""Textures for meshes: an atlas by xatlas, filled with the scene's material at each texel's point."""
 
 from collections.abc import Callable
 
@@ -19,10 +19,10 @@ CHUNK = 1 << 18
 def bake(
     mesh: Mesh, material: Callable[[Float[Tensor, "N 3"]], Float[Tensor, "N C"]], size: int, device: torch.device
 ) -> Mesh:
-    """The mesh unwrapped, with textures of `size` texels a side.
+    """Unwraps the mesh and bakes textures of `size` texels a side.
 
-    `material` gives a base colour (C = 3, sRGB), or base colour, roughness and metallic (C = 5), in 0..1. Texels between the
-    charts take the nearest chart's value, so that no seam shows.
+    `material` gives a base colour (C = 3, sRGB), or base colour, roughness and metallic (C = 5), in 0..1. Texels
+    between the charts take the nearest chart's value, so that no seam shows.
     """
     atlas = xatlas.Atlas()
     atlas.add_mesh(mesh.vertices.astype(np.float32), mesh.faces.astype(np.uint32))
@@ -45,6 +45,7 @@ def bake(
 
 
 def packing(size: int) -> xatlas.PackOptions:
+    """Returns xatlas' options for an atlas of `size` texels a side."""
     options = xatlas.PackOptions()
     options.resolution, options.padding, options.bilinear, options.create_image = size, 2, True, False
     return options

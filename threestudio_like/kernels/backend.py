@@ -26,14 +26,14 @@ _logged: set[tuple[str, str]] = set()
 
 
 def force(name: str | None) -> None:
-    """Force one implementation for every op from now on; None hands the choice back to TSL_KERNELS."""
+    """Forces one implementation for every op from now on; None gives the choice back to TSL_KERNELS."""
     global _forced
     _forced = None if name is None else _known(name)
 
 
 @contextmanager
 def forced(name: str) -> Iterator[None]:
-    """Force one implementation inside a `with` block."""
+    """Forces one implementation inside a `with` block."""
     before = _forced
     force(name)
     try:
@@ -43,7 +43,7 @@ def forced(name: str) -> Iterator[None]:
 
 
 def implementation(package: str, *tensors: Tensor) -> ModuleType:
-    """The module of the op `package` that is to work on these tensors.
+    """Returns the module of the op `package` that is to work on these tensors.
 
     Raises UserError when the forced name is unknown or cannot take these tensors, ValueError when the tensors lie on
     different devices.
@@ -61,12 +61,12 @@ def implementation(package: str, *tensors: Tensor) -> ModuleType:
 
 
 def at_least_float32(x: Tensor) -> Tensor:
-    """Half precision raised to float32, as the kernels do not sum in less; wider types as they are."""
+    """Raises half precision to float32, as the kernels do not sum in less; leaves wider types as they are."""
     return x.to(torch.promote_types(x.dtype, torch.float32))
 
 
 def use_torch_threads() -> int:
-    """Let numba use as many threads as PyTorch does; returns how many those are."""
+    """Lets numba use as many threads as PyTorch does; returns their number."""
     import numba
 
     threads = min(torch.get_num_threads(), numba.config.NUMBA_NUM_THREADS)

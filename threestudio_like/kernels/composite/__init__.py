@@ -15,7 +15,7 @@ __all__ = ["accumulate", "composite"]
 
 
 def composite(density: Float[Tensor, "M"], step: float, offsets: Int[Tensor, "N+1"]) -> Float[Tensor, "M"]:
-    """The share of each sample in its ray's colour, w_i = T_i (1 - exp(-density_i step)).
+    """Computes the weight of each sample in its ray's colour, w_i = T_i (1 - exp(-density_i step)).
 
     T_i = exp(-sum of density_j step over the samples j in front of i), the transmittance. Ray n owns the samples
     offsets[n] : offsets[n + 1], front to back, each `step` long; density is per unit length and not negative.
@@ -32,7 +32,7 @@ def composite(density: Float[Tensor, "M"], step: float, offsets: Int[Tensor, "N+
 def accumulate(
     weights: Float[Tensor, "M"], values: Float[Tensor, "M C"] | None, offsets: Int[Tensor, "N+1"]
 ) -> Float[Tensor, "N C"]:
-    """The sum of weight times value along each ray; without values, the sum of the weights: the opacity, [N, 1].
+    """Sums weight times value along each ray; without values it sums the weights: the opacity, [N, 1].
 
     A ray without samples gets zeros. Differentiable once in both. Raises ValueError on shapes or offsets that do not
     fit.

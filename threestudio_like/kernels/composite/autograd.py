@@ -5,6 +5,8 @@ from torch.autograd.function import once_differentiable
 
 
 class Composite(Function):
+    """Compositing weights of densities; the gradient reaches the densities."""
+
     @staticmethod
     def forward(ctx, density, step, offsets, kernels):
         weights, behind = kernels.composite(density.contiguous(), step, offsets)
@@ -20,6 +22,8 @@ class Composite(Function):
 
 
 class Accumulate(Function):
+    """Weighted sums along rays; the gradients reach weights and values."""
+
     @staticmethod
     def forward(ctx, weights, values, offsets, kernels):
         weights, values = weights.contiguous(), values.contiguous()

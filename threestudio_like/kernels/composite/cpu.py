@@ -18,7 +18,7 @@ parallel = numba.njit(cache=True, parallel=True, error_model="numpy")
 def composite(
     density: Float[Tensor, "M"], step: float, offsets: Int[Tensor, "N+1"]
 ) -> tuple[Float[Tensor, "M"], Float[Tensor, "M"]]:
-    """Weights, and the transmittance behind each sample, which the gradient needs."""
+    """Computes the weights, and the transmittance behind each sample, which the gradient needs."""
     use_torch_threads()
     weights, behind = torch.empty_like(density), torch.empty_like(density)
     composite_rays(density.detach().numpy(), np.float32(step), offsets.numpy(), weights.numpy(), behind.numpy())
@@ -32,7 +32,7 @@ def composite_gradient(
     offsets: Int[Tensor, "N+1"],
     step: float,
 ) -> Float[Tensor, "M"]:
-    """The loss' gradient by the densities."""
+    """Computes the loss' gradient by the densities."""
     use_torch_threads()
     to_density = torch.empty_like(weights)
     composite_rays_gradient(
@@ -49,7 +49,7 @@ def composite_gradient(
 def accumulate(
     weights: Float[Tensor, "M"], values: Float[Tensor, "M C"], offsets: Int[Tensor, "N+1"]
 ) -> Float[Tensor, "N C"]:
-    """The sum of weight times value along each ray."""
+    """Sums weight times value along each ray."""
     use_torch_threads()
     sums = torch.zeros(len(offsets) - 1, values.shape[1])
     accumulate_rays(weights.detach().numpy(), values.detach().numpy(), offsets.numpy(), sums.numpy())
@@ -62,7 +62,7 @@ def accumulate_gradient(
     values: Float[Tensor, "M C"],
     offsets: Int[Tensor, "N+1"],
 ) -> tuple[Float[Tensor, "M"], Float[Tensor, "M C"]]:
-    """The loss' gradients by the weights and by the values."""
+    """Computes the loss' gradients by the weights and by the values."""
     use_torch_threads()
     to_weights, to_values = torch.empty_like(weights), torch.empty_like(values)
     accumulate_rays_gradient(
@@ -78,6 +78,7 @@ def accumulate_gradient(
 
 @parallel
 def composite_rays(density, step, offsets, weights, behind):
+    """Fills `weights` and `behind`, the transmittance behind each sample, by one sweep along each ray."""
     for ray in numba.prange(len(offsets) - 1):
         transmittance = ONE
         for i in range(offsets[ray], offsets[ray + 1]):
@@ -89,7 +90,7 @@ def composite_rays(density, step, offsets, weights, behind):
 
 @parallel
 def composite_rays_gradient(to_weights, weights, behind, offsets, step, to_density):
-    """d w_i / d density_i = step T_{i+1}, and d w_j / d density_i = -step w_j for the samples j behind i."""
+    """Fills `to_density`: d w_i / d density_i = step T_{i+1}, d w_j / d density_i = -step w_j for j behind i."""
     for ray in numba.prange(len(offsets) - 1):
         shaded = ZERO
         for i in range(offsets[ray + 1] - 1, offsets[ray] - 1, -1):
@@ -99,6 +100,7 @@ def composite_rays_gradient(to_weights, weights, behind, offsets, step, to_densi
 
 @parallel
 def accumulate_rays(weights, values, offsets, sums):
+    """Adds the weighted values of each ray to its row of `sums`."""
     for ray in numba.prange(len(sums)):
         for i in range(offsets[ray], offsets[ray + 1]):
             for channel in range(values.shape[1]):
@@ -107,6 +109,7 @@ def accumulate_rays(weights, values, offsets, sums):
 
 @parallel
 def accumulate_rays_gradient(to_sums, weights, values, offsets, to_weights, to_values):
+    """Fills the gradients by weights and values: each sample's values times its ray's `to_sums`."""
     for ray in numba.prange(len(to_sums)):
         for i in range(offsets[ray], offsets[ray + 1]):
             to_weight = ZERO

@@ -13,7 +13,7 @@ OPTIONS = {"num_warps": 1, "enable_fp_fusion": True}
 def composite(
     density: Float[Tensor, "M"], step: float, offsets: Int[Tensor, "N+1"]
 ) -> tuple[Float[Tensor, "M"], Float[Tensor, "M"]]:
-    """Weights, and the transmittance behind each sample, which the gradient needs."""
+    """Computes the weights, and the transmittance behind each sample, which the gradient needs."""
     weights, behind = torch.empty_like(density), torch.empty_like(density)
     if len(offsets) > 1:
         composite_ray[len(offsets) - 1,](density, offsets, weights, behind, step, BLOCK, **OPTIONS)
@@ -27,7 +27,7 @@ def composite_gradient(
     offsets: Int[Tensor, "N+1"],
     step: float,
 ) -> Float[Tensor, "M"]:
-    """The loss' gradient by the densities."""
+    """Computes the loss' gradient by the densities."""
     to_density = torch.empty_like(weights)
     if len(offsets) > 1:
         composite_ray_gradient[len(offsets) - 1,](
@@ -39,7 +39,7 @@ def composite_gradient(
 def accumulate(
     weights: Float[Tensor, "M"], values: Float[Tensor, "M C"], offsets: Int[Tensor, "N+1"]
 ) -> Float[Tensor, "N C"]:
-    """The sum of weight times value along each ray."""
+    """Sums weight times value along each ray."""
     channels = values.shape[1]
     sums = weights.new_zeros(len(offsets) - 1, channels)
     if sums.numel() > 0:
@@ -55,13 +55,14 @@ def accumulate_gradient(
     values: Float[Tensor, "M C"],
     offsets: Int[Tensor, "N+1"],
 ) -> tuple[Float[Tensor, "M"], Float[Tensor, "M C"]]:
-    """The loss' gradients by the weights and by the values."""
+    """Computes the loss' gradients by the weights and by the values."""
     to_each = torch.repeat_interleave(to_sums, offsets.diff(), dim=0)
     return (to_each * values).sum(dim=1), to_each * weights[:, None]
 
 
 @triton.jit
 def composite_ray(density_at, offsets_at, weights_at, behind_at, step, BLOCK: tl.constexpr):
+    """Stores one ray's weights and the transmittance behind its samples, front to back."""
     ray = tl.program_id(0)
     first, last = tl.load(offsets_at + ray), tl.load(offsets_at + ray + 1)
     carried = 0.0  # optical depth of the blocks in front
@@ -76,7 +77,7 @@ def composite_ray(density_at, offsets_at, weights_at, behind_at, step, BLOCK: tl
 
 @triton.jit
 def composite_ray_gradient(to_weights_at, weights_at, behind_at, offsets_at, to_density_at, step, BLOCK: tl.constexpr):
-    """d w_i / d density_i = step T_{i+1}, and d w_j / d density_i = -step w_j for the samples j behind i."""
+    """Stores one ray's gradient: d w_i / d density_i = step T_{i+1}, d w_j / d density_i = -step w_j for j behind i."""
     ray = tl.program_id(0)
     first, last = tl.load(offsets_at + ray), tl.load(offsets_at + ray + 1)
     carried = 0.0  # the sum over the blocks behind
@@ -92,13 +93,14 @@ def composite_ray_gradient(to_weights_at, weights_at, behind_at, offsets_at, to_
 
 @triton.jit
 def one_minus_exp(x):
-    """1 - exp(-x); by its Taylor series where the difference would cancel."""
+    """Computes 1 - exp(-x), by its Taylor series where the difference would cancel."""
     series = x * (1.0 - x / 2.0 * (1.0 - x / 3.0 * (1.0 - x / 4.0)))
     return tl.where(x < 0.03, series, 1.0 - tl.exp(-x))
 
 
 @triton.jit
 def accumulate_ray(weights_at, values_at, offsets_at, sums_at, channels, BLOCK: tl.constexpr, WIDTH: tl.constexpr):
+    """Stores the sum of weight times value along one ray."""
     ray = tl.program_id(0).to(tl.int64)
     first, last = tl.load(offsets_at + ray), tl.load(offsets_at + ray + 1)
     channel = tl.arange(0, WIDTH)

@@ -1,7 +1,7 @@
-"""Cubic grids, and the dual surface in them where a signed distance changes sign: FlexiCubes.
+"""Cubic grids, and FlexiCubes: the dual surface in them where a signed distance changes sign.
 
-Shen et al. 2023, "Flexible Isosurface Extraction for Gradient-Based Mesh Optimization", section 4, on Nielson's dual marching
-cubes. Gathers over precomputed tables, so one PyTorch implementation serves every device.
+Shen et al. 2023, "Flexible Isosurface Extraction for Gradient-Based Mesh Optimization", section 4, on Nielson's dual
+marching cubes. Gathers over precomputed tables, so one PyTorch implementation serves every device.
 """
 
 from dataclasses import dataclass
@@ -21,7 +21,8 @@ CLOSEST = 1e-3
 
 @dataclass(frozen=True)
 class CubeGrid:
-    """(R + 1)^3 vertices over the scene cube, R^3 cubes with their 8 corners, 12 edges and 6 faces, and the E edges' ends.
+    """A grid of R^3 cubes over the scene cube: (R + 1)^3 vertices, the E edges' ends, and each cube's corners, edges
+    and faces.
 
     Shared edges and faces have one number. `boundary` marks the vertices on the grid's outside.
     """
@@ -36,8 +37,10 @@ class CubeGrid:
 
 @dataclass(frozen=True)
 class FlexibleWeights:
-    """Positive weights of every cube: `corner` (alpha) moves the crossings, `edge` (beta) their mean, `quad` (gamma) the
-    split of the faces."""
+    """Positive weights of every cube.
+
+    `corner` (alpha) moves the crossings, `edge` (beta) their mean, and `quad` (gamma) the split of the faces.
+    """
 
     corner: Float[Tensor, "C 8"]
     edge: Float[Tensor, "C 12"]
@@ -45,7 +48,7 @@ class FlexibleWeights:
 
 
 def cube_grid(resolution: int) -> CubeGrid:
-    """`resolution` cubes a side. Raises ValueError below three: the boundary is always outside."""
+    """Builds the grid of `resolution` cubes a side. Raises ValueError below three: the boundary is always outside."""
     if resolution < 3:
         raise ValueError(f"a cubic grid needs at least 3 cubes a side, got {resolution}")
 
@@ -79,13 +82,13 @@ def flexible_cubes(
     grid: CubeGrid,
     training: bool = True,
 ) -> tuple[Float[Tensor, "S 3"], Int[Tensor, "F 3"], Float[Tensor, ""]]:
-    """The zero level of a signed distance (negative inside): vertices, outward faces, and how uneven the patches are.
+    """Extracts the zero level of a signed distance (negative inside): vertices, outward faces, unevenness.
 
-    `vertices` are the grid's, perhaps moved. Each patch of crossed edges in a cube is one vertex, the `edge`-weighted mean of
-    its crossings; each crossed edge is one quad between the patches of the four cubes around it, split at a middle vertex
-    (for optimising) or, without `training`, along its stronger diagonal (for export). Closed and oriented if the boundary's
-    values are positive; empty where nothing changes sign. The third result is the mean absolute deviation of the
-    crossings' distances to their vertex, the paper's regulariser (section 4.4).
+    `vertices` are the grid's, perhaps moved. Each patch of crossed edges in a cube is one vertex, the `edge`-weighted
+    mean of its crossings; each crossed edge is one quad between the patches of the four cubes around it, split at a
+    middle vertex (for optimising) or, without `training`, along its stronger diagonal (for export). Closed and oriented
+    if the boundary's values are positive; empty where nothing changes sign. The third result is the mean absolute
+    deviation of the crossings' distances to their vertex, the paper's regulariser (section 4.4).
     """
     inside = sdf < 0
     corner = inside[grid.cubes]
@@ -122,10 +125,11 @@ def flexible_cubes(
 
 
 def patch_of_edges(corner: Bool[Tensor, "M 8"], faces: Int[Tensor, "M 6"]) -> Int[Tensor, "M 12"]:
-    """The patch, 0 to 3, that each edge of the mixed cubes belongs to; -1 where it is not crossed.
+    """Finds the patch, 0 to 3, that each edge of the mixed cubes belongs to; -1 where it is not crossed.
 
-    A face whose corners alternate can be cut in two ways. Cut around its inside corners, both cuts may belong to one patch
-    in both cubes of the face; two such vertices would share two edges. Cut the other way, the patch falls apart in both.
+    A face whose corners alternate can be cut in two ways. Cut around its inside corners, both cuts may belong to one
+    patch in both cubes of the face; two such vertices would share two edges. Cut the other way, the patch falls apart
+    in both.
     """
     case = (corner.long() << torch.arange(8, device=corner.device)).sum(-1)
     around = corner[:, torch.tensor(FACES, device=corner.device)]
@@ -154,7 +158,7 @@ def patch_of_edges(corner: Bool[Tensor, "M 8"], faces: Int[Tensor, "M 6"]) -> In
 def split(
     dual: Float[Tensor, "S 3"], quads: Int[Tensor, "Q 4"], gamma: Float[Tensor, "Q 4"], training: bool
 ) -> tuple[Float[Tensor, "S 3"], Int[Tensor, "F 3"]]:
-    """Quads as triangles: four around a middle that leans to the stronger diagonal, or two along it."""
+    """Splits quads into triangles: four around a middle vertex that leans to the stronger diagonal, or two along it."""
     one, two = gamma[:, 0] * gamma[:, 2], gamma[:, 1] * gamma[:, 3]
     if not training:
         a, b, c, d = quads.unbind(-1)

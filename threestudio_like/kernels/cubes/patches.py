@@ -1,4 +1,4 @@
-"""How a surface cuts one cube: its patches, each a loop of crossed edges, for every set of corners inside."""
+"""The patches in which a surface cuts one cube, each a loop of crossed edges, for every set of corners inside."""
 
 import functools
 import itertools
@@ -29,8 +29,10 @@ FACES = tuple(_face(axis, side) for axis in range(3) for side in (0, 1))
 
 @functools.cache
 def turn_around() -> tuple[int, ...]:
-    """For each local edge, the place 0 to 3 of its cube among the four around the edge, counter-clockwise seen from its
-    upper end: a right-handed quad."""
+    """Returns each local edge's position, 0 to 3, of its cube among the four around the edge, for a right-handed quad.
+
+    The four are counted counter-clockwise as seen from the edge's upper end.
+    """
     places = []
     for a, b in EDGES:
         axis = next(i for i in range(3) if CORNERS[a][i] != CORNERS[b][i])
@@ -42,8 +44,11 @@ def turn_around() -> tuple[int, ...]:
 
 @functools.cache
 def patches(case: int, other: int) -> tuple[tuple[int, ...], tuple[bool, ...]]:
-    """Of the corners inside, as bits: the patch of each edge (-1 if not crossed), and for each face whether all its cuts
-    belong to one patch. `other`: bits of the faces with alternating corners that are cut around their outside corners."""
+    """Returns the patch of each edge (-1 if not crossed), and for each face whether all its cuts belong to one patch.
+
+    `case` has a bit for each corner inside, `other` one for each face with alternating corners that is cut around its
+    outside corners.
+    """
     inside = [bool(case >> i & 1) for i in range(8)]
     edge_of = {pair: i for i, pair in enumerate(EDGES)}
 

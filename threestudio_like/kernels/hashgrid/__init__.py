@@ -17,12 +17,12 @@ __all__ = ["HashGrid", "encode", "encode_with_jacobian"]
 def encode(
     x: Float[Tensor, "N 3"], table: Float[Tensor, "T F"], grid: HashGrid, active_levels: int | None = None
 ) -> Float[Tensor, "N W"]:
-    """Interpolate the table's features at every point, level by level; W = levels x features, coarsest level first.
+    """Interpolates the table's features at every point, level by level; W = levels x features, coarsest level first.
 
     `x` lies in [0, 1]^3 and is clamped to it; `table` is [grid.total_entries, grid.n_features_per_level]. Levels from
     `active_levels` on are zero (coarse to fine training); None means all are active. Gradients reach `table`, and `x`
-    to first order. On CUDA the table's gradient is summed by atomics and so varies in its last bits.
-    Raises ValueError on shapes that do not fit the grid.
+    to first order. On CUDA the table's gradient is summed by atomics and so varies in its last bits. Raises ValueError
+    on shapes that do not fit the grid.
     """
     active = _active_levels(x, table, grid, active_levels)
     kernels = backend.implementation(__name__, x, table)
@@ -34,11 +34,11 @@ def encode(
 def encode_with_jacobian(
     x: Float[Tensor, "N 3"], table: Float[Tensor, "T F"], grid: HashGrid, active_levels: int | None = None
 ) -> tuple[Float[Tensor, "N W"], Float[Tensor, "N W 3"]]:
-    """`encode` together with its derivative by `x`, which is zero outside [0, 1] where `x` is clamped.
+    """Computes `encode` together with its derivative by `x`, which is zero outside [0, 1] where `x` is clamped.
 
     Both are linear in `table`, so that one backward pass carries the gradients of both to it: what is built on the
-    jacobian (a normal, say) needs no second derivative by autograd. There is no gradient to `x`.
-    Raises ValueError if `x` requires a gradient, or on shapes that do not fit the grid.
+    jacobian (a normal, say) needs no second derivative by autograd. There is no gradient to `x`. Raises ValueError if
+    `x` requires a gradient, or on shapes that do not fit the grid.
     """
     if x.requires_grad:
         raise ValueError("encode_with_jacobian has no gradient to x: detach x, or use encode")

@@ -6,6 +6,8 @@ from torch.autograd.function import once_differentiable
 
 
 class Encode(Function):
+    """Encoded points; the gradients reach points and table."""
+
     @staticmethod
     def forward(ctx, x, table, grid, active, kernels):
         x, table = x.contiguous(), table.contiguous()
@@ -27,6 +29,8 @@ class Encode(Function):
 
 
 class EncodeWithJacobian(Function):
+    """Encoded points and their derivative by the points; the gradients reach the table."""
+
     @staticmethod
     def forward(ctx, x, table, grid, active, kernels):
         x = x.contiguous()

@@ -26,7 +26,7 @@ parallel = numba.njit(cache=True, parallel=True)
 def interpolate(
     x: Float[Tensor, "N 3"], table: Float[Tensor, "T F"], grid: HashGrid, active: int, with_jacobian: bool
 ) -> tuple[Float[Tensor, "N W"], Float[Tensor, "N W 3"]]:
-    """Features, and their derivative by x; the latter is empty unless it is asked for."""
+    """Computes the features, and their derivative by x; the latter is empty unless it is asked for."""
     threads = use_torch_threads()
     filled = torch.empty if active == grid.n_levels else torch.zeros
     features = filled(len(x), grid.width)
@@ -50,7 +50,7 @@ def table_gradient(
     to_features: Float[Tensor, "N W"],
     to_jacobian: Float[Tensor, "N W 3"] | None,
 ) -> Float[Tensor, "T F"]:
-    """The loss' gradient by the table, given those by the features and, if any, by the jacobian."""
+    """Computes the loss' gradient by the table, given those by the features and, if any, by the jacobian."""
     threads = use_torch_threads()
     gradient = torch.zeros(grid.total_entries, grid.n_features_per_level)
     to_jacobian = torch.empty(0, grid.width, 3) if to_jacobian is None else to_jacobian
@@ -68,12 +68,13 @@ def table_gradient(
 
 @lru_cache
 def level_table(grid: HashGrid) -> np.ndarray:
-    """One row a level: resolution, first row, rows, whether they lie densely."""
+    """Returns one row a level: resolution, first row, rows, whether they lie densely."""
     return np.array([grid.resolutions, grid.offsets, grid.entries, grid.dense], dtype=np.int64).T.copy()
 
 
 @parallel
 def interpolate_levels(x, table, levels, features, out, jacobian, threads):
+    """Interpolates all levels at all points; each thread takes a range of the points."""
     for thread in numba.prange(threads):
         first, last = len(x) * thread // threads, len(x) * (thread + 1) // threads
         for level in range(len(levels)):  # outermost, because one level's entries fit into a core's cache
@@ -82,6 +83,7 @@ def interpolate_levels(x, table, levels, features, out, jacobian, threads):
 
 @parallel
 def spread_levels(x, gradient, levels, features, to_features, to_jacobian, threads):
+    """Adds the gradient of all levels to the table's; each thread takes some of the levels."""
     for thread in numba.prange(threads):
         for level in range(thread, len(levels), threads):  # interleaved: the finer levels cost more
             spread_level(x, gradient, levels, level, features, to_features, to_jacobian)
@@ -89,6 +91,7 @@ def spread_levels(x, gradient, levels, features, to_features, to_jacobian, threa
 
 @compiled
 def interpolate_level(x, table, levels, level, features, out, jacobian, first, last):
+    """Interpolates one level at the points first to last - 1."""
     resolution, offset, rows, dense = levels[level]
     entries = table[offset * features : (offset + rows) * features]
     column = level * features
@@ -103,6 +106,7 @@ def interpolate_level(x, table, levels, level, features, out, jacobian, first, l
 
 @compiled
 def spread_level(x, gradient, levels, level, features, to_features, to_jacobian):
+    """Adds one level's gradient to its entries."""
     resolution, offset, rows, dense = levels[level]
     entries = gradient[offset * features : (offset + rows) * features]
     column = level * features
@@ -116,6 +120,7 @@ def spread_level(x, gradient, levels, level, features, to_features, to_jacobian)
 
 @inline
 def interpolate_points(x, entries, resolution, dense, features, column, out, jacobian, first, last):
+    """Writes one level's features, and their derivative by x where `jacobian` has rows, from column `column` on."""
     size = np.float32(resolution)
     for n in range(first, last):
         i, u, du = locate(x[n, 0], size)
@@ -139,6 +144,7 @@ def interpolate_points(x, entries, resolution, dense, features, column, out, jac
 
 @inline
 def spread_points(x, entries, resolution, dense, features, column, to_features, to_jacobian):
+    """Adds to one level's entries what the gradients by features and jacobian say of each corner."""
     size = np.float32(resolution)
     for n in range(len(x)):
         i, u, du = locate(x[n, 0], size)
@@ -162,7 +168,7 @@ def spread_points(x, entries, resolution, dense, features, column, to_features, 
 
 @inline
 def locate(x, size):
-    """The cell that holds x along one axis, where in the cell x lies (0..1), and that place's derivative by x."""
+    """Finds the cell that holds x along one axis, x's fraction 0..1 within it, and that fraction's derivative by x."""
     above = ZERO if x < ZERO else x
     clamped = ONE if above > ONE else above
     scaled = clamped * size
@@ -173,19 +179,20 @@ def locate(x, size):
 
 @inline
 def side(upper, fraction):
-    """The linear weight of the upper or lower vertex along one axis."""
+    """Returns the linear weight of the upper or lower vertex along one axis."""
     return fraction if upper else ONE - fraction
 
 
 @inline
 def sign(upper):
-    """The derivative of `side` by the fraction."""
+    """Returns the derivative of `side` by the fraction."""
     return ONE if upper else -ONE
 
 
 @inline
 def row(corner, i, j, k, resolution, dense, entries, features):
-    """The row, within its level, of one corner of cell (i, j, k); bit d of the corner is its side along axis d."""
+    """Returns the row, within its level, of one corner of cell (i, j, k); bit d of `corner` is its side along axis
+    d."""
     x, y, z = np.uint32(i + (corner & 1)), np.uint32(j + (corner >> 1 & 1)), np.uint32(k + (corner >> 2 & 1))
     if dense:
         stride = np.uint32(resolution + 1)

@@ -18,7 +18,7 @@ PRIME_Y, PRIME_Z = tl.constexpr(PRIMES[1]), tl.constexpr(PRIMES[2])
 def interpolate(
     x: Float[Tensor, "N 3"], table: Float[Tensor, "T F"], grid: HashGrid, active: int, with_jacobian: bool
 ) -> tuple[Float[Tensor, "N W"], Float[Tensor, "N W 3"]]:
-    """Features, and their derivative by x; the latter is empty unless it is asked for."""
+    """Computes the features, and their derivative by x; the latter is empty unless it is asked for."""
     features = table.new_zeros(len(x), grid.width)
     jacobian = table.new_zeros(len(x) if with_jacobian else 0, grid.width, 3)
     if len(x) > 0 and active > 0:
@@ -45,7 +45,7 @@ def table_gradient(
     to_features: Float[Tensor, "N W"],
     to_jacobian: Float[Tensor, "N W 3"] | None,
 ) -> Float[Tensor, "T F"]:
-    """The loss' gradient by the table, given those by the features and, if any, by the jacobian."""
+    """Computes the loss' gradient by the table, given those by the features and, if any, by the jacobian."""
     gradient = to_features.new_zeros(grid.total_entries, grid.n_features_per_level)
     with_jacobian = to_jacobian is not None
     if len(x) > 0 and active > 0:
@@ -67,7 +67,7 @@ def table_gradient(
 
 @lru_cache
 def level_table(grid: HashGrid, device: torch.device) -> Int[Tensor, "L 4"]:
-    """One row a level: resolution, first row, rows, whether they lie densely."""
+    """Returns one row a level: resolution, first row, rows, whether they lie densely."""
     columns = torch.tensor([grid.resolutions, grid.offsets, grid.entries, grid.dense], dtype=torch.int32)
     return columns.T.contiguous().to(device)
 
@@ -85,6 +85,7 @@ def interpolate_points(
     JACOBIAN: tl.constexpr,
     BLOCK: tl.constexpr,
 ):
+    """Stores a block of points' features at one level, and with JACOBIAN their derivative by x."""
     n = tl.program_id(0).to(tl.int64) * BLOCK + tl.arange(0, BLOCK)
     level = tl.program_id(1)
     inside = n < count
@@ -130,6 +131,7 @@ def spread_points(
     JACOBIAN: tl.constexpr,
     BLOCK: tl.constexpr,
 ):
+    """Adds a block of points' gradient at one level to the table's, by atomics."""
     n = tl.program_id(0).to(tl.int64) * BLOCK + tl.arange(0, BLOCK)
     level = tl.program_id(1)
     inside = n < count
@@ -160,7 +162,7 @@ def spread_points(
 
 @triton.jit
 def locate(x, resolution):
-    """The cell that holds x along one axis, where in the cell x lies (0..1), and that place's derivative by x."""
+    """Finds the cell that holds x along one axis, x's fraction 0..1 within it, and that fraction's derivative by x."""
     size = resolution.to(tl.float32)
     clamped = tl.where(x < 0.0, 0.0, tl.where(x > 1.0, 1.0, x))
     scaled = clamped * size
@@ -170,7 +172,7 @@ def locate(x, resolution):
 
 @triton.jit
 def side(upper: tl.constexpr, fraction):
-    """The linear weight of the upper or lower vertex along one axis."""
+    """Returns the linear weight of the upper or lower vertex along one axis."""
     if upper:
         return fraction
     else:
@@ -179,7 +181,7 @@ def side(upper: tl.constexpr, fraction):
 
 @triton.jit
 def sign(upper: tl.constexpr):
-    """The derivative of `side` by the fraction."""
+    """Returns the derivative of `side` by the fraction."""
     if upper:
         return 1.0
     else:
@@ -188,7 +190,8 @@ def sign(upper: tl.constexpr):
 
 @triton.jit
 def row(corner: tl.constexpr, i, j, k, resolution, rows, dense):
-    """The row, within its level, of one corner of cell (i, j, k); bit d of the corner is its side along axis d."""
+    """Returns the row, within its level, of one corner of cell (i, j, k); bit d of `corner` is its side along axis
+    d."""
     x, y, z = i + (corner & 1), j + (corner >> 1 & 1), k + (corner >> 2 & 1)
     stride = (resolution + 1).to(tl.uint32)
     hashed = (x ^ (y * PRIME_Y) ^ (z * PRIME_Z)) & (rows - 1).to(tl.uint32)

@@ -1,4 +1,4 @@
-"""The multi-resolution hash grid's levels and how their entries lie in the one parameter table.
+"""The multi-resolution hash grid's levels and the layout of their entries in the one parameter table.
 
 Müller et al. 2022, "Instant Neural Graphics Primitives with a Multiresolution Hash Encoding", section 3.
 """
@@ -14,8 +14,8 @@ class HashGrid:
     """Resolutions and table layout of an encoding with `n_levels` grids of `n_features_per_level` numbers a vertex.
 
     Level l has `resolutions[l]` cells a side. Its entries are the rows `offsets[l] : offsets[l] + entries[l]` of the
-    table. Where all (resolution + 1)^3 vertices fit into 2^log2_hashmap_size rows they lie densely, x fastest; elsewhere
-    vertex (i, j, k) shares the row  (i*1 xor j*2654435761 xor k*805459861) mod 2^log2_hashmap_size.
+    table. Where all (resolution + 1)^3 vertices fit into 2^log2_hashmap_size rows they lie densely, x fastest;
+    elsewhere vertex (i, j, k) shares the row (i*1 xor j*2654435761 xor k*805459861) mod 2^log2_hashmap_size.
     """
 
     n_levels: int = 16
@@ -31,7 +31,8 @@ class HashGrid:
             raise ValueError(f"log2_hashmap_size must lie in 1..31, got {self.log2_hashmap_size}")
         if not 1 <= self.base_resolution <= self.max_resolution < 2**20:
             raise ValueError(
-                f"resolutions must satisfy 1 <= base_resolution <= max_resolution < 2^20, got {self.base_resolution} and {self.max_resolution}"
+                "resolutions must satisfy 1 <= base_resolution <= max_resolution < 2^20, got "
+                f"{self.base_resolution} and {self.max_resolution}"
             )
 
     @property
@@ -62,6 +63,7 @@ class HashGrid:
 
     @property
     def total_entries(self) -> int:
+        """Rows of the whole table."""
         return sum(self.entries)
 
     @property

@@ -15,7 +15,7 @@ CORNERS = tuple(itertools.product((0, 1), repeat=3))
 
 
 def encode(x: Float[Tensor, "N 3"], table: Float[Tensor, "T F"], grid: HashGrid, active: int) -> Float[Tensor, "N W"]:
-    """Trilinear interpolation at every level, side by side; differentiable in `x` and `table`."""
+    """Interpolates trilinearly at every level, side by side; differentiable in `x` and `table`."""
     features = [torch.zeros_like(table[:1]).expand(len(x), -1)] * grid.n_levels
     for level, entries in enumerate(table.split(grid.entries)[:active]):
         corner, fraction = locate(x, grid.resolutions[level])
@@ -28,7 +28,7 @@ def encode(x: Float[Tensor, "N 3"], table: Float[Tensor, "T F"], grid: HashGrid,
 def encode_with_jacobian(
     x: Float[Tensor, "N 3"], table: Float[Tensor, "T F"], grid: HashGrid, active: int
 ) -> tuple[Float[Tensor, "N W"], Float[Tensor, "N W 3"]]:
-    """The encoding and its derivative by x, both linear in `table` and differentiable in it."""
+    """Computes the encoding and its derivative by x, both linear in `table` and differentiable in it."""
     features = [torch.zeros_like(table[:1]).expand(len(x), -1)] * grid.n_levels
     jacobian = [torch.zeros_like(table[:1, :, None]).expand(len(x), -1, 3)] * grid.n_levels
     inside = ((x >= 0) & (x <= 1)).to(x.dtype)
@@ -45,7 +45,8 @@ def encode_with_jacobian(
 
 
 def locate(x: Float[Tensor, "N 3"], resolution: int) -> tuple[Int[Tensor, "3 N"], Float[Tensor, "3 N"]]:
-    """The lower corner of the cell that holds each point, and where in that cell it lies, 0..1 along each axis."""
+    """Finds the lower corner of the cell that holds each point, and the point's position in that cell, 0..1 along each
+    axis."""
     scaled = x.T.contiguous().clamp(0, 1) * resolution
     last = resolution - 1  # x = 1 belongs to the last cell; so does NaN, which goes on in the fraction
     corner = torch.where(scaled < last, scaled.detach().floor(), last)
@@ -53,7 +54,7 @@ def locate(x: Float[Tensor, "N 3"], resolution: int) -> tuple[Int[Tensor, "3 N"]
 
 
 def row(corner: Int[Tensor, "3 N"], side: tuple[int, int, int], grid: HashGrid, level: int) -> Int[Tensor, "N"]:
-    """The row, within its level's entries, of the vertex on this side of each cell."""
+    """Returns the row, within its level's entries, of the vertex on this side of each cell."""
     i, j, k = (axis + bit for axis, bit in zip(corner, side, strict=True))
     if grid.dense[level]:
         stride = grid.resolutions[level] + 1
@@ -62,5 +63,5 @@ def row(corner: Int[Tensor, "3 N"], side: tuple[int, int, int], grid: HashGrid, 
 
 
 def axis_weights(fraction: Float[Tensor, "3 N"], side: tuple[int, int, int]) -> list[Float[Tensor, "N"]]:
-    """A corner's linear weight along each axis: the fraction on the upper side, 1 - fraction on the lower."""
+    """Returns a corner's linear weight along each axis: the fraction on the upper side, 1 - fraction on the lower."""
     return [axis if bit else 1 - axis for axis, bit in zip(fraction, side, strict=True)]

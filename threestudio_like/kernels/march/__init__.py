@@ -37,7 +37,7 @@ def march(
     jitter: Float[Tensor, "N"],
     near: float = 0.05,
 ) -> Samples:
-    """Cut each ray's part inside the cube [-1, 1]^3, from `near` on, into steps; keep those in occupied cells.
+    """Cuts each ray's part inside the cube [-1, 1]^3, from `near` on, into steps; keeps those in occupied cells.
 
     Directions are unit vectors. Step k of a ray that enters at t0 has its middle at t0 + (k + 0.5 + jitter) * step,
     jitter in [0, 1), and counts while that lies in the cube. `occupancy` is indexed [ix, iy, iz] and covers the cube.
@@ -67,7 +67,10 @@ def march(
 def clip_to_cube(
     origins: Float[Tensor, "N 3"], directions: Float[Tensor, "N 3"], near: float
 ) -> tuple[Float[Tensor, "N"], Float[Tensor, "N"]]:
-    """Distances at which rays enter and leave [-1, 1]^3, entering at `near` at the earliest; enter >= leave: missed."""
+    """Computes the distances at which rays enter and leave [-1, 1]^3, entering at `near` at the earliest.
+
+    A ray misses the cube where it enters no earlier than it leaves.
+    """
     tiny = torch.full_like(directions, 1e-12)  # for rays along a face, where 0 / 0 would be
     safe = torch.where(directions.abs() < tiny, tiny.copysign(directions), directions)
     a, b = (-1 - origins) / safe, (1 - origins) / safe

@@ -25,7 +25,7 @@ def count(
     occupancy: Bool[Tensor, "R R R"],
     step: float,
 ) -> Int[Tensor, "N"]:
-    """Samples on each ray."""
+    """Counts the samples on each ray."""
     use_torch_threads()
     counts = torch.empty(len(origins), dtype=torch.int64)
     count_rays(
@@ -50,7 +50,7 @@ def place(
     step: float,
     offsets: Int[Tensor, "N+1"],
 ) -> Float[Tensor, "M"]:
-    """The samples' distances."""
+    """Computes the samples' distances."""
     use_torch_threads()
     t = torch.empty(int(offsets[-1]))
     place_rays(
@@ -69,7 +69,7 @@ def place(
 
 @parallel
 def occupied_blocks(occupancy):
-    """Whether each block of BLOCK^3 cells has an occupied one."""
+    """Finds the blocks of BLOCK^3 cells that have an occupied one."""
     size = len(occupancy)
     side = (size + BLOCK - 1) // BLOCK
     blocks = np.zeros((side, side, side), dtype=np.bool_)
@@ -83,6 +83,7 @@ def occupied_blocks(occupancy):
 
 @parallel
 def count_rays(origins, directions, first, leave, occupancy, blocks, step, counts):
+    """Fills `counts` with the number of samples on each ray."""
     for n in numba.prange(len(origins)):
         samples = 0
         k, t = next_sample(origins[n], directions[n], first[n], leave[n], occupancy, blocks, step, 0)
@@ -94,6 +95,7 @@ def count_rays(origins, directions, first, leave, occupancy, blocks, step, count
 
 @parallel
 def place_rays(origins, directions, first, leave, occupancy, blocks, step, offsets, distances):
+    """Fills `distances` with the samples of each ray, from its offset on."""
     for n in numba.prange(len(origins)):
         k = -1
         for sample in range(offsets[n], offsets[n + 1]):
@@ -103,7 +105,8 @@ def place_rays(origins, directions, first, leave, occupancy, blocks, step, offse
 
 @inline
 def next_sample(origin, direction, first, leave, occupancy, blocks, step, k):
-    """The first step from k on whose middle is in an occupied cell, and its distance; that is >= leave at the end."""
+    """Finds the first step from k on whose middle is in an occupied cell, and its distance, which is >= leave at the
+    end."""
     t = first + np.float32(k) * step
     while t < leave:
         x = cell(origin[0], direction[0], t, len(occupancy))
@@ -124,12 +127,14 @@ def next_sample(origin, direction, first, leave, occupancy, blocks, step, k):
 
 @inline
 def cell(origin, direction, t, resolution):
+    """Returns the index of the cell at distance t along one axis."""
     return min(max(np.int32(origin + t * direction), 0), resolution - 1)
 
 
 @inline
 def way_out(origin, direction, cell, size, leave):
-    """The distance at which a ray leaves the cell, or the block of `size` cells that holds it, along one axis."""
+    """Computes the distance at which a ray leaves the cell, or the block of `size` cells that holds it, along one
+    axis."""
     if direction == 0:
         return leave
     low = cell & -size

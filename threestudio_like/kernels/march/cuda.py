@@ -20,7 +20,7 @@ def count(
     occupancy: Bool[Tensor, "R R R"],
     step: float,
 ) -> Int[Tensor, "N"]:
-    """Samples on each ray."""
+    """Counts the samples on each ray."""
     counts = torch.zeros(len(origins), dtype=torch.int64, device=origins.device)
     launch(origins, directions, first, leave, occupancy, step, counts, first, False)
     return counts
@@ -35,13 +35,15 @@ def place(
     step: float,
     offsets: Int[Tensor, "N+1"],
 ) -> Float[Tensor, "M"]:
-    """The samples' distances."""
+    """Computes the samples' distances."""
     t = first.new_empty(int(offsets[-1]))
     launch(origins, directions, first, leave, occupancy, step, offsets, t, True)
     return t
 
 
 def launch(origins, directions, first, leave, occupancy, step, integers, distances, place):
+    """Runs `march_rays`: fills `integers` with counts or, with `place`, `distances` from the offsets in `integers`
+    on."""
     if len(origins) > 0:
         march_rays[triton.cdiv(len(origins), BLOCK),](
             origins,
@@ -105,6 +107,7 @@ def march_rays(
 
 @triton.jit
 def load_vector(pointer, n, inside):
+    """Loads three numbers a lane."""
     x = tl.load(pointer + n * 3, mask=inside, other=0.0)
     y = tl.load(pointer + n * 3 + 1, mask=inside, other=0.0)
     z = tl.load(pointer + n * 3 + 2, mask=inside, other=0.0)
@@ -113,12 +116,13 @@ def load_vector(pointer, n, inside):
 
 @triton.jit
 def cell(origin, direction, t, resolution):
+    """Returns the index of the cell at distance t along one axis."""
     return tl.minimum(tl.maximum((origin + t * direction).to(tl.int32), 0), resolution - 1)
 
 
 @triton.jit
 def way_out(origin, direction, cell, leave):
-    """The distance at which a ray leaves the cell along one axis."""
+    """Computes the distance at which a ray leaves the cell along one axis."""
     side = tl.where(direction > 0.0, cell + 1, cell).to(tl.float32)
     distance = (side - origin) / tl.where(direction == 0.0, 1.0, direction)
     return tl.minimum(tl.where(direction == 0.0, leave, distance), leave)

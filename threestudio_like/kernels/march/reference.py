@@ -16,7 +16,7 @@ def count(
     occupancy: Bool[Tensor, "R R R"],
     step: float,
 ) -> Int[Tensor, "N"]:
-    """Samples on each ray."""
+    """Counts the samples on each ray."""
     return look_up(origins, directions, first, leave, occupancy, step)[1].sum(dim=1)
 
 
@@ -29,13 +29,13 @@ def place(
     step: float,
     offsets: Int[Tensor, "N+1"],
 ) -> Float[Tensor, "M"]:
-    """The samples' distances; `offsets` is not needed here."""
+    """Computes the samples' distances; `offsets` is not needed here."""
     t, keep = look_up(origins, directions, first, leave, occupancy, step)
     return t[keep]
 
 
 def look_up(origins, directions, first, leave, occupancy, step) -> tuple[Float[Tensor, "N K"], Bool[Tensor, "N K"]]:
-    """The distance of each possible step, and whether it is inside the grid and occupied."""
+    """Computes the distance of each possible step, and whether it is inside the grid and occupied."""
     longest = (leave - first).amax().clamp(min=-step).item() if len(first) else -step
     t = first[:, None] + torch.arange(int(longest / step) + 2, device=first.device) * step
     cell = (origins[:, None] + t[..., None] * directions[:, None]).long().clamp(0, len(occupancy) - 1)

@@ -1,7 +1,8 @@
-"""Triangle rasterisation in three steps: which face each pixel sees, values interpolated over it, silhouettes smoothed.
+"""Triangle rasterisation in three steps: the face that each pixel sees, values interpolated over it, smooth
+silhouettes.
 
-Only the first is compiled, and nvdiffrast can take its place. The other two are plain PyTorch on the covered pixels and carry the gradients, as in
-Laine et al. 2020, "Modular Primitives for High-Performance Differentiable Rendering".
+Only the first is compiled, and nvdiffrast can take its place. The other two are plain PyTorch on the covered pixels and
+carry the gradients, as in Laine et al. 2020, "Modular Primitives for High-Performance Differentiable Rendering".
 """
 
 from typing import Literal
@@ -29,7 +30,7 @@ def visible_faces(
     width: int,
     rasterizer: Rasterizer = "kernels",
 ) -> Int[Tensor, "B H W"]:
-    """The nearest face at each pixel's centre, -1 where there is none; of equally near ones, the first.
+    """Finds the nearest face at each pixel's centre, -1 where there is none; of equally near ones, the first.
 
     `screen` and `depth` are what `Cameras.project` returns: pixels (x right, y down, centres at .5) and the distance
     along the optical axis. Both sides of a face are seen; a face with a vertex nearer than 0.001, behind the camera or
@@ -63,5 +64,6 @@ def rasterize(
     width: int,
     rasterizer: Rasterizer = "kernels",
 ) -> Fragments:
-    """The visible surface, differentiable in `screen` and `depth` by its barycentric coordinates; see `visible_faces`."""
+    """Finds the visible surface, differentiable in `screen` and `depth` by its barycentric coordinates; see
+    `visible_faces`."""
     return Fragments.of(visible_faces(screen, depth, faces, height, width, rasterizer), screen, depth, faces)

@@ -1,8 +1,8 @@
-"""Silhouettes smoothed by the exact place at which they cross between two pixels, which makes them differentiable.
+"""Differentiable silhouettes, smoothed by the exact position at which they cross between two pixels.
 
-After Laine et al. 2020, section 3.4, with one change: there, of each pair of pixels only the faces they see are asked for
-a silhouette edge; here every silhouette edge is drawn, row by row, so that none is missed where faces are smaller than
-pixels or foreshortened, as they are at the rim of every smooth shape.
+After Laine et al. 2020, section 3.4, with one change: there, of each pair of pixels only the faces they see are asked
+for a silhouette edge; here every silhouette edge is drawn, row by row, so that none is missed where faces are smaller
+than pixels or foreshortened, as they are at the rim of every smooth shape.
 """
 
 from dataclasses import dataclass
@@ -27,7 +27,7 @@ class Edges:
     @staticmethod
     @torch.no_grad()
     def of(faces: Int[Tensor, "F 3"]) -> "Edges":
-        """Where more than two faces share an edge they are taken two by two."""
+        """Finds the edges of triangles. More than two faces that share an edge are taken two by two."""
         ends = torch.cat([faces[:, [1, 2]], faces[:, [2, 0]], faces[:, [0, 1]]]).sort(-1).values
         far = torch.cat([faces[:, 0], faces[:, 1], faces[:, 2]])
         key = ends[:, 0] * (ends.max() + 1 if len(ends) else 1) + ends[:, 1]
@@ -49,10 +49,10 @@ def antialias(
     depth: Float[Tensor, "B V"],
     edges: Edges,
 ) -> Float[Tensor, "B H W C"]:
-    """The image with smooth silhouettes; gradients reach `screen` through the crossings.
+    """Smooths the silhouettes of an image; gradients reach `screen` through the crossings.
 
-    Steep edges cut pairs of pixels side by side, flat ones pairs one above the other. An edge that crosses at the share a
-    of the way from the pixel on its face to the one beyond cuts |a - 1/2| of a pixel off, if it runs straight across:
+    Steep edges cut pairs of pixels side by side, flat ones pairs one above the other. An edge that crosses at the share
+    a of the way from the pixel on its face to the one beyond cuts |a - 1/2| of a pixel off, if it runs straight across:
     so much of its colour a pixel gives to the other.
     """
     with torch.no_grad():
@@ -70,7 +70,7 @@ def antialias(
 
 
 def silhouettes(screen: Float[Tensor, "B V 2"], edges: Edges) -> tuple[Tensor, Tensor, Tensor]:
-    """The views, ends and sides of the edges both of whose faces lie on one side: +1 left of a -> b (y down), else -1."""
+    """Finds the edges with both faces on one side: their views, ends and sides (+1 left of a -> b, y down; else -1)."""
     a, b = screen[:, edges.ends[:, 0]], screen[:, edges.ends[:, 1]]
     inner, outer = (torch.sign(cross(b - a, screen[:, far.clamp(min=0)] - a)) for far in edges.across.unbind(-1))
     view, edge = ((inner != 0) & ((inner == outer) | (edges.across[:, 1] < 0))).nonzero(as_tuple=True)
@@ -87,10 +87,10 @@ def crossings(
     depth: Float[Tensor, "B V"],
     axis: int,
 ) -> tuple[Int[Tensor, "N"], Int[Tensor, "N"], Float[Tensor, "N"]]:
-    """Where silhouette edges cross between two pixels that neighbour along `axis` (0: x, 1: y).
+    """Finds where silhouette edges cross between two pixels that neighbour along `axis` (0: x, 1: y).
 
-    Returns the pixels on the edge's face, those beyond it, and the share of the way between their centres, differentiable
-    in `screen`. `seen [P]` is the depth that each pixel sees. Hidden edges are left out.
+    Returns the pixels on the edge's face, those beyond it, and the share of the way between their centres,
+    differentiable in `screen`. `seen [P]` is the depth that each pixel sees. Hidden edges are left out.
     """
     other, sizes = 1 - axis, (shape[2], shape[1])
     with torch.no_grad():
@@ -129,7 +129,8 @@ def crossings(
 
 @torch.no_grad()
 def farthest(pair: Int[Tensor, "N"], share: Float[Tensor, "N"]) -> Int[Tensor, "M"]:
-    """Of all crossings of one pair the one farthest out: a faceted rim folds several times, the last is the outline."""
+    """Keeps the outermost crossing of each pair of pixels: a faceted rim folds several times, and the last is the
+    outline."""
     order = share.argsort(stable=True)
     order = order[pair[order].argsort(stable=True)]
     last = torch.ones_like(order, dtype=torch.bool)

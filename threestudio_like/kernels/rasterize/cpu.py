@@ -18,7 +18,8 @@ parallel = numba.njit(cache=True, parallel=True, error_model="numpy")
 def nearest_face(
     vertices: Float[Tensor, "B V 3"], faces: Int[Tensor, "F 3"], height: int, width: int
 ) -> Int[Tensor, "B H W"]:
-    """The nearest face at each pixel's centre, or -1; a vertex is its pixel x, y and inverse depth (0: not drawn)."""
+    """Finds the nearest face at each pixel's centre, or -1; a vertex is its pixel x, y and inverse depth (0: not
+    drawn)."""
     use_torch_threads()
     face = torch.full((len(vertices), height, width), -1)
     best = torch.zeros(len(vertices), height, width)
@@ -30,7 +31,8 @@ def nearest_face(
 
 @inline
 def pixels_between(low, high, size):
-    """The first pixel whose centre is at `low` or beyond, and the one after the last that is at `high` or before."""
+    """Returns the first pixel whose centre is at `low` or beyond, and the one after the last that is at `high` or
+    before."""
     limit = np.float32(size)
     first = np.ceil(min(max(low - HALF, ZERO), limit))
     after = np.floor(max(min(high - HALF, limit), np.float32(-1))) + np.float32(1)
@@ -39,7 +41,7 @@ def pixels_between(low, high, size):
 
 @parallel
 def find_rows(vertices, faces, height, rows):
-    """The rows each face reaches; none if one of its vertices is not drawn."""
+    """Fills in the rows that each face covers; none if one of its vertices is not drawn."""
     for view in range(len(vertices)):
         for f in numba.prange(len(faces)):
             a, b, c = vertices[view, faces[f, 0]], vertices[view, faces[f, 1]], vertices[view, faces[f, 2]]
@@ -51,6 +53,7 @@ def find_rows(vertices, faces, height, rows):
 
 @parallel
 def draw_bands(vertices, faces, rows, face, best):
+    """Draws all faces into `face` and `best`, the inverse depth of the nearest so far; bands of rows in parallel."""
     views, height, width = face.shape
     bands = (height + BAND - 1) // BAND
     for job in numba.prange(views * bands):
@@ -67,6 +70,7 @@ def draw_bands(vertices, faces, rows, face, best):
 
 @inline
 def draw_row(a, b, c, f, row, left, right, face, best):
+    """Draws the face f into one row of pixels, where it is nearer than what is there."""
     y = np.float32(row) + HALF
     ay, by, cy = a[1] - y, b[1] - y, c[1] - y
     for column in range(left, right):

@@ -18,7 +18,8 @@ OPTIONS = {"num_warps": 1, "enable_fp_fusion": False}  # every implementation mu
 def nearest_face(
     vertices: Float[Tensor, "B V 3"], faces: Int[Tensor, "F 3"], height: int, width: int
 ) -> Int[Tensor, "B H W"]:
-    """The nearest face at each pixel's centre, or -1; a vertex is its pixel x, y and inverse depth (0: not drawn)."""
+    """Finds the nearest face at each pixel's centre, or -1; a vertex is its pixel x, y and inverse depth (0: not
+    drawn)."""
     best = torch.zeros(len(vertices), height, width, dtype=torch.int64, device=vertices.device)
     draw[len(faces), len(vertices)](vertices, faces, best, vertices.shape[1], height, width, TILE, LAST, **OPTIONS)
     return torch.where(best == 0, -1, LAST - (best & LAST))
@@ -26,6 +27,7 @@ def nearest_face(
 
 @triton.jit
 def draw(vertices_at, faces_at, best_at, count, height, width, TILE: tl.constexpr, LAST: tl.constexpr):
+    """Offers one face of one view to the pixels of its bounding box."""
     face, view = tl.program_id(0), tl.program_id(1).to(tl.int64)
     at = vertices_at + view * count * 3
     a, b, c = (
@@ -57,7 +59,8 @@ def draw(vertices_at, faces_at, best_at, count, height, width, TILE: tl.constexp
 
 @triton.jit
 def pixels_between(low, high, size):
-    """The first pixel whose centre is at `low` or beyond, and the one after the last that is at `high` or before."""
+    """Returns the first pixel whose centre is at `low` or beyond, and the one after the last that is at `high` or
+    before."""
     first = tl.ceil(tl.minimum(tl.maximum(low - 0.5, 0.0), size.to(tl.float32)))
     after = tl.floor(tl.maximum(tl.minimum(high - 0.5, size.to(tl.float32)), -1.0)) + 1
     return first.to(tl.int32), tl.minimum(after.to(tl.int32), size)

@@ -1,4 +1,4 @@
-"""The covered pixels of a rasterisation and where on their faces they lie."""
+"""The covered pixels of a rasterisation and their positions on their faces."""
 
 from dataclasses import dataclass
 
@@ -28,7 +28,7 @@ class Fragments:
         depth: Float[Tensor, "B V"],
         faces: Int[Tensor, "F 3"],
     ) -> "Fragments":
-        """From the visible faces and the projected vertices."""
+        """Builds the fragments from the visible faces and the projected vertices."""
         height, width = face.shape[1:]
         pixel = (face.flatten() >= 0).nonzero()[:, 0]
         corners = faces[face.flatten()[pixel]]
@@ -44,18 +44,19 @@ class Fragments:
 
     @property
     def covered(self) -> Bool[Tensor, "B H W"]:
+        """Pixels that see a face."""
         return self.face >= 0
 
     def interpolate(self, values: Float[Tensor, "V C"]) -> Float[Tensor, "N C"]:
-        """Values given at the vertices, at the covered pixels."""
+        """Interpolates values given at the vertices at the covered pixels."""
         return (self.barycentric[..., None] * values[self.corners]).sum(1)
 
     def image(self, values: Float[Tensor, "N C"]) -> Float[Tensor, "B H W C"]:
-        """Values of the covered pixels in their places, zero elsewhere."""
+        """Puts the covered pixels' values into images, zero elsewhere."""
         empty = values.new_zeros(self.face.numel(), values.shape[-1])
         return empty.index_copy(0, self.pixel, values).view(*self.face.shape, -1)
 
 
 def cross(a: Float[Tensor, "... 2"], b: Float[Tensor, "... 2"]) -> Float[Tensor, "..."]:
-    """The z component of the product of two plane vectors."""
+    """Computes the z component of the cross product of plane vectors."""
     return a[..., 0] * b[..., 1] - a[..., 1] * b[..., 0]

@@ -1,4 +1,4 @@
-"""Visibility by nvdiffrast's CUDA rasteriser (Laine et al. 2020), for those who have it: `renderer.rasterizer: nvdiffrast`.
+"""Visibility by nvdiffrast's CUDA rasteriser (Laine et al. 2020), where installed: `renderer.rasterizer: nvdiffrast`.
 
 It rounds vertices to a sixteenth of a pixel, so that pixels on edges may differ from the other implementations'.
 """
@@ -15,7 +15,8 @@ from threestudio_like.errors import UserError
 def nearest_face(
     vertices: Float[Tensor, "B V 3"], faces: Int[Tensor, "F 3"], height: int, width: int, near: float
 ) -> Int[Tensor, "B H W"]:
-    """The nearest face at each pixel's centre, or -1; a vertex is its pixel x, y and inverse depth (0: not drawn).
+    """Finds the nearest face at each pixel's centre, or -1; a vertex is its pixel x, y and inverse depth (0: not
+    drawn).
 
     Raises UserError where nvdiffrast is not installed or the tensors are not on CUDA.
     """
@@ -34,13 +35,14 @@ def nearest_face(
 
 
 def clip_space(vertices: Float[Tensor, "... V 3"], height: int, width: int, near: float) -> Float[Tensor, "... V 4"]:
-    """Clip coordinates whose image has its first row on top; depths from `near` to infinity are -w to w."""
+    """Computes clip coordinates whose image has its first row on top; depths from `near` to infinity are -w to w."""
     x, y, inverse = vertices.unbind(-1)
     place = torch.stack([2 * x / width - 1, 2 * y / height - 1, 1 - 2 * near * inverse, torch.ones_like(x)], dim=-1)
     return (place / inverse[..., None]).contiguous()
 
 
 def draw(clip: Float[Tensor, "B V 4"], faces: Int[Tensor, "F 3"], height: int, width: int) -> Int[Tensor, "B H W"]:
+    """Rasterises triangles in clip space to the number of the nearest face, -1 where there is none."""
     if len(faces) == 0:
         return torch.full((len(clip), height, width), -1, device=clip.device)
     library, context = opened(clip.device)
@@ -50,7 +52,7 @@ def draw(clip: Float[Tensor, "B V 4"], faces: Int[Tensor, "F 3"], height: int, w
 
 @functools.cache
 def opened(device: torch.device):
-    """nvdiffrast and its context on a device. Raises UserError."""
+    """Opens nvdiffrast and its context on a device. Raises UserError where it is missing or the device is not CUDA."""
     try:
         import nvdiffrast.torch as library
     except ImportError:

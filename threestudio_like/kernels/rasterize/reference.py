@@ -1,4 +1,4 @@
-"""Visibility in plain PyTorch: every pixel asks every face."""
+"""Visibility in plain PyTorch: every pixel is compared with every face."""
 
 import torch
 from jaxtyping import Float, Int
@@ -10,7 +10,8 @@ AT_ONCE = 1 << 24  # pixels times faces
 def nearest_face(
     vertices: Float[Tensor, "B V 3"], faces: Int[Tensor, "F 3"], height: int, width: int
 ) -> Int[Tensor, "B H W"]:
-    """The nearest face at each pixel's centre, or -1; a vertex is its pixel x, y and inverse depth (0: not drawn)."""
+    """Finds the nearest face at each pixel's centre, or -1; a vertex is its pixel x, y and inverse depth (0: not
+    drawn)."""
     axes = [torch.arange(n, device=faces.device) + 0.5 for n in (height, width)]
     y, x = (grid.reshape(-1, 1) for grid in torch.meshgrid(*axes, indexing="ij"))
     seen = []
@@ -29,7 +30,7 @@ def nearest_face(
 def inverse_depth(
     corners: Float[Tensor, "F 3 3"], x: Float[Tensor, "P 1"], y: Float[Tensor, "P 1"]
 ) -> Float[Tensor, "P F"]:
-    """1 / depth of each face at each point, 0 where the point is outside it: affine on the screen, so interpolated there."""
+    """Computes 1 / depth of each face at each point, 0 where the point is outside it: affine on the screen."""
     dx, dy = corners[:, :, 0] - x[..., None], corners[:, :, 1] - y[..., None]  # [P, F, 3]
     edge = [dx[..., j] * dy[..., k] - dx[..., k] * dy[..., j] for j, k in ((1, 2), (2, 0), (0, 1))]
     area = edge[0] + edge[1] + edge[2]

@@ -1,6 +1,6 @@
 """Tetrahedral grids, and the surface in them where a signed distance changes sign (marching tetrahedra).
 
-Doi & Koide 1991; made differentiable by Shen et al. 2021, "Deep Marching Tetrahedra" (DMTet), equation 3. All of it is
+Doi & Koide 1991; made differentiable by Shen et al. 2021, "Deep Marching Tetrahedra" (DMTet), equation 3. All of it
 gathers over precomputed edges, so one PyTorch implementation serves every device.
 """
 
@@ -35,11 +35,12 @@ class TetGrid:
     boundary: Bool[Tensor, "V"]
 
     def to(self, device) -> "TetGrid":
+        """Moves the tensors to a device."""
         return TetGrid(*(getattr(self, name).to(device) for name in self.__dataclass_fields__))
 
 
 def body_centred_grid(resolution: int) -> TetGrid:
-    """The body-centred cubic lattice over [-1, 1]^3: congruent tetrahedra, `resolution` cells a side.
+    """Builds the body-centred cubic lattice over [-1, 1]^3: congruent tetrahedra, `resolution` cells a side.
 
     Each tetrahedron joins the centres of two neighbouring cells with an edge of the face between them (Labelle &
     Shewchuk 2007, section 3). Raises ValueError below two cells a side.
@@ -77,10 +78,10 @@ def body_centred_grid(resolution: int) -> TetGrid:
 def marching_tetrahedra(
     vertices: Float[Tensor, "V 3"], sdf: Float[Tensor, "V"], grid: TetGrid
 ) -> tuple[Float[Tensor, "S 3"], Int[Tensor, "F 3"]]:
-    """The zero level of a signed distance (negative inside): vertices and outward, counter-clockwise faces.
+    """Extracts the zero level of a signed distance (negative inside): vertices and outward, counter-clockwise faces.
 
-    `vertices` are the grid's, perhaps moved. Closed and oriented if the boundary's values are positive; no vertices and no
-    faces where nothing changes sign. Differentiable in `vertices` and `sdf`; the faces are where they are.
+    `vertices` are the grid's, perhaps moved. Closed and oriented if the boundary's values are positive; no vertices and
+    no faces where nothing changes sign. Differentiable in `vertices` and `sdf`; the faces are integers.
     """
     inside = sdf < 0
     crossed = inside[grid.edges[:, 0]] != inside[grid.edges[:, 1]]
@@ -101,7 +102,8 @@ def marching_tetrahedra(
 
 @functools.cache
 def triangles() -> Int[Tensor, "16 2 3"]:
-    """For each set of corners inside, as bits: up to two outward faces between the tetrahedron's edges, else -1."""
+    """Tabulates, for each set of corners inside (as bits), up to two outward faces between the tetrahedron's edges;
+    else -1."""
     table = torch.full((16, 2, 3), -1)
     for case in range(1, 15):
         within = [i for i in range(4) if case >> i & 1]
