@@ -2,6 +2,9 @@
 
 from setuptools import find_packages, setup
 
+REPORT = ["jinja2>=3.1", "matplotlib>=3.9"]
+SLURM = ["submitit>=1.5"]
+
 setup(
     name="threestudio-like",
     version="0.1.0",
@@ -18,33 +21,43 @@ setup(
     packages=find_packages(include=["threestudio_like*", "systems*", "priors*"]),
     package_data={"threestudio_like.experiments.report": ["page.html"]},
     install_requires=[
-        "torch>=2.6",
         "diffusers>=0.35",
         "filelock>=3.16",
-        "transformers>=4.50",
+        "huggingface_hub>=0.34",
+        "imageio>=2.37",
+        "imageio-ffmpeg>=0.6",  # imageio's writer of turntables
+        "jaxtyping>=0.3",
         "lightning-fabric>=2.5",
-        "omegaconf>=2.4",
         "numba>=0.61",
         "numpy>=2.0",
-        "safetensors>=0.5",
-        "jaxtyping>=0.3",
-        "imageio>=2.37",
-        "imageio-ffmpeg>=0.6",
-        "tensorboard>=2.19",
-        "trimesh>=4.6",
-        "jinja2>=3.1",
-        "matplotlib>=3.9",
+        "omegaconf>=2.4",
         "peft>=0.17",
         "pillow>=11.0",
+        "psutil>=6; sys_platform == 'win32'",  # the peak of memory, which elsewhere the standard library knows
+        "pyyaml>=6.0",
+        "safetensors>=0.5",
         "scikit-image>=0.25",
         "scipy>=1.15",
+        "tensorboard>=2.19",  # torch.utils.tensorboard's writer
+        "tokenizers>=0.21",
+        "torch>=2.6",
         "torchmetrics>=1.6",
         "tqdm>=4.66",
+        "transformers>=4.50",
+        "trimesh>=4.6",
         "xatlas>=0.0.9",
     ],
     extras_require={
-        "test": ["pytest>=8", "submitit>=1.5"],
-        "slurm": ["submitit>=1.5"],
-        "paper": ["accelerate>=1.0", "protobuf>=5", "sentencepiece>=0.2"],
+        "report": REPORT,  # the reports of comparisons
+        "slurm": SLURM,  # --cluster slurm
+        "paper": ["accelerate>=1.0", "protobuf>=5", "sentencepiece>=0.2"],  # DeepFloyd IF and its T5
+        "cuda": [  # needs an NVIDIA GPU; nothing here installs it, and without it the kernels are those of this project
+            "triton>=3.2; sys_platform == 'linux'",
+            "nvdiffrast @ git+https://github.com/NVlabs/nvdiffrast",  # renderer.rasterizer=nvdiffrast
+        ],
+        "viewer": ["viser>=1.0"],
+        "rembg": ["rembg[cpu]>=2.0.60"],  # cuts objects out of photographs
+        "test": [*REPORT, *SLURM, "beartype>=0.20", "mypy>=1.15", "pytest>=8", "ruff>=0.12", "types-PyYAML>=6.0"],
+        "docs": ["mkdocs-material>=9.6", "mkdocstrings-python>=1.16"],
     },
 )

@@ -96,6 +96,10 @@ def peak_memory_mib(device: torch.device) -> float:
     """The process's peak: of device memory on CUDA, else of resident memory."""
     if device.type == "cuda":
         return torch.cuda.max_memory_allocated(device) / 2**20
-    import resource  # not on Windows, and only needed here
+    try:
+        import resource
+    except ImportError:  # Windows
+        import psutil
 
+        return psutil.Process().memory_info().peak_wset / 2**20
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (2**20 if sys.platform == "darwin" else 2**10)
