@@ -99,9 +99,6 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def carry_out(given: argparse.Namespace) -> int:
-    import priors
-    import systems
-    import threestudio_like
     from threestudio_like.config.loading import find_recipe, load
     from threestudio_like.config.recipe import parse_recipe
     from threestudio_like.engine.run import Run
@@ -109,8 +106,6 @@ def carry_out(given: argparse.Namespace) -> int:
     from threestudio_like.experiments.comparison import is_comparison, parse_comparison
     from threestudio_like.experiments.slurm import read_cluster
 
-    for room in (threestudio_like, priors, systems):
-        room.register_all()
     if given.sweep:
         given.axes, shared = sweep.axes(given.sweep)
         given.overrides = [*given.overrides, *shared]

@@ -16,9 +16,6 @@ import torch
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-import priors
-import systems
-import threestudio_like
 from priors.backbones.zero123plus import Zero123Plus
 from priors.generator import OneStepConfig, OneStepGenerator
 from priors.reconstructor import Reconstructor, ReconstructorSize
@@ -72,8 +69,6 @@ def main() -> None:
     parser.add_argument("--folder", type=Path)
     parser.add_argument("--images", type=int, default=20)
     given = parser.parse_args()
-    for room in (threestudio_like, priors, systems):
-        room.register_all()
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     with tempfile.TemporaryDirectory() as temporary:
         paper = given.paper or given.tiny

@@ -16,9 +16,6 @@ os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # see launch.py
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-import priors
-import systems
-import threestudio_like
 from systems.geco.evaluation import BASELINES
 from threestudio_like.config.loading import load
 from threestudio_like.config.recipe import parse_recipe
@@ -71,8 +68,6 @@ def main() -> None:
     parser.add_argument("--baselines", nargs="+", choices=BASELINES)
     parser.add_argument("--out", type=Path, default=Path("outputs/geco_ladder"))
     given = parser.parse_args()
-    for room in (threestudio_like, priors, systems):
-        room.register_all()
     baselines = [
         baseline
         for baseline in BASELINES

@@ -21,9 +21,6 @@ import torch
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-import priors
-import systems
-import threestudio_like
 from threestudio_like.config.loading import load
 from threestudio_like.config.recipe import parse_recipe
 from threestudio_like.engine.run import Run
@@ -89,8 +86,6 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=40)
     parser.add_argument("--memory-of", help="only runs this method, and prints its process's peak memory in MiB")
     given = parser.parse_args()
-    for room in (threestudio_like, priors, systems):
-        room.register_all()
     comparison = parse_comparison(load(given.comparison, []), Path(given.comparison).stem)
     if given.memory_of:
         Method(comparison, given.memory_of).run(given.warm_up)

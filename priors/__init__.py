@@ -1,7 +1,25 @@
 """What is known beforehand: diffusion models, how they are asked, and how they teach a scene (score distillation)."""
 
-
-def register_all() -> None:
-    """Imports every backbone and guidance, so that recipes can name it."""
-    from priors.backbones import geometric, latent, multiview, pixel, zero123plus  # noqa: F401
-    from priors.guidance import csd, fake_score, ism, sdi, sds, vsd  # noqa: F401
+COMPONENTS = {
+    "backbone": {
+        "direct": "priors.backbones.latent:DirectBackbone",
+        "geometric": "priors.backbones.geometric:GeometricBackbone",
+        "latent": "priors.backbones.latent:LatentBackbone",
+        "multiview": "priors.backbones.multiview:FoldedMultiview",
+        "pixel": "priors.backbones.pixel:PixelBackbone",
+        "zero123plus": "priors.backbones.zero123plus:Zero123Plus",
+    },
+    "guidance": {
+        "csd": "priors.guidance.csd:CSD",
+        "ism": "priors.guidance.ism:ISM",
+        "sdi": "priors.guidance.sdi:SDI",
+        "sds": "priors.guidance.sds:SDS",
+        "vsd": "priors.guidance.vsd:VSD",
+    },
+    "fake_score": {
+        "copy": "priors.guidance.fake_score:Copy",
+        "lora": "priors.guidance.fake_score:LoRA",
+        "unet": "priors.guidance.fake_score:SmallUNet",
+    },
+}
+"""What recipes can name by `type:`, by slot; imported when it is first chosen."""

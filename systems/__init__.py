@@ -1,8 +1,18 @@
 """The methods. Each file reads like the method section of its paper."""
 
-
-def register_all() -> None:
-    """Imports every system, so that recipes can name it."""
-    from systems import dreamfusion, fantasia3d, playground, prolificdreamer  # noqa: F401
-    from systems.geco import stages  # noqa: F401
-    from systems.training import geometric, multiview, reconstructor, scorer, text_to_image  # noqa: F401
+COMPONENTS = {
+    "system": {
+        "dreamfusion": "systems.dreamfusion:DreamFusion",
+        "fantasia3d": "systems.fantasia3d:Fantasia3D",
+        "geco_scene": "systems.geco.stages:GecoScene",
+        "geco_views": "systems.geco.stages:GecoViews",
+        "playground2d": "systems.playground:Playground",
+        "prolificdreamer": "systems.prolificdreamer:ProlificDreamer",
+        "geometric_prior": "systems.training.geometric:GeometricTraining",
+        "multiview_prior": "systems.training.multiview:MultiviewTraining",
+        "reconstructor": "systems.training.reconstructor:ReconstructorTraining",
+        "scorer_training": "systems.training.scorer:ScorerTraining",
+        "text_to_image": "systems.training.text_to_image:TextToImage",
+    }
+}
+"""What recipes can name by `type:`, by slot; imported when it is first chosen."""

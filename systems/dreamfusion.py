@@ -10,7 +10,6 @@ import torch
 
 from systems.per_scene import PerScene, PerSceneConfig
 from threestudio_like.cameras import Cameras
-from threestudio_like.config.registry import register
 from threestudio_like.renderers.shading import Shading, sample_light
 
 
@@ -36,7 +35,6 @@ class DreamFusionConfig(PerSceneConfig):
     shading: ShadingConfig = field(default_factory=ShadingConfig)
 
 
-@register("system", "dreamfusion")
 class DreamFusion(PerScene):
     """Per-scene distillation under random light."""
 

@@ -13,7 +13,6 @@ import torch
 from systems.dreamfusion import ShadingConfig, random_shading
 from systems.per_scene import PerScene, PerSceneConfig
 from threestudio_like.cameras import Cameras
-from threestudio_like.config.registry import register
 from threestudio_like.errors import UserError
 from threestudio_like.renderers.environment import EnvironmentLight
 from threestudio_like.renderers.shading import Shading
@@ -36,7 +35,6 @@ class Fantasia3DConfig(PerSceneConfig):
             raise UserError("scene.material: an environment light needs 'pbr'")
 
 
-@register("system", "fantasia3d")
 class Fantasia3D(PerScene):
     """Per-scene distillation on a mesh: its geometry stages without, its appearance stage with an environment."""
 

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from priors.text import Prompt
 from systems.per_scene import learned_by
 from threestudio_like.cameras import orbit
-from threestudio_like.config.registry import Component, register
+from threestudio_like.config.registry import Component
 from threestudio_like.config.schedule import Schedule
 from threestudio_like.engine.monitor import write_png
 from threestudio_like.engine.system import Context, ParameterGroup, StepResult, System, SystemConfig
@@ -32,7 +32,6 @@ class PlaygroundConfig(SystemConfig):
     columns: int = 4
 
 
-@register("system", "playground2d")
 class Playground(System):
     """Optimises n images against one guidance; all are told the prompt's front view."""
 

@@ -11,7 +11,6 @@ import torch
 from systems.dreamfusion import ShadingConfig, random_shading
 from systems.per_scene import PerScene, PerSceneConfig
 from threestudio_like.cameras import Cameras
-from threestudio_like.config.registry import register
 from threestudio_like.renderers.shading import Shading
 
 
@@ -21,7 +20,6 @@ class ProlificDreamerConfig(PerSceneConfig):
     """The paper's renders are never lit; a geometry stage whose prior knows no normal maps may be."""
 
 
-@register("system", "prolificdreamer")
 class ProlificDreamer(PerScene):
     """Per-scene distillation of particles; unlit unless the recipe says otherwise."""
 

@@ -5,9 +5,6 @@ import pytest
 import torch
 from diffusers import DDPMScheduler
 
-import priors
-import systems
-import threestudio_like
 from priors.backbones.geometric import GeometricBackbone, camera_numbers
 from priors.backbones.multiview import FoldedMultiview, MultiviewConfig
 from priors.backbones.pixel import PixelBackbone
@@ -135,8 +132,6 @@ def test_the_multiview_prior_turns_what_it_sees(tmp_path, monkeypatch):
 
 def test_geco_makes_the_object_of_an_image(tmp_path, monkeypatch):
     monkeypatch.setenv("TSL_CACHE", str(tmp_path))
-    for room in (threestudio_like, priors, systems):
-        room.register_all()
     pipeline = load_pipeline(
         list(parse_recipe(load("geco.yaml", []), "geco").stages.values())[-1].config, torch.device("cpu")
     )

@@ -1,11 +1,28 @@
 """The shared core: recipes, cameras, scenes, renderers, kernels, the training loop, export, evaluation and experiments."""
 
-
-def register_all() -> None:
-    """Imports every part of the core that recipes can name."""
-    from threestudio_like import cameras  # noqa: F401
-    from threestudio_like.data import meshes  # noqa: F401
-    from threestudio_like.data.toybox import ccm  # noqa: F401
-    from threestudio_like.evaluate import perceptual  # noqa: F401
-    from threestudio_like.renderers import mesh, volume  # noqa: F401
-    from threestudio_like.scenes import background, field, flexicubes, tetmesh  # noqa: F401
+COMPONENTS = {
+    "scene": {
+        "field": "threestudio_like.scenes.field:Field",
+        "flexicubes": "threestudio_like.scenes.flexicubes:FlexiCubes",
+        "tetmesh": "threestudio_like.scenes.tetmesh:TetMesh",
+    },
+    "background": {
+        "mlp": "threestudio_like.scenes.background:DirectionMLP",
+        "random": "threestudio_like.scenes.background:Random",
+        "solid": "threestudio_like.scenes.background:Solid",
+    },
+    "renderer": {
+        "mesh": "threestudio_like.renderers.mesh:MeshRenderer",
+        "volume": "threestudio_like.renderers.volume:VolumeRenderer",
+    },
+    "cameras": {"random": "threestudio_like.cameras:RandomCameras"},
+    "coordinates": {
+        "meshes": "threestudio_like.data.meshes:MeshFolder",
+        "toybox": "threestudio_like.data.toybox.ccm:ToyboxCoordinates",
+    },
+    "perceptual": {
+        "lpips": "threestudio_like.evaluate.perceptual:LPIPS",
+        "scorer": "threestudio_like.evaluate.perceptual:ScorerDistance",
+    },
+}
+"""What recipes can name by `type:`, by slot; imported when it is first chosen."""

@@ -12,7 +12,6 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from threestudio_like.config.registry import register
 from threestudio_like.config.schedule import Schedule
 
 
@@ -176,7 +175,6 @@ def zero123plus_rig(azimuth: Float[Tensor, "B"], distance: float, fov_deg: float
     )
 
 
-@register("cameras", "random")
 class RandomCameras:
     """DreamFusion's camera sampler (appendix A.2). Built as `RandomCameras(config)`; `sample` draws `views` cameras."""
 

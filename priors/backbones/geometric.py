@@ -14,7 +14,6 @@ from priors.backbones.base import Condition
 from priors.backbones.pixel import PixelBackbone
 from priors.toybox.build import take_over
 from priors.toybox.mean_predictor import MeanPredictor
-from threestudio_like.config.registry import register
 
 CAMERA_WIDTH = 12
 MAP_CHANNELS = 4
@@ -30,7 +29,6 @@ def camera_numbers(c2w: Float[Tensor, "B 16"]) -> Float[Tensor, "B 12"]:
     return torch.cat([numbers[..., :3], position], dim=-1).flatten(1)
 
 
-@register("backbone", "geometric")
 class GeometricBackbone(PixelBackbone):
     """An aligned geometric prior. Its images are coordinate maps `[B, 4, H, W]`; every condition must have a camera."""
 

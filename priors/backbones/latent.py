@@ -10,11 +10,9 @@ from torch import Tensor
 
 from priors.backbones.base import Backbone, resize
 from threestudio_like import pretrained
-from threestudio_like.config.registry import register
 from threestudio_like.errors import UserError
 
 
-@register("backbone", "latent")
 class LatentBackbone(Backbone):
     """A latent is `scaling_factor * (z - shift_factor)`, z the mean of the VAE's posterior (Rombach et al. 2022)."""
 
@@ -52,7 +50,6 @@ class LatentBackbone(Backbone):
         return (0.5 * self.vae.decode(z).sample.float() + 0.5).clamp(0, 1)
 
 
-@register("backbone", "direct")
 class DirectBackbone(Backbone):
     """A latent model without its VAE: the image, of as many channels as a latent, is the latent (Fantasia3D, section 3.2)."""
 

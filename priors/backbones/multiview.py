@@ -19,7 +19,6 @@ from priors.sampling import ddim
 from priors.toybox.mean_predictor import refine
 from priors.toybox.views import COLUMNS, ROWS, ImageEncoder, ViewMeanPredictor, tile, untile
 from threestudio_like import pretrained
-from threestudio_like.config.registry import register
 from threestudio_like.errors import UserError
 from threestudio_like.utils.seeding import generator as seeded_generator
 
@@ -160,7 +159,6 @@ class MultiviewBackbone(Backbone):
         return to_x0(output.float(), z, t, self.schedule, self.prediction)
 
 
-@register("backbone", "multiview")
 class FoldedMultiview(MultiviewBackbone):
     """The Toybox's: folded pixels, an image encoder of its own, and the mean of the six views (`priors/toybox/views.py`)."""
 

@@ -10,12 +10,10 @@ from torch import Tensor
 from priors.backbones.base import Backbone, resize
 from priors.toybox.mean_predictor import MeanPredictor, refine
 from threestudio_like import pretrained
-from threestudio_like.config.registry import register
 from threestudio_like.errors import UserError
 from threestudio_like.pretrained import ModelConfig
 
 
-@register("backbone", "pixel")
 class PixelBackbone(Backbone):
     """DeepFloyd IF (p = 1), the Toybox models (p = 4) and others; beside the `image_channels` p^2 there may be a mean_predictor's mean."""
 

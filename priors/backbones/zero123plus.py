@@ -18,7 +18,6 @@ from transformers import CLIPVisionModelWithProjection
 from priors import embedding
 from priors.backbones.multiview import MultiviewBackbone, MultiviewConfig
 from threestudio_like import pretrained
-from threestudio_like.config.registry import register
 from threestudio_like.errors import UserError
 
 SHIFT, SCALE = 0.22, 0.75
@@ -27,7 +26,6 @@ FILTERS = {2: "bilinear", 3: "bicubic"}
 """By Pillow's numbers."""
 
 
-@register("backbone", "zero123plus")
 class Zero123Plus(MultiviewBackbone):
     """Latents of 4 channels; version 1.2 was trained on views of 320 pixels and the noised condition."""
 

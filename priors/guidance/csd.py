@@ -4,10 +4,8 @@ import torch
 from torch import Tensor
 
 from priors.guidance.base import Guidance, GuidanceConfig, Noised
-from threestudio_like.config.registry import register
 
 
-@register("guidance", "csd")
 class CSD(Guidance):
     """`grad = w(t) s (eps(x_t; y, t) - eps(x_t; t))`: guidance alone, without the generative part that SDS adds."""
 

@@ -21,7 +21,6 @@ from torch import Tensor, nn
 from priors.backbones.base import Backbone, Condition, Prediction
 from priors.backbones.geometric import CAMERA_WIDTH, camera_numbers
 from threestudio_like import pretrained
-from threestudio_like.config.registry import register
 from threestudio_like.errors import UserError
 
 ADAPTER = "fake_score"
@@ -42,7 +41,6 @@ class FakeScore(nn.Module):
         raise NotImplementedError
 
 
-@register("fake_score", "lora")
 class LoRA(FakeScore):
     """Low-rank adapters (Hu et al. 2021) by peft on the prior's U-Net; they hold what diffusers calls a LoRA checkpoint."""
 
@@ -146,7 +144,6 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
         raise UserError(f"fake_score.weights: {path} is missing or no safetensors file") from None
 
 
-@register("fake_score", "unet")
 class SmallUNet(FakeScore):
     """A U-Net of its own, from nothing: smaller and freer than an adapter, and it must learn all.
 
@@ -188,7 +185,6 @@ class SmallUNet(FakeScore):
         self.unet.save_pretrained(folder)
 
 
-@register("fake_score", "copy")
 class Copy(FakeScore):
     """A second U-Net that starts with the prior's weights and is learned whole; all else is the prior's.
 

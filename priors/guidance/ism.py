@@ -8,7 +8,6 @@ from torch import Tensor
 from priors.backbones.base import to_x0
 from priors.guidance.base import Guidance, GuidanceConfig, Noised
 from priors.guidance.inversion import invert, predicted
-from threestudio_like.config.registry import register
 from threestudio_like.config.schedule import Schedule
 
 
@@ -22,7 +21,6 @@ class ISMConfig(GuidanceConfig):
     inversion_step: float = 0.2
 
 
-@register("guidance", "ism")
 class ISM(Guidance):
     """`grad = w(t) (eps_cfg(x_t; y, t) - eps(x_s; uncond, s))`, x_s and x_t on one deterministic path, s < t."""
 

@@ -7,7 +7,6 @@ from torch import Tensor
 
 from priors.guidance.base import Guidance, GuidanceConfig, Noised
 from priors.guidance.inversion import invert
-from threestudio_like.config.registry import register
 from threestudio_like.config.schedule import Schedule
 
 
@@ -20,7 +19,6 @@ class SDIConfig(GuidanceConfig):
     inversion_steps: int = 10
 
 
-@register("guidance", "sdi")
 class SDI(Guidance):
     """`grad = w(t) (eps_cfg(x_t; y, t) - eps)` as in SDS, but eps is the noise that DDIM finds in the image, not a random one."""
 

@@ -4,10 +4,8 @@ import torch
 from torch import Tensor
 
 from priors.guidance.base import Guidance, GuidanceConfig, Noised
-from threestudio_like.config.registry import register
 
 
-@register("guidance", "sds")
 class SDS(Guidance):
     """`grad = w(t) (eps_cfg(x_t; y, t) - eps)`."""
 

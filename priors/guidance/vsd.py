@@ -11,7 +11,7 @@ from torch import Tensor
 from priors.backbones.base import Backbone, target, to_eps
 from priors.guidance.base import Guidance, GuidanceConfig, Noised, randn
 from priors.guidance.fake_score import LoRA
-from threestudio_like.config.registry import Component, register
+from threestudio_like.config.registry import Component
 from threestudio_like.config.schedule import Schedule
 
 
@@ -31,7 +31,6 @@ class VSDConfig(GuidanceConfig):
     """Bounds the weight `1 / sigma^2` of a fake score that predicts the clean image."""
 
 
-@register("guidance", "vsd")
 class VSD(Guidance):
     """`grad = w(t) (eps_cfg(x_t; y, t) - eps_student(x_t; y, c, t))`, while the fake score learns the renders' own noise."""
 

@@ -35,7 +35,7 @@ from systems.geco.targets import teacher_views
 from systems.per_scene import learned_by
 from systems.training.view_losses import OF_VIEWS, ViewLosses, check_names, weighted
 from threestudio_like.cameras import Cameras
-from threestudio_like.config.registry import Component, register
+from threestudio_like.config.registry import Component
 from threestudio_like.config.schedule import Schedule
 from threestudio_like.data.toybox.reconstruction import Truth
 from threestudio_like.engine.system import Context, ParameterGroup, StepResult, System
@@ -57,7 +57,6 @@ class GecoViewsConfig(GecoConfig):
             raise ValueError(f"update_every must be at least 1, got {self.update_every}")
 
 
-@register("system", "geco_views")
 class GecoViews(Geco):
     """Multi-view score distillation (section 3.2)."""
 
@@ -114,7 +113,6 @@ class GecoSceneConfig(GecoConfig):
         check_names(self.weights, OF_VIEWS)
 
 
-@register("system", "geco_scene")
 class GecoScene(Geco):
     """3D-consistent distillation (section 3.3); the generator is frozen."""
 

@@ -21,7 +21,7 @@ from priors.embedding import load_encoder
 from priors.sampling import ddim
 from systems.training.diffusion import Batch, Denoiser, DiffusionTraining, DiffusionTrainingConfig
 from threestudio_like.cameras import orbit
-from threestudio_like.config.registry import Component, register
+from threestudio_like.config.registry import Component
 from threestudio_like.data.ccm import CoordinateMaps
 from threestudio_like.engine.monitor import write_png
 from threestudio_like.engine.system import Context
@@ -46,7 +46,6 @@ class GeometricTrainingConfig(DiffusionTrainingConfig):
     """Held-out maps that the finished model's samples are compared with."""
 
 
-@register("system", "geometric_prior")
 class GeometricTraining(DiffusionTraining):
     """Trains, samples, measures and saves an aligned geometric prior, in diffusers' folder mean_predictor."""
 

@@ -27,7 +27,6 @@ from priors.toybox.mean_predictor import refine
 from priors.toybox.views import tile, untile
 from systems.training.diffusion import Batch, Denoiser, DiffusionTraining, DiffusionTrainingConfig
 from threestudio_like.cameras import RIG_AZIMUTHS_DEG
-from threestudio_like.config.registry import register
 from threestudio_like.data.framing import Framing, reframe
 from threestudio_like.data.images import ImageLoading
 from threestudio_like.data.toybox.multiview import MultiviewSet, Split
@@ -102,7 +101,6 @@ class MultiviewDenoiser(Denoiser):
         views.save(folder, model.unet, model.mean_predictor, model.image_encoder, scheduler)
 
 
-@register("system", "multiview_prior")
 class MultiviewTraining(DiffusionTraining):
     """Trains, samples, measures and saves a small multi-view prior, in diffusers' folder mean_predictor."""
 

@@ -22,7 +22,7 @@ from torch import Tensor
 from priors.reconstructor import CONDITION_ELEVATION_DEG, Reconstructor, ReconstructorSize, pose_numbers
 from systems.training.view_losses import OF_VIEWS, ViewLosses, check_names, weighted
 from threestudio_like.cameras import orbit, zero123plus_rig
-from threestudio_like.config.registry import Component, register
+from threestudio_like.config.registry import Component
 from threestudio_like.config.schedule import Schedule
 from threestudio_like.data.framing import Framing, reframe
 from threestudio_like.data.toybox.reconstruction import Objects, ReconstructionSet, SurfacePoints, Truth
@@ -103,7 +103,6 @@ class Batch:
     truth: Truth
 
 
-@register("system", "reconstructor")
 class ReconstructorTraining(System):
     """Trains, measures and saves a reconstructor; `model` is trained, `averaged` is what it leaves."""
 

@@ -9,7 +9,6 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from systems.training.text_to_image import vocabulary
-from threestudio_like.config.registry import register
 from threestudio_like.config.schedule import Schedule
 from threestudio_like.data.toybox.catalogue import CATEGORIES, COLORS, is_held_out
 from threestudio_like.data.toybox.photographs import Photographs, random_backgrounds
@@ -35,7 +34,6 @@ class ScorerTrainingConfig(SystemConfig):
     data: TrainingSet = field(default_factory=TrainingSet)
 
 
-@register("system", "scorer_training")
 class ScorerTraining(System):
     """Cross entropy of the right caption among all of the world's, plus that of the azimuth where there is a front."""
 

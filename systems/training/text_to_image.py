@@ -12,7 +12,6 @@ from torch import Tensor
 from priors.sampling import ddim
 from priors.toybox import build
 from systems.training.diffusion import Batch, Denoiser, DiffusionTraining, DiffusionTrainingConfig
-from threestudio_like.config.registry import register
 from threestudio_like.data.toybox.catalogue import CATEGORIES, COLORS, HEIGHTS, VIEWS, caption, is_held_out
 from threestudio_like.data.toybox.photographs import random_backgrounds
 from threestudio_like.data.toybox.training_set import TrainingSet
@@ -49,7 +48,6 @@ class TextToImageConfig(DiffusionTrainingConfig):
     """A scorer's folder: the finished model's samples are judged by it."""
 
 
-@register("system", "text_to_image")
 class TextToImage(DiffusionTraining):
     """Trains, samples and saves a small text-to-image model in diffusers' folder mean_predictor."""
 

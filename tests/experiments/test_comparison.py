@@ -9,9 +9,6 @@ import time
 
 import pytest
 
-import priors
-import systems
-import threestudio_like
 from tests import fitting
 from threestudio_like.config.loading import CONFIGS, load
 from threestudio_like.config.recipe import parse_recipe
@@ -32,12 +29,6 @@ PLAIN = {
 
 
 CLAIM = {"says": "s", "source": "s", "metric": "saturation"}
-
-
-@pytest.fixture(autouse=True, scope="module")
-def registered():
-    for room in (threestudio_like, priors, systems):
-        room.register_all()
 
 
 @pytest.mark.parametrize("name", FILES)

@@ -5,9 +5,6 @@ import numpy as np
 import pytest
 import torch
 
-import priors
-import systems
-import threestudio_like
 from tests.fabricated import fail, finish
 from threestudio_like.data.toybox.catalogue import CATEGORIES, caption
 from threestudio_like.errors import UserError
@@ -18,12 +15,6 @@ from threestudio_like.experiments.comparison import parse_comparison
 from threestudio_like.experiments.metrics import measure, opinion, prepare, toy_of, true_views, turntables
 
 METRICS = ["r_precision", "r_precision_geometry", "similarity", "diversity", "frechet", "color_correct"]
-
-
-@pytest.fixture(autouse=True, scope="module")
-def registered():
-    for room in (threestudio_like, priors, systems):
-        room.register_all()
 
 
 @pytest.fixture

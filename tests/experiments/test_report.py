@@ -8,9 +8,6 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-import priors
-import systems
-import threestudio_like
 from tests.fabricated import REVISION, fail, finish
 from threestudio_like.experiments import report
 from threestudio_like.experiments.analysis import Measured, numbers
@@ -27,12 +24,6 @@ CLAIMS = [
     {"says": "at most 5 %", "source": "s", "metric": "consistent", "method": "a", "at_most": 0.05},
     {"says": "nobody knows", "source": "s", "metric": "psnr", "method": "a", "at_least": 20.0},
 ]
-
-
-@pytest.fixture(autouse=True, scope="module")
-def registered():
-    for room in (threestudio_like, priors, systems):
-        room.register_all()
 
 
 @pytest.fixture

@@ -8,7 +8,6 @@ import pytest
 import torch
 import trimesh
 
-import threestudio_like
 from threestudio_like.cameras import orbit
 from threestudio_like.config.registry import parse_component
 from threestudio_like.data.toybox.catalogue import make_toy
@@ -29,7 +28,6 @@ from threestudio_like.scenes.isosurface import IsoSurface
 from threestudio_like.scenes.mesh import Mesh, Surface
 from threestudio_like.scenes.signed_distance import from_inside, mesh_distance, read_mesh, sample, winding_numbers
 
-threestudio_like.register_all()
 GRID = {"n_levels": 2, "n_features_per_level": 2, "log2_hashmap_size": 8, "base_resolution": 4, "max_resolution": 8}
 
 

@@ -5,7 +5,6 @@ from dataclasses import replace
 import pytest
 import torch
 
-import threestudio_like
 from threestudio_like.cameras import orbit
 from threestudio_like.config.registry import parse_component
 from threestudio_like.errors import UserError
@@ -15,7 +14,6 @@ from threestudio_like.renderers.shading import Shading
 from threestudio_like.renderers.silhouette import soft_silhouette
 from threestudio_like.scenes.isosurface import IsoSurface
 
-threestudio_like.register_all()
 SOFTNESS = 0.1
 
 

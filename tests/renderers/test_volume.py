@@ -150,7 +150,7 @@ def test_backgrounds():
     assert torch.equal(random(directions, None)[0, 0], torch.tensor([1.0, 0.0, 0.0]))
     mlp = DirectionMLP(DirectionMLP.Config())(directions, None)
     assert mlp.shape == (3, 5, 3) and mlp.min() > 0 and mlp.max() < 1
-    assert {"solid", "random", "mlp"} <= registered("background").keys()
+    assert {"solid", "random", "mlp"} <= set(registered("background"))
 
 
 def test_penalties_on_known_renders():

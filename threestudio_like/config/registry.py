@@ -1,37 +1,75 @@
-"""Registers classes that recipes select by `type:`, and parses plain data into their typed Configs.
+"""Finds the classes that recipes select by `type:`, and parses plain data into their typed Configs.
 
-A class registers under a slot and a name; `{type: name, ...}` in a recipe selects it, and every other key is a field of
-its dataclass `Config`.
+A class stands under a slot and a name; `{type: name, ...}` in a recipe selects it, and every other key is a field of its
+dataclass `Config`. The house's own classes stand in the `COMPONENTS` tables of its packages and are imported when they
+are first chosen; classes from elsewhere are added by `register` or `offer`.
 """
 
 import dataclasses
+import functools
+import importlib
 import types
 import typing
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal
 
 from threestudio_like.errors import UserError, nearest
 
-_registry: dict[str, dict[str, type]] = {}
+PACKAGES = ("threestudio_like", "priors", "systems")
+"""The packages whose `COMPONENTS` are offered from the start."""
+
+_classes: dict[str, dict[str, type | str]] = {}
+"""By slot and name: a class, or "module:Class" as long as nobody has chosen it."""
 
 
 def register(slot: str, name: str):
     """Class decorator: recipes select the class in `slot` by `type: name`. The class has a dataclass `Config`."""
 
     def add(cls: type) -> type:
-        taken = _registry.setdefault(slot, {}).get(name)
-        if taken is not None and taken.__qualname__ != cls.__qualname__:
-            raise ValueError(f"{slot} '{name}' is registered twice: {taken} and {cls}")
-        _registry[slot][name] = cls
+        _add(slot, name, cls)
         return cls
 
     return add
 
 
-def registered(slot: str) -> dict[str, type]:
-    """The classes of a slot by name."""
-    return dict(_registry.get(slot, {}))
+def offer(components: Mapping[str, Mapping[str, str]]) -> None:
+    """Adds classes that are imported when they are first chosen: `{slot: {name: "module:Class"}}`."""
+    for slot, classes in components.items():
+        for name, place in classes.items():
+            _add(slot, name, place)
+
+
+def registered(slot: str) -> list[str]:
+    """The names in a slot, sorted; imports none of their classes."""
+    _offer_own()
+    return sorted(_classes.get(slot, {}))
+
+
+def find(slot: str, name: str) -> type:
+    """The class of this name in a slot, imported if need be. Raises KeyError."""
+    _offer_own()
+    chosen = _classes[slot][name]
+    if isinstance(chosen, str):
+        module, _, attribute = chosen.partition(":")
+        chosen = _classes[slot][name] = getattr(importlib.import_module(module), attribute)
+    return chosen
+
+
+@functools.cache
+def _offer_own() -> None:
+    for package in PACKAGES:
+        offer(importlib.import_module(package).COMPONENTS)
+
+
+def _add(slot: str, name: str, chosen: type | str) -> None:
+    taken = _classes.setdefault(slot, {}).setdefault(name, chosen)
+    if _identity(taken) != _identity(chosen):
+        raise ValueError(f"{slot} '{name}' is registered twice: {_identity(taken)} and {_identity(chosen)}")
+
+
+def _identity(chosen: type | str) -> str:
+    return chosen if isinstance(chosen, str) else f"{chosen.__module__}:{chosen.__qualname__}"
 
 
 @dataclass(frozen=True)
@@ -44,8 +82,8 @@ class Component:
 
     @property
     def cls(self) -> type:
-        """The registered class."""
-        return _registry[self.slot][self.type]
+        """The class itself."""
+        return find(self.slot, self.type)
 
     def build(self, *args):
         """The object itself: `cls(config, *args)`."""
@@ -71,12 +109,12 @@ def parse_component(slot: str, node: Any, where: str) -> Component:
     if isinstance(node, str):
         node = {"type": node}
     if not isinstance(node, dict) or "type" not in node:
-        raise UserError(f"{where}: expected a block with `type:`; {slot} types: {', '.join(sorted(known))}")
+        raise UserError(f"{where}: expected a block with `type:`; {slot} types: {', '.join(known)}")
     name = node["type"]
     if name not in known:
         raise UserError(f"{where}.type: unknown {slot} '{name}'{nearest(name, known)}")
     fields = {key: value for key, value in node.items() if key != "type"}
-    return Component(slot, name, parse(known[name].Config, fields, where))
+    return Component(slot, name, parse(find(slot, name).Config, fields, where))
 
 
 def parse(kind: Any, value: Any, where: str) -> Any:

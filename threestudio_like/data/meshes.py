@@ -25,7 +25,6 @@ from torch import Tensor
 from tqdm import tqdm
 
 from threestudio_like.cameras import Cameras, orbit_cameras
-from threestudio_like.config.registry import register
 from threestudio_like.data.cache import cached, cached_memmap, sources
 from threestudio_like.data.captions import captioned, skipped
 from threestudio_like.data.ccm import CoordinateMaps
@@ -50,7 +49,6 @@ CHOOSING = ("folder", "captions", "without_tags", "held_out_every", "workers")
 log = logging.getLogger(__name__)
 
 
-@register("coordinates", "meshes")
 class MeshFolder:
     """The objects of a folder, each seen by several cameras. Built as `cls(config)`.
 

@@ -15,7 +15,6 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from threestudio_like.config.registry import register
 from threestudio_like.errors import UserError
 from threestudio_like.evaluate.scorer import Scorer
 
@@ -32,7 +31,6 @@ class Perceptual(nn.Module):
         raise NotImplementedError
 
 
-@register("perceptual", "scorer")
 class ScorerDistance(Perceptual):
     """By the Toybox scorer's features, every layer counting alike: the embedded stand-in for LPIPS, on its own scale."""
 
@@ -50,7 +48,6 @@ class ScorerDistance(Perceptual):
         return torch.stack(apart).mean(0)
 
 
-@register("perceptual", "lpips")
 class LPIPS(Perceptual):
     """LPIPS itself, by torchmetrics on torchvision's networks, whose weights torch's hub keeps."""
 

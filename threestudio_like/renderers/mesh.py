@@ -8,7 +8,6 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from threestudio_like.cameras import Cameras, Rays
-from threestudio_like.config.registry import register
 from threestudio_like.errors import UserError
 from threestudio_like.kernels.rasterize import Rasterizer, antialias, rasterize
 from threestudio_like.renderers.base import Render, Renderer
@@ -20,7 +19,6 @@ FLAT = 1e-3
 """Opacities that differ by less from 0 or 1 lie on no edge."""
 
 
-@register("renderer", "mesh")
 class MeshRenderer(Renderer):
     """Draws `scene.surface()`, coloured by `scene.material(points)`. Built as `cls(config)`."""
 

@@ -8,7 +8,6 @@ from jaxtyping import Bool
 from torch import Tensor
 
 from threestudio_like.cameras import Cameras
-from threestudio_like.config.registry import register
 from threestudio_like.kernels.composite import accumulate, composite
 from threestudio_like.kernels.march import Samples, march
 from threestudio_like.renderers.base import RaySamples, Render, Renderer
@@ -18,7 +17,6 @@ from threestudio_like.scenes.field import Field
 CHUNK = 1 << 19
 
 
-@register("renderer", "volume")
 class VolumeRenderer(Renderer):
     """Quadrature of the volume rendering integral: `C = sum_i T_i (1 - exp(-tau_i step)) c_i`. Built as `cls(config)`."""
 

@@ -6,8 +6,6 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from threestudio_like.config.registry import register
-
 
 class Background(nn.Module):
     """Base of the slot `background`; built as `cls(config)`."""
@@ -17,7 +15,6 @@ class Background(nn.Module):
         raise NotImplementedError
 
 
-@register("background", "solid")
 class Solid(Background):
     """One colour."""
 
@@ -33,7 +30,6 @@ class Solid(Background):
         return directions.new_tensor(self.color).expand_as(directions)
 
 
-@register("background", "random")
 class Random(Background):
     """In training a plain colour drawn anew for every image, otherwise `color`: nothing can hide in the background.
 
@@ -62,7 +58,6 @@ class Random(Background):
         return (grey + self.config.tint * (2 * draw(3) - 1)).clamp(0, 1).expand_as(directions)
 
 
-@register("background", "mlp")
 class DirectionMLP(Background):
     """A small MLP on the ray's direction (DreamFusion, appendix A.2), with sines and cosines of `octaves` octaves."""
 

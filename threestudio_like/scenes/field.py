@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from threestudio_like.config.registry import Component, register
+from threestudio_like.config.registry import Component
 from threestudio_like.kernels.hashgrid import HashGrid
 from threestudio_like.scenes.encoded import EncodedMLP
 
@@ -36,7 +36,6 @@ class Blob:
     radius: float = 0.2
 
 
-@register("scene", "field")
 class Field(nn.Module):
     """Density and albedo in the cube [-1, 1]^3; outside it there is only the background. Built as `Field(config)`."""
 

@@ -4,13 +4,11 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from threestudio_like.config.registry import register
 from threestudio_like.kernels.cubes import CubeGrid, FlexibleWeights, cube_grid, flexible_cubes
 from threestudio_like.scenes.isosurface import IsoSurface, IsoSurfaceConfig
 from threestudio_like.scenes.mesh import Surface
 
 
-@register("scene", "flexicubes")
 class FlexiCubes(IsoSurface):
     """Flexible dual marching cubes; `weights` are those of each cube's 8 corners, 12 edges and its quads (section 4.2)."""
 

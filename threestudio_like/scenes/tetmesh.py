@@ -1,12 +1,10 @@
 """DMTet (Shen et al. 2021): a signed distance and a shift at every vertex of a tetrahedral grid; its zero level, a mesh."""
 
-from threestudio_like.config.registry import register
 from threestudio_like.kernels.tets import TetGrid, body_centred_grid, marching_tetrahedra
 from threestudio_like.scenes.isosurface import IsoSurface, IsoSurfaceConfig
 from threestudio_like.scenes.mesh import Surface
 
 
-@register("scene", "tetmesh")
 class TetMesh(IsoSurface):
     """Marching tetrahedra in a body-centred grid."""
 

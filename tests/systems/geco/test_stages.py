@@ -9,9 +9,6 @@ import torch
 from PIL import Image
 
 import launch
-import priors
-import systems
-import threestudio_like
 from priors.reconstructor import Reconstructor, ReconstructorSize
 from systems.geco import targets as geco_data
 from systems.geco.evaluation import BASELINES
@@ -47,8 +44,6 @@ TINY = [
 
 @pytest.fixture(scope="module", autouse=True)
 def cache(tmp_path_factory):
-    for room in (threestudio_like, priors, systems):
-        room.register_all()
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("TSL_CACHE", str(tmp_path_factory.mktemp("cache")))
         yield

@@ -10,9 +10,6 @@ import torch
 import trimesh
 
 import launch
-import priors
-import systems
-import threestudio_like
 from priors.reconstructor import Reconstructor
 from systems.training.reconstructor import NEAR, ReconstructorTraining, outside_of
 from threestudio_like.config.loading import load
@@ -48,8 +45,6 @@ TINY = [
 
 @pytest.fixture(scope="module", autouse=True)
 def cache(tmp_path_factory):
-    for room in (threestudio_like, priors, systems):
-        room.register_all()
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("TSL_CACHE", str(tmp_path_factory.mktemp("cache")))
         yield

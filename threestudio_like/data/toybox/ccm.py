@@ -11,7 +11,6 @@ from jaxtyping import Float
 from torch import Tensor
 
 from threestudio_like.cameras import Cameras, orbit_cameras
-from threestudio_like.config.registry import register
 from threestudio_like.data.cache import cached, sources
 from threestudio_like.data.ccm import CoordinateMaps
 from threestudio_like.data.toybox.assembly import Toy
@@ -24,7 +23,6 @@ BOX_VIEWS = ((0, 0), (90, 0), (180, 0), (270, 0), (0, 89.9), (0, -89.9))  # azim
 BOX_SIZE = 48
 
 
-@register("coordinates", "toybox")
 class ToyboxCoordinates:
     """Toys of the training pairs, each seen by several cameras. Built as `cls(config)`."""
 
