@@ -1,4 +1,4 @@
-"""What is installed and published: the licence is named, every import is declared, and nothing is POSIX-only without need."""
+"""What is installed and published: the licence is named, imports are declared, nothing is POSIX-only without need."""
 
 import ast
 import re
