@@ -139,7 +139,7 @@ def load_adapter(fake_score: LoRA, names: list[str], folder: Path) -> None:
 def read_tensors(path: Path) -> dict[str, Tensor]:
     try:
         with safe_open(path, "pt") as file:
-            return {name: file.get_tensor(name) for name in file.keys()}
+            return {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (no dict)
     except (OSError, SafetensorError):
         raise UserError(f"fake_score.weights: {path} is missing or no safetensors file") from None
 

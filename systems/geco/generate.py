@@ -1,5 +1,6 @@
 """What `--generate` does: images, folders of them, or a text by way of an image, each to meshes by a loaded GECO."""
 
+import contextlib
 import itertools
 import json
 import logging
@@ -203,10 +204,8 @@ def load_pipeline(config, device: torch.device) -> ImageTo3D:
 def warm_up(pipeline: ImageTo3D) -> None:
     """Compiles and allocates what the first object would wait for."""
     size = pipeline.prior.view_size
-    try:
+    with contextlib.suppress(NoSurfaceError):
         pipeline(torch.full((3, size, size), 0.5), 0)
-    except NoSurfaceError:
-        pass
 
 
 def draw_object(backbone: Backbone, config: Generation, prompt: str, seed: int, file: Path, size: int) -> None:

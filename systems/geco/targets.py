@@ -141,7 +141,7 @@ def teacher_views(
                 seen,
             )
         )
-        made[parts[i]] = cached("teacher_views", key, lambda: views(parts[i]))["views"]
+        made[parts[i]] = cached("teacher_views", key, lambda part=parts[i]: views(part))["views"]
     return made
 
 

@@ -11,7 +11,7 @@ from threestudio_like.data.toybox import trace_cpu
 from threestudio_like.data.toybox.assembly import Assembly
 from threestudio_like.data.toybox.multiview import AMBIENT, MultiviewSet, even_light
 from threestudio_like.data.toybox.photographs import pack
-from threestudio_like.data.toybox.reconstruction import ReconstructionSet, surface_points
+from threestudio_like.data.toybox.reconstruction import ReconstructionSet, rotated, surface_points
 from threestudio_like.data.toybox.render import render_toys
 from threestudio_like.evaluate.images import psnr
 

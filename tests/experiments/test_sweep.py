@@ -102,7 +102,7 @@ def sweep(tmp_path):
 
 def test_a_failing_run_is_recorded_and_the_others_go_on(sweep, tmp_path):
     process = sweep("--retries", "1", "--sweep", "break_at=1000,3", "steps=5")
-    _, err = process.communicate(timeout=200)
+    out, err = process.communicate(timeout=200)
     assert process.returncode == 1, err
     good, bad = (tmp_path / "out" / f"break_at-{value}" for value in (1000, 3))
     assert json.loads((good / "metrics.json").read_text())["status"] == "done"

@@ -1,7 +1,7 @@
 """Canonical coordinate maps of many objects with the cameras that saw them: what a geometric prior is trained on."""
 
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 import torch
@@ -9,6 +9,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 
+@runtime_checkable
 class Rows(Protocol):
     """Maps in an array's order, wherever they lie."""
 

@@ -2,7 +2,7 @@
 
 import json
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import torch
 import torch.nn.functional as F
@@ -18,6 +18,7 @@ from threestudio_like.pretrained import REPOSITORY, ModelConfig
 BATCH = 32
 
 
+@runtime_checkable
 class Judge(Protocol):
     """Sees images in 0..1 of any size, and reads captions."""
 

@@ -130,7 +130,9 @@ class OfSets:
     def intervals(self) -> dict[str, Interval]:
         """By method, of those that have runs."""
         return {
-            method: bootstrap_interval(lambda keys: self.figure(tuple((method, *key) for key in keys)), runs)
+            method: bootstrap_interval(
+                lambda keys, method=method: self.figure(tuple((method, *key) for key in keys)), runs
+            )
             for method, runs in self.runs.items()
             if runs
         }

@@ -39,7 +39,7 @@ def write_mesh(mesh: Mesh, path: Path) -> None:
         colors = linear_from_srgb(torch.as_tensor(mesh.colors)).numpy() if path.suffix == ".glb" else mesh.colors
         rgba = np.concatenate([colors, np.ones((len(colors), 1))], axis=1)
         body.visual = ColorVisuals(body, vertex_colors=to_bytes(rgba))
-    body.vertex_normals  # trimesh writes normals only where they have been computed
+    _ = body.vertex_normals  # trimesh writes normals only where they have been computed
     if path.suffix == ".obj" and mesh.texture is not None:
         write_textured_obj(body, path)
     else:

@@ -6,7 +6,7 @@ density (VolSDF, Yariv et al. 2021) and the surface (FlexiCubes) are made: what 
 
 import functools
 from dataclasses import dataclass, field, replace
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import torch
 import torch.nn.functional as F
@@ -29,6 +29,7 @@ INWARD = 2.0
 """How far inside the surface the density has half its height, in units of its beta."""
 
 
+@runtime_checkable
 class TriplaneDecoder(Protocol):
     """Turns features of points, `[N, F]` with F = 3 C, into numbers."""
 
@@ -153,4 +154,4 @@ def density_of(distance: Float[Tensor, "N"], beta: float) -> Float[Tensor, "N"]:
     It is moved inwards: rays that graze a surface stay near it for long, and silhouettes would be too large.
     """
     distance = distance + INWARD * beta
-    return (0.5 + 0.5 * distance.sign() * torch.expm1(-distance.abs() / beta)) / spread
+    return (0.5 + 0.5 * distance.sign() * torch.expm1(-distance.abs() / beta)) / beta

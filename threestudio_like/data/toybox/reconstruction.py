@@ -171,7 +171,7 @@ def render_dataset(config: ReconstructionSet, split: Split) -> dict[str, np.ndar
         angles, view = seen_at_random(config, toys, rng)
 
         def image(values):
-            return values.numpy().reshape(len(toys), views, size, size, -1)
+            return values.numpy().reshape(-1, views, size, size, values.shape[-1])
 
         made["angles"][part] = angles.unflatten(0, (-1, views))
         made["rgba"][part] = image((torch.cat([view.rgb, view.opacity], dim=-1) * 255).round())
