@@ -24,6 +24,7 @@ FLOORS = (
     ("threestudio_like.experiments",),
     ("threestudio_like",),
     ("systems",),
+    ("threestudio_like.cli",),
     ("launch",),
 )
 """From the ground up; a room imports from its own floor or from those below it."""

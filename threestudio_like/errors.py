@@ -13,6 +13,14 @@ class NoSurfaceError(RuntimeError):
     """The scene has no surface: it is empty, or full, at the threshold."""
 
 
+class NonFiniteError(RuntimeError):
+    """A loss or a gradient became infinite or not a number; the message names it and the step."""
+
+
+class StoppedError(Exception):
+    """The run was asked to stop (Ctrl-C, SIGTERM) and has saved its state."""
+
+
 def nearest(name: str, known: Iterable[str]) -> str:
     """Suggests a known name: `; did you mean 'x'?`, or lists them all where nothing is near."""
     known = [str(k) for k in known]

@@ -7,7 +7,7 @@ import logging
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -37,42 +37,23 @@ DRAWINGS = 5
 """Of a text, at most, until the object of one can be cut out."""
 
 
-@dataclass(frozen=True)
-class Request:
-    """What `--generate` was asked for: `n` objects of an image, or of each image of a folder; else of the prompt."""
+def generate(recipe: Recipe, image: str | None, n: int, evaluate: Evaluate) -> tuple[Path, int]:
+    """Makes `n` objects of an image, or of each image of a folder; without an image, of the recipe's prompt.
 
-    image: str | None = None
-    n: int = 1
-
-
-def take_request(overrides: list[str]) -> tuple[Request, list[str]]:
-    """The request among the launcher's `key=value`, and the others. Raises UserError."""
-    own = dict(text.split("=", 1) for text in overrides if text.startswith(("image=", "n=")))
-    rest = [text for text in overrides if text.partition("=")[0] not in own]
-    try:
-        n = int(own.get("n", 1))
-    except ValueError:
-        n = 0
-    if n < 1:
-        raise UserError(f"n: how many objects to make of each image, at least 1; got '{own['n']}'")
-    return Request(own.get("image") or None, n), rest
-
-
-def generate(recipe: Recipe, request: Request, evaluate: Evaluate) -> tuple[Path, int]:
-    """Does what is asked; the folder, and the exit code: 1 where some images failed. Raises UserError where none can
-    be made."""
+    Returns the folder and the exit code: 1 where some images failed. Raises UserError where no object can be made.
+    """
     config = list(recipe.stages.values())[-1].config
     if not isinstance(getattr(config, "generation", None), Generation):
         raise UserError(f"--generate: '{recipe.name}' makes nothing in one pass; use --config geco.yaml")
     prompt = recipe.run.prompt.strip()
-    if (request.image is None) == (not prompt):
+    if (image is None) == (not prompt):
         raise UserError("--generate: say image=PATH (an image or a folder), or prompt='a red duck'; one of them")
     if prompt and config.generation.text is None:
         raise UserError("--generate: the recipe has no `generation.text`, which would make an image of a prompt")
-    files = image_files(Path(request.image)) if request.image is not None else []
+    files = image_files(Path(image)) if image is not None else []
     run = Run(recipe)
     device, seed = run.fabric.device, recipe.run.seed
-    named = slug(Path(request.image).stem if request.image is not None else prompt)
+    named = slug(Path(image).stem if image is not None else prompt)
     folder = Path(recipe.run.out or Path("outputs") / recipe.name / "generated" / named)
     clock, made, failed = Clock(device), {}, {}
     with lock(folder), threads(config.generation.threads):
@@ -92,7 +73,7 @@ def generate(recipe: Recipe, request: Request, evaluate: Evaluate) -> tuple[Path
             clock.stop("drawing")
         for name, file in unique_names(files).items():
             made |= generate_one(
-                pipeline, file, name, range(seed, seed + request.n), config.generation, folder, failed, evaluate, prompt
+                pipeline, file, name, range(seed, seed + n), config.generation, folder, failed, evaluate, prompt
             )
         status = "done" if not failed else "failed" if not made else "some failed"
         summary = {

@@ -24,8 +24,8 @@ from threestudio_like.engine.checkpoint import write_text
 from threestudio_like.engine.monitor import Monitor, peak_memory_mib
 from threestudio_like.engine.run_folder import lock, move_aside
 from threestudio_like.engine.system import Context, System
-from threestudio_like.engine.trainer import NonFiniteError, Settings, StoppedError, make_fabric, take_over, train
-from threestudio_like.errors import NoSurfaceError, UserError, nearest
+from threestudio_like.engine.trainer import Settings, make_fabric, take_over, train
+from threestudio_like.errors import NonFiniteError, NoSurfaceError, StoppedError, UserError, nearest
 from threestudio_like.kernels import backend
 
 log = logging.getLogger(__name__)

@@ -16,18 +16,10 @@ from threestudio_like.engine.checkpoint import Checkpoint
 from threestudio_like.engine.monitor import Monitor
 from threestudio_like.engine.system import StepResult, System
 from threestudio_like.engine.timing import StepClock
-from threestudio_like.errors import UserError
+from threestudio_like.errors import NonFiniteError, StoppedError, UserError
 from threestudio_like.utils.seeding import generator
 
 log = logging.getLogger(__name__)
-
-
-class NonFiniteError(RuntimeError):
-    """A loss or a gradient became infinite or not a number; the message names it and the step."""
-
-
-class StoppedError(Exception):
-    """The run was asked to stop (Ctrl-C, SIGTERM) and has saved its state."""
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,7 @@ import launch
 from priors.backbones.multiview import FoldedMultiview
 from priors.generator import OneStepConfig, OneStepGenerator
 from systems.geco import generate as generation
-from systems.geco.generate import Request, take_request, unique_names
+from systems.geco.generate import unique_names
 from systems.geco.pipeline import Generation
 from tests.systems.geco.test_stages import tiny_reconstructor
 from threestudio_like.errors import UserError
@@ -205,13 +205,6 @@ def test_a_comparison_takes_what_is_generated_for_a_method(keys, tmp_path, monke
 def test_only_one_pass_methods_generate(keys, capsys, tmp_path):
     assert launch.main(["--config", "dreamfusion.yaml", "--generate", f"image={picture(tmp_path / 'a.png')}"]) == 2
     assert "use --config geco.yaml" in capsys.readouterr().err
-
-
-def test_the_request_is_told_from_the_recipes_keys():
-    request, rest = take_request(["image=a=b.png", "n=3", "seed=1", "images.path=x"])
-    assert request == Request("a=b.png", 3) and rest == ["seed=1", "images.path=x"]
-    with pytest.raises(UserError, match="at least 1"):
-        take_request(["n="])
 
 
 def test_names_are_never_shared(tmp_path):

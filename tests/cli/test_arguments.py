@@ -1,0 +1,52 @@
+"""Which request a command line makes, and which it cannot make."""
+
+import pytest
+
+from threestudio_like.cli.arguments import read_arguments, resolve
+from threestudio_like.cli.requests import CompareRequest, GenerateRequest, RunRequest, SweepRequest
+from threestudio_like.errors import UserError
+
+
+def request(*argv: str):
+    return resolve(read_arguments(list(argv), "launch.py"))
+
+
+def test_a_recipe_is_run():
+    made = request("seed=3", "--config", "dreamfusion", "--resume", "--stage", "main")
+    assert isinstance(made, RunRequest) and (made.name, made.action, made.stage) == ("dreamfusion", "resume", "main")
+    assert made.plain["seed"] == 3
+
+
+def test_a_sweep_keeps_its_axes_apart():
+    made = request("--config", "dreamfusion", "--workers", "2", "steps=5", "--sweep", "seed=0,1")
+    assert isinstance(made, SweepRequest) and made.axes == ("seed=0,1",) and made.keys == ("steps=5",)
+    assert made.crew.workers == 2
+
+
+def test_a_comparison_takes_cluster_keys():
+    made = request("--config", "comparisons/quick", "--cluster", "slurm", "cluster.gpus=1")
+    assert isinstance(made, CompareRequest) and made.cluster_keys == ("cluster.gpus=1",)
+
+
+def test_what_generate_asks_for_is_told_from_the_recipes_keys():
+    made = request("--config", "geco", "--generate", "image=a=b.png", "n=3", "seed=1")
+    assert isinstance(made, GenerateRequest) and (made.image, made.n, made.plain["seed"]) == ("a=b.png", 3, 1)
+    for n in ("n=", "n=0", "n=two"):
+        with pytest.raises(UserError, match="at least 1"):
+            request("--config", "geco", "--generate", "image=a.png", n)
+
+
+@pytest.mark.parametrize(
+    "argv, says",
+    [
+        (["--chekc", "--config", "dreamfusion"], "unknown option '--chekc'; did you mean '--check'?"),
+        (["--config", "dreamfusion", "--check", "--resume"], "not allowed with argument"),
+        (["--workers", "two", "--config", "dreamfusion"], "invalid int value: 'two'"),
+        (["steps=3"], "--config: name a recipe"),
+        (["--config", "dreamfusion", "--sweep", "seed=0,1", "--stage", "main"], "--stage is for one run"),
+        (["--config", "comparisons/quick", "--generate"], "--generate is for a recipe"),
+    ],
+)
+def test_a_mistaken_option_is_refused(argv, says):
+    with pytest.raises(UserError, match=says.replace("?", r"\?")):
+        request(*argv)

@@ -1,0 +1,155 @@
+"""Reads the command line and resolves it into the one request that it makes."""
+
+import argparse
+from dataclasses import dataclass
+
+from threestudio_like.cli.requests import CompareRequest, Crew, GenerateRequest, Request, RunRequest, SweepRequest
+from threestudio_like.config.loading import find_recipe, load
+from threestudio_like.errors import UserError, nearest
+
+EXAMPLES = """examples:
+  {command} --config geco.yaml --generate image=docs/images/purple-chair.png
+  {command} --config dreamfusion.yaml prompt="a red chair" seed=1
+  {command} --config dreamfusion.yaml --help
+  {command} --config dreamfusion.yaml --workers 2 --sweep seed=0,1,2 guidance.rgb.method.scale=3,5
+  {command} --config comparisons/quick.yaml --workers 2
+
+exit codes: 0 done, 1 failed, 2 a mistake of yours (said in a line), 130 stopped by Ctrl-C and saved"""
+ACTIONS = ("check", "resume", "test", "export")
+"""Options that say what is to be done with the run of a recipe; without one it is trained."""
+
+
+class Parser(argparse.ArgumentParser):
+    """A parser whose refusals are UserErrors, with the nearest option."""
+
+    def error(self, message: str):
+        unknown = message.removeprefix("unrecognized arguments: ").split()
+        if len(unknown) == len(message.split()):
+            raise UserError(message)
+        options = [option for option in self._option_string_actions if option.startswith("--")]
+        raise UserError(f"unknown option '{unknown[0]}'{nearest(unknown[0], options)}")
+
+
+@dataclass(frozen=True)
+class Arguments:
+    """The command line as it was typed."""
+
+    parser: Parser
+    help: bool
+    config: str | None
+    action: str
+    """One of `ACTIONS`, `generate`, or `train`."""
+    sweep: tuple[str, ...]
+    stage: str | None
+    crew: Crew
+    keys: tuple[str, ...]
+
+    @property
+    def resumable(self) -> bool:
+        """Whether the same command goes on with a run only if `--resume` is added."""
+        return self.action == "train" and not self.sweep and self.config is not None and "system" in load(self.config)
+
+
+def parser_for(command: str) -> Parser:
+    parser = Parser(
+        prog=command,
+        description="Runs a recipe: every stage, then evaluation and export.",
+        epilog=EXAMPLES.format(command=command),
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        add_help=False,
+    )
+    parser.add_argument("-h", "--help", action="store_true", help="say this, and with --config the recipe's keys")
+    parser.add_argument("--config", metavar="NAME", help="a recipe or comparison: a name in configs/, or a path")
+    what = parser.add_mutually_exclusive_group()
+    what.add_argument("--check", action="store_true", help="parse and build, say what would run, and stop")
+    what.add_argument("--resume", action="store_true", help="go on where this run stopped, exactly")
+    what.add_argument("--test", action="store_true", help="evaluate a finished run again")
+    what.add_argument("--export", action="store_true", help="export a finished run again")
+    what.add_argument(
+        "--generate",
+        action="store_true",
+        help="image=FILE_OR_FOLDER or prompt=TEXT to meshes, n=N of each (1), in one pass (GECO)",
+    )
+    what.add_argument("--sweep", nargs="+", metavar="key=a,b,c", help="a grid of runs; what is done is not run again")
+    many = parser.add_argument_group("with --sweep, and for a comparison")
+    many.add_argument("--table", action="store_true", help="only print how far it is, and what was found so far")
+    many.add_argument("--workers", type=int, default=1, metavar="N", help="runs at once")
+    many.add_argument("--retries", type=int, default=0, metavar="N", help="new tries of a run that fails")
+    many.add_argument(
+        "--cluster", choices=["slurm"], help="runs are its jobs: cluster.partition=, .time= (minutes), .gpus="
+    )
+    parser.add_argument("--stage", metavar="S", help="only this stage")
+    parser.add_argument(
+        "keys",
+        nargs="*",
+        metavar="key=value",
+        help="keys that replace the recipe's; out=FOLDER is where the results go",
+    )
+    return parser
+
+
+def read_arguments(argv: list[str], command: str) -> Arguments:
+    """Reads the command line. Raises UserError."""
+    parser = parser_for(command)
+    given = parser.parse_intermixed_args(argv)
+    if given.config is None and not given.help:
+        raise UserError("--config: name a recipe or comparison, such as dreamfusion; --help says more")
+    action = next((name for name in (*ACTIONS, "generate") if getattr(given, name)), "train")
+    crew = Crew(given.check, given.table, given.workers, given.retries, given.cluster)
+    return Arguments(
+        parser, given.help, given.config, action, tuple(given.sweep or ()), given.stage, crew, tuple(given.keys)
+    )
+
+
+def resolve(given: Arguments) -> Request:
+    """Loads what is named, and says which request is made. Raises UserError where an option means nothing for it."""
+    cluster, keys = divide(given.keys, "cluster.")
+    if given.action == "generate":
+        asked, keys = divide(keys, "image=", "n=")
+    plain, path = load(given.config, keys), find_recipe(given.config)
+    comparison = "system" not in plain and "prompts" in plain
+    refuse_options(given, comparison, cluster)
+    if comparison:
+        return CompareRequest(plain, path, given.crew, cluster)
+    if given.sweep:
+        return SweepRequest(plain, given.config, path.stem, given.sweep, keys, given.crew, cluster)
+    if given.action == "generate":
+        return GenerateRequest.of(plain, path.stem, asked)
+    return RunRequest(plain, path.stem, given.action, given.stage)
+
+
+def divide(keys: tuple[str, ...], *prefixes: str) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """The keys that begin with one of the prefixes, and the others."""
+    own = tuple(key for key in keys if key.startswith(prefixes))
+    return own, tuple(key for key in keys if not key.startswith(prefixes))
+
+
+def refuse_options(given: Arguments, comparison: bool, cluster: tuple[str, ...]) -> None:
+    """Raises UserError for an option that means nothing for what is run."""
+    crew, action = given.crew, [] if given.action in ("train", "check") else [given.action]
+    for_one = [*action, *["sweep"] * bool(given.sweep), *["stage"] * (given.stage is not None)]
+    for_many = [
+        name
+        for name, asked in (
+            ("table", crew.table),
+            ("cluster", crew.cluster),
+            ("retries", crew.retries),
+            ("workers", crew.workers != 1),
+        )
+        if asked
+    ]
+    if comparison and for_one:
+        raise UserError(
+            f"--{for_one[0]} is for a recipe; a comparison goes on where it was when its command is given again"
+        )
+    if given.sweep and given.stage is not None:
+        raise UserError("--stage is for one run, not for a sweep")
+    if not given.sweep and not comparison and for_many:
+        raise UserError(f"--{for_many[0]} goes with --sweep or a comparison; a single run has none")
+    if cluster and crew.cluster is None:
+        raise UserError("cluster.: these keys go with --cluster slurm")
+
+
+def print_help(given: Arguments) -> None:
+    """Prints the options, or the keys of the recipe that is named."""
+    given.parser.print_help()

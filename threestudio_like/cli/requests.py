@@ -1,0 +1,150 @@
+"""The four things that a command line can ask for. Each is resolved before anything heavy is imported."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from threestudio_like.config.loading import load
+from threestudio_like.config.recipe import parse_recipe
+from threestudio_like.errors import UserError
+
+
+@dataclass(frozen=True)
+class Crew:
+    """Who carries out many runs, and how."""
+
+    check: bool = False
+    """Only say what would run."""
+    table: bool = False
+    """Only print what is there."""
+    workers: int = 1
+    retries: int = 0
+    cluster: str | None = None
+
+    def run(self, jobs: list, cluster_keys: tuple[str, ...]) -> None:
+        """Carries out the jobs, here or on the cluster; a mistake in any run is told before the first."""
+        from threestudio_like.experiments import slurm, sweep
+
+        cluster, _ = slurm.read_cluster(list(cluster_keys))
+        sweep.check(jobs)
+        if self.cluster == "slurm":
+            slurm.run(jobs, cluster, self.retries)
+        else:
+            sweep.run(jobs, self.workers, self.retries)
+
+
+@dataclass(frozen=True)
+class RunRequest:
+    """One run of a recipe: train, check, resume, test or export it, or a stage of it."""
+
+    plain: dict
+    name: str
+    action: str
+    stage: str | None
+
+    def carry_out(self) -> int:
+        recipe = parse_recipe(self.plain, self.name)
+        from threestudio_like.engine.run import Run
+
+        run = Run(recipe)
+        if self.action == "check":
+            print("\n".join(run.check()))
+            return 0
+        if self.action in ("test", "export"):
+            run.test(self.stage, export_only=self.action == "export")
+        else:
+            run.start(self.action == "resume", self.stage)
+            run.train(self.stage)
+        print(run.folder)
+        return 0
+
+
+@dataclass(frozen=True)
+class SweepRequest:
+    """A grid of runs of one recipe."""
+
+    plain: dict
+    config: str
+    name: str
+    axes: tuple[str, ...]
+    keys: tuple[str, ...]
+    crew: Crew
+    cluster_keys: tuple[str, ...]
+
+    def carry_out(self) -> int:
+        parse_recipe(self.plain, self.name)
+        from threestudio_like.experiments import sweep
+
+        axes, shared = sweep.axes(self.axes)
+        recipe = parse_recipe(load(self.config, (*self.keys, *shared)), self.name)
+        folder = Path(recipe.run.out or f"outputs/sweeps/{self.name}")
+        jobs = sweep.grid(axes, folder, self.config, (*self.keys, *shared))
+        if not self.crew.table:
+            self.crew.run(jobs, self.cluster_keys)
+        print(sweep.table(jobs))
+        return 0 if self.crew.table or all(job.status == "done" for job in jobs) else 1
+
+
+@dataclass(frozen=True)
+class CompareRequest:
+    """All runs of a comparison, and its report."""
+
+    plain: dict
+    path: Path
+    crew: Crew
+    cluster_keys: tuple[str, ...]
+
+    def carry_out(self) -> int:
+        from threestudio_like.experiments import report, sweep
+        from threestudio_like.experiments.comparison import parse_comparison
+        from threestudio_like.experiments.metrics import measure, prepare
+
+        comparison = parse_comparison(self.plain, self.path.stem, self.path.parent)
+        jobs = [cell.job for cell in comparison.cells]
+        if not self.crew.table:
+            prepare(comparison)
+        if self.crew.check:
+            sweep.check(jobs)
+            done = sum(job.status == "done" for job in jobs)
+            print(f"{done} of {len(jobs)} runs are done; would report in {comparison.folder}")
+            return 0
+        if self.crew.table:
+            print(f"{sweep.table(jobs)}\n\n{report.tables.markdown(measure(comparison))}")
+            return 0
+        self.crew.run([cell.job for cell in comparison.in_turn], self.cluster_keys)
+        for written in report.write(measure(comparison), comparison.folder):
+            print(written)
+        return 0 if all(job.status == "done" for job in jobs) else 1
+
+
+@dataclass(frozen=True)
+class GenerateRequest:
+    """`n` objects of an image, of each image of a folder, or of the prompt, in one pass."""
+
+    plain: dict
+    name: str
+    image: str | None
+    n: int
+
+    @staticmethod
+    def of(plain: dict, name: str, asked: tuple[str, ...]) -> "GenerateRequest":
+        """Reads `image=` and `n=`. Raises UserError."""
+        own = dict(text.split("=", 1) for text in asked)
+        try:
+            n = int(own.get("n", 1))
+        except ValueError:
+            n = 0
+        if n < 1:
+            raise UserError(f"n: how many objects to make of each image, at least 1; got '{own['n']}'")
+        return GenerateRequest(plain, name, own.get("image") or None, n)
+
+    def carry_out(self) -> int:
+        recipe = parse_recipe(self.plain, self.name)
+        from systems.geco.evaluation import evaluate_reconstruction
+        from systems.geco.generate import generate
+
+        folder, code = generate(recipe, self.image, self.n, evaluate_reconstruction)
+        print(folder)
+        return code
+
+
+Request = RunRequest | SweepRequest | CompareRequest | GenerateRequest
