@@ -67,7 +67,7 @@ def refused(capsys, *argv) -> str:
         ("steps", "not an override"),
         ("kernels=cuda", "the 'cuda' kernels are forced but"),
         ("kernels=fast", "kernels: 'fast' is not possible"),
-        ("scene.encoding.base=0", "resolutions must satisfy"),
+        ("scene.encoding.base_resolution=0", "resolutions must satisfy"),
     ],
 )
 def test_a_mistaken_key_is_refused(capsys, keys, override, says):
