@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from threestudio_like.cli.requests import CompareRequest, Crew, GenerateRequest, Request, RunRequest, SweepRequest
 from threestudio_like.config.loading import find_recipe, load
 from threestudio_like.errors import UserError, nearest
+from threestudio_like.experiments.axes import axes
 
 EXAMPLES = """examples:
   {command} --config geco.yaml --generate image=docs/images/purple-chair.png
@@ -103,7 +104,8 @@ def read_arguments(argv: list[str], command: str) -> Arguments:
 
 def resolve(given: Arguments) -> Request:
     """Loads what is named, and says which request is made. Raises UserError where an option means nothing for it."""
-    cluster, keys = divide(given.keys, "cluster.")
+    swept, shared = axes(given.sweep)
+    cluster, keys = divide((*given.keys, *shared), "cluster.")
     if given.action == "generate":
         asked, keys = divide(keys, "image=", "n=")
     plain, path = load(given.config, keys), find_recipe(given.config)
@@ -112,7 +114,7 @@ def resolve(given: Arguments) -> Request:
     if comparison:
         return CompareRequest(plain, path, given.crew, cluster)
     if given.sweep:
-        return SweepRequest(plain, given.config, path.stem, given.sweep, keys, given.crew, cluster)
+        return SweepRequest(plain, given.config, path.stem, tuple(swept), keys, given.crew, cluster)
     if given.action == "generate":
         return GenerateRequest.of(plain, path.stem, asked)
     return RunRequest(plain, path.stem, given.action, given.stage)

@@ -3,7 +3,6 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-from threestudio_like.config.loading import load
 from threestudio_like.config.recipe import parse_recipe
 from threestudio_like.errors import UserError
 
@@ -71,13 +70,11 @@ class SweepRequest:
     cluster_keys: tuple[str, ...]
 
     def carry_out(self) -> int:
-        parse_recipe(self.plain, self.name)
+        recipe = parse_recipe(self.plain, self.name)
         from threestudio_like.experiments import sweep
 
-        axes, shared = sweep.axes(self.axes)
-        recipe = parse_recipe(load(self.config, (*self.keys, *shared)), self.name)
         folder = Path(recipe.run.out or f"outputs/sweeps/{self.name}")
-        jobs = sweep.grid(axes, folder, self.config, (*self.keys, *shared))
+        jobs = sweep.grid(self.axes, folder, self.config, self.keys)
         if not self.crew.table:
             self.crew.run(jobs, self.cluster_keys)
         print(sweep.table(jobs))

@@ -23,11 +23,12 @@ from threading import Event
 import torch
 from tqdm import tqdm
 
-from threestudio_like.config.loading import TEXT_KEYS, find_recipe, load
+from threestudio_like.config.loading import find_recipe, load
 from threestudio_like.config.recipe import changed_key, parse_recipe, slug
 from threestudio_like.engine.checkpoint import write_text
 from threestudio_like.engine.run_folder import BUSY, INTERRUPTED, read_map
 from threestudio_like.errors import UserError
+from threestudio_like.experiments.axes import split, unquoted
 
 WAIT_SECONDS = 2.0
 RECORD = "sweep.json"
@@ -90,37 +91,6 @@ def grid(axes: Iterable[str], out: Path, config: str, shared: tuple[str, ...] = 
     if len({job.folder for job in jobs}) < len(jobs):
         raise UserError("--sweep: two runs of the grid are the same")
     return jobs
-
-
-def axes(keys: Iterable[str]) -> tuple[list[str], list[str]]:
-    """The keys with several values, and those with one, which all runs share."""
-    keys = list(keys)
-    several = [key for key in keys if len(split(key.partition("=")[2])) != 1]
-    one = [key.partition("=") for key in keys if key not in several]
-    return several, [f"{key}{equals}{unquoted(key, value)}" for key, equals, value in one]
-
-
-def split(values: str) -> list[str]:
-    """At the commas that are outside brackets, and outside quotes with which a value begins. Raises UserError."""
-    parts, depth, quote = [""], 0, ""
-    for letter in values:
-        if quote:
-            quote = "" if letter == quote else quote
-        elif letter in "\"'" and not parts[-1].strip():
-            quote = letter
-        elif letter == "," and not depth:
-            parts.append("")
-            continue
-        depth += 0 if quote else (letter in "[{(") - (letter in "]})")
-        parts[-1] += letter
-    if quote or depth:
-        raise UserError(f"--sweep: '{values}' has a bracket or quote without its other half")
-    return [part.strip() for part in parts]
-
-
-def unquoted(key: str, value: str) -> str:
-    """A text that is taken to the letter, without the quotes that kept its commas together."""
-    return value[1:-1] if key in TEXT_KEYS and len(value) > 1 and value[0] == value[-1] in "\"'" else value
 
 
 def labels_of(keys: Iterable[str]) -> dict[str, str]:

@@ -18,7 +18,6 @@ from systems.geco import generate as generation
 from systems.geco.generate import unique_names
 from systems.geco.pipeline import Generation
 from tests.systems.geco.test_stages import tiny_reconstructor
-from threestudio_like.errors import UserError
 
 
 @pytest.fixture(autouse=True)
