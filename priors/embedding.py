@@ -20,7 +20,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from threestudio_like import pretrained
-from threestudio_like.errors import UserError
+from threestudio_like.errors import UserError, brief
 
 PARTS = ("text_encoder", "tokenizer")
 ENCODERS = ("CLIPTextModel", "T5EncoderModel")
@@ -133,8 +133,7 @@ def load_encoder(config: pretrained.ModelConfig, device: torch.device):
     except ImportError:
         raise UserError(f"{place / 'tokenizer'}: this tokenizer needs `pip install sentencepiece protobuf`") from None
     except Exception as error:  # damaged files fail in as many ways as there are tokenizers
-        reason = " ".join(str(error).split())[:160]
-        raise UserError(f"{place / 'tokenizer'} cannot be loaded ({reason}); fetch the model again") from None
+        raise UserError(f"{place / 'tokenizer'} cannot be loaded ({brief(error)}); fetch the model again") from None
     dtype = pretrained.dtype_on(device, config.precision)
     kind = getattr(transformers, names["text_encoder"])
     return tokenizer, pretrained.load(kind, place, "text_encoder", config.variant, dtype).to(device)

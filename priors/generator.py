@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from priors.backbones.base import Condition
 from priors.backbones.multiview import MultiviewBackbone
 from priors.guidance.fake_score import UNET, WEIGHTS, load_unet, trainable_copy
-from threestudio_like.errors import UserError
+from threestudio_like.errors import UserError, brief
 from threestudio_like.pretrained import REPOSITORY
 
 ADAPTER = "generator"
@@ -99,7 +99,7 @@ def add_adapter(unet: UNet2DConditionModel, lora: LowRank) -> None:
     try:
         unet.add_adapter(config, ADAPTER)
     except ValueError as error:
-        raise UserError(f"generator.lora.targets: {' '.join(str(error).split())[:160]}") from None
+        raise UserError(f"generator.lora.targets: {brief(error)}") from None
 
 
 def load(unet: UNet2DConditionModel, weights: str) -> bool:
@@ -120,5 +120,5 @@ def load(unet: UNet2DConditionModel, weights: str) -> bool:
             raise ValueError(f"it has no layer {foreign[0]}")
         unet.load_lora_adapter(place, prefix=None, weight_name=WEIGHTS, adapter_name=ADAPTER, local_files_only=True)
     except Exception as error:  # damaged, or of other layers
-        raise UserError(f"{place / WEIGHTS} does not fit the prior ({' '.join(str(error).split())[:160]})") from None
+        raise UserError(f"{place / WEIGHTS} does not fit the prior ({brief(error)})") from None
     return True

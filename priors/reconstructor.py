@@ -25,7 +25,7 @@ from transformers import ViTConfig, ViTModel
 
 from priors.projection import BackProjection, Epipolar
 from threestudio_like.cameras import Cameras, zero123plus_rig
-from threestudio_like.errors import UserError
+from threestudio_like.errors import UserError, brief
 from threestudio_like.pretrained import REPOSITORY, read_json
 from threestudio_like.scenes.triplane import Triplane
 
@@ -276,8 +276,7 @@ class Reconstructor(ModelMixin, ConfigMixin):
                 place, torch_dtype=torch.float32, use_safetensors=True, local_files_only=True
             )
         except Exception as error:  # a config of another class, of another version, or damaged
-            reason = " ".join(str(error).split())[:160]
-            raise UserError(f"model: {place} cannot be loaded as a reconstructor ({reason})") from None
+            raise UserError(f"model: {place} cannot be loaded as a reconstructor ({brief(error)})") from None
 
 
 def pretrained(name: str) -> ViTModel:
@@ -285,9 +284,8 @@ def pretrained(name: str) -> ViTModel:
     try:
         return ViTModel.from_pretrained(name, add_pooling_layer=False, use_safetensors=True).float()
     except Exception as error:  # transformers raises whatever its loaders raise
-        reason = " ".join(str(error).split())[:160]
         raise UserError(
-            f"size.dino: '{name}' cannot be loaded as a ViT ({reason}); give a folder or a hub id of a DINO "
+            f"size.dino: '{name}' cannot be loaded as a ViT ({brief(error)}); give a folder or a hub id of a DINO "
             "ViT with safetensors"
         ) from None
 

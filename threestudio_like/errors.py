@@ -4,6 +4,9 @@ code 1)."""
 import difflib
 from collections.abc import Iterable
 
+LONGEST = 200
+"""Characters of another library's message that are shown."""
+
 
 class UserError(Exception):
     """A mistake in a recipe, a file or an argument. The message says what, where, and the remedy."""
@@ -28,3 +31,10 @@ def nearest(name: str, known: Iterable[str]) -> str:
     if close:
         return f"; did you mean '{close[0]}'?"
     return f"; known: {', '.join(sorted(known))}" if known else ""
+
+
+def brief(error: object) -> str:
+    """Shortens an exception, or a program's complaint, to one line: its beginning, and its end, which is often the cause."""
+    text = " ".join(str(error).split()) or type(error).__name__
+    half = LONGEST // 2
+    return text if len(text) <= LONGEST else f"{text[:half].rstrip()} … {text[-half:].lstrip()}"

@@ -18,7 +18,7 @@ from huggingface_hub import model_info, snapshot_download
 from huggingface_hub.errors import GatedRepoError, HFValidationError, LocalEntryNotFoundError, RepositoryNotFoundError
 from safetensors import SafetensorError, safe_open
 
-from threestudio_like.errors import UserError
+from threestudio_like.errors import UserError, brief
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 WEIGHTS = {part: "diffusion_pytorch_model" for part in ("unet", "mean_predictor", "image_encoder", "vae")} | {
@@ -119,9 +119,8 @@ def _download(config: ModelConfig, parts: tuple[str, ...]) -> Path:
     except RepositoryNotFoundError:
         raise UserError(f"{name} is neither a local folder nor a model on the hub; check its spelling") from None
     except Exception as error:  # every other failure of a network, a proxy or a disk ends here
-        reason = " ".join(str(error).split())[:160]
         raise UserError(
-            f"{name} is not in the local Hugging Face cache and cannot be downloaded ({reason}); "
+            f"{name} is not in the local Hugging Face cache and cannot be downloaded ({brief(error)}); "
             "fetch it where there is a network, or give `model` a local folder"
         ) from None
 
@@ -215,8 +214,9 @@ def load(kind: type, folder: Path, part: str, variant: str | None, dtype: torch.
                 **named,
             )
     except Exception as error:  # a config of another class, of another version, or damaged
-        reason = " ".join(str(error).split())[:160]
-        raise UserError(f"{place} cannot be loaded as a {kind.__name__} ({reason}); fetch the model again") from None
+        raise UserError(
+            f"{place} cannot be loaded as a {kind.__name__} ({brief(error)}); fetch the model again"
+        ) from None
     amiss = [key if isinstance(key, str) else key[0] for key in (*report["mismatched_keys"], *report["missing_keys"])]
     if amiss:
         raise UserError(

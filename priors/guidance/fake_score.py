@@ -21,7 +21,7 @@ from torch import Tensor, nn
 from priors.backbones.base import Backbone, Condition, Prediction
 from priors.backbones.geometric import CAMERA_WIDTH, camera_numbers
 from threestudio_like import pretrained
-from threestudio_like.errors import UserError
+from threestudio_like.errors import UserError, brief
 
 ADAPTER = "fake_score"
 UNET = "unet"
@@ -68,7 +68,7 @@ class LoRA(FakeScore):
         try:
             backbone.unet.add_adapter(lora, ADAPTER)
         except ValueError as error:
-            raise UserError(f"fake_score.targets: {' '.join(str(error).split())[:160]}") from None
+            raise UserError(f"fake_score.targets: {brief(error)}") from None
         names = {name: p for name, p in backbone.unet.named_parameters() if ".lora_" in name}
         for parameter in names.values():
             parameter.data = parameter.data.float()
@@ -235,8 +235,7 @@ def load_unet(unet: UNet2DConditionModel, folder: Path) -> None:
     try:
         unet.load_state_dict(stored.state_dict())
     except RuntimeError as error:
-        reason = str(error).splitlines()[-1].strip()[:120]
-        raise UserError(f"{folder / UNET} is of another size than the prior's ({reason})") from None
+        raise UserError(f"{folder / UNET} is of another size than the prior's ({brief(error)})") from None
 
 
 def camera_embedding(unet: UNet2DConditionModel) -> nn.Module:

@@ -21,7 +21,7 @@ from priors.toybox import build
 from priors.toybox.mean_predictor import refine
 from threestudio_like.config.schedule import Schedule
 from threestudio_like.engine.system import Context, ParameterGroup, StepResult, System, SystemConfig
-from threestudio_like.errors import UserError
+from threestudio_like.errors import UserError, brief
 from threestudio_like.pretrained import read_json
 
 
@@ -235,8 +235,7 @@ def load_weights(model: Denoiser, tokenizer, folder: Path) -> None:
         try:
             part.load_state_dict(stored)
         except RuntimeError as error:
-            reason = str(error).splitlines()[-1].strip()[:120]
-            raise UserError(f"weights: {path} does not fit the recipe's size ({reason})") from None
+            raise UserError(f"weights: {path} does not fit the recipe's size ({brief(error)})") from None
 
 
 def words_of(folder: Path) -> dict[str, int]:

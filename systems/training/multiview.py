@@ -32,7 +32,7 @@ from threestudio_like.data.images import ImageLoading
 from threestudio_like.data.toybox.multiview import MultiviewSet, Split
 from threestudio_like.engine.monitor import write_png
 from threestudio_like.engine.system import Context
-from threestudio_like.errors import UserError
+from threestudio_like.errors import UserError, brief
 from threestudio_like.evaluate.images import psnr
 from threestudio_like.pretrained import ModelConfig
 from threestudio_like.utils.color import random_hues, turn_hues
@@ -248,5 +248,4 @@ def take_weights(model: MultiviewDenoiser, stored: FoldedMultiview) -> None:
         try:
             part.load_state_dict(theirs.state_dict())
         except RuntimeError as error:
-            reason = str(error).splitlines()[-1].strip()[:120]
-            raise UserError(f"weights: {stored.folder} does not fit the recipe's size ({reason})") from None
+            raise UserError(f"weights: {stored.folder} does not fit the recipe's size ({brief(error)})") from None

@@ -8,7 +8,7 @@ import yaml
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from threestudio_like.errors import UserError, nearest
+from threestudio_like.errors import UserError, brief, nearest
 
 CONFIGS = Path(__file__).resolve().parents[2] / "configs"
 TEXT_KEYS = ("prompt", "negative_prompt", "out")
@@ -49,8 +49,7 @@ def read_yaml(path: Path) -> dict:
     try:
         node = OmegaConf.load(path)
     except (yaml.YAMLError, OmegaConfBaseException, UnicodeDecodeError, OSError) as error:
-        reason = " ".join(str(error).split())
-        raise UserError(f"{path}: cannot be read as YAML: {reason[:200]}") from None
+        raise UserError(f"{path}: cannot be read as YAML: {brief(error)}") from None
     node = OmegaConf.to_container(node, resolve=False)
     if not isinstance(node, dict):
         raise UserError(f"{path}: a recipe is a map of keys, this file holds {type(node).__name__}")
@@ -72,7 +71,7 @@ def load(name: str, overrides: list[str] | tuple[str, ...] = (), beside: Path | 
     try:
         return OmegaConf.to_container(OmegaConf.create(recipe), resolve=True)
     except OmegaConfBaseException as error:
-        raise UserError(f"{name}: {' '.join(str(error).split())[:300]}") from None
+        raise UserError(f"{name}: {brief(error)}") from None
 
 
 def _with_extends(path: Path, above: tuple[Path, ...]) -> dict:

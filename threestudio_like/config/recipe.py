@@ -10,7 +10,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from threestudio_like.config.loading import overlay, read_yaml
 from threestudio_like.config.registry import Component, parse, parse_component
-from threestudio_like.errors import UserError, nearest
+from threestudio_like.errors import UserError, brief, nearest
 
 SAME_RUN = ("out",)
 """Keys that may differ between a run and its resumption."""
@@ -81,9 +81,7 @@ def read_stored(path: Path) -> dict:
     try:
         plain = OmegaConf.to_container(OmegaConf.create(read_yaml(path)), resolve=True)
     except OmegaConfBaseException as error:
-        raise UserError(
-            f"{path}: cannot be read ({' '.join(str(error).split())[:100]}); move the run's folder away"
-        ) from None
+        raise UserError(f"{path}: cannot be read ({brief(error)}); move the run's folder away") from None
     plain.pop("git_revision", None)
     return plain
 

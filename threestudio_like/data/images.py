@@ -14,7 +14,7 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 from scipy.ndimage import label
 from torch import Tensor
 
-from threestudio_like.errors import UserError
+from threestudio_like.errors import UserError, brief
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".gif", ".bmp", ".tif", ".tiff")
 MOST_PIXELS = 80_000_000
@@ -113,7 +113,7 @@ def read(path: Path) -> Image.Image:
     except Image.DecompressionBombError:
         raise UserError(f"{path}: the image is too large; {MOST_PIXELS // 10**6} megapixels can be read") from None
     except DAMAGED as error:
-        raise UserError(f"{path}: the image cannot be opened ({reason(error)})") from None
+        raise UserError(f"{path}: the image cannot be opened ({brief(error)})") from None
     with image:
         width, height = image.size
         if width * height > MOST_PIXELS:
@@ -126,7 +126,7 @@ def read(path: Path) -> Image.Image:
             rgba = eight_bit(upright).convert("RGBA")
             several = getattr(image, "n_frames", 1) > 1
         except DAMAGED as error:
-            raise UserError(f"{path}: the image is damaged or of an unreadable kind ({reason(error)})") from None
+            raise UserError(f"{path}: the image is damaged or of an unreadable kind ({brief(error)})") from None
         if several:
             logging.getLogger(__name__).info("%s has several pictures; the first is taken", path)
     premultiplied = rgba.convert("RGBa")  # or the hidden colours of clear pixels would show after reducing
@@ -210,9 +210,5 @@ def by_rembg(image: Image.Image, path: Path, how: str) -> tuple[np.ndarray, np.n
     try:
         pixels = np.asarray(rembg.remove(image.convert("RGB"))).astype(np.float32) / 255
     except Exception as error:  # whatever its network or the fetching of that raises
-        raise UserError(f"{path}: rembg failed ({reason(error)})") from None
+        raise UserError(f"{path}: rembg failed ({brief(error)})") from None
     return pixels[..., :3], without_specks(pixels[..., 3])
-
-
-def reason(error: BaseException) -> str:
-    return (" ".join(str(error).split()) or type(error).__name__)[:120]

@@ -8,7 +8,7 @@ from zipfile import BadZipFile
 
 import torch
 
-from threestudio_like.errors import UserError
+from threestudio_like.errors import UserError, brief
 
 
 @dataclass(frozen=True)
@@ -46,7 +46,7 @@ def save(path: Path, checkpoint: Checkpoint) -> None:
         try:
             torch.save(vars(checkpoint), unfinished)
         except RuntimeError as error:  # torch reports a failed write without its errno
-            raise OSError(f"cannot write {path}: {str(error).splitlines()[0]}") from error
+            raise OSError(f"cannot write {path}: {brief(error)}") from error
 
     write_atomically(path, write)
 
@@ -56,5 +56,4 @@ def load(path: Path, device: torch.device) -> Checkpoint:
     try:
         return Checkpoint(**torch.load(path, map_location=device, weights_only=True))
     except (RuntimeError, EOFError, BadZipFile, TypeError, pickle.UnpicklingError) as error:
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise UserError(f"{path}: not a usable checkpoint ({reason[:120]}); delete it to start anew") from None
+        raise UserError(f"{path}: not a usable checkpoint ({brief(error)}); delete it to start anew") from None

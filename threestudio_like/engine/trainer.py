@@ -16,7 +16,7 @@ from threestudio_like.engine.checkpoint import Checkpoint
 from threestudio_like.engine.monitor import Monitor
 from threestudio_like.engine.system import StepResult, System
 from threestudio_like.engine.timing import StepClock
-from threestudio_like.errors import NonFiniteError, StoppedError, UserError
+from threestudio_like.errors import NonFiniteError, StoppedError, UserError, brief
 from threestudio_like.utils.seeding import generator
 
 log = logging.getLogger(__name__)
@@ -127,7 +127,7 @@ def take_over(system: System, saved: Checkpoint, path: Path) -> None:
 
 
 def misfit(path: Path, error: Exception) -> UserError:
-    return UserError(f"{path}: does not fit this recipe ({str(error).splitlines()[-1].strip()[:160]})")
+    return UserError(f"{path}: does not fit this recipe ({brief(error)})")
 
 
 def anywhere(fabric: Fabric, here: bool) -> bool:

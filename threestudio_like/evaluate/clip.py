@@ -11,7 +11,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from threestudio_like import pretrained
-from threestudio_like.errors import UserError
+from threestudio_like.errors import UserError, brief
 from threestudio_like.evaluate.scorer import Scorer
 from threestudio_like.pretrained import REPOSITORY, ModelConfig
 
@@ -43,7 +43,7 @@ class ClipModel:
         try:
             self.tokenizer = transformers.AutoTokenizer.from_pretrained(place, local_files_only=True)
         except Exception as error:  # damaged files raise what the libraries below happen to raise
-            raise UserError(f"{place}: its tokenizer cannot be used ({' '.join(str(error).split())[:120]})") from None
+            raise UserError(f"{place}: its tokenizer cannot be used ({brief(error)})") from None
         look = pretrained.read_json(place / "preprocessor_config.json")
         if not {"image_mean", "image_std"} <= look.keys():
             raise UserError(f"{place}: preprocessor_config.json lacks image_mean or image_std; fetch the model again")

@@ -13,7 +13,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from threestudio_like.errors import UserError
+from threestudio_like.errors import UserError, brief
 from threestudio_like.pretrained import REPOSITORY
 
 LAYERS = 6  # of the image tower, between two halvings
@@ -114,5 +114,5 @@ class Scorer(nn.Module):
             weights = load_file(folder / "model.safetensors")
             scorer.load_state_dict({name: tensor.float() for name, tensor in weights.items()})
         except (OSError, ValueError, KeyError, TypeError, RuntimeError, SafetensorError) as error:
-            raise UserError(f"scorer: {folder} cannot be used ({str(error).splitlines()[0][:140]})") from None
+            raise UserError(f"scorer: {folder} cannot be used ({brief(error)})") from None
         return scorer.to(device).eval().requires_grad_(False)

@@ -16,7 +16,7 @@ from pathlib import Path
 
 from threestudio_like.config.loading import overlay, parse_override
 from threestudio_like.config.registry import parse
-from threestudio_like.errors import UserError, nearest
+from threestudio_like.errors import UserError, brief, nearest
 from threestudio_like.experiments import sweep
 from threestudio_like.experiments.sweep import Job
 
@@ -130,8 +130,7 @@ def submit(job: Job, cluster: Cluster) -> None:
     try:
         executor.submit(Task(job, os.path.abspath(sys.argv[0]), cluster.cpus))
     except submitit.core.utils.FailedJobError as error:
-        reason = " ".join(str(error).split())[-200:]
-        raise UserError(f"--cluster slurm: the job was refused ({reason}); {REMEDY}") from None
+        raise UserError(f"--cluster slurm: the job was refused ({brief(error)}); {REMEDY}") from None
 
 
 def name(job: Job) -> str:
@@ -175,6 +174,5 @@ def ask(*command: str) -> str:
             f"--cluster slurm: the cluster does not answer within {ANSWER_SECONDS} seconds; {REMEDY}"
         ) from None
     if done.returncode != 0:
-        reason = " ".join(done.stderr.split())[-200:]
-        raise UserError(f"--cluster slurm: the cluster does not answer ({reason}); {REMEDY}")
+        raise UserError(f"--cluster slurm: the cluster does not answer ({brief(done.stderr)}); {REMEDY}")
     return done.stdout

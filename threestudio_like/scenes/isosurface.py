@@ -9,7 +9,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
 from threestudio_like.config.registry import Component
-from threestudio_like.errors import NoSurfaceError, UserError
+from threestudio_like.errors import NoSurfaceError, UserError, brief
 from threestudio_like.kernels.hashgrid import HashGrid
 from threestudio_like.scenes.encoded import EncodedMLP
 from threestudio_like.scenes.mesh import Mesh, Surface
@@ -149,9 +149,8 @@ class IsoSurface(nn.Module):
             shape = scene.state_dict() if mesh else self.state_dict()
             self.load_state_dict(shape | {f"texture.{name}": tensor for name, tensor in colors.items()})
         except RuntimeError as error:
-            reason = str(error).splitlines()[-1].strip()[:120]
             raise UserError(
-                f"init: the scenes' `encoding`, `hidden` and `resolution` must be equal ({reason})"
+                f"init: the scenes' `encoding`, `hidden` and `resolution` must be equal ({brief(error)})"
             ) from None
         if not mesh:
             self.shape_init.copy_(sample(field_distance(scene, density_threshold), self.vertices))
