@@ -58,6 +58,6 @@ setup(
         "viewer": ["viser>=1.0"],
         "rembg": ["rembg[cpu]>=2.0.60"],  # cuts objects out of photographs
         "test": [*REPORT, *SLURM, "beartype>=0.20", "mypy>=1.15", "pytest>=8", "ruff>=0.12", "types-PyYAML>=6.0"],
-        "docs": ["mkdocs-material>=9.6", "mkdocstrings-python>=1.16"],
+        "docs": ["mkdocstrings-python>=1.16", "zensical>=0.0.60"],
     },
 )

@@ -11,7 +11,7 @@ def keep_freed_pages() -> bool:
     """Lets this process reuse the memory of freed tensors, up to 1 GiB each, instead of handing it back to the system.
 
     A step allocates the same large tensors again and again; handed back, each must be mapped, zeroed and cached anew.
-    A DreamFusion step takes 0.7 of its time so (`benchmarks/RESULTS.md`), for a tenth more memory. Returns False, and
+    A DreamFusion step takes 0.7 of its time so (`docs/performance.md`), for a tenth more memory. Returns False, and
     changes nothing, where the C library is not glibc (macOS, Windows, musl).
     """
     try:

@@ -1,0 +1,162 @@
+"""Reads the README and the pages of docs/: what they link to, name and command exists and parses."""
+
+import re
+import shlex
+from functools import cache
+from pathlib import Path
+
+import pytest
+import yaml
+
+import launch
+import priors
+import systems
+import threestudio_like
+from threestudio_like.config.loading import CONFIGS, find_recipe, load
+from threestudio_like.config.recipe import parse_recipe
+from threestudio_like.config.registry import registered
+from threestudio_like.evaluate.metrics import METRICS
+from threestudio_like.experiments import sweep
+from threestudio_like.experiments.comparison import is_comparison, parse_comparison
+from threestudio_like.experiments.slurm import read_cluster
+
+ROOT = Path(__file__).resolve().parents[1]
+DOCS = ROOT / "docs"
+REPORTS = sorted(DOCS.glob("reports/*/report.md"))
+PAGES = [ROOT / "README.md", *sorted(set(DOCS.rglob("*.md")) - set(REPORTS))]
+CARDS = sorted(ROOT.glob("priors/weights/*/README.md"))
+ROOMS = ("benchmarks/", "configs/", "docs/", "priors/", "systems/", "tests/", "threestudio_like/")
+PLACEHOLDERS = ("NAME", "...", "[.yaml]")
+
+
+def name_of(path: Path) -> str:
+    return path.relative_to(ROOT).as_posix()
+
+
+def fenced(page: Path) -> list[str]:
+    """The page's fenced blocks."""
+    return re.findall(r"(?ms)^```[^\n]*\n(.*?)^```", page.read_text(encoding="utf-8"))
+
+
+def prose(page: Path) -> str:
+    """The page without its fenced blocks."""
+    return re.sub(r"(?ms)^```.*?^```", "", page.read_text(encoding="utf-8"))
+
+
+def inline_code(page: Path) -> list[str]:
+    return re.findall(r"`([^`\n]+)`", prose(page))
+
+
+@cache
+def anchors(page: Path) -> set[str]:
+    """The anchors of the page's headings, as the site and GitHub name them."""
+    headings = re.findall(r"(?m)^#+ (.+)$", prose(page))
+    return {re.sub(r"\s+", "-", re.sub(r"[^\w\s-]", "", heading).strip().lower()) for heading in headings}
+
+
+def links(page: Path) -> list[str]:
+    return re.findall(r"\]\(([^)\s]+)\)", re.sub(r"`[^`\n]+`", "", prose(page)))
+
+
+def commands(page: Path, start: str) -> list[str]:
+    """The commands of the page's blocks and inline code that begin so."""
+    lines = [part for block in fenced(page) for line in block.splitlines() for part in line.split(" && ")]
+    found = [text for text in (*lines, *inline_code(page)) if text.startswith(start)]
+    return [text for text in found if not any(word in text for word in PLACEHOLDERS)]
+
+
+@pytest.mark.parametrize("page", [*PAGES, *REPORTS, *CARDS], ids=name_of)
+def test_links_lead_somewhere(page):
+    for link in links(page):
+        if re.match(r"[a-z]+:", link):
+            continue
+        file, _, anchor = link.partition("#")
+        target = (page.parent / file).resolve() if file else page
+        assert target.exists(), f"{link}: there is no {target}"
+        assert not anchor or anchor in anchors(target), f"{link}: {name_of(target)} has no such heading"
+
+
+@pytest.mark.parametrize("page", [*PAGES, *CARDS], ids=name_of)
+def test_named_files_exist(page):
+    for text in inline_code(page):
+        if re.fullmatch(r"[\w./*-]+", text) and text.startswith(ROOMS):
+            assert any(ROOT.glob(text.rstrip("/"))) or any(CONFIGS.glob(text)), f"`{text}` is no file"
+        elif re.fullmatch(r"[\w./*-]+\.yaml", text) and text != "config.yaml" and text != "mkdocs.yml":
+            assert any(CONFIGS.glob(text)) or (page.parent / text).exists(), f"`{text}` is no recipe"
+
+
+@pytest.fixture(scope="module")
+def everything():
+    for room in (threestudio_like, priors, systems):
+        room.register_all()
+
+
+LAUNCHES = sorted({command for page in PAGES for command in commands(page, "python launch.py ")})
+
+
+@pytest.mark.parametrize("command", LAUNCHES)
+def test_launcher_commands_parse(command, everything):
+    words = shlex.split(command, comments=True)
+    given = launch.arguments(words[2:])
+    overrides = given.overrides
+    if given.sweep:
+        axes, shared = sweep.axes(given.sweep)
+        jobs = sweep.grid(axes, Path("unused"), given.config, (*overrides, *shared))
+        overrides = jobs[0].keys
+    if given.generate:
+        images = [Path(word.partition("=")[2]) for word in overrides if word.startswith("image=")]
+        assert all((ROOT / path).exists() for path in images)
+        overrides = [word for word in overrides if not word.startswith(("image=", "n="))]
+    _, overrides = read_cluster(list(overrides))
+    path = find_recipe(given.config)
+    plain = load(given.config, overrides)
+    if is_comparison(plain):
+        parse_comparison(plain, path.stem, path.parent)
+    else:
+        parse_recipe(plain, path.stem)
+
+
+def test_there_are_commands_to_parse():
+    assert len(LAUNCHES) > 20
+
+
+@pytest.mark.parametrize("page", PAGES, ids=name_of)
+def test_benchmarks_and_extras_exist(page):
+    for command in commands(page, "python benchmarks/"):
+        assert (ROOT / command.split()[1]).is_file(), command
+    extras = re.findall(r'(?m)^ +"(\w+)": \[', (ROOT / "setup.py").read_text(encoding="utf-8"))
+    for extra in re.findall(r"pip install -e \"\.\[(\w+)\]\"", page.read_text(encoding="utf-8")):
+        assert extra in extras, f"setup.py has no extra '{extra}'"
+
+
+def table(page: Path, header: str) -> dict[str, str]:
+    """The rows of the table under this header, the rest of each by its first cell."""
+    rows = page.read_text(encoding="utf-8").split(header)[1].splitlines()[2:]
+    cells = [row.strip("| ").split(" | ", 1) for row in rows[: next(i for i, row in enumerate(rows) if "|" not in row)]]
+    return {cell[0]: cell[1] for cell in cells}
+
+
+def test_parts_of_recipes_are_those_registered(everything):
+    for slot, types in table(DOCS / "recipes.md", "| slot | types |").items():
+        slot = slot.split("`")[1]
+        assert set(re.findall(r"`(\w+)`", types)) == set(registered(slot)), slot
+
+
+def test_metrics_named_are_metrics():
+    for names in table(DOCS / "comparisons.md", "| metric | better | meaning |"):
+        assert set(re.findall(r"`(\w+)`", names)) <= METRICS.keys()
+
+
+def test_every_page_has_a_place_in_the_navigation():
+    def pages(node):
+        if isinstance(node, str):
+            return [node]
+        return [page for part in (node.values() if isinstance(node, dict) else node) for page in pages(part)]
+
+    nav = yaml.safe_load((ROOT / "mkdocs.yml").read_text(encoding="utf-8"))["nav"]
+    named = {page for page in pages(nav) if not page.startswith("http")}
+    assert named == {path.relative_to(DOCS).as_posix() for path in (*PAGES[1:], *REPORTS)}
+
+
+def test_readme_is_short():
+    assert len((ROOT / "README.md").read_text(encoding="utf-8").splitlines()) <= 120
