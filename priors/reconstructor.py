@@ -245,19 +245,19 @@ class Reconstructor(ModelMixin, ConfigMixin):
             else fields(vit.config)
         )
         model = Reconstructor(
-            encoder,
-            size.width,
-            size.layers,
-            size.heads,
-            size.tokens,
-            size.upsample,
-            size.channels,
-            size.hidden,
-            size.hidden_layers,
-            size.grid,
-            size.beta,
-            size.epipolar,
-            size.back_projection,
+            vit=encoder,
+            width=size.width,
+            layers=size.layers,
+            heads=size.heads,
+            tokens=size.tokens,
+            upsample=size.upsample,
+            channels=size.channels,
+            hidden=size.hidden,
+            hidden_layers=size.hidden_layers,
+            grid=size.grid,
+            beta=size.beta,
+            epipolar=size.epipolar,
+            back_projection=size.back_projection,
         )
         if vit is not None:
             model.encoder.vit = modulated(vit, trained=True)

@@ -16,6 +16,7 @@ def ddim(
     text: Tensor,
     uncond: Tensor,
     shape: tuple[int, int, int],
+    *,
     scale: float,
     steps: int,
     generator: torch.Generator | None,
@@ -27,7 +28,7 @@ def ddim(
 
     `predict(x_t, t, text)` gives what the scheduler's `prediction_type` says; guidance in eps, v or x0 is the same,
     each being affine in the others at a fixed x_t. `clip` holds every step's clean image where images can be. It starts
-    from the noise `z`, or the generator's. All `steps` are taken above the share `stop` of the timesteps, and the clean image
+    from the noise `z`, or the generator's. All `steps` are taken above the share `denoising_end` of the timesteps, and the clean image
     seen there is the result: for models that leave grain at low noise.
     """
     if not 0 < denoising_end <= 1:

@@ -5,7 +5,8 @@ import pytest
 import torch
 from diffusers import DDPMScheduler
 
-from priors.backbones.geometric import GeometricBackbone, camera_numbers
+from priors.backbones.base import Condition
+from priors.backbones.geometric import GeometricBackbone
 from priors.backbones.multiview import FoldedMultiview, MultiviewConfig
 from priors.backbones.pixel import PixelBackbone
 from priors.sampling import ddim
@@ -64,7 +65,16 @@ def test_the_prior_paints_what_it_is_told(tmp_path, monkeypatch):
     scheduler = DDPMScheduler(beta_schedule="squaredcos_cap_v2", prediction_type="epsilon")
     text, uncond = embedded[:-1], embedded[-1:].expand(len(asked), -1, -1)
     images = backbone.decode(
-        ddim(backbone.predict, scheduler, text, uncond, (48, 16, 16), 3.0, 20, torch.Generator().manual_seed(0))
+        ddim(
+            backbone.predict,
+            scheduler,
+            text,
+            uncond,
+            (48, 16, 16),
+            scale=3.0,
+            steps=20,
+            generator=torch.Generator().manual_seed(0),
+        )
     )
     scorer = Scorer.load(WEIGHTS / "scorer")
     found = (scorer.image(images) @ scorer.text(COLOR_CAPTIONS).T).argmax(dim=-1)
@@ -96,13 +106,22 @@ def test_the_geometric_prior_obeys_the_camera(tmp_path, monkeypatch):
     embedded = backbone.embed(["a yellow duck", "a red chair", ""])
     text, uncond = embedded[:2].repeat_interleave(8, dim=0), embedded[2:].expand(16, -1, -1)
     scheduler = DDPMScheduler(beta_schedule="squaredcos_cap_v2", prediction_type="epsilon")
-    camera = camera_numbers(cameras).repeat(4, 1)
+    condition = Condition(text, uncond, camera=cameras.repeat(2, 1))
 
     def predict(x, t, both):
-        return backbone.predict(x, t, both, camera)
+        return backbone.predict(x, t, both, condition)
 
     maps = backbone.decode(
-        ddim(predict, scheduler, text, uncond, (64, 16, 16), 3.0, 20, torch.Generator().manual_seed(0))
+        ddim(
+            predict,
+            scheduler,
+            text,
+            uncond,
+            (64, 16, 16),
+            scale=3.0,
+            steps=20,
+            generator=torch.Generator().manual_seed(0),
+        )
     )
     seen, asked = view_direction(maps), 2 * torch.pi * torch.arange(8).repeat(2) / 8
     rotated = torch.atan2(seen[:, 1], seen[:, 0]) - asked

@@ -89,28 +89,28 @@ def target(x0: Tensor, noise: Tensor, t: Tensor, schedule: NoiseSchedule, predic
     return noise if prediction == "epsilon" else x0
 
 
-def cfg(eps_text: Tensor, eps_null: Tensor, scale: float) -> Tensor:
+def cfg(cond: Tensor, uncond: Tensor, scale: float) -> Tensor:
     """Classifier-free guidance (Ho & Salimans 2022): 0 ignores the text, 1 is the model as it is, more exaggerates."""
-    return eps_null + scale * (eps_text - eps_null)
+    return uncond + scale * (cond - uncond)
 
 
 def perp_neg(
-    eps_text: Tensor,
-    eps_null: Tensor,
-    eps_negatives: Float[Tensor, "B K C h w"],
+    cond: Tensor,
+    uncond: Tensor,
+    negatives: Float[Tensor, "B K C h w"],
     weights: Float[Tensor, "B K"],
     scale: float,
 ) -> Tensor:
     """CFG that also moves away from negative prompts, but only perpendicularly to the text's own direction.
 
-    `eps_null + s (d - sum_k w_k (d_k - d <d_k, d> / <d, d>))`, where d and d_k are the text's and the negatives'
-    differences from the null (Armandpour et al. 2023, "Re-imagine the Negative Prompt Algorithm").
+    `uncond + s (d - sum_k w_k (d_k - d <d_k, d> / <d, d>))`, where d and d_k are the text's and the negatives'
+    differences from `uncond` (Armandpour et al. 2023, "Re-imagine the Negative Prompt Algorithm").
     """
-    text = (eps_text - eps_null)[:, None]
-    negatives = eps_negatives - eps_null[:, None]
+    text = (cond - uncond)[:, None]
+    negatives = negatives - uncond[:, None]
     share = _dot(negatives, text) / _dot(text, text).clamp_min(torch.finfo(text.dtype).tiny)
     away = (weights[:, :, None, None, None] * (negatives - share * text)).sum(dim=1)
-    return eps_null + scale * (text[:, 0] - away)
+    return uncond + scale * (text[:, 0] - away)
 
 
 def _dot(a: Tensor, b: Tensor) -> Tensor:
@@ -171,43 +171,36 @@ class Backbone:
         """Images in 0..1 of `image_size` pixels."""
         raise NotImplementedError
 
+    def output(self, x_t: Tensor, t: Tensor, text: Tensor, condition: Condition | None) -> Tensor:
+        """Computes the U-Net's output for `text` [N,L,D], in its own precision and parametrisation.
+
+        Models that were trained on more of the condition (camera, image) override it. x_t [N,C,h,w] may hold several
+        copies, one after the other, of the B images that the condition is about.
+        """
+        return self.unet(x_t, t, encoder_hidden_states=text).sample
+
     def predict(
         self,
-        x_t: Float[Tensor, "B C h w"],
-        t: Int[Tensor, "B"],
-        text: Float[Tensor, "B L D"],
-        camera: Float[Tensor, "B K"] | None = None,
-    ) -> Tensor:
-        """The noise in x_t, [B,C,h,w] float32. The weights are frozen; callers who need no gradient use `no_grad`."""
-        output = self.unet_output(
-            x_t.to(self.dtype), t, text.to(self.dtype), None if camera is None else camera.to(self.dtype)
-        )
-        return self.noise_in(x_t, output, t)
-
-    def noise_in(self, x_t: Tensor, output: Tensor, t: Tensor) -> Tensor:
-        """The noise, float32, that the U-Net's output stands for."""
+        x_t: Float[Tensor, "N C h w"],
+        t: Int[Tensor, "N"],
+        text: Float[Tensor, "N L D"],
+        condition: Condition | None = None,
+    ) -> Float[Tensor, "N C h w"]:
+        """Predicts the noise in x_t, float32; x_t as in `output`. Callers who need no gradient use `no_grad`."""
+        output = self.output(x_t.to(self.dtype), t, text.to(self.dtype), condition)
         # A model with a learned variance (DeepFloyd IF) has twice the channels; the first half is the mean.
         return to_eps(output[:, : x_t.shape[1]].float(), x_t.float(), t, self.schedule, self.prediction)
 
-    def unet_output(self, x_t: Tensor, t: Tensor, text: Tensor, camera: Tensor | None) -> Tensor:
-        """What the U-Net says, in its own precision and parametrisation."""
-        return self.unet(x_t, t, encoder_hidden_states=text, class_labels=camera).sample
-
-    def output_given(self, x_t: Tensor, t: Tensor, text: Tensor, condition: Condition) -> Tensor:
-        """`unet_output`, with whatever else of the condition the model was trained on (camera, image): here nothing.
-
-        x_t may hold several copies, one after the other, of the B images that the condition is about.
-        """
-        return self.unet_output(x_t, t, text, None)
-
-    def predict_given(self, x_t: Tensor, t: Tensor, text: Tensor, condition: Condition) -> Tensor:
-        """`predict`, with whatever else of the condition the model was trained on; x_t as in `output_given`."""
-        return self.noise_in(x_t, self.output_given(x_t.to(self.dtype), t, text.to(self.dtype), condition), t)
-
-    def predict_each(self, x_t: Tensor, t: Tensor, texts: list[Tensor], condition: Condition) -> tuple[Tensor, ...]:
-        """The noise in x_t under each of the texts `[B, L, D]`, in one call of the U-Net."""
+    def predict_each(
+        self,
+        x_t: Float[Tensor, "B C h w"],
+        t: Int[Tensor, "B"],
+        texts: list[Float[Tensor, "B L D"]],
+        condition: Condition,
+    ) -> tuple[Float[Tensor, "B C h w"], ...]:
+        """Predicts the noise in x_t under each of the texts, in one call of the U-Net."""
         n = len(texts)
-        return self.predict_given(x_t.repeat(n, 1, 1, 1), t.repeat(n), torch.cat(texts), condition).chunk(n)
+        return self.predict(x_t.repeat(n, 1, 1, 1), t.repeat(n), torch.cat(texts), condition).chunk(n)
 
     def embed(self, texts: list[str]) -> Float[Tensor, "N L D"]:
         """The texts as this model's text encoder sees them. Raises UserError where there is no encoder to load."""

@@ -7,7 +7,7 @@ diffusers is a projected class embedding, and, in models that have one, into the
 
 import torch
 from diffusers import UNet2DConditionModel
-from jaxtyping import Float, Int
+from jaxtyping import Float
 from torch import Tensor, nn
 
 from priors.backbones.base import Condition
@@ -34,9 +34,9 @@ class GeometricBackbone(PixelBackbone):
 
     image_channels = MAP_CHANNELS
 
-    def output_given(self, x_t: Tensor, t: Int[Tensor, "B"], text: Tensor, condition: Condition) -> Tensor:
-        camera = camera_numbers(condition.camera).to(x_t.dtype)
-        return self.unet_output(x_t, t, text, camera.repeat(len(x_t) // len(camera), 1))
+    def camera_numbers(self, condition: Condition, count: int) -> Float[Tensor, "N 12"]:
+        camera = camera_numbers(condition.camera)
+        return camera.repeat(count // len(camera), 1)
 
 
 def geometric_unet(base: UNet2DConditionModel, mean: bool, patch: int) -> UNet2DConditionModel:

@@ -1,6 +1,6 @@
 """Multi-view priors: diffusion models of six tiled views of an object, given one image of it.
 
-The views are those of `threestudio_like.cameras.zero123plus_rig`, on white. The image is told twice: as tokens, in the
+The views are those of `threestudio_like.cameras.zero123plus_rig`, on white. The image is given twice: as tokens, in the
 text's place, and by attention to it (`priors/reference.py`). A condition's `uncond` leaves out both: an example whose
 text is the null's attends to a grey image (Zero123++, arXiv 2310.15110).
 """
@@ -57,7 +57,7 @@ class MultiviewBackbone(Backbone):
         return pretrained.missing(config, cls.parts)
 
     def tokens(self, images: Float[Tensor, "B 3 h w"]) -> tuple[Float[Tensor, "B L D"], Float[Tensor, "B L D"]]:
-        """What the U-Net is told of images in 0..1 instead of a text, and what it is told of none."""
+        """Computes the tokens that take a text's place: of images in 0..1, and of none."""
         raise NotImplementedError
 
     def encode_image(self, images: Float[Tensor, "B 3 h w"]) -> Float[Tensor, "B C i i"]:
@@ -87,10 +87,10 @@ class MultiviewBackbone(Backbone):
         return self.noise(1, seeded_generator("cpu", "views", *keys))
 
     def seen(self, text: Float[Tensor, "N L D"], condition: Condition) -> Float[Tensor, "N C i i"]:
-        """The encoded image that goes with each text: the condition's, or grey where the text is the null's."""
+        """Encodes the image that goes with each text: the condition's, or grey where the text is `uncond`."""
         copies = len(text) // len(condition.image)
-        told = (text != condition.uncond.to(text).repeat(copies, 1, 1)).flatten(1).any(1)
-        images = torch.where(told[:, None, None, None], condition.image.repeat(copies, 1, 1, 1), GREY)
+        is_cond = (text != condition.uncond.to(text).repeat(copies, 1, 1)).flatten(1).any(1)
+        images = torch.where(is_cond[:, None, None, None], condition.image.repeat(copies, 1, 1, 1), GREY)
         return self.encode_image(images).to(self.dtype)
 
     def keys(self, seen: Float[Tensor, "N C i i"], t: Int[Tensor, "N"], text: Float[Tensor, "N L D"]) -> Keys:
@@ -101,11 +101,11 @@ class MultiviewBackbone(Backbone):
         noise = torch.randn(seen.shape[1:], generator=torch.Generator().manual_seed(0)).to(seen)
         return record_kv(self.unet, self.schedule.add_noise(seen, noise.expand_as(seen), t).to(seen), t, text)
 
-    def output_given(self, x_t: Tensor, t: Tensor, text: Tensor, condition: Condition) -> Tensor:
-        return self.output(x_t, t, text, self.keys(self.seen(text, condition), t, text))
+    def output(self, x_t: Tensor, t: Tensor, text: Tensor, condition: Condition) -> Tensor:
+        return self.output_with(x_t, t, text, self.keys(self.seen(text, condition), t, text))
 
-    def output(self, x_t: Tensor, t: Tensor, text: Tensor, keys: Keys) -> Tensor:
-        """What the U-Net says, in its own precision and parametrisation."""
+    def output_with(self, x_t: Tensor, t: Tensor, text: Tensor, keys: Keys) -> Tensor:
+        """Computes the U-Net's output where its self-attention also looks at these keys, as `keys` gives them."""
         unet = with_kv(self.unet, keys)
         alpha_squared = self.schedule.alphas_cumprod[t].to(x_t.dtype)
         if self.mean_predictor is None:
@@ -132,13 +132,23 @@ class MultiviewBackbone(Backbone):
         seen = self.seen(asked, condition)
         clean = self.keys(seen, torch.zeros(len(asked), dtype=torch.long, device=self.device), asked)
 
-        def predict(x_t: Tensor, t: Tensor, told: Tensor) -> Tensor:
-            keys = clean if self.config.attention == "clean" else self.keys(seen, t, told)
-            return self.output(x_t.to(self.dtype), t, told, keys).float()
+        def predict(x_t: Tensor, t: Tensor, texts: Tensor) -> Tensor:
+            keys = clean if self.config.attention == "clean" else self.keys(seen, t, texts)
+            return self.output_with(x_t.to(self.dtype), t, texts, keys).float()
 
         z = self.noise(len(text), generator) if z is None else z
         return ddim(
-            predict, self.scheduler, text, uncond, z.shape[1:], scale, steps, generator, self.clip, z, denoising_end
+            predict,
+            self.scheduler,
+            text,
+            uncond,
+            z.shape[1:],
+            scale=scale,
+            steps=steps,
+            generator=generator,
+            clip=self.clip,
+            z=z,
+            denoising_end=denoising_end,
         )
 
     def one_step(
@@ -149,12 +159,12 @@ class MultiviewBackbone(Backbone):
         The output is guided, then turned into x0. Differentiable.
         """
         t = torch.full((len(z),), self.schedule.steps - 1, device=z.device)
-        text, uncond = (told.to(self.dtype) for told in (condition.text, condition.uncond))
+        text, uncond = condition.text.to(self.dtype), condition.uncond.to(self.dtype)
         if scale == 1:
-            output = self.output_given(z.to(self.dtype), t, text, condition)
+            output = self.output(z.to(self.dtype), t, text, condition)
         else:
             twice = z.to(self.dtype).repeat(2, 1, 1, 1)
-            both = self.output_given(twice, t.repeat(2), torch.cat([text, uncond]), condition)
+            both = self.output(twice, t.repeat(2), torch.cat([text, uncond]), condition)
             output = cfg(*both.chunk(2), scale)
         return to_x0(output.float(), z, t, self.schedule, self.prediction)
 
@@ -203,4 +213,4 @@ class FoldedMultiview(MultiviewBackbone):
         return torch.stack(text), uncond.expand(len(images), -1, -1)
 
     def embed(self, texts: list[str]) -> Tensor:
-        raise UserError("this prior is told an image, not a text; make an image of the text first")
+        raise UserError("this prior takes an image, not a text; make an image of the text first")

@@ -7,7 +7,7 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor
 
-from priors.backbones.base import Backbone, resize
+from priors.backbones.base import Backbone, Condition, resize
 from priors.toybox.mean_predictor import MeanPredictor, refine
 from threestudio_like import pretrained
 from threestudio_like.errors import UserError
@@ -35,20 +35,17 @@ class PixelBackbone(Backbone):
             )
         self.image_size = self.unet.config.sample_size * self.patch
 
-    def unet_output(self, x_t: Tensor, t: Tensor, text: Tensor, camera: Tensor | None) -> Tensor:
-        alpha_squared = self.schedule.alphas_cumprod[t].to(x_t.dtype)
+    def output(self, x_t: Tensor, t: Tensor, text: Tensor, condition: Condition | None) -> Tensor:
+        camera = self.camera_numbers(condition, len(x_t))
+        camera = None if camera is None else camera.to(x_t.dtype)
         if self.mean_predictor is None:
-            return refine(self.unet, None, x_t, t, text, alpha_squared, camera=camera)
-        return refine(
-            self.unet,
-            self.mean_predictor(text, camera),
-            x_t,
-            t,
-            text,
-            alpha_squared,
-            self.mean_predictor.spread,
-            camera,
-        )
+            return self.unet(x_t, t, encoder_hidden_states=text, class_labels=camera).sample
+        mean, spread = self.mean_predictor(text, camera), self.mean_predictor.spread
+        return refine(self.unet, mean, x_t, t, text, self.schedule.alphas_cumprod[t].to(x_t.dtype), spread, camera)
+
+    def camera_numbers(self, condition: Condition | None, count: int) -> Float[Tensor, "N K"] | None:
+        """Returns what a model that knows the camera is given of it, for `count` images; None here."""
+        return None
 
     def encode(self, images: Float[Tensor, "B image H W"]) -> Float[Tensor, "B C h w"]:
         x = 2 * resize(images, self.image_size) - 1

@@ -154,15 +154,15 @@ def guided_eps(backbone: Backbone, noised: Noised, scale: float, rescale: float 
     texts = [condition.text, condition.uncond]
     if condition.negatives is not None:
         texts += condition.negatives.unbind(dim=1)
-    text, uncond, *negatives = backbone.predict_each(x_t, t, texts, condition)
+    cond, uncond, *negatives = backbone.predict_each(x_t, t, texts, condition)
     if negatives:
-        guided = perp_neg(text, uncond, torch.stack(negatives, dim=1), condition.negative_weights, scale)
+        guided = perp_neg(cond, uncond, torch.stack(negatives, dim=1), condition.negative_weights, scale)
     else:
-        guided = cfg(text, uncond, scale)
+        guided = cfg(cond, uncond, scale)
     if rescale == 0:
         return guided
-    x0_guided, x0_text = (to_x0(eps, x_t, t, backbone.schedule, "epsilon") for eps in (guided, text))
-    return to_eps(rescale_cfg(x0_guided, x0_text, rescale), x_t, t, backbone.schedule, "sample")
+    x0_guided, x0_cond = (to_x0(eps, x_t, t, backbone.schedule, "epsilon") for eps in (guided, cond))
+    return to_eps(rescale_cfg(x0_guided, x0_cond, rescale), x_t, t, backbone.schedule, "sample")
 
 
 def sample_t(

@@ -12,6 +12,7 @@ class CSD(Guidance):
     Config = GuidanceConfig
 
     def residual(self, noised: Noised, generator: torch.Generator) -> Tensor:
-        told = noised.condition
-        text, uncond = self.backbone.predict_each(noised.x_t, noised.t, [told.text, told.uncond], told)
-        return self.config.scale(noised.step) * (text - uncond)
+        condition = noised.condition
+        texts = [condition.text, condition.uncond]
+        cond, uncond = self.backbone.predict_each(noised.x_t, noised.t, texts, condition)
+        return self.config.scale(noised.step) * (cond - uncond)

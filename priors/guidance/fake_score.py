@@ -74,9 +74,10 @@ class LoRA(FakeScore):
             parameter.data = parameter.data.float()
         self.adapter = nn.ParameterList(names.values())
         self.camera = camera_embedding(backbone.unet).to(backbone.device)
-        self.told: Tensor | None = None
+        self.current: Tensor | None = None
+        """The numbers of the camera that the U-Net sees now, between `active`'s two ends."""
         own = weakref.ref(self)  # or U-Net and fake_score would keep each other
-        backbone.unet.time_embedding.register_forward_hook(lambda module, inputs, embedded: own().tell(embedded))
+        backbone.unet.time_embedding.register_forward_hook(lambda module, inputs, embedded: own().add_camera(embedded))
         if config.weights is not None:
             load_adapter(self, list(names), Path(config.weights))
         self._switch(False)
@@ -84,22 +85,22 @@ class LoRA(FakeScore):
     def forward(self, x_t, t, condition):
         with self.active(condition.camera):
             dtype = self.backbone.dtype
-            output = self.backbone.output_given(x_t.to(dtype), t, condition.text.to(dtype), condition)
+            output = self.backbone.output(x_t.to(dtype), t, condition.text.to(dtype), condition)
             return output.float()[:, : x_t.shape[1]]
 
-    def tell(self, embedded: Float[Tensor, "B width"]) -> Float[Tensor, "B width"]:
-        """The time embedding, with the camera's where one is told."""
-        return embedded if self.told is None else embedded + self.camera(self.told).to(embedded)
+    def add_camera(self, embedded: Float[Tensor, "B width"]) -> Float[Tensor, "B width"]:
+        """Adds the current camera's embedding to the time's, where there is one."""
+        return embedded if self.current is None else embedded + self.camera(self.current).to(embedded)
 
     @contextmanager
     def active(self, camera: Float[Tensor, "B 16"] | None):
         """Meanwhile the backbone's U-Net is the fake score."""
         self._switch(True)
-        self.told = None if camera is None else camera_numbers(camera)
+        self.current = None if camera is None else camera_numbers(camera)
         try:
             yield
         finally:
-            self.told = None
+            self.current = None
             self._switch(False)
 
     def _switch(self, on: bool) -> None:
@@ -147,7 +148,7 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
 class SmallUNet(FakeScore):
     """A U-Net of its own, from nothing: smaller and freer than an adapter, and it must learn all.
 
-    It is told text and camera; of an image, only the tokens that take the text's place.
+    It sees text and camera; of an image, only the tokens that take the text's place.
     """
 
     @dataclass(frozen=True)
@@ -188,7 +189,7 @@ class SmallUNet(FakeScore):
 class Copy(FakeScore):
     """A second U-Net that starts with the prior's weights and is learned whole; all else is the prior's.
 
-    It is told what the prior is told: of cameras nothing, unless the prior is.
+    It sees of the condition what the prior sees: no camera, unless the prior does.
     """
 
     @dataclass(frozen=True)
@@ -208,7 +209,7 @@ class Copy(FakeScore):
 
     def forward(self, x_t, t, condition):
         dtype = self.backbone.dtype
-        output = self.backbone.output_given(x_t.to(dtype), t, condition.text.to(dtype), condition)
+        output = self.backbone.output(x_t.to(dtype), t, condition.text.to(dtype), condition)
         return output.float()[:, : x_t.shape[1]]
 
     def save(self, folder: Path) -> None:

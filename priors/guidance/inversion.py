@@ -11,7 +11,7 @@ from priors.backbones.base import Backbone, Condition, cfg, to_x0
 def invert(
     backbone: Backbone, x: Float[Tensor, "B C h w"], t: Int[Tensor, "B"], condition: Condition, scale: float, steps: int
 ) -> Float[Tensor, "B C h w"]:
-    """`x_t` on the deterministic path through x, in `steps` steps of equal length; `scale` 0 asks with the null text only."""
+    """`x_t` on the deterministic path through x, in `steps` steps of equal length; `scale` 0 predicts without the text."""
     schedule, x_s = backbone.schedule, x
     s = torch.zeros_like(t)
     for i in range(1, steps + 1):
@@ -25,5 +25,5 @@ def invert(
 def predicted(backbone: Backbone, x_t: Tensor, t: Tensor, condition: Condition, scale: float) -> Tensor:
     """The noise under classifier-free guidance, in one call of the U-Net, or in half a call where one text suffices."""
     if scale in (0, 1):
-        return backbone.predict_given(x_t, t, condition.text if scale else condition.uncond, condition)
+        return backbone.predict(x_t, t, condition.text if scale else condition.uncond, condition)
     return cfg(*backbone.predict_each(x_t, t, [condition.text, condition.uncond], condition), scale)

@@ -47,14 +47,14 @@ class VSD(Guidance):
 
     def prior_loss(self, noised: Noised, generator: torch.Generator) -> Float[Tensor, ""]:
         """`E || fake_score(x_t; y, c, t) - target ||^2` at timesteps and noise of its own."""
-        schedule, x, told = self.backbone.schedule, noised.x, noised.condition
+        schedule, x, condition = self.backbone.schedule, noised.x, noised.condition
         uniform = torch.rand(2, len(x), generator=generator, device=generator.device).to(x.device)
         t = (uniform[0] * schedule.steps).long()
         noise = randn(x, generator)
         dropped = uniform[1] < self.config.dropout
-        text = torch.where(dropped[:, None, None], told.uncond, told.text)
-        camera = None if told.camera is None else torch.where(dropped[:, None], 0.0, told.camera)
-        output = self.fake_score(schedule.add_noise(x, noise, t), t, replace(told, text=text, camera=camera))
+        text = torch.where(dropped[:, None, None], condition.uncond, condition.text)
+        camera = None if condition.camera is None else torch.where(dropped[:, None], 0.0, condition.camera)
+        output = self.fake_score(schedule.add_noise(x, noise, t), t, replace(condition, text=text, camera=camera))
         error = (output - target(x, noise, t, schedule, self.fake_score.prediction)).square()
         if self.fake_score.prediction == "sample":
             error = (1 / schedule.sigma(t).square()).clamp(max=self.config.weight_cap) * error

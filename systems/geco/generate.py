@@ -208,8 +208,8 @@ def draw(backbone: Backbone, config: TextToImage, prompt: str, *keys: object) ->
     size = backbone.image_size
     shape = backbone.encode(torch.zeros(1, 3, size, size, device=device)).shape[1:]
 
-    def predict(x_t, t, told):
-        return backbone.output_given(x_t.to(backbone.dtype), t, told.to(backbone.dtype), None)[:, : shape[0]].float()
+    def predict(x_t, t, texts):
+        return backbone.output(x_t.to(backbone.dtype), t, texts.to(backbone.dtype), None)[:, : shape[0]].float()
 
     clip = None if isinstance(backbone, LatentBackbone) else lambda x: backbone.encode(backbone.decode(x))
     x = ddim(
@@ -218,10 +218,10 @@ def draw(backbone: Backbone, config: TextToImage, prompt: str, *keys: object) ->
         text,
         uncond,
         shape,
-        config.scale,
-        config.steps,
-        make_generator(device, "image of a text", *keys),
-        clip,
+        scale=config.scale,
+        steps=config.steps,
+        generator=make_generator(device, "image of a text", *keys),
+        clip=clip,
         denoising_end=config.denoising_end,
     )
     return backbone.decode(x)[0].permute(1, 2, 0)

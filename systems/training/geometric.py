@@ -101,10 +101,10 @@ class GeometricTraining(DiffusionTraining):
             text,
             uncond,
             (MAP_CHANNELS * self.patch**2, side, side),
-            self.config.scale,
-            self.config.sample_steps,
-            make_generator(self.device, "samples", seed),
-            self.averaged.clip,
+            scale=self.config.scale,
+            steps=self.config.sample_steps,
+            generator=make_generator(self.device, "samples", seed),
+            clip=self.averaged.clip,
         )
         return (self.averaged.unpatchify(x) / 2 + 0.5).clamp(0, 1)
 

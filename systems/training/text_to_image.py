@@ -96,10 +96,10 @@ class TextToImage(DiffusionTraining):
             text,
             uncond,
             shape,
-            scale,
-            self.config.sample_steps,
-            random,
-            self.averaged.clip,
+            scale=scale,
+            steps=self.config.sample_steps,
+            generator=random,
+            clip=self.averaged.clip,
         )
         return (self.averaged.unpatchify(x) / 2 + 0.5).clamp(0, 1)
 

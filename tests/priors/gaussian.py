@@ -22,10 +22,7 @@ class GaussianBackbone(Backbone):
     def decode(self, latents):
         return latents
 
-    def predict_given(self, x_t, t, text, condition):
-        return self.predict(x_t, t, text)
-
-    def predict(self, x_t, t, text):
+    def predict(self, x_t, t, text, condition=None):
         self.calls.append(len(x_t))
         alpha, sigma = self.schedule.alpha(t), self.schedule.sigma(t)
         return sigma * (x_t - alpha * text[:, :, :, None]) / (alpha**2 * self.spread**2 + sigma**2)

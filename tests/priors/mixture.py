@@ -22,10 +22,7 @@ class MixtureBackbone(Backbone):
     def encode(self, images):
         return images
 
-    def predict_given(self, x_t, t, text, condition):
-        return self.predict(x_t, t, text)
-
-    def predict(self, x_t, t, text, camera=None):
+    def predict(self, x_t, t, text, condition=None):
         alpha, sigma = (value[:, :, 0, 0] for value in (self.schedule.alpha(t), self.schedule.sigma(t)))
         variance = alpha**2 * SPREAD**2 + sigma**2
         off = x_t[:, None, :, 0, 0] - alpha[:, None] * MEANS  # [B, K, 3]

@@ -23,10 +23,26 @@ def test_samples_have_the_distributions_mean_and_spread(kind):
         return {"epsilon": eps, "v_prediction": alpha * eps - sigma * x0, "sample": x0}[kind]
 
     text = torch.ones(64, 2, 3)
-    drawn = ddim(predict, scheduler, text, torch.zeros_like(text), (3, 8, 8), 1.0, 60, torch.Generator().manual_seed(0))
+    drawn = ddim(
+        predict,
+        scheduler,
+        text,
+        torch.zeros_like(text),
+        (3, 8, 8),
+        scale=1.0,
+        steps=60,
+        generator=torch.Generator().manual_seed(0),
+    )
     assert drawn.mean().item() == pytest.approx(MEAN, abs=0.02)
     assert drawn.std().item() == pytest.approx(SPREAD, rel=0.2)
     uncond = ddim(
-        predict, scheduler, text, torch.zeros_like(text), (3, 8, 8), 0.0, 60, torch.Generator().manual_seed(0)
+        predict,
+        scheduler,
+        text,
+        torch.zeros_like(text),
+        (3, 8, 8),
+        scale=0.0,
+        steps=60,
+        generator=torch.Generator().manual_seed(0),
     )
     assert uncond.mean().item() == pytest.approx(0, abs=0.02)

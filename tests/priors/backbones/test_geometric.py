@@ -57,7 +57,7 @@ def test_the_saved_model_is_a_backbone_that_hears_the_camera(models):
     t = torch.full((6,), 900)
 
     def eps(c2w):
-        return prior.predict_given(x.repeat(2, 1, 1, 1), t, text.repeat(2, 1, 1), condition(c2w))
+        return prior.predict(x.repeat(2, 1, 1, 1), t, text.repeat(2, 1, 1), condition(c2w))
 
     assert eps(CAMERAS).shape == (6, 64, 8, 8)
     assert torch.equal(eps(CAMERAS)[:3], eps(CAMERAS)[3:])

@@ -116,13 +116,13 @@ def test_the_image_is_heard_and_null_is_deaf_to_it(prior):
     x, t = prior.noise(2, generator()), torch.tensor([500, 900])
     told, other = prior.condition(images()), prior.condition(images(seed=1))
     with torch.no_grad():
-        first = prior.predict_given(x, t, told.text, told)
-        assert first.shape == x.shape and torch.equal(first, prior.predict_given(x, t, told.text, told))
-        assert not torch.allclose(first, prior.predict_given(x, t, other.text, other))
+        first = prior.predict(x, t, told.text, told)
+        assert first.shape == x.shape and torch.equal(first, prior.predict(x, t, told.text, told))
+        assert not torch.allclose(first, prior.predict(x, t, other.text, other))
         seen_otherwise = replace(told, image=other.image)  # the same tokens, another image to attend to
-        assert not torch.allclose(first, prior.predict_given(x, t, told.text, seen_otherwise))
-        deaf = prior.predict_given(x, t, told.uncond, told)
-        torch.testing.assert_close(deaf, prior.predict_given(x, t, other.uncond, other))
+        assert not torch.allclose(first, prior.predict(x, t, told.text, seen_otherwise))
+        deaf = prior.predict(x, t, told.uncond, told)
+        torch.testing.assert_close(deaf, prior.predict(x, t, other.uncond, other))
         both = prior.predict_each(x, t, [told.text, told.uncond], told)
         torch.testing.assert_close(both[0], first)
         torch.testing.assert_close(both[1], deaf)
@@ -157,7 +157,7 @@ def test_one_step_is_the_first_step_of_sampling(models, scale):
         t = torch.full((2,), 999)
         if scale == 1:
             eps = to_eps(one, z, t, prior.schedule, "sample")
-            torch.testing.assert_close(eps, prior.predict_given(z, t, told.text, told), atol=1e-4, rtol=1e-4)
+            torch.testing.assert_close(eps, prior.predict(z, t, told.text, told), atol=1e-4, rtol=1e-4)
 
 
 def test_one_step_teaches_a_generator(models):
@@ -215,7 +215,7 @@ def test_a_lora_student_starts_as_the_teacher(prior):
     x, t, told = prior.noise(2, generator()), torch.tensor([300, 700]), prior.condition(images())
     with torch.no_grad():
         eps = to_eps(vsd.fake_score(x, t, told), x, t, prior.schedule, vsd.fake_score.prediction)
-        torch.testing.assert_close(eps, prior.predict_given(x, t, told.text, told), atol=1e-5, rtol=1e-4)
+        torch.testing.assert_close(eps, prior.predict(x, t, told.text, told), atol=1e-5, rtol=1e-4)
 
 
 @pytest.mark.parametrize("recipe", ["multiview", "zero123plus"])
