@@ -14,12 +14,11 @@ from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
 
+import torch
+
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
-import priors
-import systems
-import threestudio_like
 from threestudio_like.config.loading import load
 from threestudio_like.config.recipe import parse_recipe
 from threestudio_like.engine.run import Run
@@ -87,25 +86,23 @@ def main() -> None:
     parser.add_argument("--warm-up", type=int, default=1, help="steps before the one that is traced")
     parser.add_argument("overrides", nargs="*", help="recipe keys, key=value")
     given = parser.parse_args()
-    for room in (threestudio_like, priors, systems):
-        room.register_all()
     with tempfile.TemporaryDirectory() as folder:
         run = Run(parse_recipe(load(given.config, [*given.overrides, f"out={folder}"]), given.config))
         system = run.build(given.stage or next(iter(run.recipe.stages)))
     optimizer = make_optimizer(system, list(system.parameter_groups()))
 
-    def take(step: int) -> None:
-        result = system(step, generator(run.fabric.device, run.recipe.run.seed, "trace", step))
+    def take(step: int, random: torch.Generator) -> None:
+        result = system(step, random)
         sum(result.losses.values()).backward()
         optimizer.step()
         optimizer.zero_grad(set_to_none=True)
         system.after_step(step)
 
     for step in range(given.warm_up):
-        take(step)
-    trace = Trace()
+        take(step, generator(run.fabric.device, run.recipe.run.seed, "trace", step))
+    trace, random = Trace(), generator(run.fabric.device, run.recipe.run.seed, "trace", given.warm_up)
     with trace.running():
-        take(given.warm_up)
+        take(given.warm_up, random)
     kernels = [path for path in trace.lines if path.startswith(KERNELS)]
     table(trace, "Files of the step, in order", [path for path in trace.lines if path not in kernels])
     table(trace, "Kernels", kernels)

@@ -243,5 +243,5 @@ def test_what_is_missing_or_wrong_is_one_sentence(models, tmp_path):
     (copy / "feature_extractor_vae/preprocessor_config.json").write_text("{}")
     with pytest.raises(UserError, match="lacks crop_size"):
         Zero123Plus(Zero123Plus.Config(str(copy), view_size=16), "cpu")
-    with pytest.raises(UserError, match="told an image"):
+    with pytest.raises(UserError, match="takes an image"):
         build(models, "multiview").embed(["a dog"])
