@@ -1,17 +1,76 @@
-"""The launcher with the small system of the training loop's tests, as a program of its own."""
+"""A small system for tests of the training loop, and the launcher with it as a program of its own."""
 
+import os
+import signal
+from dataclasses import dataclass
 from pathlib import Path
 
+import torch
+from torch import nn
+
 from threestudio_like.config.loading import CONFIGS
+from threestudio_like.config.registry import register
+from threestudio_like.config.schedule import Schedule
+from threestudio_like.engine.system import ParameterGroup, StepResult, System, SystemConfig
 
 PROGRAM = """
 import sys
 sys.path.insert(0, {root!r})
 import launch
-from tests.engine.test_run import FitConfig  # registers the small system
+import tests.fitting  # registers the small system
 sys.exit(launch.main(sys.argv[1:]))
 """
 RECIPE = "system: fit_for_tests\nsteps: 400\ncheckpoint_every: 20\npreview_every: 0\ndevice: cpu\n"
+
+
+@dataclass
+class FitConfig(SystemConfig):
+    lr: Schedule = Schedule.constant(0.05)
+    break_at: int = -1
+    break_gradient: bool = False
+    stop_at: int = -1
+    size: int = 3
+
+
+@register("system", "fit_for_tests")
+class Fit(System):
+    """Fits a point to noisy observations; counts its steps in a buffer."""
+
+    Config = FitConfig
+
+    def __init__(self, config, context):
+        super().__init__()
+        self.config = config
+        self.point = nn.Parameter(torch.randn(config.size))
+        self.register_buffer("count", torch.zeros(()))
+
+    def forward(self, step, generator):
+        noise = torch.randn(self.config.size, generator=generator)
+        loss = (self.point - 1 - 0.1 * noise).square().sum()
+        if step == self.config.break_at:
+            loss = (
+                self.point.abs().sum().sqrt() * 0 / 0
+                if not self.config.break_gradient
+                else (0 * self.point).sqrt().sum()
+            )
+        if step == self.config.stop_at:
+            os.kill(os.getpid(), signal.SIGINT)
+        return StepResult({"fit": loss}, {"noise": noise.mean()})
+
+    def after_step(self, step):
+        self.count += 1
+
+    def parameter_groups(self):
+        yield ParameterGroup("point", [self.point], self.config.lr)
+
+    def start_from(self, previous, convert):
+        self.point.data.copy_(previous.point)
+
+    def preview(self):
+        return torch.rand(4, 4, 3, generator=torch.Generator().manual_seed(0))
+
+    def evaluate(self, folder):
+        return {"error": (self.point - 1).norm().item()}
 
 
 def write(folder: Path) -> tuple[Path, Path]:

@@ -14,7 +14,7 @@ import pytest
 import torch
 
 import launch
-from tests.test_recipes import TINY_MESH, TINY_SCENE
+from tests.tiny import TINY_MESH, TINY_SCENE
 from threestudio_like.engine import checkpoint
 from threestudio_like.scenes.isosurface import IsoSurface
 

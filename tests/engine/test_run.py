@@ -1,73 +1,16 @@
 """The training loop on a small system: exact resume, stages, interruption, broken losses, and what a run leaves."""
 
 import json
-import os
-import signal
-from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 import torch
-from torch import nn
 
 from threestudio_like.config.recipe import parse_recipe, run_folder, slug
-from threestudio_like.config.registry import register
-from threestudio_like.config.schedule import Schedule
 from threestudio_like.engine import checkpoint
 from threestudio_like.engine.run import Run
-from threestudio_like.engine.system import ParameterGroup, StepResult, System, SystemConfig
 from threestudio_like.engine.trainer import NonFiniteError, StoppedError
 from threestudio_like.errors import UserError
-
-
-@dataclass
-class FitConfig(SystemConfig):
-    lr: Schedule = Schedule.constant(0.05)
-    break_at: int = -1
-    break_gradient: bool = False
-    stop_at: int = -1
-    size: int = 3
-
-
-@register("system", "fit_for_tests")
-class Fit(System):
-    """Fits a point to noisy observations; counts its steps in a buffer."""
-
-    Config = FitConfig
-
-    def __init__(self, config, context):
-        super().__init__()
-        self.config = config
-        self.point = nn.Parameter(torch.randn(config.size))
-        self.register_buffer("count", torch.zeros(()))
-
-    def forward(self, step, generator):
-        noise = torch.randn(self.config.size, generator=generator)
-        loss = (self.point - 1 - 0.1 * noise).square().sum()
-        if step == self.config.break_at:
-            loss = (
-                self.point.abs().sum().sqrt() * 0 / 0
-                if not self.config.break_gradient
-                else (0 * self.point).sqrt().sum()
-            )
-        if step == self.config.stop_at:
-            os.kill(os.getpid(), signal.SIGINT)
-        return StepResult({"fit": loss}, {"noise": noise.mean()})
-
-    def after_step(self, step):
-        self.count += 1
-
-    def parameter_groups(self):
-        yield ParameterGroup("point", [self.point], self.config.lr)
-
-    def start_from(self, previous, convert):
-        self.point.data.copy_(previous.point)
-
-    def preview(self):
-        return torch.rand(4, 4, 3, generator=torch.Generator().manual_seed(0))
-
-    def evaluate(self, folder):
-        return {"error": (self.point - 1).norm().item()}
 
 
 def run(tmp_path, resume=False, only=None, **keys):

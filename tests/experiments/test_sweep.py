@@ -11,7 +11,6 @@ from pathlib import Path
 import pytest
 from omegaconf import OmegaConf
 
-import tests.engine.test_run  # noqa: F401
 from tests import fitting
 from threestudio_like.config.loading import load
 from threestudio_like.errors import UserError

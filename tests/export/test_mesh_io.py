@@ -7,7 +7,7 @@ import pytest
 import torch
 import trimesh
 
-from tests.export.test_texture import gltf_tree, only_part
+from tests.export.gltf import gltf_tree, only_part
 from threestudio_like.errors import UserError
 from threestudio_like.export.mesh_io import check_formats, write_mesh
 from threestudio_like.scenes.mesh import Mesh

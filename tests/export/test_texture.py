@@ -1,27 +1,14 @@
 """Baked textures say at each point of the mesh what the scene says there, and other tools read them."""
 
-import json
-
 import numpy as np
 import pytest
 import torch
 import trimesh
 
+from tests.export.gltf import gltf_tree, only_part
 from threestudio_like.export.mesh_io import write_mesh
 from threestudio_like.export.texture import bake
 from threestudio_like.scenes.mesh import Mesh
-
-
-def gltf_tree(path) -> dict:
-    """The JSON part of a GLB file."""
-    content = path.read_bytes()
-    return json.loads(content[20 : 20 + int.from_bytes(content[12:16], "little")])
-
-
-def only_part(path) -> trimesh.Trimesh:
-    """The file's mesh with the normals that are in it."""
-    (part,) = trimesh.load_scene(path, process=False).geometry.values()
-    return part
 
 
 def material(x: torch.Tensor) -> torch.Tensor:

@@ -17,7 +17,7 @@ from priors.generator import OneStepConfig, OneStepGenerator
 from systems.geco import generate as generation
 from systems.geco.generate import unique_names
 from systems.geco.pipeline import Generation
-from tests.systems.geco.test_stages import tiny_reconstructor
+from tests.tiny import picture, tiny_reconstructor
 
 
 @pytest.fixture(autouse=True)
@@ -46,13 +46,6 @@ def keys(models, tmp_path_factory):
         "device=cpu",
         "generation.show={strip_size: 8, video_frames: 3, video_size: 16}",
     ]
-
-
-def picture(path, color=(200, 40, 40), size=(40, 40)):
-    image = Image.new("RGB", size, "white")
-    image.paste(color, (size[0] // 4, size[1] // 4, 3 * size[0] // 4, 3 * size[1] // 4))
-    image.save(path)
-    return path
 
 
 def run(keys, *more) -> int:

@@ -9,10 +9,10 @@ import torch
 from PIL import Image
 
 import launch
-from priors.reconstructor import Reconstructor, ReconstructorSize
 from systems.geco import targets as geco_data
 from systems.geco.evaluation import BASELINES
 from systems.geco.targets import ConditionImages, ImageFolder, TargetSampling, teacher_views
+from tests.tiny import tiny_reconstructor
 from threestudio_like.config.loading import load
 from threestudio_like.config.recipe import parse_recipe
 from threestudio_like.data.framing import Framing
@@ -47,30 +47,6 @@ def cache(tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("TSL_CACHE", str(tmp_path_factory.mktemp("cache")))
         yield
-
-
-def tiny_reconstructor(folder, seed=0):
-    """A random one in a folder."""
-    torch.manual_seed(seed)
-    Reconstructor.of(
-        ReconstructorSize(
-            image=16,
-            patch=8,
-            encoder_width=16,
-            encoder_layers=1,
-            encoder_heads=2,
-            width=16,
-            layers=1,
-            heads=2,
-            tokens=4,
-            upsample=2,
-            channels=6,
-            hidden=16,
-            hidden_layers=1,
-            grid=8,
-        )
-    ).half().save_pretrained(folder)
-    return folder
 
 
 @pytest.fixture(scope="module")

@@ -1,0 +1,192 @@
+"""Recipes, models and files at tiny sizes: everything runs in them, and nothing comes of it."""
+
+import json
+
+import torch
+import trimesh
+from PIL import Image
+
+from priors.reconstructor import Reconstructor, ReconstructorSize
+
+TINY_GRID = "{n_levels: 2, n_features_per_level: 2, log2_hashmap_size: 8, base_resolution: 4, max_resolution: 8}"
+TINY_SCENE = [
+    "steps=2",
+    "cameras.size=8",
+    "cameras.views=2",
+    "renderer.resolution=8",
+    "renderer.render_step_size=0.2",
+    f"scene.encoding={TINY_GRID}",
+    "scene.hidden=8",
+    "evaluation.strip_size=8",
+    "evaluation.video_frames=3",
+    "evaluation.video_size=16",
+    "evaluation.mesh_resolution=12",
+    "evaluation.preview_size=8",
+    "evaluation.formats=[glb,obj,ply]",
+]
+TINY_MESH = [
+    "cameras.size=8",
+    "cameras.views=2",
+    "renderer.supersample=1",
+    "scene.resolution=4",
+    "scene.hidden=8",
+    f"scene.encoding={TINY_GRID}",
+    "evaluation.strip_size=8",
+    "evaluation.video_frames=3",
+    "evaluation.video_size=16",
+    "evaluation.texture_size=16",
+    "evaluation.preview_size=8",
+    "evaluation.formats=[glb,obj,ply]",
+    *(f"stages.{stage}.steps=2" for stage in ("coarse", "fine", "appearance")),
+]
+TINY_STAGES = [
+    "cameras.views=2",
+    "evaluation.strip_size=8",
+    "evaluation.video_frames=3",
+    "evaluation.video_size=16",
+    "evaluation.texture_size=16",
+    "evaluation.preview_size=8",
+    "evaluation.mesh_resolution=12",
+    f"vars.encoding={TINY_GRID}",
+    "vars.fake_score.rank=2",
+    "stages.nerf.cameras.size=8",
+    "stages.nerf.renderer.render_step_size=0.2",
+    "stages.nerf.renderer.resolution=8",
+    "particles=2",
+    *(f"stages.{stage}.{key}" for stage in ("nerf", "geometry", "texture") for key in ("steps=2", "scene.hidden=8")),
+    *(
+        f"stages.{stage}.{key}"
+        for stage in ("geometry", "texture")
+        for key in ("scene.resolution=4", "cameras.size=8", "renderer.supersample=1")
+    ),
+]
+TINY_PRIOR = ["steps=2", "batch=2", "data.count=12", "data.capture.samples=1"]
+TINY_AGP = ["steps=2", "batch=2", "sample_steps=1", "judged=4", "prompts=[a dog]"]
+TINY_GECO = [
+    "data.views={count: 3, held_out_count: 2, size: 16, samples: 1}",
+    "data.samples=1",
+    "data.targets=2",
+    "data.points=16",
+    "targets={steps: 2, count: 2}",
+    "evaluation={objects: 1, size: 16, shown: 1, diverse: 1, seeds: 2, baselines: [teacher, geco]}",
+    "stages.scene.cameras={size: 12, views: 2}",
+    "generation.show={strip_size: 8, video_frames: 3, video_size: 16}",
+    *(f"stages.{stage}.{key}" for stage in ("views", "scene") for key in ("steps=2", "batch=1")),
+]
+TINY_RECONSTRUCTOR = [
+    "data.views.count=3",
+    "data.views.held_out_count=2",
+    "data.views.size=16",
+    "data.views.samples=1",
+    "data.samples=1",
+    "data.target_size=12",
+    "data.points=64",
+    "size={image: 16, patch: 8, encoder_width: 16, encoder_layers: 1, width: 16, "
+    "layers: 1, heads: 2, tokens: 4, upsample: 2, channels: 4, hidden: 8, hidden_layers: 1, grid: 8}",
+    "evaluation.objects=2",
+    "evaluation.size=16",
+    "evaluation.shown=1",
+    "stages.points={steps: 2, batch: 3, points: 32}",
+    *(
+        f"stages.{stage}.{key}"
+        for stage in ("volume", "mesh")
+        for key in ("steps=2", "batch=3", "points=32", "rendered=1")
+    ),
+]
+TINY = {
+    "geco.yaml": TINY_GECO,
+    "geco-zero123plus.yaml": [*TINY_GECO, "backbone.view_size=16"],
+    "dreamfusion.yaml": TINY_SCENE,
+    "sweetdreamer-nerf.yaml": TINY_SCENE,
+    "sweetdreamer-nerf-sd.yaml": [
+        *TINY_SCENE[1:],
+        *(
+            f"stages.{stage}.{key}"
+            for stage in ("coarse", "fine")
+            for key in ("steps=2", "cameras.size=8", "cameras.views=2")
+        ),
+    ],
+    "prolificdreamer.yaml": TINY_STAGES,
+    "playground2d.yaml": ["steps=2", "images=3", "size=8", "columns=2"],
+    "prolificdreamer-sd.yaml": TINY_STAGES,
+    "fantasia3d-sd.yaml": TINY_MESH,
+    "sweetdreamer-sd.yaml": TINY_MESH,
+    "fantasia3d.yaml": TINY_MESH,
+    "sweetdreamer.yaml": TINY_MESH,
+    "dreamfusion-sd.yaml": TINY_SCENE,
+    "dreamfusion-if.yaml": TINY_SCENE,
+    "priors/toybox.yaml": [
+        *TINY_PRIOR,
+        "size={image: 16, patch: 4, channels: [16, 16], text_width: 16}",
+        "data.capture.size=16",
+        "sample_steps=1",
+    ],
+    "priors/agp.yaml": [
+        *TINY_AGP,
+        "layout_steps=1",
+        "layout_batch=3",
+        "data={type: toybox, toys: 3, views: 2, size: 16, samples: 1}",
+    ],
+    "priors/agp-sd.yaml": TINY_AGP,
+    "priors/multiview.yaml": [
+        "steps=2",
+        "batch=2",
+        "start=null",
+        "layout_steps=1",
+        "layout_batch=3",
+        "sample_steps=2",
+        "judged=3",
+        "shown=2",
+        "size={view: 16, patch: 4, channels: [16, 16], tokens_width: 16, mean_predictor: [16, 8, 8]}",
+        "data={count: 8, held_out_count: 3, size: 16, samples: 1}",
+    ],
+    "priors/reconstructor.yaml": TINY_RECONSTRUCTOR,
+    "priors/reconstructor-single.yaml": [*TINY_RECONSTRUCTOR, "model=null"],
+    "priors/reconstructor-large.yaml": [*TINY_RECONSTRUCTOR, "size.dino=null"],
+    "priors/scorer.yaml": [
+        *TINY_PRIOR,
+        "size={image: 16, channels: [8, 8], width: 8}",
+        "held_out_count=60",
+        "data.capture.size=16",
+    ],
+}
+
+
+def tiny_reconstructor(folder, seed=0):
+    """Writes a random reconstructor into the folder, which is returned."""
+    torch.manual_seed(seed)
+    Reconstructor.of(
+        ReconstructorSize(
+            image=16,
+            patch=8,
+            encoder_width=16,
+            encoder_layers=1,
+            encoder_heads=2,
+            width=16,
+            layers=1,
+            heads=2,
+            tokens=4,
+            upsample=2,
+            channels=6,
+            hidden=16,
+            hidden_layers=1,
+            grid=8,
+        )
+    ).half().save_pretrained(folder)
+    return folder
+
+
+def picture(path, color=(200, 40, 40), size=(40, 40)):
+    """Writes an image of a rectangle on white; returns its path."""
+    image = Image.new("RGB", size, "white")
+    image.paste(color, (size[0] // 4, size[1] // 4, 3 * size[0] // 4, 3 * size[1] // 4))
+    image.save(path)
+    return path
+
+
+def write_meshes(folder):
+    """Writes two boxes with captions into a new folder."""
+    folder.mkdir()
+    for name in ("one.glb", "two.ply"):
+        trimesh.creation.box((1, 2, 3)).export(folder / name)
+    (folder / "captions.json").write_text(json.dumps({"one.glb": "a box", "two.ply": ["a box", "a block"]}))
