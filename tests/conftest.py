@@ -5,6 +5,11 @@ import os
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # torch and numba have a thread pool each, and idle ones would spin
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 
+from tests import runtime_types
+
+runtime_types.install()  # before the first import of ours
+
+import jaxtyping
 import pytest
 import torch
 
@@ -31,3 +36,11 @@ def one_thread():
     torch.set_num_threads(1)
     yield
     torch.set_num_threads(before)
+
+
+@pytest.fixture
+def unchecked():
+    """Lets a test give what annotations forbid, where a function's own refusal is what it asks for."""
+    jaxtyping.config.update("jaxtyping_disable", True)
+    yield
+    jaxtyping.config.update("jaxtyping_disable", False)

@@ -161,6 +161,7 @@ def test_a_mesh_that_vanishes_is_said_in_a_sentence(models, capsys, tmp_path, mo
     assert json.loads((tmp_path / "run/metrics.json").read_text())["status"] == "failed"
 
 
+@pytest.mark.slow
 def test_a_full_disk_is_said_in_a_sentence(keys, tmp_path):
     """A file-size limit stands in for the full disk: writing the checkpoint fails in the middle."""
 
@@ -176,6 +177,7 @@ def test_a_full_disk_is_said_in_a_sentence(keys, tmp_path):
     assert not list((tmp_path / "run/checkpoints").glob("*.pt"))
 
 
+@pytest.mark.slow
 def test_killed_at_any_moment_a_run_ends_where_the_undisturbed_one_ends(keys, tmp_path):
     more = ["steps=120", "checkpoint_every=5", "preview_every=0"]
     subprocess.run(command(keys, *more, f"out={tmp_path / 'whole'}"), cwd=ROOT, check=True, capture_output=True)
@@ -202,6 +204,7 @@ def test_killed_at_any_moment_a_run_ends_where_the_undisturbed_one_ends(keys, tm
     assert (tmp_path / "whole/mesh.glb").exists() == (tmp_path / "run/mesh.glb").exists()
 
 
+@pytest.mark.slow
 def test_ctrl_c_saves_and_says_how_to_go_on(keys, tmp_path):
     child = subprocess.Popen(
         command(keys, "steps=100000"), cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True

@@ -13,6 +13,8 @@ from threestudio_like.evaluate.scorer import Scorer, ScorerSize
 pytestmark = pytest.mark.usefixtures("one_thread")
 
 
+QUICK = ("dreamfusion.yaml", "fantasia3d.yaml", "geco.yaml", "playground2d.yaml")
+"""Recipes of each kind, which the fast tests run too."""
 RECIPES = sorted(
     str(p.relative_to(CONFIGS)) for p in CONFIGS.rglob("*.yaml") if p.parent.name not in ("backbones", "comparisons")
 )
@@ -75,7 +77,9 @@ def backbones(models, tmp_path):
     }
 
 
-@pytest.mark.parametrize("recipe", RECIPES)
+@pytest.mark.parametrize(
+    "recipe", [recipe if recipe in QUICK else pytest.param(recipe, marks=pytest.mark.slow) for recipe in RECIPES]
+)
 def test_recipe_runs_two_steps(recipe, backbones, tmp_path, monkeypatch):
     monkeypatch.setenv("TSL_CACHE", str(tmp_path / "cache"))
     keys = [*TINY[recipe], *backbones.get(recipe, []), f"out={tmp_path / 'run'}", "device=cpu"]

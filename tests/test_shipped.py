@@ -26,7 +26,7 @@ from threestudio_like.evaluate.shapes import compare
 from threestudio_like.evaluate.toybox import COLOR_CAPTIONS
 from threestudio_like.pretrained import REPOSITORY, ModelConfig
 
-pytestmark = pytest.mark.usefixtures("one_thread")
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("one_thread")]
 
 WEIGHTS = REPOSITORY / "priors/weights"
 

@@ -25,7 +25,7 @@ from typing import Annotated
 
 import numpy as np
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Float, Int, UInt8
 from torch import Tensor
 
 from priors.reconstructor import Reconstructor, rig_poses
@@ -128,7 +128,7 @@ class GecoScene(Geco):
         self.view_losses = ViewLosses(self.renderer, self.perceptual[0], config.weights, config.regularizers)
         toys = config.data.views
         self.poses = rig_poses(toys.distance, toys.fov_deg, toys.size).to(context.device)
-        self._targets: Int[np.ndarray, "N 6 S S 3"] | None = None
+        self._targets: UInt8[np.ndarray, "N 6 S S 3"] | None = None
 
     def start_from(self, previous: System, convert: str | None) -> None:
         if convert is not None or not isinstance(previous, GecoViews):
@@ -136,7 +136,7 @@ class GecoScene(Geco):
         self.generator.load_state_dict(previous.generator.state_dict())
 
     @property
-    def targets(self) -> Int[np.ndarray, "N 6 S S 3"]:
+    def targets(self) -> UInt8[np.ndarray, "N 6 S S 3"]:
         """The teacher's views, made or read at the first call."""
         if self._targets is None:
             self._targets = teacher_views(self.teacher, self.images, self.config.targets, self.rank, self.processes)

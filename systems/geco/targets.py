@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Float, Int, UInt8
 from torch import Tensor
 from tqdm import tqdm
 
@@ -60,7 +60,7 @@ class TargetSampling:
 class ConditionImages:
     """N images, bytes."""
 
-    image: Int[np.ndarray, "N H W 3"]
+    image: UInt8[np.ndarray, "N H W 3"]
 
     def __len__(self) -> int:
         return len(self.image)
@@ -90,7 +90,7 @@ class ConditionImages:
         )
 
 
-def loaded(files: list[Path], folder: ImageFolder) -> Iterator[Int[np.ndarray, "H W 3"]]:
+def loaded(files: list[Path], folder: ImageFolder) -> Iterator[UInt8[np.ndarray, "H W 3"]]:
     """Bytes of one image after the other. Raises UserError where none can be read."""
     bad = []
     for file in tqdm(files, desc="images", disable=None):
@@ -110,7 +110,7 @@ def loaded(files: list[Path], folder: ImageFolder) -> Iterator[Int[np.ndarray, "
 @torch.no_grad()
 def teacher_views(
     prior: MultiviewBackbone, images: ConditionImages, config: TargetSampling, rank: int = 0, processes: int = 1
-) -> Int[np.ndarray, "N 6 S S 3"]:
+) -> UInt8[np.ndarray, "N 6 S S 3"]:
     """Bytes; made once and kept, in parts. Of several processes each begins with other parts, and finds those that the
     others have made."""
     weights = [digest(path) for kind in ("*.safetensors", "*.json") for path in sorted(prior.folder.rglob(kind))]

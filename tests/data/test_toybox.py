@@ -111,6 +111,7 @@ def test_a_ball_is_exact():
     assert share == pytest.approx(math.pi * radius**2 / 4, rel=0.05)
 
 
+@pytest.mark.slow
 def test_both_tracers_agree():
     rng = np.random.default_rng(3)
     toys = pack([random_toy(rng) for _ in range(6)])

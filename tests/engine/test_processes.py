@@ -4,6 +4,7 @@ import json
 import subprocess
 import sys
 
+import pytest
 import torch
 from safetensors.torch import load_file
 
@@ -34,6 +35,7 @@ def train(folder, *keys):
     return load_file(folder / "model/unet/diffusion_pytorch_model.safetensors"), (folder / "log.txt").read_text()
 
 
+@pytest.mark.slow
 def test_two_processes_are_one_with_twice_the_batch(tmp_path, monkeypatch):
     monkeypatch.setenv("TSL_CACHE", str(tmp_path / "cache"))
     monkeypatch.setenv("OMP_NUM_THREADS", "1")

@@ -79,6 +79,7 @@ def test_a_turned_and_scaled_mesh_is_aligned():
     assert after.chamfer < 0.02 < before.chamfer and after.f_score > 0.97
 
 
+@pytest.mark.slow
 def test_alignment_turns_about_the_vertical_only_and_makes_nothing_worse():
     """A lying box stays lying beside a standing one; a box and a table come as near as they are."""
     lying, standing = trimesh.creation.box((0.9, 0.3, 0.3)), trimesh.creation.box((0.3, 0.3, 0.9))

@@ -163,6 +163,7 @@ def compare(tmp_path):
     return start
 
 
+@pytest.mark.slow
 def test_killed_again_and_again_it_ends_with_every_run_done_once(compare, tmp_path):
     for moment in (1, 2):  # kill -9 when the first, then the second run has begun
         process = compare("--workers", "2")

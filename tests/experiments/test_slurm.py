@@ -69,6 +69,7 @@ def cluster(tmp_path_factory):
         yield env
 
 
+@pytest.mark.slow
 def test_a_sweep_on_a_real_slurm(cluster, tmp_path):
     """The sweep is killed, a job is warned as at its time's end and put back; in the end all is done, nothing twice."""
     program, recipe = fitting.write(tmp_path)

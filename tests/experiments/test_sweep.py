@@ -100,6 +100,7 @@ def sweep(tmp_path):
     return start
 
 
+@pytest.mark.slow
 def test_a_failing_run_is_recorded_and_the_others_go_on(sweep, tmp_path):
     process = sweep("--retries", "1", "--sweep", "break_at=1000,3", "steps=5")
     out, err = process.communicate(timeout=200)
@@ -111,6 +112,7 @@ def test_a_failing_run_is_recorded_and_the_others_go_on(sweep, tmp_path):
     assert "| 1000 | done |" in out and "| 3 | failed:" in out
 
 
+@pytest.mark.slow
 def test_a_killed_sweep_goes_on_and_runs_nothing_twice(sweep, tmp_path):
     words = ["--workers", "2", "--sweep", "seed=0,1,2"]
     first = sweep(*words)
@@ -130,6 +132,7 @@ def test_a_killed_sweep_goes_on_and_runs_nothing_twice(sweep, tmp_path):
     assert steps == [400] * 3
 
 
+@pytest.mark.slow
 def test_ctrl_c_saves_what_runs_and_starts_no_other(sweep, tmp_path):
     process = sweep("--sweep", "seed=0,1,2", "steps=1000000")
     deadline = time.time() + 120

@@ -80,6 +80,7 @@ def test_half_precision_is_raised_and_float64_kept():
     assert composite(density.double(), 0.1, offsets).dtype == torch.float64
 
 
+@pytest.mark.usefixtures("unchecked")
 def test_what_is_refused():
     with pytest.raises(ValueError, match="from 0 to 3"):
         composite(torch.ones(3), 0.1, ragged([2]))

@@ -118,6 +118,7 @@ def test_a_nan_stays_visible(side):
         assert bad[1].all() and not bad[0].any() and not bad[2].any()
 
 
+@pytest.mark.usefixtures("unchecked")
 def test_what_is_refused():
     x, table = points_and_table(MIXED, 3)
     with pytest.raises(ValueError, match="detach x"):

@@ -89,6 +89,7 @@ def test_no_rays(side):
     assert len(samples.t) == len(samples.ray) == 0 and samples.offsets.tolist() == [0]
 
 
+@pytest.mark.usefixtures("unchecked")
 def test_what_is_refused():
     origins, directions, jitter = random_rays(5)
     occupancy = torch.ones(4, 4, 4, dtype=torch.bool)

@@ -185,6 +185,7 @@ def test_edges_of_a_closed_mesh_have_two_faces_and_of_an_open_one_not():
     assert len(Edges.of(torch.zeros(0, 3, dtype=torch.long)).ends) == 0
 
 
+@pytest.mark.usefixtures("unchecked")
 @pytest.mark.parametrize(
     "screen, depth, faces",
     [

@@ -103,6 +103,7 @@ def test_shading_is_the_volume_renderers():
     assert dark.rgb[0, 16, 16].max() < 0.05
 
 
+@pytest.mark.slow
 def test_toy_mesh_and_field_give_one_coordinate_map(duck):
     """The exact tracer, the mesh renderer and the volume renderer, each with the box of its own views."""
     toy, path = duck

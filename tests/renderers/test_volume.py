@@ -48,7 +48,7 @@ class Ball(nn.Module):
 
 
 def rendered(scene, cameras, shading=Shading(), normals=False, **keys):
-    renderer = VolumeRenderer(VolumeRenderer.Config(**({"step": 0.01} | keys)))
+    renderer = VolumeRenderer(VolumeRenderer.Config(**({"render_step_size": 0.01} | keys)))
     renderer.refresh(scene, 0, torch.Generator().manual_seed(0))
     return renderer(scene, cameras, shading, normals=normals)
 
@@ -115,7 +115,7 @@ def test_light_reaches_the_geometry():
     field = small_field(blob=Blob("gaussian", 8.0, 0.4))
     cameras = orbit(2, 20.0, 2.5, 40.0, 8)
     shading = Shading("textureless", headlight(cameras), 0.1, 0.9)
-    view = rendered(field, cameras, shading, step=0.05)
+    view = rendered(field, cameras, shading, render_step_size=0.05)
     normal_only = (view.samples.weights.detach()[:, None] * view.samples.normal).sum()
     gradient = torch.autograd.grad(normal_only, field.net.table)[0]
     assert torch.isfinite(gradient).all() and gradient.abs().sum() > 0
@@ -197,7 +197,7 @@ def test_fog_that_is_not_drawn_is_not_exported():
 
 def test_a_thin_scene_stays_visible():
     """All of it below one hundredth of a sample, it would be culled for good."""
-    view = rendered(Ball(radius=0.9, density=1.4), orbit(1, 0.0, 3.0, 40.0, 9), step=0.007)
+    view = rendered(Ball(radius=0.9, density=1.4), orbit(1, 0.0, 3.0, 40.0, 9), render_step_size=0.007)
     assert view.opacity[0, 4, 4].item() == pytest.approx(1 - math.exp(-1.4 * 1.8), abs=0.05)
 
 

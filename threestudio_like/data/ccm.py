@@ -5,7 +5,7 @@ from typing import Protocol, runtime_checkable
 
 import numpy as np
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Float, Int, UInt8
 from torch import Tensor
 
 
@@ -13,7 +13,7 @@ from torch import Tensor
 class Rows(Protocol):
     """Maps in an array's order, wherever they lie."""
 
-    def __getitem__(self, rows: Int[np.ndarray, "B"]) -> Int[np.ndarray, "B H W 4"]: ...
+    def __getitem__(self, rows: Int[np.ndarray, "B"]) -> UInt8[np.ndarray, "B H W 4"]: ...
 
 
 @dataclass(frozen=True)

@@ -20,7 +20,7 @@ from pathlib import Path
 import numpy as np
 import torch
 import trimesh
-from jaxtyping import Int
+from jaxtyping import Int, UInt8
 from torch import Tensor
 from tqdm import tqdm
 
@@ -153,7 +153,7 @@ class MapFiles:
     def __init__(self, config: MeshFolder.Config, keys: dict[Path, str]):
         self.config, self.objects = config, list(keys.items())
 
-    def __getitem__(self, rows: Int[np.ndarray, "B"]) -> Int[np.ndarray, "B S S 4"]:
+    def __getitem__(self, rows: Int[np.ndarray, "B"]) -> UInt8[np.ndarray, "B S S 4"]:
         places = (divmod(row, self.config.views) for row in rows)
         return np.stack([kept_maps(self.config, *self.objects[i])[view] for i, view in places])
 
@@ -188,12 +188,12 @@ def why_not(config: MeshFolder.Config, keyed: tuple[Path, str]) -> str | None:
     return None
 
 
-def kept_maps(config: MeshFolder.Config, path: Path, key: str) -> Int[np.ndarray, "V S S 4"]:
+def kept_maps(config: MeshFolder.Config, path: Path, key: str) -> UInt8[np.ndarray, "V S S 4"]:
     """An object's maps, bytes, drawn at the first use. Raises UserError."""
     return cached_memmap("mesh", key, (config.size, config.size, 4), lambda: [take(config, path)])
 
 
-def take(config: MeshFolder.Config, path: Path) -> Int[np.ndarray, "V S S 4"]:
+def take(config: MeshFolder.Config, path: Path) -> UInt8[np.ndarray, "V S S 4"]:
     """Raises UserError for a mesh that cannot be read or seen."""
     seen = coordinate_maps(checked(config, path), random_cameras(config, path), config.supersample)
     if not seen[..., 3].any():

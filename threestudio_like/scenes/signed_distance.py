@@ -1,6 +1,7 @@
 """Signed distances on a regular grid over the scene cube, negative inside: of meshes and of fields."""
 
 from pathlib import Path
+from typing import no_type_check
 
 import numba
 import numpy as np
@@ -68,6 +69,7 @@ def read_mesh(path: Path) -> trimesh.Trimesh:
 
 
 @numba.njit(cache=True, error_model="numpy")
+@no_type_check  # no import hook of a run-time checker may wrap what is compiled
 def winding_numbers(
     vertices: Float[np.ndarray, "V 3"], faces: Int[np.ndarray, "F 3"], resolution: int
 ) -> Int[np.ndarray, "R R R"]:

@@ -46,6 +46,7 @@ def generator():
     return torch.Generator().manual_seed(0)
 
 
+@pytest.mark.slow
 def test_vsd_recovers_the_spread_that_sds_collapses():
     """Means within a tenth of their length and variances within a tenth; SDS leaves a hundredth of the variance."""
     torch.manual_seed(0)

@@ -167,6 +167,7 @@ def test_mistakes_are_sentences(keys, tmp_path, capsys, more, says):
     assert said.startswith("error: ") and says in said
 
 
+@pytest.mark.slow
 def test_a_comparison_takes_what_is_generated_for_a_method(keys, tmp_path, monkeypatch):
     monkeypatch.setattr(sys, "argv", [launch.__file__])
     told = {key: yaml.safe_load(value) for key, value in (text.split("=", 1) for text in keys)}

@@ -254,6 +254,7 @@ def test_images_of_a_folder_take_the_toys_place(keys, tmp_path, caplog):
         ConditionImages.of(None, Framing(), ImageFolder(str(tmp_path), size=16))
 
 
+@pytest.mark.slow
 def test_both_stages_resume_bit_for_bit(keys, tmp_path):
     """1 + 1 steps are 2."""
 
@@ -288,6 +289,7 @@ def cut_after_one(recipe, folder):
                 torch.save(system.state_dict(), folder / f"{stage}-1.pt")
 
 
+@pytest.mark.slow
 def test_the_whole_ladder_and_what_is_left(keys, tmp_path):
     out = tmp_path / "run"
     more = [f"evaluation.baselines=[{','.join(BASELINES)}]", f"out={out}"]

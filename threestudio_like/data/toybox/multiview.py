@@ -11,7 +11,7 @@ from typing import Literal
 
 import numpy as np
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Float, Int, UInt8
 from torch import Tensor
 
 from threestudio_like.cameras import RIG_AZIMUTHS_DEG, RIG_ELEVATIONS_DEG, Cameras, zero123plus_rig
@@ -42,8 +42,8 @@ class MultiviewImages:
     `azimuth` and `elevation [N]` are the image's, in radians; `category` and `color [N]` number the catalogue's.
     """
 
-    image: np.ndarray
-    views: np.ndarray
+    image: UInt8[np.ndarray, "N H W 3"]
+    views: UInt8[np.ndarray, "N 6 H W 3"]
     azimuth: Float[np.ndarray, "N"]
     elevation: Float[np.ndarray, "N"]
     category: Int[np.ndarray, "N"]

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Float, Int, Int8, Int16, UInt8, UInt16
 from torch import Tensor
 
 from threestudio_like.cameras import Cameras, orbit_cameras
@@ -97,13 +97,13 @@ class Objects:
 
     config: ReconstructionSet
     split: Split
-    rgba: Int[np.ndarray, "N T H W 4"]
-    depth: Int[np.ndarray, "N T H W"]
-    normal: Int[np.ndarray, "N T H W 3"]
+    rgba: UInt8[np.ndarray, "N T H W 4"]
+    depth: UInt16[np.ndarray, "N T H W"]
+    normal: Int8[np.ndarray, "N T H W 3"]
     angles: Float[np.ndarray, "N T 2"]
-    points: Int[np.ndarray, "N K 3"]
+    points: Int16[np.ndarray, "N K 3"]
     distances: Float[np.ndarray, "N K"]
-    colors: Int[np.ndarray, "N S 3"]
+    colors: UInt8[np.ndarray, "N S 3"]
 
     def __len__(self) -> int:
         return len(self.rgba)

@@ -14,11 +14,11 @@ from threestudio_like.kernels.composite.autograd import Accumulate, Composite
 __all__ = ["accumulate", "composite"]
 
 
-def composite(density: Float[Tensor, "M"], step: float, offsets: Int[Tensor, "N+1"]) -> Float[Tensor, "M"]:
+def composite(density: Float[Tensor, "M"], step: float, offsets: Int[Tensor, "K"]) -> Float[Tensor, "M"]:
     """Computes the weight of each sample in its ray's colour, w_i = T_i (1 - exp(-density_i step)).
 
-    T_i = exp(-sum of density_j step over the samples j in front of i), the transmittance. Ray n owns the samples
-    offsets[n] : offsets[n + 1], front to back, each `step` long; density is per unit length and not negative.
+    T_i = exp(-sum of density_j step over the samples j in front of i), the transmittance. Ray n of the K - 1 owns the
+    samples offsets[n] : offsets[n + 1], front to back, each `step` long; density is per unit length and not negative.
     Differentiable once in `density`. Raises ValueError on shapes or offsets that do not fit.
     """
     _check(density, offsets)
@@ -30,8 +30,8 @@ def composite(density: Float[Tensor, "M"], step: float, offsets: Int[Tensor, "N+
 
 
 def accumulate(
-    weights: Float[Tensor, "M"], values: Float[Tensor, "M C"] | None, offsets: Int[Tensor, "N+1"]
-) -> Float[Tensor, "N C"]:
+    weights: Float[Tensor, "M"], values: Float[Tensor, "M C"] | None, offsets: Int[Tensor, "K"]
+) -> Float[Tensor, "K-1 C"]:
     """Sums weight times value along each ray; without values it sums the weights: the opacity, [N, 1].
 
     A ray without samples gets zeros. Differentiable once in both. Raises ValueError on shapes or offsets that do not

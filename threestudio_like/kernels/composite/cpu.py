@@ -16,7 +16,7 @@ parallel = numba.njit(cache=True, parallel=True, error_model="numpy")
 
 
 def composite(
-    density: Float[Tensor, "M"], step: float, offsets: Int[Tensor, "N+1"]
+    density: Float[Tensor, "M"], step: float, offsets: Int[Tensor, "K"]
 ) -> tuple[Float[Tensor, "M"], Float[Tensor, "M"]]:
     """Computes the weights, and the transmittance behind each sample, which the gradient needs."""
     use_torch_threads()
@@ -29,7 +29,7 @@ def composite_gradient(
     to_weights: Float[Tensor, "M"],
     weights: Float[Tensor, "M"],
     behind: Float[Tensor, "M"],
-    offsets: Int[Tensor, "N+1"],
+    offsets: Int[Tensor, "K"],
     step: float,
 ) -> Float[Tensor, "M"]:
     """Computes the loss' gradient by the densities."""
@@ -47,8 +47,8 @@ def composite_gradient(
 
 
 def accumulate(
-    weights: Float[Tensor, "M"], values: Float[Tensor, "M C"], offsets: Int[Tensor, "N+1"]
-) -> Float[Tensor, "N C"]:
+    weights: Float[Tensor, "M"], values: Float[Tensor, "M C"], offsets: Int[Tensor, "K"]
+) -> Float[Tensor, "K-1 C"]:
     """Sums weight times value along each ray."""
     use_torch_threads()
     sums = torch.zeros(len(offsets) - 1, values.shape[1])
@@ -57,10 +57,10 @@ def accumulate(
 
 
 def accumulate_gradient(
-    to_sums: Float[Tensor, "N C"],
+    to_sums: Float[Tensor, "K-1 C"],
     weights: Float[Tensor, "M"],
     values: Float[Tensor, "M C"],
-    offsets: Int[Tensor, "N+1"],
+    offsets: Int[Tensor, "K"],
 ) -> tuple[Float[Tensor, "M"], Float[Tensor, "M C"]]:
     """Computes the loss' gradients by the weights and by the values."""
     use_torch_threads()

@@ -11,7 +11,7 @@ OPTIONS = {"num_warps": 1, "enable_fp_fusion": True}
 
 
 def composite(
-    density: Float[Tensor, "M"], step: float, offsets: Int[Tensor, "N+1"]
+    density: Float[Tensor, "M"], step: float, offsets: Int[Tensor, "K"]
 ) -> tuple[Float[Tensor, "M"], Float[Tensor, "M"]]:
     """Computes the weights, and the transmittance behind each sample, which the gradient needs."""
     weights, behind = torch.empty_like(density), torch.empty_like(density)
@@ -24,7 +24,7 @@ def composite_gradient(
     to_weights: Float[Tensor, "M"],
     weights: Float[Tensor, "M"],
     behind: Float[Tensor, "M"],
-    offsets: Int[Tensor, "N+1"],
+    offsets: Int[Tensor, "K"],
     step: float,
 ) -> Float[Tensor, "M"]:
     """Computes the loss' gradient by the densities."""
@@ -37,8 +37,8 @@ def composite_gradient(
 
 
 def accumulate(
-    weights: Float[Tensor, "M"], values: Float[Tensor, "M C"], offsets: Int[Tensor, "N+1"]
-) -> Float[Tensor, "N C"]:
+    weights: Float[Tensor, "M"], values: Float[Tensor, "M C"], offsets: Int[Tensor, "K"]
+) -> Float[Tensor, "K-1 C"]:
     """Sums weight times value along each ray."""
     channels = values.shape[1]
     sums = weights.new_zeros(len(offsets) - 1, channels)
@@ -50,10 +50,10 @@ def accumulate(
 
 
 def accumulate_gradient(
-    to_sums: Float[Tensor, "N C"],
+    to_sums: Float[Tensor, "K-1 C"],
     weights: Float[Tensor, "M"],
     values: Float[Tensor, "M C"],
-    offsets: Int[Tensor, "N+1"],
+    offsets: Int[Tensor, "K"],
 ) -> tuple[Float[Tensor, "M"], Float[Tensor, "M C"]]:
     """Computes the loss' gradients by the weights and by the values."""
     to_each = torch.repeat_interleave(to_sums, offsets.diff(), dim=0)

@@ -5,7 +5,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 
-def composite(density: Float[Tensor, "M"], step: float, offsets: Int[Tensor, "N+1"]) -> Float[Tensor, "M"]:
+def composite(density: Float[Tensor, "M"], step: float, offsets: Int[Tensor, "K"]) -> Float[Tensor, "M"]:
     """Computes the weights by one cumulative sum over all rays, from which each ray's beginning is subtracted."""
     depth = density.double() * step  # in double: the sum runs on from ray to ray, and its differences must stay exact
     in_front = depth.cumsum(0) - depth
@@ -14,13 +14,13 @@ def composite(density: Float[Tensor, "M"], step: float, offsets: Int[Tensor, "N+
 
 
 def accumulate(
-    weights: Float[Tensor, "M"], values: Float[Tensor, "M C"], offsets: Int[Tensor, "N+1"]
-) -> Float[Tensor, "N C"]:
+    weights: Float[Tensor, "M"], values: Float[Tensor, "M C"], offsets: Int[Tensor, "K"]
+) -> Float[Tensor, "K-1 C"]:
     """Sums weight times value along each ray."""
     sums = values.new_zeros(len(offsets) - 1, values.shape[1])
     return sums.index_add(0, ray_of_sample(offsets), weights[:, None] * values)
 
 
-def ray_of_sample(offsets: Int[Tensor, "N+1"]) -> Int[Tensor, "M"]:
+def ray_of_sample(offsets: Int[Tensor, "K"]) -> Int[Tensor, "M"]:
     """Returns the number of the ray that each sample lies on."""
     return torch.repeat_interleave(offsets.diff())

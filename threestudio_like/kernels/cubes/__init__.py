@@ -150,14 +150,14 @@ def patch_of_edges(corner: Bool[Tensor, "M 8"], faces: Int[Tensor, "M 6"]) -> In
             > 1.5
         )
         if not (suspect & twice).any():
-            table = torch.tensor([patch for patch, _ in found], device=corner.device).view(-1, 12)
+            table = torch.tensor([patch for patch, _ in found], dtype=torch.int64, device=corner.device).view(-1, 12)
             return table[kind]
         other = other ^ (suspect & twice)
 
 
 def split(
     dual: Float[Tensor, "S 3"], quads: Int[Tensor, "Q 4"], gamma: Float[Tensor, "Q 4"], training: bool
-) -> tuple[Float[Tensor, "S 3"], Int[Tensor, "F 3"]]:
+) -> tuple[Float[Tensor, "P 3"], Int[Tensor, "F 3"]]:
     """Splits quads into triangles: four around a middle vertex that leans to the stronger diagonal, or two along it."""
     one, two = gamma[:, 0] * gamma[:, 2], gamma[:, 1] * gamma[:, 3]
     if not training:

@@ -17,7 +17,7 @@ __all__ = ["Samples", "march"]
 
 @dataclass(frozen=True)
 class Samples:
-    """M samples on N rays, ray by ray and front to back; ray n owns the samples offsets[n] : offsets[n + 1].
+    """M samples on K - 1 rays, ray by ray and front to back; ray n owns the samples offsets[n] : offsets[n + 1].
 
     `t` is the distance of each sample's middle along its ray, `step` the length of every sample, in units of the scene.
     """
@@ -25,7 +25,7 @@ class Samples:
     ray: Int[Tensor, "M"]
     t: Float[Tensor, "M"]
     step: float
-    offsets: Int[Tensor, "N+1"]
+    offsets: Int[Tensor, "K"]
 
 
 @torch.no_grad()
