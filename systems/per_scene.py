@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from priors.text import Prompt
 from threestudio_like.cameras import Cameras, orbit
-from threestudio_like.config.registry import Component
+from threestudio_like.config.registry import Component, find, registered
 from threestudio_like.config.schedule import Schedule
 from threestudio_like.engine.system import Context, ParameterGroup, StepResult, System, SystemConfig
 from threestudio_like.errors import UserError, nearest
@@ -25,6 +25,7 @@ from threestudio_like.renderers import regularizers
 from threestudio_like.renderers.base import Render
 from threestudio_like.renderers.ccm import TightBox, canonical_coordinates
 from threestudio_like.renderers.shading import Shading
+from threestudio_like.scenes.flexicubes import FlexiCubes
 from threestudio_like.scenes.isosurface import IsoSurface
 
 CHANNELS = {
@@ -118,6 +119,7 @@ class PerScene(System):
     """Scenes, optimised until their renders please the guides."""
 
     Config = PerSceneConfig
+    predecessors = (PerSceneConfig,)
 
     def __init__(self, config: PerSceneConfig, context: Context):
         super().__init__()
@@ -207,13 +209,26 @@ class PerScene(System):
         for name, term in self.terms.items():
             yield from learned_by(term.guidance, f"{name}/fake_score")
 
-    def start_from(self, previous: System, convert: str | None) -> None:
-        if convert not in (None, "tetmesh", "flexicubes") or not isinstance(previous, PerScene):
-            raise UserError(f"init: a {type(previous).__name__} cannot be converted by '{convert}'")
-        if len(previous.particles) != len(self.particles):
+    def validate(self, previous: SystemConfig | None) -> None:
+        super().validate(previous)
+        scene, renderer = self.config.scene, self.config.renderer
+        if not renderer.cls.fits(self.particles[0].scene):
+            fitting = [name for name in registered("renderer") if find("renderer", name).fits(self.particles[0].scene)]
             raise UserError(
-                f"particles: {len(self.particles)} cannot start from the {len(previous.particles)} of the stage before"
+                f"renderer.type: '{renderer.type}' cannot draw a scene of type '{scene.type}'; "
+                f"what can: {', '.join(fitting) or 'none'}"
             )
+        regularizers.check_kind(self.config.regularizers, renderer.cls.draws)
+        if "deviation" in self.config.regularizers and not isinstance(self.particles[0].scene, FlexiCubes):
+            raise UserError("regularizers: 'deviation' needs a scene of type 'flexicubes'")
+        if self.config.update_every > 1 and not any(term.guidance.learned() for term in self.terms.values()):
+            raise UserError("update_every: no guidance learns anything in the steps between; use 1")
+        if isinstance(previous, PerSceneConfig) and previous.particles != self.config.particles:
+            raise UserError(
+                f"particles: {self.config.particles} cannot start from the {previous.particles} of the stage before"
+            )
+
+    def start_from(self, previous: System) -> None:
         for particle, earlier in zip(self.particles, previous.particles, strict=True):
             particle.start_from(earlier)
 

@@ -37,6 +37,7 @@ class Fit(System):
     """Fits a point to noisy observations; counts its steps in a buffer."""
 
     Config = FitConfig
+    predecessors = (FitConfig,)
 
     def __init__(self, config, context):
         super().__init__()
@@ -63,7 +64,7 @@ class Fit(System):
     def parameter_groups(self):
         yield ParameterGroup("point", [self.point], self.config.lr)
 
-    def start_from(self, previous, convert):
+    def start_from(self, previous):
         self.point.data.copy_(previous.point)
 
     def preview(self):

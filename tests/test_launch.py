@@ -75,6 +75,44 @@ def test_a_mistaken_key_is_refused(capsys, keys, override, says):
 
 
 @pytest.mark.parametrize(
+    "recipe, overrides, says",
+    [
+        ("dreamfusion", ["renderer.type=mesh"], "'mesh' cannot draw a scene of type 'field'; what can: volume"),
+        ("dreamfusion", ["lr.encodng=0.1"], "unknown parameter group 'encodng'; did you mean 'encoding'?"),
+        ("dreamfusion", ["regularizers.laplacian=1"], "'laplacian' needs a mesh renderer"),
+        ("dreamfusion", ["update_every=2"], "no guidance learns anything in the steps between"),
+        ("dreamfusion", ["guidance.rgb.channel=ccm"], "the channel 'ccm' is an image of 4 channels, and the prior in"),
+        ("dreamfusion", ["init.stage=main"], "init.stage: the stage starts from itself"),
+        ("fantasia3d", ["stages.coarse.regularizers.orientation=1"], "'orientation' needs a volume renderer"),
+        ("fantasia3d", ["stages.coarse.regularizers.deviation=1"], "'deviation' needs a scene of type 'flexicubes'"),
+        ("prolificdreamer", ["stages.texture.init.stage=geometri"], "no stage 'geometri'; did you mean 'geometry'?"),
+        (
+            "prolificdreamer",
+            ["stages.geometry.init.stage=geometry"],
+            "geometry.init.stage: the stage starts from itself",
+        ),
+        ("prolificdreamer", ["stages.geometry.init.stage=texture"], "'texture', which comes later; stages run in the"),
+        ("prolificdreamer", ["stages.nerf.init.stage=nope"], "no stage 'nope'; no stage is before this one"),
+        (
+            "prolificdreamer",
+            ["stages.nerff.steps=2"],
+            "stages.nerff: prolificdreamer has no such stage; did you mean 'nerf'?",
+        ),
+        ("prolificdreamer", ["stages.nerf.particles=2"], "particles: 1 cannot start from the 2 of the stage before"),
+        ("prolificdreamer", ["stages.geometry.lr.sfd=1"], "unknown parameter group 'sfd'; did you mean 'sdf'?"),
+    ],
+)
+def test_what_does_not_fit_together_is_refused_before_the_first_step(models, capsys, tmp_path, recipe, overrides, says):
+    """By `--check`, and by a run that begins."""
+    argv = ["--config", recipe, f"backbone.model={models('toybox')}", "evaluation.scorer=null", "device=cpu"]
+    argv += [f"out={tmp_path / 'run'}", *overrides]
+    assert says in refused(capsys, *argv, "--check")
+    assert not (tmp_path / "run").exists()
+    assert says in refused(capsys, *argv)
+    assert not list((tmp_path / "run").glob("checkpoints/*"))
+
+
+@pytest.mark.parametrize(
     "words, says",
     [
         (["dreamfusion.yaml", "--table"], "--table goes with --sweep or a comparison"),

@@ -165,9 +165,9 @@ def diversities(baselines: Baselines, show: GecoEvaluation, data: Reconstruction
     """How much the unseen sides of one image's objects differ from one noise to the next, of the slow teacher and of
     the generator: the mean over objects of the root mean square difference of two, in 0..1."""
     objects, found = show.of(data).objects(split), {}
-    baselines = {"teacher": "teacher", "generator": "without_stage_2"}
+    by_name = {"teacher": "teacher", "generator": "without_stage_2"}
     asked = {
-        name: baseline for name, baseline in baselines.items() if name == "generator" or baseline in show.baselines
+        name: baseline for name, baseline in by_name.items() if name == "generator" or baseline in show.baselines
     }
     for name, baseline in asked.items():
         of_objects = []

@@ -117,6 +117,7 @@ class GecoScene(Geco):
     """3D-consistent distillation (section 3.3); the generator is frozen."""
 
     Config = GecoSceneConfig
+    predecessors = (GecoViewsConfig,)
 
     def __init__(self, config: GecoSceneConfig, context: Context):
         super().__init__(config, context)
@@ -130,9 +131,7 @@ class GecoScene(Geco):
         self.poses = rig_poses(toys.distance, toys.fov_deg, toys.size).to(context.device)
         self._targets: UInt8[np.ndarray, "N 6 S S 3"] | None = None
 
-    def start_from(self, previous: System, convert: str | None) -> None:
-        if convert is not None or not isinstance(previous, GecoViews):
-            raise UserError(f"init: GECO's second stage starts from its first, not from a {type(previous).__name__}")
+    def start_from(self, previous: System) -> None:
         self.generator.load_state_dict(previous.generator.state_dict())
 
     @property

@@ -107,6 +107,7 @@ class ReconstructorTraining(System):
     """Trains, measures and saves a reconstructor; `model` is trained, `averaged` is what it leaves."""
 
     Config = ReconstructorTrainingConfig
+    predecessors = (ReconstructorTrainingConfig,)
     one_batch = True
 
     def __init__(self, config: ReconstructorTrainingConfig, context: Context):
@@ -119,10 +120,7 @@ class ReconstructorTraining(System):
         self.perceptual = [config.perceptual.build(context.device)]  # in a list: frozen, and not this system's to save
         self.view_losses = ViewLosses(self.renderer, self.perceptual[0], config.weights, config.regularizers)
 
-    def start_from(self, previous: System, convert: str | None) -> None:
-        if convert is not None or not isinstance(previous, ReconstructorTraining):
-            kind = type(previous).__name__
-            raise UserError(f"init: a {kind} cannot be converted by '{convert}' into a reconstructor")
+    def start_from(self, previous: System) -> None:
         self.model.load_state_dict(previous.averaged.state_dict())
         self.averaged.load_state_dict(previous.averaged.state_dict())
 

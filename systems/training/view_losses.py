@@ -42,6 +42,9 @@ class ViewLosses:
     weights: dict[str, Schedule]
     regularizers: dict[str, Schedule]
 
+    def __post_init__(self):
+        regularizers.check_kind(self.regularizers, self.renderer.draws)
+
     def __call__(
         self,
         model: Reconstructor,

@@ -64,8 +64,10 @@ def load(name: str, overrides: list[str] | tuple[str, ...] = (), beside: Path | 
     recipe = _with_extends(find_recipe(name, beside), ())
     for override in overrides:
         keys, path = parse_override(override), override.partition("=")[0].split(".")
-        recipe = overlay(recipe, keys)
         stages = recipe.get("stages") if isinstance(recipe.get("stages"), dict) else {}
+        if path[0] == "stages" and len(path) > 1 and path[1] not in stages:
+            raise UserError(f"stages.{path[1]}: {name} has no such stage{nearest(path[1], stages)}")
+        recipe = overlay(recipe, keys)
         own = [stage for stage, node in stages.items() if _sets(node, path)]
         recipe = overlay(recipe, {"stages": dict.fromkeys(own, keys)}) if own else recipe
     try:

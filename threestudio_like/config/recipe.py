@@ -61,7 +61,23 @@ def parse_recipe(plain: dict, name: str) -> Recipe:
         block = overlay(shared, keys or {})
         block["type"] = block.pop("system")
         stages[stage] = parse_component("system", block, f"stages.{stage}" if run.stages else "")
+    check_order(stages)
     return Recipe(name, run, stages, plain)
+
+
+def check_order(stages: dict[str, Component]) -> None:
+    """Raises UserError where a stage starts from one that is not before it."""
+    names = list(stages)
+    for i, (stage, component) in enumerate(stages.items()):
+        init = getattr(component.config, "init", None)
+        if init is None or init.stage in names[:i]:
+            continue
+        where = f"stages.{stage}.init.stage" if len(names) > 1 else "init.stage"
+        if init.stage in names:
+            later = "itself" if init.stage == stage else f"'{init.stage}', which comes later"
+            raise UserError(f"{where}: the stage starts from {later}; stages run in the order {', '.join(names)}")
+        hint = nearest(init.stage, names[:i]) if i else "; no stage is before this one"
+        raise UserError(f"{where}: no stage '{init.stage}'{hint}")
 
 
 def slug(text: str) -> str:

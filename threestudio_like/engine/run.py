@@ -53,6 +53,14 @@ class Run:
         torch.manual_seed(self.recipe.run.seed)  # torch's layers initialise from the global generator only
         return self.recipe.stages[stage].build(self.context).to(self.fabric.device)
 
+    def validated(self, stage: str) -> System:
+        """The stage's system as it starts. Raises UserError where its parts do not fit together."""
+        system = self.build(stage)
+        init = system.config.init
+        system.validate(self.recipe.stages[init.stage].config if init is not None else None)
+        list(system.parameter_groups())  # tells a learning rate that is missing or unknown
+        return system
+
     def finished(self, stage: str) -> System:
         """The stage's system with its trained state. Raises UserError where it has none, or stopped before its end."""
         path = self.checkpoint_path(stage)
@@ -75,7 +83,7 @@ class Run:
                 raise UserError(problem)
         said = []
         for stage, component in self.recipe.stages.items():
-            self.build(stage)
+            self.validated(stage)
             said.append(f"{stage}: {component.type}, {component.config.steps} steps, on {self.fabric.device}")
         return [*said, f"would run in {self.folder}"]
 
@@ -166,13 +174,15 @@ class Run:
         monitor = Monitor(self.folder if self.fabric.global_rank == 0 else None)
         seconds, steps = 0.0, 0
         with self._status():
+            for stage in stages[1:]:
+                self.validated(stage)  # a mistake in a later stage is told before the first is trained
             for stage in stages:
                 system = None
                 gc.collect()  # the stage before has its priors, which may be in cycles
-                system = self.build(stage)
+                system = self.validated(stage)
                 init = system.config.init
                 if init is not None and not self.checkpoint_path(stage).exists():
-                    system.start_from(self.finished(init.stage), init.convert)
+                    system.start_from(self.finished(init.stage))
                 seconds += train(system, stage, self.checkpoint_path(stage), settings, self.fabric, monitor)
                 self.fabric.barrier()  # the checkpoint is there before another process looks for it
                 steps += system.config.steps

@@ -9,6 +9,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from threestudio_like.config.schedule import Schedule
+from threestudio_like.errors import UserError
 
 
 @dataclass  # not frozen: Fabric rewrites the tensors of what a model returns
@@ -51,10 +52,10 @@ class Optimizer:
 
 @dataclass
 class Init:
-    """What a stage starts from: an earlier stage of the recipe, and how its scene is converted."""
+    """What a stage starts from."""
 
     stage: str
-    convert: str | None = None
+    """An earlier stage of the recipe, whose result is taken over."""
 
 
 @dataclass
@@ -78,6 +79,8 @@ class System(nn.Module):
     """
 
     Config = SystemConfig
+    predecessors: tuple[type[SystemConfig], ...] = ()
+    """The configs of the stages that this one can start from."""
     one_batch = False
     """Whether all processes are given the same random numbers, to draw the same batch and each take a share of it. Then two
     processes do what one does with twice the batch; otherwise each draws its own."""
@@ -90,7 +93,17 @@ class System(nn.Module):
         """What is optimised."""
         raise NotImplementedError
 
-    def start_from(self, previous: "System", convert: str | None) -> None:
+    def validate(self, previous: SystemConfig | None) -> None:
+        """Raises UserError where parts that fit alone do not fit together. Called before the first step of any stage.
+
+        `previous` is the config of the stage that `init` names, if it names one.
+        """
+        if previous is not None and not isinstance(previous, self.predecessors):
+            raise UserError(
+                f"init: a stage of {type(self).__name__} cannot start from one of {type(previous).__name__}"
+            )
+
+    def start_from(self, previous: "System") -> None:
         """Takes over the result of an earlier stage."""
         raise NotImplementedError(f"{type(self).__name__} cannot start from another stage")
 

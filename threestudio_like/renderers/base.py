@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from typing import ClassVar, Literal
 
 import torch
 from jaxtyping import Float
@@ -52,8 +53,17 @@ class Render:
 class Renderer(nn.Module):
     """Base of the slot `renderer`; built as `cls(config)`."""
 
+    draws: ClassVar[Literal["volume", "mesh"]]
+    """What its renders are of, which decides the regularizers that they have something for."""
+    scene_methods: ClassVar[tuple[str, ...]] = ()
+    """What a scene must have to be drawn."""
     density_threshold = 0.0
     """Of a field, what is drawn; below it, space is empty."""
+
+    @classmethod
+    def fits(cls, scene: nn.Module | type[nn.Module]) -> bool:
+        """Whether it can draw the scene."""
+        return all(hasattr(scene, name) for name in cls.scene_methods)
 
     def refresh(self, scene: nn.Module, step: int, generator: torch.Generator) -> None:
         """Called before every training step, for what is kept from step to step."""

@@ -22,6 +22,9 @@ FLAT = 1e-3
 class MeshRenderer(Renderer):
     """Draws `scene.surface()`, coloured by `scene.material(points)`. Built as `cls(config)`."""
 
+    draws = "mesh"
+    scene_methods = ("surface", "material", "background")
+
     @dataclass
     class Config:
         """Images are drawn `supersample` times larger a side and averaged. `rasterizer`: who finds the visible faces.

@@ -68,15 +68,17 @@ def check_names(names) -> None:
             raise UserError(f"regularizers: unknown regularizer '{name}'{nearest(name, REGULARIZERS)}")
 
 
+def check_kind(names, draws: str) -> None:
+    """Raises UserError for a regularizer that renders of a volume, or of a mesh, have nothing for."""
+    for functions, kind in ((IN_VOLUMES, "volume"), (ON_MESHES, "mesh")):
+        for function in functions:
+            if draws != kind and function.__name__ in names:
+                raise UserError(f"regularizers: '{function.__name__}' needs a {kind} renderer")
+
+
 def check_render(names, view: Render) -> None:
     """Raises UserError for a regularizer that this kind of render has nothing for."""
-    for functions, missing, kind in (
-        (IN_VOLUMES, view.samples is None, "volume"),
-        (ON_MESHES, view.surface is None, "mesh"),
-    ):
-        for function in functions:
-            if missing and function.__name__ in names:
-                raise UserError(f"regularizers: '{function.__name__}' needs a {kind} renderer")
+    check_kind(names, "volume" if view.surface is None else "mesh")
     if "deviation" in names and view.surface.deviation is None:
         raise UserError("regularizers: 'deviation' needs a flexicubes scene")
     if "sign_changes" in names and view.surface.crossings is None:

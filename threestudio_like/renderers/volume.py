@@ -20,6 +20,9 @@ CHUNK = 1 << 19
 class VolumeRenderer(Renderer):
     """Quadrature of the volume rendering integral: `C = sum_i T_i (1 - exp(-tau_i step)) c_i`. Built as `cls(config)`."""
 
+    draws = "volume"
+    scene_methods = ("at", "density", "background")
+
     @dataclass
     class Config:
         """`render_step_size` is the length of a sample; the rest is the occupancy grid's: cells a side, steps between refreshes,

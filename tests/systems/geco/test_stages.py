@@ -194,12 +194,13 @@ def test_objects_without_a_surface_teach_nothing(keys):
 def test_the_second_stage_starts_from_the_first(keys):
     first, second = built("views", keys), built("scene", keys)
     steps(first, 1)
-    second.start_from(first, None)
+    second.start_from(first)
     assert all(
         torch.equal(a, b) for a, b in zip(first.generator.parameters(), second.generator.parameters(), strict=True)
     )
-    with pytest.raises(UserError, match="starts from its first"):
-        second.start_from(second, None)
+    second.validate(first.config)
+    with pytest.raises(UserError, match="cannot start from one of GecoSceneConfig"):
+        second.validate(second.config)
 
 
 def test_processes_share_one_batch(keys):
@@ -283,7 +284,7 @@ def cut_after_one(recipe, folder):
             system = run.build(stage)
             system.config.steps = until
             if system.config.init is not None and not path.exists():
-                system.start_from(run.finished(system.config.init.stage), None)
+                system.start_from(run.finished(system.config.init.stage))
             train(system, stage, path, settings, run.fabric, Monitor(None))
             if until == 1:
                 torch.save(system.state_dict(), folder / f"{stage}-1.pt")

@@ -249,6 +249,6 @@ def test_the_mesh_phase_starts_from_the_volume_phase(judge):
     with torch.no_grad():
         first.model.queries.add_(1.0)
     first.after_step(100)
-    second.start_from(first, None)
+    second.start_from(first)
     assert torch.equal(second.model.queries, first.averaged.queries)
     assert not torch.equal(second.model.queries, first.model.queries)
