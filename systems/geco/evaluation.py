@@ -166,9 +166,7 @@ def diversities(baselines: Baselines, show: GecoEvaluation, data: Reconstruction
     the generator: the mean over objects of the root mean square difference of two, in 0..1."""
     objects, found = show.of(data).objects(split), {}
     by_name = {"teacher": "teacher", "generator": "without_stage_2"}
-    asked = {
-        name: baseline for name, baseline in by_name.items() if name == "generator" or baseline in show.baselines
-    }
+    asked = {name: baseline for name, baseline in by_name.items() if name == "generator" or baseline in show.baselines}
     for name, baseline in asked.items():
         of_objects = []
         for index in range(min(show.diverse, len(objects))):
