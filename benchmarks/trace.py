@@ -1,9 +1,10 @@
-"""Traces one training step and prints the files that it crosses: `python benchmarks/trace.py [--config dreamfusion] [key=value ...]`.
+"""Traces one training step and prints the files that it crosses: `python benchmarks/trace.py [--config dreamfusion]
+[key=value ...]`.
 
-Every Python file of this repository in which a line runs during the step's forward pass, backward pass and optimiser step is
-listed in the order of its first line, with how many of its lines run and how often control enters it from another of these
-files. Kernels (`threestudio_like/kernels/`) are listed apart. The step that is traced follows `--warm-up` others, so that
-nothing that is done once is counted.
+Every Python file of this repository in which a line runs during the step's forward pass, backward pass and optimiser
+step is listed in the order of its first line, with how many of its lines run and how often control enters it from
+another of these files. Kernels (`threestudio_like/kernels/`) are listed apart. The step that is traced follows
+`--warm-up` others, so that nothing that is done once is counted.
 """
 
 import argparse

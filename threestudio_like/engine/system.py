@@ -82,8 +82,10 @@ class System(nn.Module):
     predecessors: tuple[type[SystemConfig], ...] = ()
     """The configs of the stages that this one can start from."""
     one_batch = False
-    """Whether all processes are given the same random numbers, to draw the same batch and each take a share of it. Then two
-    processes do what one does with twice the batch; otherwise each draws its own."""
+    """Whether all processes are given the same random numbers, to draw the same batch and each take a share of it.
+
+    Then two processes do what one does with twice the batch; otherwise each draws its own.
+    """
 
     def forward(self, step: int, generator: torch.Generator) -> StepResult:
         """The losses of step `step`."""

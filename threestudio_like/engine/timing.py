@@ -26,7 +26,10 @@ class Clock:
 
 
 class StepClock:
-    """Takes the seconds of all steps so far. The first, in which kernels may be compiled, counts as the others' mean."""
+    """Takes the seconds of all steps so far.
+
+    The first, in which kernels may be compiled, counts as the others' mean.
+    """
 
     def __init__(self):
         self.began, self.steps = time.monotonic(), 0

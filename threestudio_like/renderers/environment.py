@@ -1,7 +1,8 @@
 """Light from all around in spherical harmonics, and how a rough or metallic surface reflects it.
 
-Diffuse light as Ramamoorthi & Hanrahan 2001, "An Efficient Representation for Irradiance Environment Maps"; specular light
-by the split sum of Karis 2013, "Real Shading in Unreal Engine 4": the harmonics blurred by the roughness, times a table.
+Diffuse light as Ramamoorthi & Hanrahan 2001, "An Efficient Representation for Irradiance Environment Maps"; specular
+light by the split sum of Karis 2013, "Real Shading in Unreal Engine 4": the harmonics blurred by the roughness, times a
+table.
 """
 
 import functools
@@ -42,8 +43,9 @@ def harmonics(d: Float[Tensor, "N 3"]) -> Float[Tensor, "N 9"]:
 
 @dataclass
 class EnvironmentLight:
-    """A studio: light of `sky` from above, of `ground` from below, and a lamp of total irradiance `lamp` (facing it) in the
-    direction of these angles. All in linear light, white having 1."""
+    """A studio: light of `sky` from above, of `ground` from below, and a lamp of total irradiance `lamp` (facing it) in
+    the direction of these angles. All in linear light, white having 1.
+    """
 
     sky: tuple[float, float, float] = (0.9, 0.9, 0.9)
     ground: tuple[float, float, float] = (0.45, 0.45, 0.45)
@@ -86,7 +88,7 @@ def reflect(
         return (weights[..., None] * light).sum(1).clamp(min=0)
 
     diffuse = sum_up(harmonics(normal) * cosine)
-    # a GGX lobe is nearly Gaussian, of variance alpha^2 / 2 in angle, which damps degree l by exp(-l (l + 1) alpha^2 / 4)
+    # a GGX lobe is nearly Gaussian of variance alpha^2 / 2 in angle: it damps degree l by exp(-l (l + 1) alpha^2 / 4)
     blur = torch.exp(-0.25 * degree * (degree + 1) * roughness**4)
     specular = sum_up(harmonics(mirrored) * blur)
     at_normal = 0.04 + metallic * (base - 0.04)
@@ -95,7 +97,7 @@ def reflect(
 
 
 def reflectance(roughness: Float[Tensor, "M 1"], facing: Float[Tensor, "M 1"]) -> tuple[Tensor, Tensor]:
-    """Scale and shift of the reflectance at normal incidence, integrated over the hemisphere: the split sum's second factor."""
+    """Returns scale and shift of the reflectance at normal incidence: the split sum's second factor."""
     where = 2 * torch.cat([facing, roughness], dim=-1)[None, None] - 1
     table = reflectance_table().to(where)
     found = F.grid_sample(table[None], where, padding_mode="border", align_corners=True)[0, :, 0]
@@ -104,7 +106,10 @@ def reflectance(roughness: Float[Tensor, "M 1"], facing: Float[Tensor, "M 1"]) -
 
 @functools.cache
 def reflectance_table(size: int = 32, samples: int = 1024) -> Float[Tensor, "2 size size"]:
-    """Scale and shift by roughness (rows) and facing cosine (columns), 0 to 1: GGX, sampled by its half vectors (Karis 2013)."""
+    """Integrates GGX over its half vectors: scale and shift by roughness (rows) and facing cosine (columns), 0 to 1.
+
+    Karis 2013, "Real Shading in Unreal Engine 4".
+    """
     roughness = torch.linspace(0, 1, size, dtype=torch.float64).clamp(min=0.02)[:, None, None]
     facing = torch.linspace(0, 1, size, dtype=torch.float64).clamp(min=0.01)[None, :, None]
     i = torch.arange(samples, dtype=torch.float64)

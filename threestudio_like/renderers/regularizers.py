@@ -41,13 +41,18 @@ def normal_consistency(view: Render) -> Tensor:
 
 
 def deviation(view: Render) -> Tensor:
-    """How uneven the patches of a FlexiCubes surface are (Shen et al. 2023, section 4.4): no flaps, no crumpled faces."""
+    """Measures how uneven the patches of a FlexiCubes surface are, against flaps and crumpled faces.
+
+    Shen et al. 2023, section 4.4.
+    """
     return view.surface.deviation
 
 
 def sign_changes(view: Render) -> Tensor:
-    """Each end of a crossed edge is asked to have the other's sign: the binary cross entropy in nats, mean over the edges
-    (nvdiffrec, Munkberg et al. 2022). Flakes of surface, within and around, are cheaper gone."""
+    """Penalises floaters and internal surface: each end of a crossed edge is asked to have the other's sign.
+
+    The binary cross entropy in nats, mean over the edges (nvdiffrec, Munkberg et al. 2022).
+    """
     one, two = view.surface.crossings.unbind(-1)
     return 0.5 * (
         F.binary_cross_entropy_with_logits(one, (two > 0).to(one))

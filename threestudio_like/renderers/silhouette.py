@@ -1,4 +1,5 @@
-"""Silhouettes of a signed distance, soft where a drawn mesh has none: so holes open, and parts grow where nothing is yet.
+"""Silhouettes of a signed distance, soft where a drawn mesh has none: so holes open, and parts grow where nothing is
+yet.
 
 Edges tell how to move a silhouette, not how to tear it: a handle that starts as a lump stays one.
 """
@@ -19,10 +20,11 @@ REACH = 5.0
 def soft_silhouette(
     distance: Float[Tensor, "R R R"], rays: Rays, softness: float
 ) -> tuple[Float[Tensor, "N"], Float[Tensor, "N 3"]]:
-    """`sigmoid(-min_t s(x(t)) / softness)` of each ray (Yariv et al. 2020, IDR, equation 7), and the point where the minimum is.
+    """`sigmoid(-min_t s(x(t)) / softness)` of each ray (Yariv et al. 2020, IDR, equation 7), and the point where the
+    minimum is.
 
-    It is 1 deep inside and 0 far off, where the point is the scene's middle. `distance` s is signed, negative inside, at the
-    corners of a grid over the scene cube; `softness` in units of the scene. The points have no gradients.
+    It is 1 deep inside and 0 far off, where the point is the scene's middle. `distance` s is signed, negative inside,
+    at the corners of a grid over the scene cube; `softness` in units of the scene. The points have no gradients.
     """
     cells = len(distance) - 1
     nearby = -F.max_pool3d(-distance.detach()[None, None], 2, stride=1)[0, 0] < REACH * softness

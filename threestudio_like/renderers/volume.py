@@ -1,4 +1,4 @@
-"""Volume rendering of a field, with an occupancy grid that skips empty space (Instant-NGP, section 5.2 and appendix E)."""
+"""Volume rendering of a field; an occupancy grid skips empty space (Instant-NGP, section 5.2 and appendix E)."""
 
 from dataclasses import dataclass, replace
 
@@ -18,16 +18,20 @@ CHUNK = 1 << 19
 
 
 class VolumeRenderer(Renderer):
-    """Quadrature of the volume rendering integral: `C = sum_i T_i (1 - exp(-tau_i step)) c_i`. Built as `cls(config)`."""
+    """Quadrature of the volume rendering integral: `C = sum_i T_i (1 - exp(-tau_i step)) c_i`.
+
+    Built as `cls(config)`.
+    """
 
     draws = "volume"
     scene_methods = ("at", "density", "background")
 
     @dataclass
     class Config:
-        """`render_step_size` is the length of a sample; the rest is the occupancy grid's: cells a side, steps between refreshes,
-        decay of old densities, and the opacity of one sample below which a cell counts as empty (at most the cells' mean, as in
-        Instant-NGP, or a thin scene would never be seen again)."""
+        """`render_step_size` is the length of a sample; the rest is the occupancy grid's: cells a side, steps between
+        refreshes, decay of old densities, and the opacity of one sample below which a cell counts as empty (at most the
+        cells' mean, as in Instant-NGP, or a thin scene would never be seen again).
+        """
 
         render_step_size: float = 0.03
         resolution: int = 32

@@ -10,7 +10,7 @@ from threestudio_like.scenes.mesh import Surface
 
 
 class FlexiCubes(IsoSurface):
-    """Flexible dual marching cubes; `weights` are those of each cube's 8 corners, 12 edges and its quads (section 4.2)."""
+    """Flexible dual marching cubes: each cube weighs its 8 corners, its 12 edges and its quads (section 4.2)."""
 
     def __init__(self, config: IsoSurfaceConfig):
         grid = cube_grid(config.resolution)

@@ -14,7 +14,10 @@ from threestudio_like.kernels.rasterize import Edges
 
 @dataclass(frozen=True)
 class Texture:
-    """Images in 0..1, their rows from the top: base colour (sRGB), roughness and metallic where known; `uv` from the bottom."""
+    """Images in 0..1: base colour (sRGB), roughness and metallic where known.
+
+    Rows run from the top, `uv` from the bottom.
+    """
 
     uv: Float[np.ndarray, "V 2"]
     base_color: Float[np.ndarray, "S S 3"]

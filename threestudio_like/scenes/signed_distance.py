@@ -36,13 +36,19 @@ def from_inside(inside: Bool[np.ndarray, "R R R"]) -> Float[Tensor, "R R R"]:
 
 
 def field_distance(field: Field, least: float = 0.0) -> Float[Tensor, "R R R"]:
-    """Where densities are at least `least`, of the surface that has the silhouettes of the field's volume rendering (see `convert.automatic_threshold`)."""
+    """Measures the distance to the surface with the silhouettes of the field's volume rendering.
+
+    Densities below `least` count as none; see `convert.automatic_threshold`.
+    """
     density = sample_density(field, RESOLUTION, next(field.parameters()).device, least).cpu().numpy()
     return from_inside(density > automatic_threshold(density, 2 / (RESOLUTION - 1)))
 
 
 def mesh_distance(mesh: trimesh.Trimesh) -> Float[Tensor, "R R R"]:
-    """Of a closed mesh in the scene's frame; inside is where it winds around a point. Raises UserError for an open one."""
+    """Of a closed mesh in the scene's frame; inside is where it winds around a point.
+
+    Raises UserError for an open one.
+    """
     winding = winding_numbers(np.asarray(mesh.vertices, dtype=np.float64), np.asarray(mesh.faces), RESOLUTION)
     if winding[:, :, -1].any():
         raise UserError("shape_init.mesh: the mesh is not closed, so that it has no inside; fill its holes first")
@@ -50,7 +56,10 @@ def mesh_distance(mesh: trimesh.Trimesh) -> Float[Tensor, "R R R"]:
 
 
 def read_mesh(path: Path) -> trimesh.Trimesh:
-    """A mesh file (y up, front +z) in the scene's frame, its box centred and `BOX_LENGTH` long. Raises UserError for a bad one."""
+    """A mesh file (y up, front +z) in the scene's frame, its box centred and `BOX_LENGTH` long.
+
+    Raises UserError for a bad one.
+    """
     try:
         mesh = trimesh.load(path, force="mesh", process=False, skip_materials=True)
     except Exception as error:  # trimesh raises whatever its many loaders raise

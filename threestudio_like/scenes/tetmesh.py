@@ -1,4 +1,4 @@
-"""DMTet (Shen et al. 2021): a signed distance and a shift at every vertex of a tetrahedral grid; its zero level, a mesh."""
+"""DMTet (Shen et al. 2021): the zero level of a signed distance on a tetrahedral grid whose vertices may move."""
 
 from threestudio_like.kernels.tets import TetGrid, body_centred_grid, marching_tetrahedra
 from threestudio_like.scenes.isosurface import IsoSurface, IsoSurfaceConfig

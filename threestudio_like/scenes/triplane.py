@@ -104,7 +104,8 @@ class Triplane:
     material = albedo
 
     def surface(self, training: bool = True) -> Surface:
-        """The FlexiCubes mesh; closed, because the cube's boundary is outside. Raises NoSurfaceError where there is none.
+        """The FlexiCubes mesh; closed, because the cube's boundary is outside. Raises NoSurfaceError where there is
+        none.
 
         All vertices are asked without gradients, and those of the cubes that the surface goes through again with them.
         """
@@ -149,7 +150,8 @@ def crossings(grid: CubeGrid, distance: Float[Tensor, "V"]) -> Float[Tensor, "E 
 
 
 def density_of(distance: Float[Tensor, "N"], beta: float) -> Float[Tensor, "N"]:
-    """`1 / beta` times the Laplace distribution's cumulative function of the negative distance (VolSDF, equations 2, 3).
+    """`1 / beta` times the Laplace distribution's cumulative function of the negative distance (VolSDF, equations 2,
+    3).
 
     It is moved inwards: rays that graze a surface stay near it for long, and silhouettes would be too large.
     """
