@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 import torch
 
+import tests.fitting  # noqa: F401  (registers the small system)
 from threestudio_like.config.recipe import parse_recipe, run_folder, slug
 from threestudio_like.engine import checkpoint
 from threestudio_like.engine.run import Run

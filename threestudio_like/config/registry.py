@@ -112,7 +112,7 @@ def parse_component(slot: str, node: Any, where: str) -> Component:
         raise UserError(f"{where}: expected a block with `type:`; {slot} types: {', '.join(known)}")
     name = node["type"]
     if name not in known:
-        raise UserError(f"{where}.type: unknown {slot} '{name}'{nearest(name, known)}")
+        raise UserError(f"{where or slot}{'.type' if where else ''}: unknown {slot} '{name}'{nearest(name, known)}")
     fields = {key: value for key, value in node.items() if key != "type"}
     return Component(slot, name, parse(find(slot, name).Config, fields, where))
 
