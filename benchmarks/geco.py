@@ -87,9 +87,9 @@ def published(folder: Path, tiny: bool, device: torch.device) -> ImageTo3D:
         model_folders.zero123plus(folder, None if tiny else model_folders.ZERO123PLUS)
     size = TINY if tiny else LARGE
     prior = Zero123Plus(
-        Zero123Plus.Config(str(folder), precision="fp16", attention="clean", view_size=size.image), device
+        device, Zero123Plus.Config(str(folder), precision="fp16", attention="clean", view_size=size.image)
     )
-    generator = OneStepGenerator(OneStepConfig(scale=4.0), prior).ready(prior.dtype)
+    generator = OneStepGenerator(prior, OneStepConfig(scale=4.0)).ready(prior.dtype)
     torch.manual_seed(0)
     reconstructor = Reconstructor.of(size).to(device).eval().requires_grad_(False)
     return ImageTo3D(prior, generator, reconstructor, MultiviewSet(size=size.image, distance=4.0, fov_deg=30.0))

@@ -35,8 +35,8 @@ def distilled(count: int) -> dict[str, torch.Tensor]:
     sds = GuidanceConfig(scale=ONE, t_max=Schedule.constant(0.1), weighting="uniform")
     return {
         "the prior": prior,
-        "SDS": distil(SDS(sds, backbone), count, 1000, 0.02),
-        "VSD": distil(VSD(vsd, backbone), count, 2500, 0.02),
+        "SDS": distil(SDS(backbone, sds), count, 1000, 0.02),
+        "VSD": distil(VSD(backbone, vsd), count, 2500, 0.02),
     }
 
 

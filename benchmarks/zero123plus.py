@@ -35,7 +35,7 @@ def main() -> None:
         for attention in ("noised", "clean"):
             size = 32 if given.tiny else 320
             config = Zero123Plus.Config(str(folder), precision="fp16", attention=attention, view_size=size)
-            measure(Zero123Plus(config, device), given.steps)
+            measure(Zero123Plus(device, config), given.steps)
 
 
 @torch.no_grad()

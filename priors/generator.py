@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from priors.backbones.base import Condition
 from priors.backbones.multiview import MultiviewBackbone
 from priors.guidance.fake_score import UNET, WEIGHTS, load_unet, trainable_copy
+from threestudio_like.config.registry import configure
 from threestudio_like.errors import UserError, brief
 from threestudio_like.pretrained import REPOSITORY
 
@@ -52,9 +53,12 @@ class OneStepConfig:
 class OneStepGenerator(nn.Module):
     """Its parameters are what is learned; all else it shares with the prior."""
 
-    def __init__(self, config: OneStepConfig, prior: MultiviewBackbone):
+    Config = OneStepConfig
+
+    def __init__(self, prior: MultiviewBackbone, config: OneStepConfig | None = None, **fields):
         """Raises UserError where the weights are missing or do not fit the prior."""
         super().__init__()
+        config = configure(self, config, fields)
         self.scale = config.scale
         unet = trainable_copy(prior.unet)
         self.low_rank = config.lora is not None

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from priors.backbones.base import Backbone, Condition
 from threestudio_like.cameras import Cameras
+from threestudio_like.config.registry import configure
 from threestudio_like.errors import UserError
 
 
@@ -72,8 +73,9 @@ class Prompt:
         above_from_deg: float = 18.0
         perp_neg: PerpNeg = field(default_factory=PerpNeg)
 
-    def __init__(self, config: Config, backbone: Backbone):
+    def __init__(self, backbone: Backbone, config: Config | None = None, **fields):
         """Raises UserError where the text is empty."""
+        config = configure(self, config, fields)
         if not config.text.strip():
             raise UserError("prompt is empty; say what to make, such as prompt='a red dog'")
         self.config = config

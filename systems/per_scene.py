@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from priors.text import Prompt
 from threestudio_like.cameras import Cameras, orbit
-from threestudio_like.config.registry import Component, find, registered
+from threestudio_like.config.registry import Component, configure, find, registered
 from threestudio_like.config.schedule import Schedule
 from threestudio_like.engine.system import Context, ParameterGroup, StepResult, System, SystemConfig
 from threestudio_like.errors import UserError, nearest
@@ -83,7 +83,7 @@ class GuidanceTerm(nn.Module):
     def __init__(self, config: GuidanceTermConfig, backbone):
         super().__init__()
         self.weight, self.channel = config.weight, CHANNELS[config.channel]
-        self.prompt = Prompt(config.prompt, backbone)
+        self.prompt = Prompt(backbone, config.prompt)
         self.guidance = config.method.build(backbone)
 
 
@@ -121,9 +121,10 @@ class PerScene(System):
     Config = PerSceneConfig
     predecessors = (PerSceneConfig,)
 
-    def __init__(self, config: PerSceneConfig, context: Context):
+    def __init__(self, context: Context, config: PerSceneConfig | None = None, **fields):
         super().__init__()
-        self.config, self.device = config, context.device
+        self.config = config = configure(self, config, fields)
+        self.device = context.device
         self.particles = nn.ModuleList(Particle(config) for _ in range(config.particles))
         self.cameras = config.cameras.build()
         if config.evaluation.scorer is not None:

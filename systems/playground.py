@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from priors.text import Prompt
 from systems.per_scene import learned_by
 from threestudio_like.cameras import orbit
-from threestudio_like.config.registry import Component
+from threestudio_like.config.registry import Component, configure
 from threestudio_like.config.schedule import Schedule
 from threestudio_like.engine.monitor import write_png
 from threestudio_like.engine.system import Context, ParameterGroup, StepResult, System, SystemConfig
@@ -37,11 +37,11 @@ class Playground(System):
 
     Config = PlaygroundConfig
 
-    def __init__(self, config: PlaygroundConfig, context: Context):
+    def __init__(self, context: Context, config: PlaygroundConfig | None = None, **fields):
         super().__init__()
-        self.config = config
+        self.config = config = configure(self, config, fields)
         backbone = config.backbone.build(context.device)
-        self.prompt = Prompt(config.conditioning, backbone)
+        self.prompt = Prompt(backbone, config.conditioning)
         self.guidance = config.guidance.build(backbone)
         noise = torch.randn(config.images, config.size, config.size, 3)
         self.images = nn.Parameter(config.start + config.noise * noise)

@@ -39,7 +39,7 @@ class Fit(System):
     Config = FitConfig
     predecessors = (FitConfig,)
 
-    def __init__(self, config, context):
+    def __init__(self, context, config):
         super().__init__()
         self.config = config
         self.point = nn.Parameter(torch.randn(config.size))

@@ -50,7 +50,7 @@ def test_the_scorer_knows_true_toys():
 
 def test_the_prior_paints_what_it_is_told(tmp_path, monkeypatch):
     monkeypatch.setenv("TSL_CACHE", str(tmp_path))
-    backbone = PixelBackbone(ModelConfig("priors/weights/toybox"), "cpu")
+    backbone = PixelBackbone("cpu", ModelConfig("priors/weights/toybox"))
     asked = [
         ("lamp", "purple"),
         ("mushroom", "red"),
@@ -85,7 +85,7 @@ def test_the_prior_paints_what_it_is_told(tmp_path, monkeypatch):
 def test_the_prior_tells_left_from_right(tmp_path, monkeypatch):
     """Its mean images from the left are those from the right, mirrored, and not the same."""
     monkeypatch.setenv("TSL_CACHE", str(tmp_path))
-    backbone = PixelBackbone(ModelConfig("priors/weights/toybox"), "cpu")
+    backbone = PixelBackbone("cpu", ModelConfig("priors/weights/toybox"))
     for category, color in (
         ("duck", "yellow"),
         ("dog", "blue"),
@@ -101,7 +101,7 @@ def test_the_prior_tells_left_from_right(tmp_path, monkeypatch):
 def test_the_geometric_prior_obeys_the_camera(tmp_path, monkeypatch):
     """Maps of a duck and of a chair, asked from eight sides, show them from there by their coordinates."""
     monkeypatch.setenv("TSL_CACHE", str(tmp_path))
-    backbone = GeometricBackbone(ModelConfig("priors/weights/agp"), "cpu")
+    backbone = GeometricBackbone("cpu", ModelConfig("priors/weights/agp"))
     cameras = orbit(8, 15.0, 2.7, 41.0, 64).c2w.reshape(-1, 16)
     embedded = backbone.embed(["a yellow duck", "a red chair", ""])
     text, uncond = embedded[:2].repeat_interleave(8, dim=0), embedded[2:].expand(16, -1, -1)
@@ -138,7 +138,7 @@ def held_out(count: int):
 def test_the_multiview_prior_turns_what_it_sees(tmp_path, monkeypatch):
     """Its views are nearer to the true ones than to the true ones in another order."""
     monkeypatch.setenv("TSL_CACHE", str(tmp_path))
-    prior = FoldedMultiview(MultiviewConfig("priors/weights/multiview"), "cpu")
+    prior = FoldedMultiview("cpu", MultiviewConfig("priors/weights/multiview"))
     images, truth = held_out(12)
     with torch.no_grad():
         views = untile(

@@ -12,6 +12,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from threestudio_like.config.registry import configure
 from threestudio_like.config.schedule import Schedule
 
 
@@ -209,8 +210,8 @@ class RandomCameras:
             if min(self.size.values) < 1:
                 raise ValueError(f"size must be at least 1, got {min(self.size.values)}")
 
-    def __init__(self, config: Config):
-        self.config = config
+    def __init__(self, config: Config | None = None, **fields):
+        self.config = configure(self, config, fields)
 
     def sample(self, step: int, generator: torch.Generator) -> Cameras:
         """Draws the cameras of one step, on the generator's device."""

@@ -15,6 +15,7 @@ from torch import Tensor
 
 from priors import embedding
 from threestudio_like import pretrained
+from threestudio_like.config.registry import configure
 from threestudio_like.errors import UserError
 
 Prediction = Literal["epsilon", "v_prediction", "sample"]
@@ -142,9 +143,10 @@ class Backbone:
     image_size: int
     device: torch.device
 
-    def __init__(self, config: pretrained.ModelConfig, device: torch.device | str):
+    def __init__(self, device: torch.device | str = "cpu", config: pretrained.ModelConfig | None = None, **fields):
         """Raises UserError where the model is not there, or not whole."""
-        self.config, self.device = config, torch.device(device)
+        self.config = config = configure(self, config, fields)
+        self.device = torch.device(device)
         self.dtype = pretrained.dtype_on(self.device, config.precision)
         self.folder = pretrained.find(config, self.parts)
         self.schedule, self.prediction = read_schedule(self.folder, self.device)

@@ -25,8 +25,9 @@ class LatentBackbone(Backbone):
         vae_precision: Literal["fp32", "fp16", "bf16"] | None = None
         vae_slicing: bool = False
 
-    def __init__(self, config: Config, device: torch.device | str):
-        super().__init__(config, device)
+    def __init__(self, device: torch.device | str = "cpu", config: Config | None = None, **fields):
+        super().__init__(device, config, **fields)
+        config = self.config
         dtype = pretrained.dtype_on(self.device, config.vae_precision or config.precision)
         self.vae = pretrained.load(AutoencoderKL, self.folder, "vae", config.variant, dtype).to(self.device)
         self.vae.use_slicing = config.vae_slicing
@@ -55,8 +56,9 @@ class DirectBackbone(Backbone):
 
     Config = pretrained.ModelConfig
 
-    def __init__(self, config: pretrained.ModelConfig, device: torch.device | str):
-        super().__init__(config, device)
+    def __init__(self, device: torch.device | str = "cpu", config: pretrained.ModelConfig | None = None, **fields):
+        super().__init__(device, config, **fields)
+        config = self.config
         self.image_size, self.image_channels = self.unet.config.sample_size, self.unet.config.in_channels
 
     def encode(self, images: Float[Tensor, "B C H W"]) -> Float[Tensor, "B C h w"]:

@@ -47,8 +47,9 @@ class MultiviewBackbone(Backbone):
     clip: Callable[[Tensor], Tensor] | None = None
     """Takes what the U-Net works on to the nearest that an image stands for."""
 
-    def __init__(self, config: MultiviewConfig, device: torch.device | str):
-        super().__init__(config, device)
+    def __init__(self, device: torch.device | str = "cpu", config: MultiviewConfig | None = None, **fields):
+        super().__init__(device, config, **fields)
+        config = self.config
         self.scheduler = read_scheduler(self.folder)
         enable_reference_attention(self.unet)
 
@@ -174,8 +175,9 @@ class FoldedMultiview(MultiviewBackbone):
 
     parts = ("unet", "scheduler", "image_encoder", "mean_predictor")
 
-    def __init__(self, config: MultiviewConfig, device: torch.device | str):
-        super().__init__(config, device)
+    def __init__(self, device: torch.device | str = "cpu", config: MultiviewConfig | None = None, **fields):
+        super().__init__(device, config, **fields)
+        config = self.config
 
         def load(kind, part):
             return pretrained.load(kind, self.folder, part, config.variant, self.dtype).to(self.device)

@@ -19,8 +19,9 @@ class PixelBackbone(Backbone):
 
     Config = ModelConfig
 
-    def __init__(self, config: ModelConfig, device: torch.device | str):
-        super().__init__(config, device)
+    def __init__(self, device: torch.device | str = "cpu", config: ModelConfig | None = None, **fields):
+        super().__init__(device, config, **fields)
+        config = self.config
         self.mean_predictor = None
         if (self.folder / "mean_predictor").is_dir():
             self.mean_predictor = pretrained.load(

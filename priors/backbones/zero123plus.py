@@ -46,8 +46,9 @@ class Zero123Plus(MultiviewBackbone):
         view_size: int = 320
         vae_slicing: bool = False
 
-    def __init__(self, config: Config, device: torch.device | str):
-        super().__init__(config, device)
+    def __init__(self, device: torch.device | str = "cpu", config: Config | None = None, **fields):
+        super().__init__(device, config, **fields)
+        config = self.config
 
         def load(kind, part):
             return pretrained.load(kind, self.folder, part, config.variant, self.dtype).to(self.device)

@@ -14,6 +14,7 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from priors.backbones.base import Backbone, Condition, NoiseSchedule, cfg, perp_neg, rescale_cfg, to_eps, to_x0
+from threestudio_like.config.registry import configure
 from threestudio_like.config.schedule import Schedule
 
 WEIGHTINGS = {
@@ -95,13 +96,13 @@ class GuidanceConfig:
 
 
 class Guidance(nn.Module):
-    """Base of all score distillations. Registered in the slot `guidance`; built as `cls(config, backbone)`."""
+    """Base of all score distillations. Registered in the slot `guidance`; built from a backbone and a Config or its fields."""
 
     Config = GuidanceConfig
 
-    def __init__(self, config: GuidanceConfig, backbone: Backbone):
+    def __init__(self, backbone: Backbone, config: GuidanceConfig | None = None, **fields):
         super().__init__()
-        self.config, self.backbone = config, backbone
+        self.config, self.backbone = configure(self, config, fields), backbone
 
     def residual(self, noised: Noised, generator: torch.Generator) -> Float[Tensor, "B C h w"]:
         """What the method moves the images against; called without gradients."""

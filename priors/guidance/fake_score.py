@@ -21,6 +21,7 @@ from torch import Tensor, nn
 from priors.backbones.base import Backbone, Condition, Prediction
 from priors.backbones.geometric import CAMERA_WIDTH, camera_numbers
 from threestudio_like import pretrained
+from threestudio_like.config.registry import configure
 from threestudio_like.errors import UserError, brief
 
 ADAPTER = "fake_score"
@@ -30,7 +31,7 @@ CAMERA_WEIGHTS = "camera.safetensors"
 
 
 class FakeScore(nn.Module):
-    """Base of the slot `fake_score`; built as `cls(config, backbone)`. Its parameters are what is learned."""
+    """Base of the slot `fake_score`; built from a backbone and a Config or its fields. Its parameters are what is learned."""
 
     prediction: Prediction
 
@@ -55,9 +56,10 @@ class LoRA(FakeScore):
         prediction: Prediction | None = None
         weights: str | None = None
 
-    def __init__(self, config: Config, backbone: Backbone):
+    def __init__(self, backbone: Backbone, config: Config | None = None, **fields):
         """Raises UserError where the U-Net has an adapter already, no such layers, or the weights do not fit."""
         super().__init__()
+        config = configure(self, config, fields)
         self.prediction = config.prediction or backbone.prediction
         self.backbone = backbone
         if getattr(backbone.unet, "peft_config", None):
@@ -157,8 +159,9 @@ class SmallUNet(FakeScore):
         layers: int = 1
         prediction: Prediction = "v_prediction"
 
-    def __init__(self, config: Config, backbone: Backbone):
+    def __init__(self, backbone: Backbone, config: Config | None = None, **fields):
         super().__init__()
+        config = configure(self, config, fields)
         self.prediction = config.prediction
         levels, base = len(config.channels), backbone.unet.config
         folded = base.out_channels if base.in_channels > base.out_channels else base.in_channels
@@ -198,9 +201,10 @@ class Copy(FakeScore):
 
         weights: str | None = None
 
-    def __init__(self, config: Config, backbone: Backbone):
+    def __init__(self, backbone: Backbone, config: Config | None = None, **fields):
         """Raises UserError where the weights are missing or do not fit."""
         super().__init__()
+        config = configure(self, config, fields)
         self.prediction = backbone.prediction
         self.unet = trainable_copy(backbone.unet)
         if config.weights is not None:

@@ -36,9 +36,9 @@ class VSD(Guidance):
 
     Config = VSDConfig
 
-    def __init__(self, config: VSDConfig, backbone: Backbone):
-        super().__init__(config, backbone)
-        self.fake_score = config.fake_score.build(backbone)
+    def __init__(self, backbone: Backbone, config: VSDConfig | None = None, **fields):
+        super().__init__(backbone, config, **fields)
+        self.fake_score = self.config.fake_score.build(backbone)
 
     def residual(self, noised: Noised, generator: torch.Generator) -> Tensor:
         own = self.fake_score(noised.x_t, noised.t, noised.condition)

@@ -18,7 +18,7 @@ from priors.toybox.views import untile
 from systems.geco.evaluation import Baselines, GecoEvaluation, evaluate_baselines, evaluate_reconstruction
 from systems.geco.pipeline import Generation, ImageTo3D, save
 from systems.geco.targets import ConditionImages, ImageFolder, TargetSampling
-from threestudio_like.config.registry import Component
+from threestudio_like.config.registry import Component, configure
 from threestudio_like.config.schedule import Schedule
 from threestudio_like.data.framing import Framing
 from threestudio_like.data.images import image_files, load_image
@@ -72,9 +72,10 @@ class Geco(System):
     Config = GecoConfig
     one_batch = True
 
-    def __init__(self, config: GecoConfig, context: Context):
+    def __init__(self, context: Context, config: GecoConfig | None = None, **fields):
         super().__init__()
-        self.config, self.device = config, context.device
+        self.config = config = configure(self, config, fields)
+        self.device = context.device
         self.rank, self.processes = context.rank, context.processes
         self.teacher = config.backbone.build(context.device)
         if not isinstance(self.teacher, MultiviewBackbone):
@@ -83,7 +84,7 @@ class Geco(System):
             raise UserError(
                 f"data.views.size: {config.data.views.size} pixels are not the teacher's {self.teacher.view_size}"
             )
-        self.generator = OneStepGenerator(config.generator, self.teacher)
+        self.generator = OneStepGenerator(self.teacher, config.generator)
 
         def frozen(folder):
             return Reconstructor.load(folder).to(context.device).eval().requires_grad_(False)

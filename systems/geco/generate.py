@@ -176,7 +176,7 @@ def load_pipeline(config, device: torch.device) -> ImageTo3D:
             "neither generation.weights nor generator.weights names a generator: this is the teacher's one step"
         )
     of = OneStepConfig(config.generator.scale, None, at("generator", config.generator.weights))
-    generator = OneStepGenerator(of, prior).ready(prior.dtype)
+    generator = OneStepGenerator(prior, of).ready(prior.dtype)
     folder = at("reconstructor", config.reconstructor.weights or config.reconstructor.pretrained)
     reconstructor = Reconstructor.load(folder).to(device).eval().requires_grad_(False)
     return ImageTo3D(prior, generator, reconstructor, config.data.views, config.generation.show.smallest_part)

@@ -62,8 +62,9 @@ class GecoViews(Geco):
 
     Config = GecoViewsConfig
 
-    def __init__(self, config: GecoViewsConfig, context: Context):
-        super().__init__(config, context)
+    def __init__(self, context: Context, config: GecoViewsConfig | None = None, **fields):
+        super().__init__(context, config, **fields)
+        config = self.config
         self.guidance = config.guidance.build(self.teacher)
         if config.update_every > 1 and not self.guidance.learned():
             raise UserError("update_every: this guidance learns nothing in the steps between; use 1")
@@ -119,8 +120,9 @@ class GecoScene(Geco):
     Config = GecoSceneConfig
     predecessors = (GecoViewsConfig,)
 
-    def __init__(self, config: GecoSceneConfig, context: Context):
-        super().__init__(config, context)
+    def __init__(self, context: Context, config: GecoSceneConfig | None = None, **fields):
+        super().__init__(context, config, **fields)
+        config = self.config
         self.generator.requires_grad_(False)
         start = config.reconstructor.weights or config.reconstructor.pretrained
         self.reconstructor = Reconstructor.load(start).requires_grad_(True)

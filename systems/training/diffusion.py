@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from priors.backbones.base import NoiseSchedule, Prediction, target
 from priors.toybox import build
 from priors.toybox.mean_predictor import refine
+from threestudio_like.config.registry import configure
 from threestudio_like.config.schedule import Schedule
 from threestudio_like.engine.system import Context, ParameterGroup, StepResult, System, SystemConfig
 from threestudio_like.errors import UserError, brief
@@ -116,9 +117,10 @@ class DiffusionTraining(System):
     Config = DiffusionTrainingConfig
     one_batch = True
 
-    def __init__(self, config: DiffusionTrainingConfig, context: Context):
+    def __init__(self, context: Context, config: DiffusionTrainingConfig | None = None, **fields):
         super().__init__()
-        self.config, self.device = config, context.device
+        self.config = configure(self, config, fields)
+        self.device = context.device
         self.rank, self.processes = context.rank, context.processes
 
     def use(self, model: Denoiser, tokenizer, scheduler) -> None:

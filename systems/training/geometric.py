@@ -51,8 +51,9 @@ class GeometricTraining(DiffusionTraining):
 
     Config = GeometricTrainingConfig
 
-    def __init__(self, config: GeometricTrainingConfig, context: Context):
-        super().__init__(config, context)
+    def __init__(self, context: Context, config: GeometricTrainingConfig | None = None, **fields):
+        super().__init__(context, config, **fields)
+        config = self.config
         base = config.backbone.build(context.device)
         mean_predictor = getattr(base, "mean_predictor", None)
         self.patch = getattr(base, "patch", 1)  # the paper's map, 64 x 64, takes the place of a latent

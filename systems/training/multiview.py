@@ -106,8 +106,9 @@ class MultiviewTraining(DiffusionTraining):
 
     Config = MultiviewTrainingConfig
 
-    def __init__(self, config: MultiviewTrainingConfig, context: Context):
-        super().__init__(config, context)
+    def __init__(self, context: Context, config: MultiviewTrainingConfig | None = None, **fields):
+        super().__init__(context, config, **fields)
+        config = self.config
         size, scheduler = config.size, build.noise_scheduler()
         model = MultiviewDenoiser(
             views.image_encoder(size),
@@ -117,12 +118,12 @@ class MultiviewTraining(DiffusionTraining):
             size.patch,
         )
         if config.start is not None:
-            base = PixelBackbone(ModelConfig(config.start), "cpu")
+            base = PixelBackbone("cpu", ModelConfig(config.start))
             views.start_from(model.unet, base.unet)
             model.mean_predictor.basis.copy_(base.mean_predictor.basis)
         enable_reference_attention(model.unet)
         if config.weights is not None:
-            take_weights(model, FoldedMultiview(MultiviewConfig(config.weights), "cpu"))
+            take_weights(model, FoldedMultiview("cpu", MultiviewConfig(config.weights)))
         self.use(model, scheduler)
 
     def use(self, model: MultiviewDenoiser, scheduler: SchedulerMixin) -> None:
@@ -166,7 +167,7 @@ class MultiviewTraining(DiffusionTraining):
         """The averaged model as it will be loaded from its folder."""
         with tempfile.TemporaryDirectory() as place:
             self.averaged.save(Path(place), self.scheduler)
-            return FoldedMultiview(MultiviewConfig(place, attention=self.config.attention), self.device)
+            return FoldedMultiview(self.device, MultiviewConfig(place, attention=self.config.attention))
 
     @torch.no_grad()
     def views_of(

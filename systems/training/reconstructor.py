@@ -22,7 +22,7 @@ from torch import Tensor
 from priors.reconstructor import CONDITION_ELEVATION_DEG, Reconstructor, ReconstructorSize, pose_numbers
 from systems.training.view_losses import OF_VIEWS, ViewLosses, check_names, weighted
 from threestudio_like.cameras import orbit, zero123plus_rig
-from threestudio_like.config.registry import Component
+from threestudio_like.config.registry import Component, configure
 from threestudio_like.config.schedule import Schedule
 from threestudio_like.data.framing import Framing, reframe
 from threestudio_like.data.toybox.reconstruction import Objects, ReconstructionSet, SurfacePoints, Truth
@@ -110,9 +110,10 @@ class ReconstructorTraining(System):
     predecessors = (ReconstructorTrainingConfig,)
     one_batch = True
 
-    def __init__(self, config: ReconstructorTrainingConfig, context: Context):
+    def __init__(self, context: Context, config: ReconstructorTrainingConfig | None = None, **fields):
         super().__init__()
-        self.config, self.device = config, context.device
+        self.config = config = configure(self, config, fields)
+        self.device = context.device
         self.rank, self.processes = context.rank, context.processes
         self.model = Reconstructor.of(config.size) if config.model is None else Reconstructor.load(config.model).train()
         self.averaged = copy.deepcopy(self.model).requires_grad_(False)

@@ -9,6 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from systems.training.text_to_image import vocabulary
+from threestudio_like.config.registry import configure
 from threestudio_like.config.schedule import Schedule
 from threestudio_like.data.toybox.catalogue import CATEGORIES, COLORS, is_held_out
 from threestudio_like.data.toybox.photographs import Photographs, random_backgrounds
@@ -39,9 +40,10 @@ class ScorerTraining(System):
 
     Config = ScorerTrainingConfig
 
-    def __init__(self, config: ScorerTrainingConfig, context: Context):
+    def __init__(self, context: Context, config: ScorerTrainingConfig | None = None, **fields):
         super().__init__()
-        self.config, self.device = config, context.device
+        self.config = config = configure(self, config, fields)
+        self.device = context.device
         self.scorer = Scorer(config.size, [word for word in vocabulary() if word.isalpha()])
 
     def forward(self, step: int, generator: torch.Generator) -> StepResult:

@@ -53,8 +53,9 @@ class TextToImage(DiffusionTraining):
 
     Config = TextToImageConfig
 
-    def __init__(self, config: TextToImageConfig, context: Context):
-        super().__init__(config, context)
+    def __init__(self, context: Context, config: TextToImageConfig | None = None, **fields):
+        super().__init__(context, config, **fields)
+        config = self.config
         if config.scorer is not None:
             Scorer.load(config.scorer)  # a missing judge is told before the work, not after
         tokenizer, scheduler = build.word_tokenizer(vocabulary(), config.size.tokens), build.noise_scheduler()

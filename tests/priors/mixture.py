@@ -35,7 +35,7 @@ class MLP(FakeScore):
     class Config:
         pass
 
-    def __init__(self, config, backbone):
+    def __init__(self, backbone, config):
         super().__init__()
         self.prediction, self.schedule = "epsilon", backbone.schedule
         self.net = nn.Sequential(nn.Linear(3 + 8, 128), nn.SiLU(), nn.Linear(128, 128), nn.SiLU(), nn.Linear(128, 3))

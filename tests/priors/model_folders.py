@@ -93,13 +93,13 @@ def toybox(folder: Path, image: int = 32, words: list[str] = TOYBOX_WORDS) -> Pa
 
 def toybox_agp(folder: Path, image: int = 32) -> Path:
     """As the project's aligned geometric prior, made of the one above."""
-    base = PixelBackbone(ModelConfig(str(toybox(folder.with_name("base-of-agp"), image))), "cpu")
+    base = PixelBackbone("cpu", ModelConfig(str(toybox(folder.with_name("base-of-agp"), image))))
     return _geometric(folder, base, geometric_mean_predictor(base.mean_predictor, base.patch), base.patch)
 
 
 def stable_diffusion_agp(folder: Path) -> Path:
     """As the geometric prior that `agp-sd.yaml` leaves: four channels, no VAE, no mean_predictor."""
-    base = DirectBackbone(ModelConfig(str(stable_diffusion_21(folder.with_name("base-of-agp-sd")))), "cpu")
+    base = DirectBackbone("cpu", ModelConfig(str(stable_diffusion_21(folder.with_name("base-of-agp-sd")))))
     return _geometric(folder, base, None, 1)
 
 

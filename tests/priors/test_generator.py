@@ -22,8 +22,8 @@ KINDS = {"whole": {}, "low-rank": {"lora": LowRank(rank=2)}}
 @pytest.fixture(params=["multiview", "zero123plus"])
 def teacher(models, request):
     if request.param == "multiview":
-        return FoldedMultiview(FoldedMultiview.Config(str(models("multiview"))), "cpu")
-    return Zero123Plus(Zero123Plus.Config(str(models("zero123plus")), view_size=16), "cpu")
+        return FoldedMultiview("cpu", FoldedMultiview.Config(str(models("multiview"))))
+    return Zero123Plus("cpu", Zero123Plus.Config(str(models("zero123plus")), view_size=16))
 
 
 def told(teacher, count=2):
@@ -37,12 +37,12 @@ def generator(seed=0):
 
 def vsd(teacher, scale=1.0):
     fake_score = Component("fake_score", "copy", Copy.Config())
-    return VSD(VSDConfig(scale=Schedule.constant(scale), fake_score=fake_score, dropout=0.0), teacher)
+    return VSD(teacher, VSDConfig(scale=Schedule.constant(scale), fake_score=fake_score, dropout=0.0))
 
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_it_starts_as_the_teacher_in_one_step(teacher, kind):
-    made = OneStepGenerator(OneStepConfig(4.0, **KINDS[kind]), teacher)
+    made = OneStepGenerator(teacher, OneStepConfig(4.0, **KINDS[kind]))
     z, condition = teacher.noise(2, generator()), told(teacher)
     with torch.no_grad():
         torch.testing.assert_close(made(z, condition), teacher.one_step(z, condition, 4.0))
@@ -50,13 +50,13 @@ def test_it_starts_as_the_teacher_in_one_step(teacher, kind):
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_what_is_saved_is_what_is_loaded(teacher, kind, tmp_path):
-    made = OneStepGenerator(OneStepConfig(2.0, **KINDS[kind]), teacher)
+    made = OneStepGenerator(teacher, OneStepConfig(2.0, **KINDS[kind]))
     with torch.no_grad():
         for parameter in made.parameters():
             parameter.copy_((parameter + 0.05).half())
     made.save(tmp_path)
     z, condition = teacher.noise(1, generator()), told(teacher, 1)
-    again = OneStepGenerator(OneStepConfig(2.0, weights=str(tmp_path)), teacher)
+    again = OneStepGenerator(teacher, OneStepConfig(2.0, weights=str(tmp_path)))
     pairs = list(zip(made.parameters(), again.parameters(), strict=True))
     assert all(torch.equal(a, b) and b.requires_grad for a, b in pairs)
     with torch.no_grad():
@@ -71,19 +71,19 @@ def test_what_is_saved_is_what_is_loaded(teacher, kind, tmp_path):
 
 
 def test_what_does_not_fit_is_refused(models, tmp_path):
-    teacher = FoldedMultiview(FoldedMultiview.Config(str(models("multiview"))), "cpu")
+    teacher = FoldedMultiview("cpu", FoldedMultiview.Config(str(models("multiview"))))
     with pytest.raises(UserError, match="does not exist"):
-        OneStepGenerator(OneStepConfig(weights=str(tmp_path / "nowhere")), teacher)
+        OneStepGenerator(teacher, OneStepConfig(weights=str(tmp_path / "nowhere")))
     with pytest.raises(UserError, match="unet"):
-        OneStepGenerator(OneStepConfig(weights=str(tmp_path)), teacher)
+        OneStepGenerator(teacher, OneStepConfig(weights=str(tmp_path)))
     with pytest.raises(UserError, match="another size"):
-        OneStepGenerator(OneStepConfig(weights=str(models("zero123plus"))), teacher)
-    OneStepGenerator(OneStepConfig(lora=LowRank(2, ("to_q",))), teacher).save(tmp_path)
-    other = Zero123Plus(Zero123Plus.Config(str(models("zero123plus")), view_size=16), "cpu")
+        OneStepGenerator(teacher, OneStepConfig(weights=str(models("zero123plus"))))
+    OneStepGenerator(teacher, OneStepConfig(lora=LowRank(2, ("to_q",)))).save(tmp_path)
+    other = Zero123Plus("cpu", Zero123Plus.Config(str(models("zero123plus")), view_size=16))
     with pytest.raises(UserError, match="does not fit"):
-        OneStepGenerator(OneStepConfig(weights=str(tmp_path)), other)
+        OneStepGenerator(other, OneStepConfig(weights=str(tmp_path)))
     with pytest.raises(UserError, match=r"lora.targets"):
-        OneStepGenerator(OneStepConfig(lora=LowRank(2, ("nothing",))), teacher)
+        OneStepGenerator(teacher, OneStepConfig(lora=LowRank(2, ("nothing",))))
     with pytest.raises(ValueError, match="not both"):
         OneStepConfig(lora=LowRank(), weights="x")
 
@@ -97,7 +97,7 @@ def test_a_copied_student_starts_as_the_teacher_and_the_generator_rests(teacher)
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_generator_and_student_learn_apart(teacher, kind):
-    guidance, made = vsd(teacher, 4.0), OneStepGenerator(OneStepConfig(4.0, **KINDS[kind]), teacher)
+    guidance, made = vsd(teacher, 4.0), OneStepGenerator(teacher, OneStepConfig(4.0, **KINDS[kind]))
     condition = told(teacher)
     score = guidance.distil(made(teacher.noise(2, generator()), condition), condition, 0, generator())
 
@@ -113,8 +113,8 @@ def test_generator_and_student_learn_apart(teacher, kind):
 
 
 def test_distilling_images_is_encoding_them_first(models):
-    backbone = PixelBackbone(PixelBackbone.Config(str(models("toybox"))), "cpu")
-    sds = SDS(SDS.Config(), backbone)
+    backbone = PixelBackbone("cpu", PixelBackbone.Config(str(models("toybox"))))
+    sds = SDS(backbone, SDS.Config())
     text, uncond = backbone.embed(["a red dog", ""])
     condition = Condition(text[None], uncond[None])
     images = torch.rand(1, 32, 32, 3, generator=generator())
@@ -126,16 +126,16 @@ def test_distilling_images_is_encoding_them_first(models):
 
 
 def test_a_copied_student_serves_any_prior_and_goes_on(models, tmp_path):
-    backbone = PixelBackbone(PixelBackbone.Config(str(models("toybox"))), "cpu")
-    fake_score = Copy(Copy.Config(), backbone)
+    backbone = PixelBackbone("cpu", PixelBackbone.Config(str(models("toybox"))))
+    fake_score = Copy(backbone, Copy.Config())
     with torch.no_grad():
         fake_score.unet.conv_in.weight.add_(1.0)
     fake_score.save(tmp_path)
-    again = Copy(Copy.Config(weights=str(tmp_path)), backbone)
+    again = Copy(backbone, Copy.Config(weights=str(tmp_path)))
     assert torch.equal(again.unet.conv_in.weight, fake_score.unet.conv_in.weight)
     assert not torch.equal(again.unet.conv_in.weight, backbone.unet.conv_in.weight)
     with pytest.raises(UserError, match="another size"):
-        Copy(Copy.Config(weights=str(models("sd21"))), backbone)
+        Copy(backbone, Copy.Config(weights=str(models("sd21"))))
 
 
 def test_sampling_may_start_from_a_given_noise(teacher):

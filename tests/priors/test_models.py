@@ -120,13 +120,13 @@ def test_the_schedule_is_the_schedulers(models, name):
 def test_sentencepiece_tokenizers_as_published(tmp_path, models):
     pytest.importorskip("sentencepiece")
     model_folders.deepfloyd(tmp_path / "if", sentencepiece=True)
-    spiece = PixelBackbone(PixelBackbone.Config(model=str(tmp_path / "if"), variant="fp16"), "cpu")
+    spiece = PixelBackbone("cpu", PixelBackbone.Config(model=str(tmp_path / "if"), variant="fp16"))
     torch.testing.assert_close(spiece.embed(["a red dog"]), build(models, "if").embed(["a red dog"]))
 
 
 def test_a_folder_may_be_relative_to_the_repository(models, monkeypatch):
     monkeypatch.setattr(pretrained, "REPOSITORY", models("toybox").parent)
-    assert PixelBackbone(PixelBackbone.Config(model="toybox"), "cpu").image_size == 32
+    assert PixelBackbone("cpu", PixelBackbone.Config(model="toybox")).image_size == 32
 
 
 def test_a_variant_that_a_folder_lacks_gives_way_to_the_plain_file(models):

@@ -187,14 +187,14 @@ def test_a_hub_that_does_not_answer_is_given_up(hub, monkeypatch):
 def test_a_hub_id_in_the_local_cache_needs_no_network(hub, models):
     in_hub_cache(hub, models("toybox"))
     assert PixelBackbone.missing(PixelBackbone.Config("owner/model")) is None
-    backbone = PixelBackbone(PixelBackbone.Config("owner/model"), "cpu")
+    backbone = PixelBackbone("cpu", PixelBackbone.Config("owner/model"))
     assert backbone.embed(["a red dog"]).shape == (1, 16, 16)
-    assert PixelBackbone(PixelBackbone.Config("owner/model", revision=COMMIT), "cpu").image_size == 32
+    assert PixelBackbone("cpu", PixelBackbone.Config("owner/model", revision=COMMIT)).image_size == 32
 
 
 def test_a_text_of_a_hub_model_needs_no_encoder_once_it_is_kept(hub, models):
     place = in_hub_cache(hub, models("toybox"))
-    backbone = PixelBackbone(PixelBackbone.Config("owner/model"), "cpu")
+    backbone = PixelBackbone("cpu", PixelBackbone.Config("owner/model"))
     first = backbone.embed(["a red dog"])
     shutil.rmtree(place / "text_encoder")
     assert torch.equal(backbone.embed(["a red dog"]), first)

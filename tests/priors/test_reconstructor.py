@@ -170,7 +170,7 @@ def test_the_perceptual_distance_is_one(tmp_path):
     """Zero of an image to itself, symmetric, larger for what differs more; gradients lead to the image."""
     torch.manual_seed(0)
     Scorer(ScorerSize(image=32, channels=(8, 8)), ["a"]).save(tmp_path)
-    distance = ScorerDistance(ScorerDistance.Config(str(tmp_path)), torch.device("cpu"))
+    distance = ScorerDistance(torch.device("cpu"), ScorerDistance.Config(str(tmp_path)))
     image, noise = torch.rand(2, 3, 32, 32), torch.randn(2, 3, 32, 32)
     near, far = (image + 0.02 * noise).requires_grad_(), image + 0.5 * noise
     assert distance(image, image).abs().max() < 1e-6
@@ -183,7 +183,7 @@ def test_the_perceptual_distance_is_one(tmp_path):
 def test_lpips_says_what_it_misses(monkeypatch):
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
     with pytest.raises(UserError, match="pip install torchvision"):
-        LPIPS(LPIPS.Config(), torch.device("cpu"))
+        LPIPS(torch.device("cpu"), LPIPS.Config())
 
 
 def test_lpips_says_which_weights_it_misses(tmp_path, monkeypatch):

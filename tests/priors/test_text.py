@@ -31,13 +31,13 @@ def cameras(azimuth_deg, elevation_deg=0.0):
 
 
 def at(views, azimuth_deg, elevation_deg=0.0, **options):
-    prompt = Prompt(Prompt.Config("a dog", views=views, view_prompts=WORDS, **options), OneHot())
+    prompt = Prompt(OneHot(), Prompt.Config("a dog", views=views, view_prompts=WORDS, **options))
     return prompt.at(cameras(azimuth_deg, elevation_deg))
 
 
 def test_texts_of_the_views():
     backbone = OneHot()
-    Prompt(Prompt.Config(" a dog ", negative="ugly", view_prompts=WORDS), backbone)
+    Prompt(backbone, Prompt.Config(" a dog ", negative="ugly", view_prompts=WORDS))
     assert backbone.texts == [
         "a dog, front view",
         "a dog, left side view",
@@ -46,14 +46,14 @@ def test_texts_of_the_views():
         "a dog, overhead view",
         "ugly",
     ]
-    Prompt(Prompt.Config("a dog", views="none"), backbone)
+    Prompt(backbone, Prompt.Config("a dog", views="none"))
     assert backbone.texts == ["a dog", ""]
 
 
 @pytest.mark.parametrize("text", ["", "  "])
 def test_an_empty_prompt(text):
     with pytest.raises(UserError, match="prompt is empty"):
-        Prompt(Prompt.Config(text), OneHot())
+        Prompt(OneHot(), Prompt.Config(text))
 
 
 def test_nearest_bins():
@@ -97,7 +97,7 @@ def test_nearest_agrees_with_the_toybox_captions():
 def test_eight_sides_and_two_heights_agree_with_the_toybox_captions():
     words = parse(ViewPrompts, load("backbones/toybox")["let"]["view_words"], "view_words")
     backbone = OneHot()
-    prompt = Prompt(Prompt.Config("a dog", view_prompts=words), backbone)
+    prompt = Prompt(backbone, Prompt.Config("a dog", view_prompts=words))
     for elevation in (-5.0, 17.0, 19.0, 50.0, 70.0):
         azimuth = list(range(-179, 180, 7))
         seen = prompt.at(cameras(azimuth, elevation)).text.argmax(dim=-1).flatten().tolist()
@@ -134,7 +134,7 @@ def test_none_says_the_same_from_everywhere():
 
 def test_the_camera_travels_along():
     seen = cameras([30.0, 60.0])
-    condition = Prompt(Prompt.Config("a dog"), OneHot()).at(seen)
+    condition = Prompt(OneHot(), Prompt.Config("a dog")).at(seen)
     assert torch.equal(condition.camera.reshape(2, 4, 4), seen.c2w)
 
 

@@ -22,6 +22,9 @@ PACKAGES = ("threestudio_like", "priors", "systems")
 _classes: dict[str, dict[str, type | str]] = {}
 """By slot and name: a class, or "module:Class" as long as nobody has chosen it."""
 
+PLAIN = str | bool | int | float | dict | list | tuple | type | None
+"""What is no built object."""
+
 
 def register(slot: str, name: str):
     """Class decorator: recipes select the class in `slot` by `type: name`. The class has a dataclass `Config`."""
@@ -85,9 +88,40 @@ class Component:
         """The class itself."""
         return find(self.slot, self.type)
 
-    def build(self, *args):
-        """The object itself: `cls(config, *args)`."""
-        return self.cls(self.config, *args)
+    def build(self, *collaborators):
+        """Returns the object: `cls(*collaborators, config=config)`."""
+        return self.cls(*collaborators, config=self.config)
+
+
+@dataclass(frozen=True)
+class Built:
+    """Stands where a Component is expected for an object that exists already."""
+
+    object: Any
+
+    @property
+    def type(self) -> str:
+        return type(self.object).__name__
+
+    def build(self, *collaborators):
+        """Returns the object."""
+        return self.object
+
+
+def configure(piece: Any, config: Any, fields: dict[str, Any]) -> Any:
+    """Returns the Config that a piece's constructor was given: ready, or by its fields.
+
+    Fields are read as in a recipe: numbers become schedules, blocks become components; objects that are built already
+    stay as they are. Raises UserError that names the piece and, of an unknown field, the nearest valid one.
+    """
+    kind = type(piece).Config
+    if config is None:
+        return parse(kind, fields, type(piece).__name__)
+    if fields:
+        raise UserError(f"{type(piece).__name__}: give a config or its fields, not both; got also '{min(fields)}'")
+    if not isinstance(config, kind):
+        raise UserError(f"{type(piece).__name__}: expected a {kind.__qualname__}, got {config!r:.80}")
+    return config
 
 
 def components(value: Any) -> Iterator[Component]:
@@ -103,8 +137,15 @@ def components(value: Any) -> Iterator[Component]:
             yield from components(getattr(value, field.name))
 
 
-def parse_component(slot: str, node: Any, where: str) -> Component:
-    """Reads `{type: name, field: value, ...}`. Raises UserError with the path `where` and the nearest valid name."""
+def parse_component(slot: str, node: Any, where: str) -> Component | Built:
+    """Reads `{type: name, field: value, ...}`, or takes what is built already.
+
+    Raises UserError with the path `where` and the nearest valid name.
+    """
+    if isinstance(node, Component) and node.slot == slot:
+        return node
+    if not isinstance(node, PLAIN) and not isinstance(node, Component):
+        return Built(node)
     known = registered(slot)
     if isinstance(node, str):
         node = {"type": node}
@@ -136,6 +177,8 @@ def parse(kind: Any, value: Any, where: str) -> Any:
         return {key: parse(arguments[1], item, f"{where}.{key}") for key, item in value.items()}
     if origin in (tuple, list):
         return _parse_sequence(origin, arguments, value, where)
+    if isinstance(kind, type) and isinstance(value, kind) and dataclasses.is_dataclass(kind):
+        return value
     if hasattr(kind, "from_config"):
         return kind.from_config(value, where)
     if dataclasses.is_dataclass(kind):

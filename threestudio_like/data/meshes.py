@@ -25,6 +25,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from threestudio_like.cameras import Cameras, orbit_cameras
+from threestudio_like.config.registry import configure
 from threestudio_like.data.cache import cached, cached_memmap, sources
 from threestudio_like.data.captions import captioned, skipped
 from threestudio_like.data.ccm import CoordinateMaps
@@ -85,9 +86,9 @@ class MeshFolder:
             if self.held_out_every < 2:
                 raise ValueError(f"held_out_every must be at least 2, got {self.held_out_every}")
 
-    def __init__(self, config: Config):
+    def __init__(self, config: Config | None = None, **fields):
         """Raises UserError where the folder or its captions are not there or do not fit."""
-        self.config = config
+        self.config = config = configure(self, config, fields)
         self.objects = captioned(Path(config.folder).expanduser(), SUFFIXES, config.captions, config.without_tags)
 
     @functools.cache

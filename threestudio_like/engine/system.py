@@ -72,7 +72,7 @@ class SystemConfig:
 
 
 class System(nn.Module):
-    """Base of all systems. Registered in the slot `system`; built as `cls(config, context)`.
+    """Base of all systems. Registered in the slot `system`; built as `cls(context, config=config)`.
 
     All randomness of a step comes from the generator that `forward` is given; whatever must survive a resume is a
     parameter or a buffer.

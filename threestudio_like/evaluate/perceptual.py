@@ -15,6 +15,7 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from threestudio_like.config.registry import configure
 from threestudio_like.errors import UserError
 from threestudio_like.evaluate.scorer import Scorer
 
@@ -24,7 +25,7 @@ SMALLEST = 32  # pixels a side; smaller images vanish in LPIPS's networks
 
 
 class Perceptual(nn.Module):
-    """Base of the slot `perceptual`, built as `cls(config, device)`; frozen."""
+    """Base of the slot `perceptual`, built from a device and a Config or its fields; frozen."""
 
     def forward(self, images: Float[Tensor, "B 3 H W"], truth: Float[Tensor, "B 3 H W"]) -> Float[Tensor, "B"]:
         """Distances from 0 up of images in 0..1; gradients flow to `images`."""
@@ -38,8 +39,9 @@ class ScorerDistance(Perceptual):
     class Config:
         model: str = "priors/weights/scorer"
 
-    def __init__(self, config: Config, device: torch.device):
+    def __init__(self, device: torch.device, config: Config | None = None, **fields):
         super().__init__()
+        config = configure(self, config, fields)
         self.scorer = Scorer.load(config.model, device)
 
     def forward(self, images, truth):
@@ -69,8 +71,9 @@ class LPIPS(Perceptual):
             return f"perceptual: {path} is damaged; fetch torchvision's weights again, {OTHERWISE}"
         return None
 
-    def __init__(self, config: Config, device: torch.device):
+    def __init__(self, device: torch.device, config: Config | None = None, **fields):
         super().__init__()
+        config = configure(self, config, fields)
         problem = self.missing(config)
         if problem is not None:
             raise UserError(problem)

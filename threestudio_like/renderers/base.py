@@ -12,6 +12,9 @@ from threestudio_like.cameras import Cameras
 from threestudio_like.renderers.shading import Shading
 from threestudio_like.scenes.mesh import Surface
 
+ALBEDO = Shading()
+"""Colours as they are, without light."""
+
 
 @dataclass(frozen=True)
 class RaySamples:
@@ -51,7 +54,7 @@ class Render:
 
 
 class Renderer(nn.Module):
-    """Base of the slot `renderer`; built as `cls(config)`."""
+    """Base of the slot `renderer`; built from a Config or its fields."""
 
     draws: ClassVar[Literal["volume", "mesh"]]
     """What its renders are of, which decides the regularizers that they have something for."""
@@ -75,7 +78,7 @@ class Renderer(nn.Module):
         self,
         scene: nn.Module,
         cameras: Cameras,
-        shading: Shading,
+        shading: Shading = ALBEDO,
         generator: torch.Generator | None = None,
         normals: bool = False,
     ) -> Render:

@@ -8,6 +8,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from threestudio_like.cameras import Cameras, Rays
+from threestudio_like.config.registry import configure
 from threestudio_like.errors import UserError
 from threestudio_like.kernels.rasterize import Rasterizer, antialias, rasterize
 from threestudio_like.renderers.base import Render, Renderer
@@ -43,8 +44,9 @@ class MeshRenderer(Renderer):
             if self.silhouette < 0:
                 raise ValueError(f"silhouette must not be negative, got {self.silhouette}")
 
-    def __init__(self, config: Config):
+    def __init__(self, config: Config | None = None, **fields):
         super().__init__()
+        config = configure(self, config, fields)
         self.supersample, self.rasterizer, self.silhouette = config.supersample, config.rasterizer, config.silhouette
 
     def render(self, scene, cameras, shading, generator, normals):

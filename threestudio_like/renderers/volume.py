@@ -8,6 +8,7 @@ from jaxtyping import Bool
 from torch import Tensor
 
 from threestudio_like.cameras import Cameras
+from threestudio_like.config.registry import configure
 from threestudio_like.kernels.composite import accumulate, composite
 from threestudio_like.kernels.march import Samples, march
 from threestudio_like.renderers.base import RaySamples, Render, Renderer
@@ -41,9 +42,9 @@ class VolumeRenderer(Renderer):
         stop_at: float = 1e-3
         """Samples behind this much remaining transmittance are dropped."""
 
-    def __init__(self, config: Config):
+    def __init__(self, config: Config | None = None, **fields):
         super().__init__()
-        self.config = config
+        self.config = config = configure(self, config, fields)
         cells = (config.resolution,) * 3
         self.register_buffer("density", torch.full(cells, torch.inf))
 

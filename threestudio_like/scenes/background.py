@@ -6,9 +6,11 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from threestudio_like.config.registry import configure
+
 
 class Background(nn.Module):
-    """Base of the slot `background`; built as `cls(config)`."""
+    """Base of the slot `background`; built from a Config or its fields."""
 
     def forward(self, directions: Float[Tensor, "B P 3"], generator: torch.Generator | None) -> Float[Tensor, "B P 3"]:
         """Colours in 0..1 of P rays in each of B images; `generator` is None outside training."""
@@ -22,9 +24,9 @@ class Solid(Background):
     class Config:
         color: tuple[float, float, float] = (1.0, 1.0, 1.0)
 
-    def __init__(self, config: Config):
+    def __init__(self, config: Config | None = None, **fields):
         super().__init__()
-        self.color = config.color
+        self.color = configure(self, config, fields).color
 
     def forward(self, directions, generator):
         return directions.new_tensor(self.color).expand_as(directions)
@@ -43,9 +45,9 @@ class Random(Background):
         tint: float = 0.0
         color: tuple[float, float, float] = (1.0, 1.0, 1.0)
 
-    def __init__(self, config: Config):
+    def __init__(self, config: Config | None = None, **fields):
         super().__init__()
-        self.config = config
+        self.config = configure(self, config, fields)
 
     def forward(self, directions, generator):
         if generator is None:
@@ -66,8 +68,9 @@ class DirectionMLP(Background):
         hidden: int = 32
         octaves: int = 3
 
-    def __init__(self, config: Config):
+    def __init__(self, config: Config | None = None, **fields):
         super().__init__()
+        config = configure(self, config, fields)
         self.register_buffer("frequencies", 2.0 ** torch.arange(config.octaves), persistent=False)
         self.layers = nn.Sequential(
             nn.Linear(3 + 6 * config.octaves, config.hidden), nn.ReLU(), nn.Linear(config.hidden, 3)

@@ -8,8 +8,9 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from threestudio_like.config.registry import Component
+from threestudio_like.config.registry import Component, configure
 from threestudio_like.kernels.hashgrid import HashGrid
+from threestudio_like.scenes.background import Solid
 from threestudio_like.scenes.encoded import EncodedMLP
 
 
@@ -37,7 +38,7 @@ class Blob:
 
 
 class Field(nn.Module):
-    """Density and albedo in the cube [-1, 1]^3; outside it there is only the background. Built as `Field(config)`."""
+    """Density and albedo in the cube [-1, 1]^3; outside it there is only the background. Built from a Config or its fields."""
 
     @dataclass
     class Config:
@@ -45,11 +46,13 @@ class Field(nn.Module):
         hidden: int = 32
         blob: Blob = field(default_factory=Blob)
         density_shift: float = -1.0
-        background: Annotated[Component, "background"] = field(kw_only=True)
+        background: Annotated[Component, "background"] = field(
+            default_factory=lambda: Component("background", "solid", Solid.Config())
+        )
 
-    def __init__(self, config: Config):
+    def __init__(self, config: Config | None = None, **fields):
         super().__init__()
-        self.config = config
+        self.config = config = configure(self, config, fields)
         self.net = EncodedMLP(config.encoding, config.hidden, 4)
         self.background = config.background.build()
 

@@ -4,6 +4,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from threestudio_like.config.registry import configure
 from threestudio_like.kernels.cubes import CubeGrid, FlexibleWeights, cube_grid, flexible_cubes
 from threestudio_like.scenes.isosurface import IsoSurface, IsoSurfaceConfig
 from threestudio_like.scenes.mesh import Surface
@@ -12,7 +13,8 @@ from threestudio_like.scenes.mesh import Surface
 class FlexiCubes(IsoSurface):
     """Flexible dual marching cubes: each cube weighs its 8 corners, its 12 edges and its quads (section 4.2)."""
 
-    def __init__(self, config: IsoSurfaceConfig):
+    def __init__(self, config: IsoSurfaceConfig | None = None, **fields):
+        config = configure(self, config, fields)
         grid = cube_grid(config.resolution)
         super().__init__(config, grid.vertices, grid.boundary, max_displacement=0.5 / config.resolution)
         for name in ("cubes", "edges", "cube_edges", "cube_faces"):

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from threestudio_like.config.registry import Component
 from threestudio_like.errors import NoSurfaceError, UserError, brief
 from threestudio_like.kernels.hashgrid import HashGrid
+from threestudio_like.scenes.background import Solid
 from threestudio_like.scenes.encoded import EncodedMLP
 from threestudio_like.scenes.mesh import Mesh, Surface
 from threestudio_like.scenes.signed_distance import field_distance, mesh_distance, read_mesh, sample
@@ -40,7 +41,9 @@ class IsoSurfaceConfig:
     material: Literal["diffuse", "pbr"] = "diffuse"
     encoding: HashGrid = field(default_factory=HashGrid)
     hidden: int = 32
-    background: Annotated[Component, "background"] = field(kw_only=True)
+    background: Annotated[Component, "background"] = field(
+        default_factory=lambda: Component("background", "solid", Solid.Config())
+    )
 
     def __post_init__(self):
         if self.resolution < 3:

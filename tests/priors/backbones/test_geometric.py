@@ -14,7 +14,7 @@ CAMERAS = orbit(3, 20.0, 2.7, 41.0, 8).c2w.reshape(-1, 16)
 
 @pytest.fixture
 def base(models):
-    return PixelBackbone(ModelConfig(str(models("toybox"))), "cpu")
+    return PixelBackbone("cpu", ModelConfig(str(models("toybox"))))
 
 
 def test_camera_numbers_do_not_depend_on_the_worlds_scale():
@@ -47,7 +47,7 @@ def test_a_geometric_layout_keeps_what_words_mean(base):
 
 
 def test_the_saved_model_is_a_backbone_that_hears_the_camera(models):
-    prior = GeometricBackbone(ModelConfig(str(models("agp"))), "cpu")
+    prior = GeometricBackbone("cpu", ModelConfig(str(models("agp"))))
     x = prior.encode(torch.rand(3, 4, 32, 32))
     text = prior.embed(["a dog"]).expand(3, -1, -1)
 

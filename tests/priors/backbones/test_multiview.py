@@ -184,7 +184,7 @@ def test_at_the_published_size_all_fits_together():
 @pytest.mark.skipif("TSL_FULL_SIZE" not in os.environ, reason="minutes and 12 GB; TSL_FULL_SIZE=1 asks for it")
 def test_the_published_layout_loads_at_full_size(tmp_path):
     folder = model_folders.zero123plus(tmp_path, model_folders.ZERO123PLUS)
-    prior = Zero123Plus(Zero123Plus.Config(str(folder), attention="noised"), "cpu")
+    prior = Zero123Plus("cpu", Zero123Plus.Config(str(folder), attention="noised"))
     with torch.no_grad():
         x = prior.one_step(prior.noise(1, generator()), prior.condition(images(1, 512)))
         assert prior.decode(x).shape == (1, 3, 960, 640) and x.isfinite().all()
@@ -194,7 +194,7 @@ def test_the_published_layout_loads_at_full_size(tmp_path):
 def test_vsd_on_tiled_views(prior, kind):
     """Generator and fake_score each get their own gradient; nothing else of the prior gets any."""
     name = "lora" if isinstance(kind, LoRA.Config) else "unet"
-    vsd = VSD(VSDConfig(scale=Schedule.constant(4.0), fake_score=Component("fake_score", name, kind)), prior)
+    vsd = VSD(prior, VSDConfig(scale=Schedule.constant(4.0), fake_score=Component("fake_score", name, kind)))
     pixels = torch.rand(2, 3 * prior.view_size, 2 * prior.view_size, 3, generator=generator()).requires_grad_()
     with torch.no_grad():
         told = prior.condition(images())
@@ -210,7 +210,7 @@ def test_vsd_on_tiled_views(prior, kind):
 
 def test_a_lora_student_starts_as_the_teacher(prior):
     vsd = VSD(
-        VSDConfig(scale=Schedule.constant(1.0), fake_score=Component("fake_score", "lora", LoRA.Config(rank=2))), prior
+        prior, VSDConfig(scale=Schedule.constant(1.0), fake_score=Component("fake_score", "lora", LoRA.Config(rank=2)))
     )
     x, t, told = prior.noise(2, generator()), torch.tensor([300, 700]), prior.condition(images())
     with torch.no_grad():
@@ -233,15 +233,15 @@ def test_what_is_missing_or_wrong_is_one_sentence(models, tmp_path):
     assert "image_encoder" in FoldedMultiview.missing(MultiviewConfig(str(models("toybox"))))
     assert "vision_encoder" in Zero123Plus.missing(Zero123Plus.Config(str(models("sd21_v"))))
     with pytest.raises(UserError, match="view_size"):
-        Zero123Plus(Zero123Plus.Config(str(models("zero123plus")), view_size=20), "cpu")
+        Zero123Plus("cpu", Zero123Plus.Config(str(models("zero123plus")), view_size=20))
     copy = shutil.copytree(models("zero123plus"), tmp_path / "copy")
     index = json.loads((copy / "model_index.json").read_text())
     for ramp in (None, [1.0], ["a"] * 77):
         (copy / "model_index.json").write_text(json.dumps(index | {"ramping_coefficients": ramp}))
         with pytest.raises(UserError, match="ramping_coefficients"):
-            Zero123Plus(Zero123Plus.Config(str(copy), view_size=16), "cpu")
+            Zero123Plus("cpu", Zero123Plus.Config(str(copy), view_size=16))
     (copy / "feature_extractor_vae/preprocessor_config.json").write_text("{}")
     with pytest.raises(UserError, match="lacks crop_size"):
-        Zero123Plus(Zero123Plus.Config(str(copy), view_size=16), "cpu")
+        Zero123Plus("cpu", Zero123Plus.Config(str(copy), view_size=16))
     with pytest.raises(UserError, match="takes an image"):
         build(models, "multiview").embed(["a dog"])

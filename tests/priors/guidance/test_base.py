@@ -51,10 +51,10 @@ def test_the_gradient_is_grad_over_batch_exactly():
 
 def test_the_gradient_passes_through_the_encoder(models):
     """Against the same gradient pulled back by hand through a linear encoder."""
-    backbone = PixelBackbone(PixelBackbone.Config(str(models("toybox"))), "cpu")
+    backbone = PixelBackbone("cpu", PixelBackbone.Config(str(models("toybox"))))
     images = torch.rand(2, 32, 32, 3, requires_grad=True)
     told = condition_of(backbone, 2)
-    guidance = SDS(config(scale=7.0), backbone)
+    guidance = SDS(backbone, config(scale=7.0))
     guidance(images, told, 0, generator()).generator.backward()
     x = backbone.encode(images.detach().permute(0, 3, 1, 2))
     random = generator()
@@ -76,7 +76,7 @@ def condition_of(backbone, batch):
 def test_sds_on_a_gaussian_is_its_closed_form(t):
     """E[eps_hat - eps] = sigma alpha (x - m) / (alpha^2 s^2 + sigma^2)."""
     backbone = GaussianBackbone(spread=0.5)
-    guidance = SDS(config(scale=1.0, t_min=t, t_max=t, weighting="uniform"), backbone)
+    guidance = SDS(backbone, config(scale=1.0, t_min=t, t_max=t, weighting="uniform"))
     step = torch.tensor([int(t * 1000)])
     alpha, sigma = backbone.schedule.alpha(step).item(), backbone.schedule.sigma(step).item()
     expected = sigma * alpha * (0.9 - 0.3) / (alpha**2 * 0.25 + sigma**2)
@@ -86,14 +86,14 @@ def test_sds_on_a_gaussian_is_its_closed_form(t):
 
 @pytest.mark.parametrize("weighting", WEIGHTINGS)
 def test_sds_points_away_from_the_mean_and_vanishes_there(weighting):
-    guidance = SDS(config(scale=1.0, weighting=weighting), GaussianBackbone())
+    guidance = SDS(GaussianBackbone(), config(scale=1.0, weighting=weighting))
     below, there, above = (gradient(guidance, 0.3 + d, condition(B, 0.3)) for d in (-0.3, 0.0, 0.3))
     assert (below < 0).all() and (above > 0).all()
     assert (there.abs() < 0.1 * above).all()
 
 
 def test_descent_finds_the_mean():
-    guidance, random = SDS(config(scale=1.0), GaussianBackbone()), generator()
+    guidance, random = SDS(GaussianBackbone(), config(scale=1.0)), generator()
     images = torch.full((64, 1, 1, 3), 0.5).requires_grad_()
     descent = torch.optim.SGD([images], lr=8.0)
     for step in range(200):
@@ -105,7 +105,7 @@ def test_descent_finds_the_mean():
 
 def test_cfg_moves_the_optimum_along_the_text():
     """Gaussians of one spread, text at .3, uncond at .1, scale 3: eps_cfg is that of a Gaussian at .1 + 3 * .2."""
-    guidance = SDS(config(scale=3.0, t_min=0.5, t_max=0.5), GaussianBackbone())
+    guidance = SDS(GaussianBackbone(), config(scale=3.0, t_min=0.5, t_max=0.5))
     told = condition(B, 0.3, uncond=0.1)
     at_optimum, elsewhere = gradient(guidance, 0.7, told), gradient(guidance, 0.3, told)
     assert (at_optimum.abs() < 0.02).all() and (elsewhere < -0.1).all()
@@ -116,9 +116,9 @@ def test_perp_neg_through_the_guidance():
     backbone = GaussianBackbone()
     images = torch.full((2, 1, 1, 3), 0.5)
     told = condition(2, 0.3, 0.1, negatives=[0.9, -0.4], weights=[1.0, 2.0])
-    with_negatives = SDS(config(scale=5.0), backbone)(images, told, 0, generator())
+    with_negatives = SDS(backbone, config(scale=5.0))(images, told, 0, generator())
     assert backbone.calls == [2 * 4]
-    without = SDS(config(scale=5.0), backbone)(images, condition(2, 0.3, 0.1), 0, generator())
+    without = SDS(backbone, config(scale=5.0))(images, condition(2, 0.3, 0.1), 0, generator())
     assert backbone.calls == [2 * 4, 2 * 2]
     torch.testing.assert_close(with_negatives.generator, without.generator)
 
@@ -173,20 +173,20 @@ def test_clipping(kind, expected):
 
 
 def test_clipping_bounds_the_images_gradient():
-    guidance = SDS(config(scale=100.0, clip=GradientClip(Schedule.constant(0.1))), GaussianBackbone())
+    guidance = SDS(GaussianBackbone(), config(scale=100.0, clip=GradientClip(Schedule.constant(0.1))))
     images = torch.rand(4, 1, 1, 3, requires_grad=True)
     guidance(images, condition(4, 0.3), 0, generator()).generator.backward()
     assert images.grad.abs().max() <= 0.1 / 4 + 1e-6 and images.grad.abs().max() > 0
 
 
 def test_the_guidance_draws_only_from_its_generator():
-    guidance, images, told = SDS(config(), GaussianBackbone()), torch.rand(4, 1, 1, 3), condition(4, 0.3)
+    guidance, images, told = SDS(GaussianBackbone(), config()), torch.rand(4, 1, 1, 3), condition(4, 0.3)
     a, b, c = (guidance(images, told, 0, generator(seed)).generator for seed in (1, 1, 2))
     assert a == b and a != c
 
 
 def test_logs_and_state():
-    guidance = SDS(config(), GaussianBackbone())
+    guidance = SDS(GaussianBackbone(), config())
     score = guidance(torch.rand(4, 1, 1, 3), condition(4, 0.3), 0, generator())
     assert set(score.logs) == {"grad_norm", "t"} and score.prior is None and score.generator.shape == ()
     assert not guidance.state_dict() and not list(guidance.parameters())

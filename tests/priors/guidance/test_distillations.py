@@ -42,7 +42,7 @@ def test_csd_is_the_difference_of_the_scores(t):
     """`s sigma alpha (m_null - m_text) / (alpha^2 s^2 + sigma^2)`, whatever the image and the noise."""
     backbone = GaussianBackbone(SPREAD)
     alpha, sigma, root = coefficients(backbone, t)
-    guidance = CSD(GuidanceConfig(**at(t, scale=3.0)), backbone)
+    guidance = CSD(backbone, GuidanceConfig(**at(t, scale=3.0)))
     for pixel, seed in ((0.9, 0), (0.1, 1)):
         found = gradient(guidance, pixel, condition(4, mean=0.7, uncond=0.2), seed)
         assert found == pytest.approx(3.0 * sigma * alpha * (0.2 - 0.7) / root**2, rel=1e-4)
@@ -72,7 +72,7 @@ def test_inversion_follows_the_gaussians_flow(t):
 def test_sdi_is_its_closed_form_and_needs_no_noise():
     backbone = GaussianBackbone(SPREAD)
     alpha, sigma, root = coefficients(backbone, 0.6)
-    guidance = SDI(SDIConfig(**at(0.6, inversion_scale=1.0, inversion_steps=500)), backbone)
+    guidance = SDI(backbone, SDIConfig(**at(0.6, inversion_scale=1.0, inversion_steps=500)))
     z = (0.9 - 0.3) / SPREAD
     expected = z * (sigma / root - (root - alpha * SPREAD) / sigma)
     one, two = (gradient(guidance, 0.9, condition(4, 0.3), seed) for seed in (0, 1))
@@ -82,7 +82,7 @@ def test_sdi_is_its_closed_form_and_needs_no_noise():
 
 def test_ism_is_the_change_of_the_score_along_the_path():
     backbone = GaussianBackbone(SPREAD)
-    guidance = ISM(ISMConfig(**at(0.6, interval=0.2, inversion_step=0.002)), backbone)
+    guidance = ISM(backbone, ISMConfig(**at(0.6, interval=0.2, inversion_step=0.002)))
     (_, sigma_t, root_t), (_, sigma_s, root_s) = coefficients(backbone, 0.6), coefficients(backbone, 0.4)
     z = (0.9 - 0.3) / SPREAD
     expected = z * (sigma_t / root_t - sigma_s / root_s)

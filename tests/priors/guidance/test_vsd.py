@@ -53,20 +53,20 @@ def test_vsd_recovers_the_spread_that_sds_collapses():
     backbone = MixtureBackbone()
     share, mean, variance = nearest_part_of_the_truth()
     fake_score = Component("fake_score", "mlp_for_tests", MLP.Config())
-    vsd = VSD(config(fake_score, weighting="sigma2", dropout=0.0, lr=Schedule.constant(2e-3)), backbone)
+    vsd = VSD(backbone, config(fake_score, weighting="sigma2", dropout=0.0, lr=Schedule.constant(2e-3)))
     found_share, found_mean, found_variance = moments(distil(vsd, 1024, 2500, 0.02))
     torch.testing.assert_close(found_share, share, atol=0.05, rtol=0)
     assert ((found_mean - mean).norm(dim=1) < 0.1 * mean.norm(dim=1)).all()
     torch.testing.assert_close(found_variance, variance, atol=0, rtol=0.1)
     low = {"scale": Schedule.constant(1.0), "t_max": Schedule.constant(0.1), "weighting": "uniform"}
-    _, modes, collapsed = moments(distil(SDS(GuidanceConfig(**low), backbone), 256, 1000, 0.02))
+    _, modes, collapsed = moments(distil(SDS(backbone, GuidanceConfig(**low)), 256, 1000, 0.02))
     torch.testing.assert_close(modes, MEANS, atol=0.05, rtol=0)
     assert (collapsed < 0.02 * SPREAD**2).all()
 
 
 def test_the_adapter_starts_as_the_prior(backbone):
     """So that the first step of VSD at scale 1 moves nothing."""
-    vsd = VSD(config(), backbone)
+    vsd = VSD(backbone, config())
     pixels = images(backbone).requires_grad_()
     vsd(pixels, told(backbone), 0, generator()).generator.backward()
     assert pixels.grad.abs().max() < 1e-5
@@ -76,7 +76,7 @@ def test_the_adapter_is_off_for_everyone_else(backbone):
     told_, x = told(backbone), backbone.encode(images(backbone).permute(0, 3, 1, 2))
     t = torch.tensor([300, 700])
     before = backbone.predict(x, t, told_.text)
-    vsd = VSD(config(), backbone)
+    vsd = VSD(backbone, config())
     with torch.no_grad():
         for parameter in vsd.fake_score.parameters():
             parameter.add_(0.1)
@@ -87,7 +87,7 @@ def test_the_adapter_is_off_for_everyone_else(backbone):
 
 
 def test_gradients_never_mix(backbone):
-    vsd = VSD(config(scale=7.5), backbone)
+    vsd = VSD(backbone, config(scale=7.5))
     pixels = images(backbone).requires_grad_()
     score = vsd(pixels, told(backbone), 0, generator())
     score.generator.backward(retain_graph=True)
@@ -100,11 +100,11 @@ def test_gradients_never_mix(backbone):
 
 
 def test_the_student_learns_the_renders(models):
-    backbone = PixelBackbone(PixelBackbone.Config(str(models("toybox"))), "cpu")
+    backbone = PixelBackbone("cpu", PixelBackbone.Config(str(models("toybox"))))
     torch.manual_seed(0)
     targets = ("to_q", "conv1", "conv2", "conv_in", "conv_out")
     vsd = VSD(
-        config(Component("fake_score", "lora", LoRA.Config(rank=4, alpha=4, targets=targets)), dropout=0.5), backbone
+        backbone, config(Component("fake_score", "lora", LoRA.Config(rank=4, alpha=4, targets=targets)), dropout=0.5)
     )
     optimizer = torch.optim.Adam(vsd.fake_score.parameters(), lr=1e-2)
 
@@ -123,13 +123,13 @@ def test_the_student_learns_the_renders(models):
 
 
 def test_the_student_may_predict_v(backbone):
-    vsd = VSD(config(Component("fake_score", "lora", LoRA.Config(prediction="v_prediction"))), backbone)
+    vsd = VSD(backbone, config(Component("fake_score", "lora", LoRA.Config(prediction="v_prediction"))))
     score = vsd(images(backbone), told(backbone), 0, generator())
     assert score.generator.isfinite() and score.prior.isfinite()
 
 
 def test_the_student_may_be_a_small_unet(backbone):
-    vsd = VSD(config(Component("fake_score", "unet", SmallUNet.Config(channels=(8, 16)))), backbone)
+    vsd = VSD(backbone, config(Component("fake_score", "unet", SmallUNet.Config(channels=(8, 16)))))
     pixels = images(backbone).requires_grad_()
     score = vsd(pixels, told(backbone), 0, generator())
     (score.generator + score.prior).backward()
@@ -137,7 +137,7 @@ def test_the_student_may_be_a_small_unet(backbone):
 
 
 def test_diffusers_opens_the_saved_adapter(backbone, tmp_path):
-    vsd = VSD(config(), backbone)
+    vsd = VSD(backbone, config())
     with torch.no_grad():
         for parameter in vsd.fake_score.adapter:
             parameter.add_(0.1)
@@ -154,28 +154,28 @@ def test_diffusers_opens_the_saved_adapter(backbone, tmp_path):
 
 def test_a_saved_adapter_goes_on_and_a_foreign_one_is_refused(models, tmp_path):
     def fresh():
-        return PixelBackbone(PixelBackbone.Config(str(models("toybox"))), "cpu")
+        return PixelBackbone("cpu", PixelBackbone.Config(str(models("toybox"))))
 
-    first = LoRA(LoRA.Config(rank=2), fresh())
+    first = LoRA(fresh(), LoRA.Config(rank=2))
     with torch.no_grad():
         for parameter in first.parameters():
             parameter.add_(torch.randn_like(parameter))
     first.save(tmp_path / "lora")
-    again = LoRA(LoRA.Config(rank=2, weights=str(tmp_path / "lora")), fresh())
+    again = LoRA(fresh(), LoRA.Config(rank=2, weights=str(tmp_path / "lora")))
     for one, two in zip(first.parameters(), again.parameters(), strict=True):
         assert torch.equal(one, two)
     with pytest.raises(UserError, match="another rank"):
-        LoRA(LoRA.Config(rank=3, weights=str(tmp_path / "lora")), fresh())
+        LoRA(fresh(), LoRA.Config(rank=3, weights=str(tmp_path / "lora")))
     with pytest.raises(UserError, match="other layers"):
-        LoRA(LoRA.Config(rank=2, targets=("to_q",), weights=str(tmp_path / "lora")), fresh())
+        LoRA(fresh(), LoRA.Config(rank=2, targets=("to_q",), weights=str(tmp_path / "lora")))
     with pytest.raises(UserError, match="missing or no safetensors"):
-        LoRA(LoRA.Config(weights=str(tmp_path / "nowhere")), fresh())
+        LoRA(fresh(), LoRA.Config(weights=str(tmp_path / "nowhere")))
     with pytest.raises(UserError, match=r"fake_score.targets"):
-        LoRA(LoRA.Config(targets=("no_such_layer",)), fresh())
+        LoRA(fresh(), LoRA.Config(targets=("no_such_layer",)))
 
 
 def test_one_unet_takes_one_adapter(models):
-    backbone = PixelBackbone(PixelBackbone.Config(str(models("toybox"))), "cpu")
-    LoRA(LoRA.Config(), backbone)
+    backbone = PixelBackbone("cpu", PixelBackbone.Config(str(models("toybox"))))
+    LoRA(backbone, LoRA.Config())
     with pytest.raises(UserError, match="two guides"):
-        LoRA(LoRA.Config(), backbone)
+        LoRA(backbone, LoRA.Config())

@@ -29,9 +29,9 @@ def cache(tmp_path, monkeypatch):
 def keys(models, tmp_path_factory):
     """A random generator and reconstructor, both as a run leaves them."""
     weights = tmp_path_factory.mktemp("geco")
-    teacher = FoldedMultiview(FoldedMultiview.Config(str(models("multiview"))), "cpu")
+    teacher = FoldedMultiview("cpu", FoldedMultiview.Config(str(models("multiview"))))
     torch.manual_seed(0)
-    made = OneStepGenerator(OneStepConfig(), teacher)
+    made = OneStepGenerator(teacher, OneStepConfig())
     with torch.no_grad():
         for parameter in made.parameters():
             parameter.add_(0.02 * torch.randn_like(parameter))

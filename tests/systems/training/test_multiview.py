@@ -125,7 +125,7 @@ def test_weights_of_another_size_are_refused(tmp_path):
 
 def test_it_starts_from_a_text_to_image_prior(models):
     """Same patches, same components, same convolutions; attention that is new changes nothing yet."""
-    base = PixelBackbone(ModelConfig(str(models("toybox"))), "cpu")
+    base = PixelBackbone("cpu", ModelConfig(str(models("toybox"))))
     channels, patch = list(base.unet.config.block_out_channels), base.patch
     size = {
         "view": 16,

@@ -11,6 +11,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from threestudio_like.cameras import Cameras, orbit_cameras
+from threestudio_like.config.registry import configure
 from threestudio_like.data.cache import cached, sources
 from threestudio_like.data.ccm import CoordinateMaps
 from threestudio_like.data.toybox.assembly import Toy
@@ -40,8 +41,8 @@ class ToyboxCoordinates:
         fov_deg: tuple[float, float] = (38.0, 44.0)
         elevation_deg: tuple[float, float] = (-10.0, 80.0)
 
-    def __init__(self, config: Config):
-        self.config = config
+    def __init__(self, config: Config | None = None, **fields):
+        self.config = configure(self, config, fields)
 
     @functools.cache
     def maps(self, held_out: bool | None = False) -> CoordinateMaps:
