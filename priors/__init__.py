@@ -1,5 +1,9 @@
 """What is known beforehand: diffusion models, how they are asked, and how they teach a scene (score distillation)."""
 
+import lazy_loader
+
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)
+
 COMPONENTS = {
     "backbone": {
         "direct": "priors.backbones.latent:DirectBackbone",

@@ -13,7 +13,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-import transformers
 from jaxtyping import Float
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
@@ -119,6 +118,8 @@ def _compute(config: pretrained.ModelConfig, texts: list[str], device: torch.dev
 
 def load_encoder(config: pretrained.ModelConfig, device: torch.device):
     """The tokenizer and the text encoder that the model's `model_index.json` names. Raises UserError."""
+    import transformers
+
     place = pretrained.find(config, PARTS)
     index = pretrained.read_json(place / "model_index.json")
     names = {part: (index.get(part) or [None, None])[1] for part in PARTS}

@@ -20,7 +20,7 @@ from priors.backbones.multiview import MultiviewBackbone
 from priors.guidance.fake_score import UNET, WEIGHTS, load_unet, trainable_copy
 from threestudio_like.config.registry import configure
 from threestudio_like.errors import UserError, brief
-from threestudio_like.pretrained import REPOSITORY
+from threestudio_like.utils.paths import find_folder
 
 ADAPTER = "generator"
 
@@ -111,7 +111,7 @@ def load(unet: UNet2DConditionModel, weights: str) -> bool:
 
     Raises UserError where it is missing, damaged, or of another prior.
     """
-    place = next((place for place in (Path(weights), REPOSITORY / weights) if place.is_dir()), None)
+    place = find_folder(weights)
     if place is None:
         raise UserError(f"the generator's folder '{weights}' does not exist; give the one that a run of geco.yaml left")
     if not (place / WEIGHTS).is_file():

@@ -26,8 +26,9 @@ from transformers import ViTConfig, ViTModel
 from priors.projection import BackProjection, Epipolar
 from threestudio_like.cameras import Cameras, zero123plus_rig
 from threestudio_like.errors import UserError, brief
-from threestudio_like.pretrained import REPOSITORY, read_json
+from threestudio_like.pretrained import read_json
 from threestudio_like.scenes.triplane import Triplane
+from threestudio_like.utils.paths import find_folder
 
 POSE_NUMBERS = 16
 CONDITION_ELEVATION_DEG = 15.0
@@ -269,7 +270,7 @@ class Reconstructor(ModelMixin, ConfigMixin):
 
         Raises UserError where it is missing or damaged.
         """
-        place = Path(folder) if Path(folder).exists() else REPOSITORY / folder
+        place = find_folder(folder) or Path(folder)
         read_json(place / "config.json")
         try:
             return Reconstructor.from_pretrained(

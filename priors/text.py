@@ -5,13 +5,13 @@ Azimuth 0 sees the front, +90 degrees the object's left side, 180 the back, -90 
 
 import math
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Literal, Protocol
 
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from priors.backbones.base import Backbone, Condition
+from priors.condition import Condition
 from threestudio_like.cameras import Cameras
 from threestudio_like.config.registry import configure
 from threestudio_like.errors import UserError
@@ -54,6 +54,13 @@ class PerpNeg:
     front_side_back: tuple[float, float, float] = (1.0, 0.5, 0.967)
 
 
+class TextEncoder(Protocol):
+    """Embeds texts, as backbones do."""
+
+    def embed(self, texts: list[str]) -> Float[Tensor, "N L D"]:
+        """Returns the embeddings of the texts' tokens."""
+
+
 class Prompt:
     """A text, and what it is called from every side, embedded once."""
 
@@ -73,7 +80,7 @@ class Prompt:
         above_from_deg: float = 18.0
         perp_neg: PerpNeg = field(default_factory=PerpNeg)
 
-    def __init__(self, backbone: Backbone, config: Config | None = None, **fields):
+    def __init__(self, encoder: TextEncoder, config: Config | None = None, **fields):
         """Raises UserError where the text is empty."""
         config = configure(self, config, fields)
         if not config.text.strip():
@@ -83,7 +90,7 @@ class Prompt:
             [""] if config.views == "none" else [config.separator + words for words in config.view_prompts.in_order()]
         )
         texts = [config.text.strip() + end for end in ends]
-        embedded = backbone.embed([*texts, config.negative])
+        embedded = encoder.embed([*texts, config.negative])
         self.views: Float[Tensor, "V L D"] = embedded[:-1]
         self.uncond: Float[Tensor, "L D"] = embedded[-1]
 

@@ -24,11 +24,10 @@ from threestudio_like.evaluate.images import psnr
 from threestudio_like.evaluate.scorer import Scorer
 from threestudio_like.evaluate.shapes import compare
 from threestudio_like.evaluate.toybox import COLOR_CAPTIONS
-from threestudio_like.pretrained import REPOSITORY, ModelConfig
+from threestudio_like.pretrained import ModelConfig
+from threestudio_like.utils.paths import WEIGHTS
 
 pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("one_thread")]
-
-WEIGHTS = REPOSITORY / "priors/weights"
 
 
 def test_the_weights_fit_their_limits():

@@ -1,5 +1,9 @@
 """The shared core: recipes, cameras, scenes, renderers, kernels, the training loop, export, evaluation and experiments."""
 
+import lazy_loader
+
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)
+
 COMPONENTS = {
     "scene": {
         "field": "threestudio_like.scenes.field:Field",

@@ -11,16 +11,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-import diffusers
 import torch
-import transformers
-from huggingface_hub import model_info, snapshot_download
-from huggingface_hub.errors import GatedRepoError, HFValidationError, LocalEntryNotFoundError, RepositoryNotFoundError
 from safetensors import SafetensorError, safe_open
 
 from threestudio_like.errors import UserError, brief
+from threestudio_like.utils.paths import find_folder
 
-REPOSITORY = Path(__file__).resolve().parent.parent
 WEIGHTS = {part: "diffusion_pytorch_model" for part in ("unet", "mean_predictor", "image_encoder", "vae")} | {
     part: "model" for part in ("text_encoder", "vision_encoder", ".")
 }
@@ -57,18 +53,16 @@ def dtype_on(device: torch.device, precision: str) -> torch.dtype:
 
 def is_hub_id(config: ModelConfig) -> bool:
     """Whether the name is no local folder and has the form of a hub id, `owner/name`."""
-    return _folder(config) is None and re.fullmatch(r"\w[\w.-]*/[\w.-]+", config.model) is not None
-
-
-def _folder(config: ModelConfig) -> Path | None:
-    given = Path(config.model).expanduser()
-    return next((place for place in (given, REPOSITORY / given) if config.model and place.is_dir()), None)
+    return find_folder(config.model) is None and re.fullmatch(r"\w[\w.-]*/[\w.-]+", config.model) is not None
 
 
 def local(config: ModelConfig) -> Path | None:
     """The model's folder on this machine, complete or not; touches no network."""
     if not is_hub_id(config):
-        return _folder(config)
+        return find_folder(config.model)
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import HFValidationError, LocalEntryNotFoundError
+
     try:
         return Path(snapshot_download(config.model, revision=config.revision, local_files_only=True))
     except (LocalEntryNotFoundError, HFValidationError) as error:
@@ -102,6 +96,9 @@ def find(config: ModelConfig, parts: tuple[str, ...]) -> Path:
 
 
 def _download(config: ModelConfig, parts: tuple[str, ...]) -> Path:
+    from huggingface_hub import model_info, snapshot_download
+    from huggingface_hub.errors import GatedRepoError, RepositoryNotFoundError
+
     name = f"the model '{config.model}'"
     try:
         # Asked first because it takes a time limit: a hub that does not answer would hold the download for ever.
@@ -200,6 +197,8 @@ def read_json(path: Path) -> dict:
 
 def load(kind: type, folder: Path, part: str, variant: str | None, dtype: torch.dtype):
     """A part's model, frozen and in evaluation mode, on the CPU. Raises UserError where weights and config disagree."""
+    import transformers
+
     place = folder / part
     named = {"dtype": dtype} if issubclass(kind, transformers.PreTrainedModel) else {"torch_dtype": dtype}
     try:
@@ -229,6 +228,9 @@ def load(kind: type, folder: Path, part: str, variant: str | None, dtype: torch.
 @contextmanager
 def _quiet():
     """The libraries print tables and bars about what is told here in one sentence; they are silent meanwhile."""
+    import diffusers
+    import transformers
+
     talkers = [diffusers.utils.logging, transformers.utils.logging]
     before = [(talker.get_verbosity(), talker.is_progress_bar_enabled()) for talker in talkers]
     for talker in talkers:

@@ -5,16 +5,19 @@
 
 import copy
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Literal
 
 import torch
 import torch.nn.functional as F
-from diffusers import DDPMScheduler, UNet2DConditionModel
 from jaxtyping import Float, Int
-from torch import Tensor
+from torch import Tensor, nn
 
 from priors import embedding
+from priors.condition import Condition
+from priors.text import Prompt
 from threestudio_like import pretrained
+from threestudio_like.cameras import Cameras
 from threestudio_like.config.registry import configure
 from threestudio_like.errors import UserError
 
@@ -28,22 +31,6 @@ SCHEDULE_KEYS = (
     "trained_betas",
     "rescale_betas_zero_snr",
 )
-
-
-@dataclass(frozen=True)
-class Condition:
-    """What B images are to show: text embeddings of L tokens, and, for the priors that look at them, camera and image.
-
-    `uncond` is what classifier-free guidance moves away from; `negatives` are K prompts for Perp-Neg with their weights
-    (>= 0); `camera` is the camera-to-world matrix, row by row; `image` is in 0..1.
-    """
-
-    text: Float[Tensor, "B L D"]
-    uncond: Float[Tensor, "B L D"]
-    negatives: Float[Tensor, "B K L D"] | None = None
-    negative_weights: Float[Tensor, "B K"] | None = None
-    camera: Float[Tensor, "B 16"] | None = None
-    image: Float[Tensor, "B 3 h w"] | None = None
 
 
 @dataclass(frozen=True)
@@ -145,6 +132,8 @@ class Backbone:
 
     def __init__(self, device: torch.device | str = "cpu", config: pretrained.ModelConfig | None = None, **fields):
         """Raises UserError where the model is not there, or not whole."""
+        from diffusers import UNet2DConditionModel
+
         self.config = config = configure(self, config, fields)
         self.device = torch.device(device)
         self.dtype = pretrained.dtype_on(self.device, config.precision)
@@ -159,7 +148,7 @@ class Backbone:
         """What keeps this model from loading, its text encoder included, in a sentence, or None; touches no network."""
         return pretrained.missing(config, (*cls.parts, *embedding.PARTS))
 
-    def with_unet(self, unet: UNet2DConditionModel) -> "Backbone":
+    def with_unet(self, unet: nn.Module) -> "Backbone":
         """The same model with another U-Net, in that one's precision; all else is shared."""
         other = copy.copy(self)
         other.unet, other.dtype = unet, unet.dtype
@@ -204,6 +193,10 @@ class Backbone:
         n = len(texts)
         return self.predict(x_t.repeat(n, 1, 1, 1), t.repeat(n), torch.cat(texts), condition).chunk(n)
 
+    def condition(self, text: str, cameras: Cameras, **fields) -> Condition:
+        """Returns what these cameras are to see of a text; `fields` are those of `Prompt.Config`, by keyword."""
+        return Prompt(self, text=text, **fields).at(cameras)
+
     def embed(self, texts: list[str]) -> Float[Tensor, "N L D"]:
         """The texts as this model's text encoder sees them. Raises UserError where there is no encoder to load."""
         return embedding.embed(self.config, texts, self.device)
@@ -215,8 +208,13 @@ def read_schedule(place, device: torch.device) -> tuple[NoiseSchedule, Predictio
     return NoiseSchedule(betas.alphas_cumprod.to(device)), betas.config.prediction_type
 
 
-def read_scheduler(place) -> DDPMScheduler:
-    """A model folder's betas and prediction type, whatever sampler it names. Raises UserError."""
+def read_scheduler(place: Path):
+    """Returns a diffusers DDPMScheduler with a model folder's betas and prediction type, whatever sampler it names.
+
+    Raises UserError.
+    """
+    from diffusers import DDPMScheduler
+
     path = place / "scheduler" / "scheduler_config.json"
     config = pretrained.read_json(path)
     prediction = config.get("prediction_type", "epsilon")

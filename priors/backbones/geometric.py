@@ -5,28 +5,16 @@ without a VAE (section 3.2). The camera's extrinsics go through an MLP and are a
 diffusers is a projected class embedding, and, in models that have one, into the text's mean_predictor.
 """
 
-import torch
 from diffusers import UNet2DConditionModel
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from priors.backbones.base import Condition
 from priors.backbones.pixel import PixelBackbone
+from priors.condition import CAMERA_WIDTH, Condition, camera_numbers
 from priors.toybox.build import take_over
 from priors.toybox.mean_predictor import MeanPredictor
 
-CAMERA_WIDTH = 12
 MAP_CHANNELS = 4
-
-
-def camera_numbers(c2w: Float[Tensor, "B 16"]) -> Float[Tensor, "B 12"]:
-    """The camera-to-world matrix, row by row, without its last row (section 3.2).
-
-    The position is made a unit vector: every world has its own scale, and the distance hardly varies.
-    """
-    numbers = c2w[:, :CAMERA_WIDTH].unflatten(-1, (3, 4))
-    position = nn.functional.normalize(numbers[..., 3:], dim=1)
-    return torch.cat([numbers[..., :3], position], dim=-1).flatten(1)
 
 
 class GeometricBackbone(PixelBackbone):

@@ -12,14 +12,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from diffusers import UNet2DConditionModel
 from jaxtyping import Float, Int
-from peft import LoraConfig
 from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 
 from priors.backbones.base import Backbone, Condition, Prediction
-from priors.backbones.geometric import CAMERA_WIDTH, camera_numbers
+from priors.condition import CAMERA_WIDTH, camera_numbers
 from threestudio_like import pretrained
 from threestudio_like.config.registry import configure
 from threestudio_like.errors import UserError, brief
@@ -64,6 +62,8 @@ class LoRA(FakeScore):
         self.backbone = backbone
         if getattr(backbone.unet, "peft_config", None):
             raise UserError("fake_score: two guides would adapt one U-Net; give one of them a `backbone:` of its own")
+        from peft import LoraConfig
+
         lora = LoraConfig(
             r=config.rank, lora_alpha=config.alpha, target_modules=list(config.targets), init_lora_weights="gaussian"
         )
@@ -165,6 +165,8 @@ class SmallUNet(FakeScore):
         self.prediction = config.prediction
         levels, base = len(config.channels), backbone.unet.config
         folded = base.out_channels if base.in_channels > base.out_channels else base.in_channels
+        from diffusers import UNet2DConditionModel
+
         self.unet = UNet2DConditionModel(
             sample_size=base.sample_size,
             in_channels=folded,
@@ -221,7 +223,7 @@ class Copy(FakeScore):
         self.unet.save_pretrained(folder / UNET)
 
 
-def trainable_copy(unet: UNet2DConditionModel) -> UNet2DConditionModel:
+def trainable_copy(unet: nn.Module) -> nn.Module:
     """In single precision. Raises UserError where the U-Net has an adapter, whose copy nobody would switch."""
     if getattr(unet, "peft_config", None):
         raise UserError(
@@ -231,11 +233,13 @@ def trainable_copy(unet: UNet2DConditionModel) -> UNet2DConditionModel:
     return (own if own.dtype == torch.float32 else own.float()).requires_grad_(True)
 
 
-def load_unet(unet: UNet2DConditionModel, folder: Path) -> None:
+def load_unet(unet: nn.Module, folder: Path) -> None:
     """Fills a U-Net from the `unet/` of a folder, of any precision.
 
     Raises UserError where it is not there or of another size.
     """
+    from diffusers import UNet2DConditionModel
+
     stored = pretrained.load(UNet2DConditionModel, folder, UNET, None, torch.float32)
     try:
         unet.load_state_dict(stored.state_dict())
@@ -243,7 +247,7 @@ def load_unet(unet: UNet2DConditionModel, folder: Path) -> None:
         raise UserError(f"{folder / UNET} is of another size than the prior's ({brief(error)})") from None
 
 
-def camera_embedding(unet: UNet2DConditionModel) -> nn.Module:
+def camera_embedding(unet: nn.Module) -> nn.Module:
     """12 numbers to the width of the time embedding; nothing at first."""
     width = unet.time_embedding.linear_2.out_features
     embedding = nn.Sequential(nn.Linear(CAMERA_WIDTH, width), nn.SiLU(), nn.Linear(width, width))

@@ -9,7 +9,6 @@ from priors.backbones.latent import LatentBackbone
 from priors.backbones.pixel import PixelBackbone
 from priors.text import ViewPrompts
 from tests.priors import model_folders
-from threestudio_like import pretrained
 from threestudio_like.config.loading import load
 from threestudio_like.config.registry import parse, parse_component
 
@@ -32,7 +31,7 @@ EXPECTED = {
 def build(models, name, **options):
     kind = KINDS[name]
     options = ({"variant": "fp16", "precision": "fp16"} if name == "if" else {}) | options
-    return kind(kind.Config(model=str(models(name)), **options), "cpu")
+    return kind("cpu", model=str(models(name)), **options)
 
 
 @pytest.mark.parametrize("name", KINDS)
@@ -125,7 +124,7 @@ def test_sentencepiece_tokenizers_as_published(tmp_path, models):
 
 
 def test_a_folder_may_be_relative_to_the_repository(models, monkeypatch):
-    monkeypatch.setattr(pretrained, "REPOSITORY", models("toybox").parent)
+    monkeypatch.setattr("threestudio_like.utils.paths.ROOT", models("toybox").parent)
     assert PixelBackbone("cpu", PixelBackbone.Config(model="toybox")).image_size == 32
 
 

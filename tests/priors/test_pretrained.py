@@ -41,7 +41,7 @@ def in_hub_cache(hub, model, name="owner/model"):
 
 def failure(model, kind=PixelBackbone, embed=False, **options) -> str:
     with pytest.raises(UserError) as caught:
-        backbone = kind(kind.Config(model=str(model), **options), "cpu")
+        backbone = kind("cpu", model=str(model), **options)
         assert embed, "the model loaded"
         backbone.embed(["a red dog"])
     message = str(caught.value)
@@ -211,7 +211,7 @@ def test_a_gated_model_and_an_unknown_one(monkeypatch, hub, error, remedy):
     def refuse(*args, **named):
         raise kind.__new__(kind)
 
-    monkeypatch.setattr(pretrained, "model_info", refuse)
+    monkeypatch.setattr(huggingface_hub, "model_info", refuse)
     assert remedy in failure("owner/model")
 
 

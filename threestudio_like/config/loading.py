@@ -9,8 +9,8 @@ from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from threestudio_like.errors import UserError, brief, nearest
+from threestudio_like.utils.paths import CONFIGS
 
-CONFIGS = Path(__file__).resolve().parents[2] / "configs"
 TEXT_KEYS = ("prompt", "negative_prompt", "out")
 """Top-level keys whose override is taken to the letter, not as YAML."""
 

@@ -16,7 +16,7 @@ from typing import Any
 import torch
 from omegaconf import OmegaConf
 
-from threestudio_like.config.loading import CONFIGS, to_the_letter
+from threestudio_like.config.loading import to_the_letter
 from threestudio_like.config.recipe import Recipe, changed_key, parse_recipe, read_stored, run_folder
 from threestudio_like.config.registry import components
 from threestudio_like.engine import checkpoint
@@ -27,6 +27,7 @@ from threestudio_like.engine.system import Context, System
 from threestudio_like.engine.trainer import Settings, make_fabric, take_over, train
 from threestudio_like.errors import NonFiniteError, NoSurfaceError, StoppedError, UserError, nearest
 from threestudio_like.kernels import backend
+from threestudio_like.utils.paths import ROOT
 
 log = logging.getLogger(__name__)
 
@@ -295,7 +296,9 @@ def _escaped(node):
 
 def git_revision() -> str | None:
     """The checkout's commit, with `+` where the tree differs from it; None outside a git checkout."""
-    ask = ["git", "-C", str(CONFIGS.parent), "describe", "--always", "--abbrev=40", "--dirty=+"]
+    if not (ROOT / ".git").exists():
+        return None  # installed, perhaps inside another checkout
+    ask = ["git", "-C", str(ROOT), "describe", "--always", "--abbrev=40", "--dirty=+"]
     try:
         return subprocess.run(ask, capture_output=True, text=True, check=True).stdout.strip()
     except (OSError, subprocess.CalledProcessError):

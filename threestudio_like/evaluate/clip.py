@@ -13,7 +13,8 @@ from torch import Tensor
 from threestudio_like import pretrained
 from threestudio_like.errors import UserError, brief
 from threestudio_like.evaluate.scorer import Scorer
-from threestudio_like.pretrained import REPOSITORY, ModelConfig
+from threestudio_like.pretrained import ModelConfig
+from threestudio_like.utils.paths import ROOT
 
 BATCH = 32
 
@@ -82,7 +83,7 @@ class ClipModel:
 
 def load_judge(name: str, device: torch.device | str = "cpu") -> Judge:
     """A Toybox scorer where the folder holds one, else a CLIP. Raises UserError."""
-    for place in (Path(name), REPOSITORY / name):
+    for place in (Path(name), ROOT / name):
         try:
             if "words" in json.loads((place / "config.json").read_text(encoding="utf-8")):
                 return Scorer.load(place, device)

@@ -14,7 +14,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from threestudio_like.errors import UserError, brief
-from threestudio_like.pretrained import REPOSITORY
+from threestudio_like.utils.paths import find_folder
 
 LAYERS = 6  # of the image tower, between two halvings
 
@@ -106,7 +106,7 @@ class Scorer(nn.Module):
     @staticmethod
     def load(folder: str | Path, device: torch.device | str = "cpu") -> "Scorer":
         """Reads what `save` wrote, in single precision and frozen. Raises UserError where it is missing or damaged."""
-        folder = Path(folder) if Path(folder).exists() else REPOSITORY / folder
+        folder = find_folder(folder) or Path(folder)
         try:
             config = json.loads((folder / "config.json").read_text())
             size = config["size"] | {"channels": tuple(config["size"]["channels"])}

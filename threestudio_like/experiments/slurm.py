@@ -19,10 +19,10 @@ from threestudio_like.config.registry import parse
 from threestudio_like.errors import UserError, brief, nearest
 from threestudio_like.experiments import sweep
 from threestudio_like.experiments.sweep import Job
+from threestudio_like.utils.paths import ROOT
 
 POLL_SECONDS = 5.0
 ANSWER_SECONDS = 60
-ROOT = Path(__file__).resolve().parents[2]
 REMEDY = "look at it with `sinfo`; what is done is kept, and the same command goes on"
 
 

@@ -25,7 +25,7 @@ KINDS = {"multiview": FoldedMultiview, "zero123plus": Zero123Plus}
 
 def build(models, name, attention="clean"):
     own = {"view_size": 16} if name == "zero123plus" else {}
-    return KINDS[name](KINDS[name].Config(str(models(name)), attention=attention, **own), "cpu")
+    return KINDS[name]("cpu", model=str(models(name)), attention=attention, **own)
 
 
 @pytest.fixture(params=[(name, attention) for name in KINDS for attention in ("clean", "noised")], ids="-".join)

@@ -35,7 +35,7 @@ def told(backbone):
 @pytest.fixture(params=["toybox", "sd21"])
 def backbone(models, request):
     kind = PixelBackbone if request.param == "toybox" else LatentBackbone
-    return kind(kind.Config(str(models(request.param))), "cpu")
+    return kind("cpu", model=str(models(request.param)))
 
 
 def images(backbone):

@@ -32,7 +32,7 @@ def test_the_filter_is_fitted_to_what_the_layout_leaves_open():
         def told(self, batch):
             return torch.zeros(len(batch.images), 2, 8)
 
-    system = Fixed(DiffusionTrainingConfig(steps=2, layout_steps=1), Context(torch.device("cpu"), 0, ""))
+    system = Fixed(Context(torch.device("cpu"), 0, ""), DiffusionTrainingConfig(steps=2, layout_steps=1))
     mean_predictor = MeanPredictor(text_width=8, wide=8, hidden=8, width=8, channels=12, size=4)
     system.model = Denoiser(None, mean_predictor, None, torch.linspace(0.99, 0.01, 10), "sample", patch=2)
     system.averaged = copy.deepcopy(system.model)

@@ -36,7 +36,7 @@ def one_cache(tmp_path_factory):
 def training(**changes) -> MultiviewTraining:
     torch.manual_seed(0)
     config = parse(MultiviewTrainingConfig, RECIPE | changes, "")
-    return MultiviewTraining(config, Context(torch.device("cpu"), seed=0, prompt=""))
+    return MultiviewTraining(Context(torch.device("cpu"), seed=0, prompt=""), config)
 
 
 def generator(seed=0):
