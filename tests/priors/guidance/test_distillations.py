@@ -54,7 +54,7 @@ def test_the_readmes_new_guidance_works(monkeypatch):
     own: dict = {}
     exec(README.read_text(encoding="utf-8").split("```python\n")[1].split("```")[0], own)
     options, told = GuidanceConfig(**at(0.4, scale=3.0)), condition(4, mean=0.7, uncond=0.2)
-    found = [gradient(kind(options, GaussianBackbone(SPREAD)), 0.6, told) for kind in (own["Mine"], CSD)]
+    found = [gradient(kind(GaussianBackbone(SPREAD), options), 0.6, told) for kind in (own["Mine"], CSD)]
     assert found[0] == found[1] != 0
 
 
