@@ -204,7 +204,7 @@ def test_a_guidance_may_learn():
         def prior_loss(self, noised, generator):
             return (self.guess - noised.noise).square().mean()
 
-    guidance, images = Learner(config(), GaussianBackbone()), torch.rand(4, 1, 1, 3, requires_grad=True)
+    guidance, images = Learner(GaussianBackbone(), config()), torch.rand(4, 1, 1, 3, requires_grad=True)
     score = guidance(images, condition(4, 0.3), 0, generator())
     assert torch.autograd.grad(score.prior, images, allow_unused=True, retain_graph=True) == (None,)
     assert torch.autograd.grad(score.generator, guidance.guess, allow_unused=True, retain_graph=True) == (None,)
