@@ -5,6 +5,9 @@ from setuptools import find_packages, setup
 REPORT = ["jinja2>=3.1", "matplotlib>=3.9"]
 SLURM = ["submitit>=1.5"]
 
+CONFIGS = "threestudio_like.configs"
+"""Where a wheel has the recipes; see threestudio_like/utils/paths.py."""
+
 setup(
     name="threestudio-like",
     version="0.1.0",
@@ -18,8 +21,16 @@ setup(
         "Typing :: Typed",
     ],
     python_requires=">=3.11",
-    packages=find_packages(include=["threestudio_like*", "systems*", "priors*"]),
-    package_data={"threestudio_like.experiments.report": ["page.html"]},
+    packages=[*find_packages(include=["threestudio_like*", "systems*", "priors*"]), CONFIGS],
+    package_dir={CONFIGS: "configs"},
+    package_data={
+        "threestudio_like": ["py.typed", "__init__.pyi"],
+        "threestudio_like.experiments.report": ["page.html"],
+        "priors": ["py.typed", "__init__.pyi", "weights/**/*"],
+        "systems": ["py.typed"],
+        CONFIGS: ["**/*.yaml"],
+    },
+    entry_points={"console_scripts": ["threestudio-like = threestudio_like.cli:main"]},
     install_requires=[
         "diffusers>=0.35",
         "filelock>=3.16",
@@ -27,6 +38,7 @@ setup(
         "imageio>=2.37",
         "imageio-ffmpeg>=0.6",  # imageio's writer of turntables
         "jaxtyping>=0.3",
+        "lazy-loader>=0.4",
         "lightning-fabric>=2.5",
         "numba>=0.61",
         "numpy>=2.0",

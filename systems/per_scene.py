@@ -25,6 +25,8 @@ from threestudio_like.renderers import regularizers
 from threestudio_like.renderers.base import Render
 from threestudio_like.renderers.ccm import TightBox, canonical_coordinates
 from threestudio_like.renderers.shading import Shading
+from threestudio_like.scenes.convert import Extraction
+from threestudio_like.scenes.field import Field
 from threestudio_like.scenes.flexicubes import FlexiCubes
 from threestudio_like.scenes.isosurface import IsoSurface
 
@@ -144,6 +146,20 @@ class PerScene(System):
                     f"{backbone.folder} takes {backbone.image_channels}"
                 )
             self.terms[name] = GuidanceTerm(term, backbone)
+
+    @property
+    def scene(self) -> nn.Module:
+        """The first particle's scene; a field's `mesh()` is extracted as this run exports it."""
+        particle, show = self.particles[0], self.config.evaluation
+        if isinstance(particle.scene, Field):
+            density_threshold = particle.renderer.density_threshold
+            particle.scene.extraction = Extraction(show.mesh_resolution, show.mesh_threshold, density_threshold)
+        return particle.scene
+
+    @property
+    def renderer(self) -> nn.Module:
+        """The first particle's renderer."""
+        return self.particles[0].renderer
 
     def shading(self, step: int, cameras: Cameras, generator: torch.Generator) -> Shading:
         """How this step's render is lit; plain albedo unless a method says otherwise."""

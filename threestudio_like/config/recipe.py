@@ -1,7 +1,7 @@
 """A recipe as typed configs: the run's own keys, and its stages in order; and which run on disk it is."""
 
 import re
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any, Literal
 
@@ -9,6 +9,7 @@ from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from threestudio_like.config.loading import overlay, read_yaml
+from threestudio_like.config.plugins import plug_in
 from threestudio_like.config.registry import Component, parse, parse_component
 from threestudio_like.errors import UserError, brief, nearest
 
@@ -35,6 +36,8 @@ class RunConfig:
     stages: dict[str, Any] | None = None
     vars: dict[str, Any] | None = None
     """Values for use elsewhere in the recipe as `${vars.name}`."""
+    imports: list[str] = field(default_factory=list)
+    """Modules that register classes of one's own, imported before the recipe's components are read."""
 
 
 @dataclass(frozen=True)
@@ -51,6 +54,7 @@ def parse_recipe(plain: dict, name: str) -> Recipe:
     """Reads plain data. Keys that are not the run's are shared by all stages; without `stages:` there is one, `main`."""
     own = {field.name for field in fields(RunConfig)}
     run = parse(RunConfig, {key: value for key, value in plain.items() if key in own}, "")
+    plug_in(run.imports)
     shared = {key: value for key, value in plain.items() if key not in own}
     if "system" not in shared:
         raise UserError(f"{name}: the key 'system' is missing{nearest('system', shared) if shared else ''}")

@@ -1,6 +1,7 @@
 """One run of a recipe: its folder, its stages in order, its evaluation and export, its metrics."""
 
 import contextlib
+import functools
 import gc
 import itertools
 import json
@@ -11,10 +12,11 @@ import time
 import traceback
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from omegaconf import OmegaConf
+from torch import nn
 
 from threestudio_like.config.loading import to_the_letter
 from threestudio_like.config.recipe import Recipe, changed_key, parse_recipe, read_stored, run_folder
@@ -23,7 +25,7 @@ from threestudio_like.engine import checkpoint
 from threestudio_like.engine.checkpoint import write_text
 from threestudio_like.engine.monitor import Monitor, peak_memory_mib
 from threestudio_like.engine.run_folder import lock, move_aside
-from threestudio_like.engine.system import Context, System
+from threestudio_like.engine.system import Context, System, SystemConfig
 from threestudio_like.engine.trainer import Settings, make_fabric, take_over, train
 from threestudio_like.errors import NonFiniteError, NoSurfaceError, StoppedError, UserError, nearest
 from threestudio_like.kernels import backend
@@ -45,6 +47,48 @@ class Run:
         )  # of one process, until they are launched
         self.metrics: dict[str, Any] = {}
         self._lock = None
+
+    @classmethod
+    def open(cls, folder: str | Path, device: Literal["auto", "cpu", "cuda"] = "auto") -> "Run":
+        """Opens a finished run for looking at and using its result; writes nothing into its folder.
+
+        Raises UserError for a folder that holds no run, or one that is not done.
+        """
+        folder = Path(folder).expanduser()
+        if not (folder / "config.yaml").is_file():
+            raise UserError(f"{folder}: there is no run here; give the folder that the launcher printed")
+        plain = read_stored(folder / "config.yaml") | {"out": str(folder), "device": device, "devices": 1}
+        run = cls(parse_recipe(plain, folder.parent.name))
+        run.metrics = run._stored_metrics()
+        if run.metrics.get("status") != "done":
+            raise UserError(f"{folder}: this run is {run.metrics.get('status', 'unfinished')}; --resume it first")
+        return run
+
+    @property
+    def config(self) -> SystemConfig:
+        """The typed config of the last stage; `recipe` has all."""
+        return list(self.recipe.stages.values())[-1].config
+
+    @functools.cached_property
+    def system(self) -> System:
+        """The last stage's system with its trained state, built at the first use."""
+        with torch.random.fork_rng():  # building seeds the global generator
+            return self.finished(list(self.recipe.stages)[-1])
+
+    @property
+    def scene(self) -> nn.Module:
+        """The scene that the run left. Raises UserError where the system makes none."""
+        return self._result("scene")
+
+    @property
+    def renderer(self) -> nn.Module:
+        """The renderer that goes with the scene. Raises UserError where the system has none."""
+        return self._result("renderer")
+
+    def _result(self, name: str) -> nn.Module:
+        if not hasattr(self.system, name):
+            raise UserError(f"{self.folder}: a {type(self.system).__name__} has no {name}; see its `system`")
+        return getattr(self.system, name)
 
     def checkpoint_path(self, stage: str) -> Path:
         return self.folder / "checkpoints" / f"{stage}.pt"

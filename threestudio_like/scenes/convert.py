@@ -1,21 +1,43 @@
 """Turns one kind of scene into another: a field into the mesh of its surface."""
 
+from dataclasses import dataclass
+from typing import Protocol, runtime_checkable
+
 import numpy as np
 import torch
 import trimesh
 from jaxtyping import Float
-from skimage.measure import marching_cubes
 
 from threestudio_like.errors import NoSurfaceError
-from threestudio_like.scenes.field import Field
 from threestudio_like.scenes.mesh import Mesh
 
 CHUNK = 1 << 18
 
 
+@runtime_checkable
+class DensityField(Protocol):
+    """Tells density and colour at points of the scene cube."""
+
+    def density(self, x: Float[torch.Tensor, "N 3"]) -> Float[torch.Tensor, "N"]: ...
+
+    def albedo(self, x: Float[torch.Tensor, "N 3"]) -> Float[torch.Tensor, "N 3"]: ...
+
+
+@dataclass(frozen=True)
+class Extraction:
+    """How a field becomes a mesh."""
+
+    resolution: int = 128
+    """Points a side of the grid that the density is sampled at."""
+    threshold: float | None = None
+    """The density of the surface; chosen by the silhouettes where None."""
+    density_threshold: float = 0.0
+    """Densities below this one are empty space, as for the renderer."""
+
+
 @torch.no_grad()
 def sample_density(
-    field: Field, resolution: int, device: torch.device, least: float = 0.0
+    field: DensityField, resolution: int, device: torch.device, least: float = 0.0
 ) -> Float[torch.Tensor, "R R R"]:
     """The density at the points of a regular grid over the scene cube, corners included; none where it is below `least`."""
     axis = torch.linspace(-1, 1, resolution, device=device)
@@ -53,11 +75,15 @@ def intersection_over_union(a: np.ndarray, b: np.ndarray) -> float:
 
 
 @torch.no_grad()
-def extract(field: Field, resolution: int, threshold: float | None, device: torch.device, least: float = 0.0) -> Mesh:
+def extract(
+    field: DensityField, resolution: int, threshold: float | None, device: torch.device, least: float = 0.0
+) -> Mesh:
     """The surface of constant density by marching cubes, coloured by the field.
 
     `threshold` None chooses it. Densities below `least` are none: the renderer does not draw them. Raises NoSurfaceError where there is none.
     """
+    from skimage.measure import marching_cubes
+
     density = sample_density(field, resolution, device, least).cpu().numpy()
     density = np.pad(density, 1)  # closes the surface where it meets the cube
     level = automatic_threshold(density, 2 / (resolution - 1)) if threshold is None else threshold

@@ -11,7 +11,9 @@ from torch import Tensor, nn
 from threestudio_like.config.registry import Component, configure
 from threestudio_like.kernels.hashgrid import HashGrid
 from threestudio_like.scenes.background import Solid
+from threestudio_like.scenes.convert import Extraction, extract
 from threestudio_like.scenes.encoded import EncodedMLP
+from threestudio_like.scenes.mesh import Mesh
 
 
 @dataclass(frozen=True)
@@ -55,6 +57,8 @@ class Field(nn.Module):
         self.config = config = configure(self, config, fields)
         self.net = EncodedMLP(config.encoding, config.hidden, 4)
         self.background = config.background.build()
+        self.extraction = Extraction()
+        """How `mesh` finds the surface."""
 
     def at(self, x: Float[Tensor, "N 3"], normals: bool = False) -> Points:
         """The field at points of the scene cube. Normals, where asked for, carry gradients: n = -grad(tau) / |grad(tau)|."""
@@ -80,6 +84,11 @@ class Field(nn.Module):
             return value, -value[:, None] * x / blob.radius**2
         r = squared.sqrt()
         return blob.strength * (1 - r / blob.radius), -blob.strength / blob.radius * x / r.clamp(min=1e-6)[:, None]
+
+    def mesh(self) -> Mesh:
+        """Extracts the surface as `extraction` says. Raises NoSurfaceError where there is none."""
+        how, device = self.extraction, self.net.table.device
+        return extract(self, how.resolution, how.threshold, device, how.density_threshold)
 
     def parameters_by_name(self) -> dict[str, list[nn.Parameter]]:
         """The groups that recipes give learning rates to."""
