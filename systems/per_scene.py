@@ -16,9 +16,10 @@ from torch import Tensor, nn
 from priors.text import Prompt
 from threestudio_like.cameras import Cameras, orbit
 from threestudio_like.config.registry import Component, configure, find, registered
+from threestudio_like.config.renamed import hint
 from threestudio_like.config.schedule import Schedule
 from threestudio_like.engine.system import Context, ParameterGroup, StepResult, System, SystemConfig
-from threestudio_like.errors import UserError, nearest
+from threestudio_like.errors import UserError
 from threestudio_like.evaluate.scene import Evaluation, evaluate_scene, export_scene
 from threestudio_like.evaluate.scorer import Scorer
 from threestudio_like.renderers import regularizers
@@ -216,7 +217,7 @@ class PerScene(System):
         groups = {name: [p for groups in by_particle for p in groups[name]] for name in by_particle[0]}
         for name in self.config.lr:
             if name not in groups:
-                raise UserError(f"lr: unknown parameter group '{name}'{nearest(name, groups)}")
+                raise UserError(f"lr: unknown parameter group '{name}'{hint(f'lr.{name}', groups)}")
         for name, parameters in groups.items():
             if not parameters:
                 continue

@@ -8,6 +8,7 @@ import yaml
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+from threestudio_like.config.renamed import translated_path
 from threestudio_like.errors import UserError, brief, nearest
 from threestudio_like.utils.paths import CONFIGS
 
@@ -65,6 +66,9 @@ def load(name: str, overrides: list[str] | tuple[str, ...] = (), beside: Path | 
     for override in overrides:
         keys, path = parse_override(override), override.partition("=")[0].split(".")
         stages = recipe.get("stages") if isinstance(recipe.get("stages"), dict) else {}
+        today = translated_path(".".join(path))
+        if today != ".".join(path) and today:
+            raise UserError(f"{'.'.join(path)}: this key is '{today}' now")
         if path[0] == "stages" and len(path) > 1 and path[1] not in stages:
             raise UserError(f"stages.{path[1]}: {name} has no such stage{nearest(path[1], stages)}")
         recipe = overlay(recipe, keys)

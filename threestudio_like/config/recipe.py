@@ -11,10 +11,11 @@ from omegaconf.errors import OmegaConfBaseException
 from threestudio_like.config.loading import overlay, read_yaml
 from threestudio_like.config.plugins import plug_in
 from threestudio_like.config.registry import Component, parse, parse_component
+from threestudio_like.config.renamed import translated
 from threestudio_like.errors import UserError, brief, nearest
 
-SAME_RUN = ("out",)
-"""Keys that may differ between a run and its resumption."""
+SAME_RUN = ("out", "vars")
+"""Keys that may differ between a run and its resumption; of `vars` counts what was made of them."""
 
 
 @dataclass
@@ -109,7 +110,7 @@ def read_stored(path: Path) -> dict:
 def changed_key(stored: Path, plain: dict, free: tuple[str, ...] = ()) -> str | None:
     """The first key, but for those that are `free`, at which a recipe differs from the one that a run's `config.yaml` holds.
     Raises UserError."""
-    before = read_stored(stored)
+    before = translated(read_stored(stored))
     changed = (
         key for key in {**before, **plain} if key not in (*SAME_RUN, *free) and before.get(key) != plain.get(key)
     )

@@ -14,6 +14,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal
 
+from threestudio_like.config.renamed import hint
 from threestudio_like.errors import UserError, nearest
 
 PACKAGES = ("threestudio_like", "priors", "systems")
@@ -221,7 +222,7 @@ def _parse_dataclass(kind, value, where):
     fields = {field.name: field for field in dataclasses.fields(kind)}
     for key in value:
         if key not in fields:
-            raise UserError(f"{where or 'recipe'}: unknown key '{key}'{nearest(key, fields)}")
+            raise UserError(f"{where or 'recipe'}: unknown key '{key}'{hint(f'{where}.{key}', fields)}")
     given = {key: parse(hints[key], item, f"{where}.{key}".lstrip(".")) for key, item in value.items()}
     for name, field in fields.items():
         required = field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING

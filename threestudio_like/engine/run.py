@@ -21,6 +21,7 @@ from torch import nn
 from threestudio_like.config.loading import to_the_letter
 from threestudio_like.config.recipe import Recipe, changed_key, parse_recipe, read_stored, run_folder
 from threestudio_like.config.registry import components
+from threestudio_like.config.renamed import translated
 from threestudio_like.engine import checkpoint
 from threestudio_like.engine.checkpoint import write_text
 from threestudio_like.engine.monitor import Monitor, peak_memory_mib
@@ -200,6 +201,12 @@ class Run:
         stored = self.folder / "config.yaml"
         if not stored.exists():
             raise UserError(f"{option}: there is no run in {self.folder}")
+        before = read_stored(stored)
+        if option == "--resume" and before != translated(before):
+            raise UserError(
+                f"--resume: the run in {self.folder} was made by an earlier version, whose keys had other names; "
+                "start anew without --resume, or go on with that version"
+            )
         key = changed_key(stored, self.recipe.plain, free)
         if key is not None:
             raise UserError(

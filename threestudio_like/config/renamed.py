@@ -1,0 +1,105 @@
+"""Keys of earlier versions and their names of today, so that an old recipe is told what to write, and an old run read.
+
+Paths are relative to a stage; `*` stands for any one key. A key is looked up below parents that have today's names.
+"""
+
+from collections.abc import Iterable
+from typing import Any
+
+from threestudio_like.errors import nearest
+
+RENAMED = {
+    "let": "vars",
+    "guides": "guidance",
+    "guidance.*.guidance": "method",
+    "guidance.*.method.student": "fake_score",
+    "guidance.student": "fake_score",
+    "guidance.*.prompt.words": "view_prompts",
+    "penalties": "regularizers",
+    "moves_every": "update_every",
+    "words": "conditioning",
+    "teacher": "targets",
+    "lr.shift": "deformation",
+    "scene.start": "shape_init",
+    "scene.encoding.levels": "n_levels",
+    "scene.encoding.features": "n_features_per_level",
+    "scene.encoding.log2_entries": "log2_hashmap_size",
+    "scene.encoding.base": "base_resolution",
+    "scene.encoding.finest": "max_resolution",
+    "renderer.step": "render_step_size",
+    "cameras.spread": "stratified",
+    "shading.lit": "lambertian_prob",
+    "shading.textureless": "textureless_prob",
+    "shading.spread": "direction_std",
+    "size.spread": "beta",
+    "size.layout": "mean_predictor",
+    "data.photographer": "capture",
+    "evaluation.rungs": "baselines",
+}
+"""The same value by another name."""
+TERMS = {"look": "rgb", "align": "ccm"}
+"""What the terms of `guides` were called in the recipes that came with it."""
+CHANGED = {
+    "stop": "'denoising_end', which is 1 - stop,",
+    "targets.stop": "'denoising_end', which is 1 - stop,",
+    "generation.text.stop": "'denoising_end', which is 1 - stop,",
+    "generation.show.scorer": "'generation.scorer'",
+}
+"""What took a key's place with another meaning, or in another block."""
+REMOVED = {"init.convert": "the stage's own scene.type says it"}
+"""Keys that had no effect, and why none is needed."""
+
+
+def hint(path: str, known: Iterable[str]) -> str:
+    """The end of a message on an unknown key: its name of today, or the nearest of those that are known."""
+    keys = split(path)
+    if (new := look_up(RENAMED, keys)) is not None:
+        return f"; it is '{new}' now"
+    if (new := look_up(CHANGED, keys)) is not None:
+        return f"; {new} stands for it now"
+    if (reason := look_up(REMOVED, keys)) is not None:
+        return f"; there is no such key any more: {reason}"
+    return nearest(keys[-1], known)
+
+
+def translated(node: Any, keys: tuple[str, ...] = ()) -> Any:
+    """Plain data with the names of today, where only the name differs."""
+    if not isinstance(node, dict):
+        return node
+    made = {}
+    for key, value in node.items():
+        here = (*keys, str(key))
+        if look_up(REMOVED, here) is not None:
+            continue
+        new = look_up(RENAMED, here) or key
+        if new != key and key == "guides" and isinstance(value, dict):
+            value = {TERMS.get(term, term): guide for term, guide in value.items()}
+        made[new] = translated(value, (*keys, str(new)))
+    return made
+
+
+def translated_path(path: str) -> str:
+    """A key's path with the names of today; the path itself where it has them."""
+    keys = path.split(".")
+    node: Any = 0
+    for key in reversed(keys):
+        node = {key: node}
+    node, made = translated(node), []
+    while isinstance(node, dict) and node:
+        key, node = next(iter(node.items()))
+        made.append(key)
+    return ".".join(made)
+
+
+def look_up(table: dict[str, str], keys: tuple[str, ...]) -> str | None:
+    """What a table has for a path."""
+    own = keys[2:] if keys[0] == "stages" else keys
+    for pattern, new in table.items():
+        parts = pattern.split(".")
+        if len(parts) == len(own) and all(part in ("*", key) for part, key in zip(parts, own, strict=True)):
+            return new
+    return None
+
+
+def split(path: str) -> tuple[str, ...]:
+    return tuple(path.strip(".").split("."))
