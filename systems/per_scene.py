@@ -229,15 +229,15 @@ class PerScene(System):
 
     def validate(self, previous: SystemConfig | None) -> None:
         super().validate(previous)
-        scene, renderer = self.config.scene, self.config.renderer
-        if not renderer.cls.fits(self.particles[0].scene):
-            fitting = [name for name in registered("renderer") if find("renderer", name).fits(self.particles[0].scene)]
+        scene, renderer = self.particles[0].scene, self.particles[0].renderer
+        if not renderer.fits(scene):
+            fitting = [name for name in registered("renderer") if find("renderer", name).fits(scene)]
             raise UserError(
-                f"renderer.type: '{renderer.type}' cannot draw a scene of type '{scene.type}'; "
-                f"what can: {', '.join(fitting) or 'none'}"
+                f"renderer.type: '{self.config.renderer.type}' cannot draw a scene of type "
+                f"'{self.config.scene.type}'; what can: {', '.join(fitting) or 'none'}"
             )
-        regularizers.check_kind(self.config.regularizers, renderer.cls.draws)
-        if "deviation" in self.config.regularizers and not isinstance(self.particles[0].scene, FlexiCubes):
+        regularizers.check_kind(self.config.regularizers, renderer.draws)
+        if "deviation" in self.config.regularizers and not isinstance(scene, FlexiCubes):
             raise UserError("regularizers: 'deviation' needs a scene of type 'flexicubes'")
         if self.config.update_every > 1 and not any(term.guidance.learned() for term in self.terms.values()):
             raise UserError("update_every: no guidance learns anything in the steps between; use 1")
