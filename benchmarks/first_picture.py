@@ -12,7 +12,7 @@ import argparse
 import sys
 from pathlib import Path
 
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image, ImageChops, ImageDraw, ImageFont
 
 from threestudio_like.config.recipe import slug
 
@@ -24,7 +24,7 @@ METHODS = {
     "SweetDreamer, DMTet": "sweetdreamer",
     "GECO": "geco",
 }
-VIEWS, LABELS, BACKGROUND, INK = 8, 190, (217, 217, 217), (40, 40, 40)
+VIEWS, LABELS, MARGIN, BACKGROUND, INK = 8, 190, 8, (217, 217, 217), (40, 40, 40)
 
 
 def turntable_of(recipe: str, prompt: str, runs: Path) -> Path:
@@ -46,17 +46,25 @@ def color_views(path: Path, size: int) -> Image.Image:
     return strip.crop((0, 0, strip.width, side)).resize((VIEWS * size, size), Image.Resampling.LANCZOS)
 
 
+def without_margins(rows: dict[str, Image.Image]) -> dict[str, Image.Image]:
+    """Cuts what is empty above and below the objects, alike in all rows."""
+    boxes = [ImageChops.difference(row, Image.new("RGB", row.size, BACKGROUND)) for row in rows.values()]
+    boxes = [box.convert("L").point(lambda value: 255 * (value > 12)).getbbox() for box in boxes]
+    top, bottom = min(box[1] for box in boxes), max(box[3] for box in boxes)
+    return {name: row.crop((0, top - MARGIN, row.width, bottom + MARGIN)) for name, row in rows.items()}
+
+
 def compose(prompt: str, rows: dict[str, Image.Image]) -> Image.Image:
     """Stacks the methods' rows under the prompt, each with its name at the left."""
-    size, head = next(iter(rows.values())).height, 54
-    width = LABELS + VIEWS * size
-    picture = Image.new("RGB", (width, head + len(rows) * size), BACKGROUND)
+    first, head = next(iter(rows.values())), 54
+    width, height = LABELS + first.width, first.height
+    picture = Image.new("RGB", (width, head + len(rows) * height), BACKGROUND)
     draw = ImageDraw.Draw(picture)
     draw.text((width / 2, head / 2), f"“{prompt}”", INK, ImageFont.load_default(26), anchor="mm")
     for i, (name, views) in enumerate(rows.items()):
-        top = head + i * size
+        top = head + i * height
         picture.paste(views, (LABELS, top))
-        draw.text((16, top + size / 2), name, INK, ImageFont.load_default(17), anchor="lm")
+        draw.text((16, top + height / 2), name, INK, ImageFont.load_default(17), anchor="lm")
     return picture
 
 
@@ -68,7 +76,8 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=Path("docs/images/first-picture.png"))
     given = parser.parse_args()
     found = {name: turntable_of(recipe, given.prompt, given.runs) for name, recipe in METHODS.items()}
-    picture = compose(given.prompt, {name: color_views(path, given.size) for name, path in found.items()})
+    rows = without_margins({name: color_views(path, given.size) for name, path in found.items()})
+    picture = compose(given.prompt, rows)
     picture.save(given.out, optimize=True)
     print(given.out)
 

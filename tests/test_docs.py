@@ -8,19 +8,20 @@ from pathlib import Path
 import pytest
 import yaml
 
-import launch
-from threestudio_like.config.loading import CONFIGS, find_recipe, load
+from threestudio_like.cli.arguments import read_arguments, resolve
+from threestudio_like.cli.requests import CompareRequest, GenerateRequest, SweepRequest
+from threestudio_like.config.loading import CONFIGS, load
 from threestudio_like.config.recipe import parse_recipe
 from threestudio_like.config.registry import registered
 from threestudio_like.evaluate.metrics import METRICS
-from threestudio_like.experiments import sweep
 from threestudio_like.experiments.comparison import is_comparison, parse_comparison
-from threestudio_like.experiments.slurm import read_cluster
+from threestudio_like.experiments.sweep import grid
 
 ROOT = Path(__file__).resolve().parents[1]
 DOCS = ROOT / "docs"
 REPORTS = sorted(DOCS.glob("reports/*/report.md"))
-PAGES = [ROOT / "README.md", *sorted(set(DOCS.rglob("*.md")) - set(REPORTS))]
+FRONT = [ROOT / name for name in ("README.md", "CHANGELOG.md")]
+PAGES = [*FRONT, *sorted(set(DOCS.rglob("*.md")) - set(REPORTS))]
 CARDS = sorted(ROOT.glob("priors/weights/*/README.md"))
 ROOMS = ("benchmarks/", "configs/", "docs/", "priors/", "systems/", "tests/", "threestudio_like/")
 PLACEHOLDERS = ("NAME", "...", "[.yaml]")
@@ -87,24 +88,27 @@ LAUNCHES = sorted({command for page in PAGES for command in commands(page, "pyth
 
 @pytest.mark.parametrize("command", LAUNCHES)
 def test_launcher_commands_parse(command):
-    words = shlex.split(command, comments=True)
-    given = launch.arguments(words[2:])
-    overrides = given.overrides
-    if given.sweep:
-        axes, shared = sweep.axes(given.sweep)
-        jobs = sweep.grid(axes, Path("unused"), given.config, (*overrides, *shared))
-        overrides = jobs[0].keys
-    if given.generate:
-        images = [Path(word.partition("=")[2]) for word in overrides if word.startswith("image=")]
-        assert all((ROOT / path).exists() for path in images)
-        overrides = [word for word in overrides if not word.startswith(("image=", "n="))]
-    _, overrides = read_cluster(list(overrides))
-    path = find_recipe(given.config)
-    plain = load(given.config, overrides)
-    if is_comparison(plain):
-        parse_comparison(plain, path.stem, path.parent)
-    else:
-        parse_recipe(plain, path.stem)
+    words = shlex.split(command, comments=True)[2:]
+    request = resolve(read_arguments(words, "launch.py"))
+    if isinstance(request, CompareRequest):
+        parse_comparison(request.plain, request.path.stem, request.path.parent)
+        return
+    parse_recipe(request.plain, request.name)
+    if isinstance(request, SweepRequest):
+        for job in grid(request.axes, Path("unused"), request.config, request.keys):
+            parse_recipe(load(job.config, job.keys), request.name)
+    if isinstance(request, GenerateRequest) and request.image is not None:
+        assert (ROOT / request.image).exists()
+
+
+@pytest.mark.parametrize("page", [DOCS / "recipes.md", DOCS / "comparisons.md"], ids=name_of)
+def test_whole_examples_parse(page, tmp_path):
+    examples = [block for block in fenced(page) if re.search(r"(?m)^(system|prompts):", block)]
+    assert examples
+    for text in examples:
+        (tmp_path / "example.yaml").write_text(text, encoding="utf-8")
+        plain = load(str(tmp_path / "example.yaml"))
+        parse_comparison(plain, "example") if is_comparison(plain) else parse_recipe(plain, "example")
 
 
 def test_there_are_commands_to_parse():
@@ -116,7 +120,7 @@ def test_benchmarks_and_extras_exist(page):
     for command in commands(page, "python benchmarks/"):
         assert (ROOT / command.split()[1]).is_file(), command
     extras = re.findall(r'(?m)^ +"(\w+)": [\[A-Z]', (ROOT / "setup.py").read_text(encoding="utf-8"))
-    for extra in re.findall(r"pip install -e \"\.\[(\w+)\]\"", page.read_text(encoding="utf-8")):
+    for extra in re.findall(r"pip install -e \"\.\[([a-z]+)\]\"", page.read_text(encoding="utf-8")):
         assert extra in extras, f"setup.py has no extra '{extra}'"
 
 
@@ -146,7 +150,7 @@ def test_every_page_has_a_place_in_the_navigation():
 
     nav = yaml.safe_load((ROOT / "mkdocs.yml").read_text(encoding="utf-8"))["nav"]
     named = {page for page in pages(nav) if not page.startswith("http")}
-    assert named == {path.relative_to(DOCS).as_posix() for path in (*PAGES[1:], *REPORTS)}
+    assert named == {path.relative_to(DOCS).as_posix() for path in ({*PAGES, *REPORTS} - {*FRONT})}
 
 
 def test_readme_is_short():

@@ -7,7 +7,7 @@ import pytest
 import launch
 from systems.training.text_to_image import vocabulary
 from tests.tiny import TINY, picture, tiny_reconstructor, write_meshes
-from threestudio_like.config.loading import CONFIGS
+from threestudio_like.config.loading import CONFIGS, load
 from threestudio_like.evaluate.scorer import Scorer, ScorerSize
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -143,3 +143,11 @@ def test_a_channel_that_its_prior_does_not_take_is_a_sentence(backbones, tmp_pat
     assert launch.main(["--config", "sweetdreamer-nerf.yaml", *keys, f"guidance.{guide}.channel={channel}"]) == 2
     told = capsys.readouterr().err
     assert f"guidance.{guide}: the channel '{channel}'" in told and message in told and "Traceback" not in told
+
+
+def test_sweetdreamer_at_paper_scale_asks_the_geometric_prior_of_its_own():
+    stages = load("sweetdreamer-sd")["stages"]
+    for stage in ("coarse", "fine"):
+        term = stages[stage]["guidance"]["ccm"]
+        assert term["backbone"]["model"] == "outputs/agp-sd/run-0/model"
+        assert term["method"] == {"type": "sds", "scale": 50.0, "weighting": "sigma2", "t_min": 0.02}
