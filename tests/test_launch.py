@@ -129,6 +129,22 @@ def test_an_option_that_means_nothing_is_refused(capsys, tmp_path, words, says):
     assert says in refused(capsys, "--config", *words, f"out={tmp_path / 'run'}")
 
 
+def test_a_change_of_type_says_what_it_drops(capsys, caplog, keys):
+    said = refused(capsys, "--config", "dreamfusion", *keys, "backbone.type=latent")
+    assert "the key 'model' is missing; backbone.type changed from pixel to latent: its other keys were drop" in said
+    assert "'volume' cannot draw" in refused(capsys, "--config", "dreamfusion", *keys, "scene.type=tetmesh")
+    assert any("scene.type changed from field to tetmesh" in record.message for record in caplog.records)
+    caplog.clear()
+    argv = ["--config", "dreamfusion", *keys, "--check", "guidance.rgb.method.type=csd"]
+    assert launch.main(argv) == 0
+    assert [record.message for record in caplog.records if "changed from sds to csd" in record.message] == [
+        "guidance.rgb.method.type changed from sds to csd: its other keys were dropped: scale, t_max, t_min, weighting"
+    ]
+    caplog.clear()
+    assert launch.main([*argv, "guidance.rgb.method={scale: 3, weighting: sds, t_min: 0.1, t_max: 0.9}"]) == 0
+    assert not [record for record in caplog.records if "changed from" in record.message]
+
+
 def test_keys_and_flags_mix_in_any_order(capsys, keys):
     assert launch.main(["seed=7", "--config", "dreamfusion.yaml", *keys, "--check", "steps=3"]) == 0
     assert "dreamfusion, 3 steps" in capsys.readouterr().out

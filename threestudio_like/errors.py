@@ -12,6 +12,14 @@ class UserError(Exception):
     """A mistake in a recipe, a file or an argument. The message says what, where, and the remedy."""
 
 
+class MissingKeyError(UserError):
+    """A block of a recipe lacks a key that has no default."""
+
+    def __init__(self, where: str, key: str):
+        super().__init__(f"{where or 'recipe'}: the key '{key}' is missing")
+        self.where, self.key = where, key
+
+
 class NoSurfaceError(RuntimeError):
     """The scene has no surface: it is empty, or full, at the threshold."""
 

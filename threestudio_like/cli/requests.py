@@ -1,10 +1,14 @@
 """The four things that a command line can ask for. Each is resolved before anything heavy is imported."""
 
+import logging
 from dataclasses import dataclass
 from pathlib import Path
 
+from threestudio_like.config.loading import Loaded
 from threestudio_like.config.recipe import parse_recipe
 from threestudio_like.errors import UserError
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -35,13 +39,15 @@ class Crew:
 class RunRequest:
     """One run of a recipe: train, check, resume, test or export it, or a stage of it."""
 
-    plain: dict
+    plain: Loaded
     name: str
     action: str
     stage: str | None
 
     def carry_out(self) -> int:
         recipe = parse_recipe(self.plain, self.name)
+        for note in self.plain.notes():
+            log.warning(note)
         from threestudio_like.engine.run import Run
 
         run = Run(recipe)

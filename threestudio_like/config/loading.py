@@ -1,6 +1,7 @@
 """Loads recipes as plain data: YAML with `extends`, overridden from the command line, interpolated."""
 
 import re
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -16,16 +17,58 @@ TEXT_KEYS = ("prompt", "negative_prompt", "out")
 """Top-level keys whose override is taken to the letter, not as YAML."""
 
 
-def overlay(base: dict, top: dict) -> dict:
-    """`top` laid over `base`, key by key; a block whose `type:` changes, and a schedule, replace what is below them."""
+@dataclass(frozen=True)
+class TypeChange:
+    """A block whose `type:` was changed, by which its other keys were dropped."""
+
+    path: str
+    before: str
+    after: str
+    dropped: tuple[str, ...]
+    by_override: bool = False
+
+    def __str__(self) -> str:
+        return (
+            f"{self.path}.type changed from {self.before} to {self.after}: "
+            f"its other keys were dropped: {', '.join(self.dropped)}"
+        )
+
+
+class Loaded(dict):
+    """A recipe's plain data, and the changes of type by which it came about."""
+
+    changes: tuple[TypeChange, ...] = ()
+
+    def notes(self) -> list[str]:
+        """Says what overrides dropped by changing a type, and did not give again."""
+        changes = [change for change in self.changes if change.by_override]
+        lost = [(change, set(change.dropped) - set(self.at(change.path))) for change in changes]
+        return list(dict.fromkeys(str(replace(change, dropped=tuple(sorted(keys)))) for change, keys in lost if keys))
+
+    def at(self, path: str) -> dict:
+        """Returns the block at a path; empty where there is none."""
+        node: Any = self
+        for key in path.split("."):
+            node = node.get(key) if isinstance(node, dict) else None
+        return node if isinstance(node, dict) else {}
+
+
+def overlay(base: dict, top: dict, changes: list[TypeChange] | None = None, path: str = "") -> dict:
+    """Lays `top` over `base`, key by key; a block whose `type:` changes, and a schedule, replace what is below them.
+
+    Adds the changes of type below `path` to `changes`.
+    """
     merged = dict(base)
     for key, value in top.items():
-        below = merged.get(key)
+        below, here = merged.get(key), f"{path}.{key}".lstrip(".")
         both = isinstance(below, dict) and isinstance(value, dict) and not is_schedule(value)
         if both and value.get("type", below.get("type")) == below.get("type"):
-            merged[key] = overlay(below, value)
+            merged[key] = overlay(below, value, changes, here)
         else:
             merged[key] = value
+            if both and "type" in below and changes is not None:
+                dropped = tuple(name for name in below if name not in value)
+                changes.append(TypeChange(here, below["type"], value["type"], dropped))
     return merged
 
 
@@ -57,12 +100,14 @@ def read_yaml(path: Path) -> dict:
     return node
 
 
-def load(name: str, overrides: list[str] | tuple[str, ...] = (), beside: Path | None = None) -> dict:
+def load(name: str, overrides: list[str] | tuple[str, ...] = (), beside: Path | None = None) -> Loaded:
     """The recipe as plain data: what it extends below it, the overrides `key.path=value` on top, interpolated.
 
     An override counts in every stage, also in those that set the key, or the component it is of, themselves.
     """
-    recipe = _with_extends(find_recipe(name, beside), ())
+    in_files: list[TypeChange] = []
+    by_overrides: list[TypeChange] = []
+    recipe = _with_extends(find_recipe(name, beside), (), in_files)
     for override in overrides:
         keys, path = parse_override(override), override.partition("=")[0].split(".")
         stages = recipe.get("stages") if isinstance(recipe.get("stages"), dict) else {}
@@ -71,24 +116,26 @@ def load(name: str, overrides: list[str] | tuple[str, ...] = (), beside: Path | 
             raise UserError(f"{'.'.join(path)}: this key is '{today}' now")
         if path[0] == "stages" and len(path) > 1 and path[1] not in stages:
             raise UserError(f"stages.{path[1]}: {name} has no such stage{nearest(path[1], stages)}")
-        recipe = overlay(recipe, keys)
+        recipe = overlay(recipe, keys, by_overrides)
         own = [stage for stage, node in stages.items() if _sets(node, path)]
-        recipe = overlay(recipe, {"stages": dict.fromkeys(own, keys)}) if own else recipe
+        recipe = overlay(recipe, {"stages": dict.fromkeys(own, keys)}, by_overrides) if own else recipe
     try:
-        return OmegaConf.to_container(OmegaConf.create(recipe), resolve=True)
+        loaded = Loaded(OmegaConf.to_container(OmegaConf.create(recipe), resolve=True))
     except OmegaConfBaseException as error:
         raise UserError(f"{name}: {brief(error)}") from None
+    loaded.changes = (*in_files, *(replace(change, by_override=True) for change in by_overrides))
+    return loaded
 
 
-def _with_extends(path: Path, above: tuple[Path, ...]) -> dict:
+def _with_extends(path: Path, above: tuple[Path, ...], changes: list[TypeChange]) -> dict:
     if path in above:
         raise UserError(f"{path}: extends itself")
     recipe = read_yaml(path)
     bases = recipe.pop("extends", [])
     merged: dict = {}
     for base in [bases] if isinstance(bases, str) else bases:
-        merged = overlay(merged, _with_extends(find_recipe(base, path.parent), (*above, path)))
-    return overlay(merged, recipe)
+        merged = overlay(merged, _with_extends(find_recipe(base, path.parent), (*above, path), changes), changes)
+    return overlay(merged, recipe, changes)
 
 
 def _sets(node: Any, path: list[str]) -> bool:

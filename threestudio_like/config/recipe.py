@@ -8,11 +8,11 @@ from typing import Any, Literal
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from threestudio_like.config.loading import overlay, read_yaml
+from threestudio_like.config.loading import TypeChange, overlay, read_yaml
 from threestudio_like.config.plugins import plug_in
 from threestudio_like.config.registry import Component, parse, parse_component
 from threestudio_like.config.renamed import translated
-from threestudio_like.errors import UserError, brief, nearest
+from threestudio_like.errors import MissingKeyError, UserError, brief, nearest
 
 SAME_RUN = ("out", "vars")
 """Keys that may differ between a run and its resumption; of `vars` counts what was made of them."""
@@ -59,15 +59,27 @@ def parse_recipe(plain: dict, name: str) -> Recipe:
     shared = {key: value for key, value in plain.items() if key not in own}
     if "system" not in shared:
         raise UserError(f"{name}: the key 'system' is missing{nearest('system', shared) if shared else ''}")
-    stages = {}
+    stages, changes = {}, list(getattr(plain, "changes", ()))
     for stage, keys in (run.stages or {"main": {}}).items():
         if not isinstance(keys, dict | None):
             raise UserError(f"stages.{stage}: expected a block, got {keys!r}")
-        block = overlay(shared, keys or {})
+        where = f"stages.{stage}" if run.stages else ""
+        block = overlay(shared, keys or {}, changes, where)
         block["type"] = block.pop("system")
-        stages[stage] = parse_component("system", block, f"stages.{stage}" if run.stages else "")
+        try:
+            stages[stage] = parse_component("system", block, where)
+        except MissingKeyError as error:
+            raise UserError(f"{error}{dropped_by(changes, error)}") from None
     check_order(stages)
     return Recipe(name, run, stages, plain)
+
+
+def dropped_by(changes: list[TypeChange], error: MissingKeyError) -> str:
+    """The end of a message on a missing key: the change of type that dropped it, if one did."""
+    for change in changes:
+        if error.key in change.dropped and f".{error.where}".endswith(f".{change.path}"):
+            return f"; {change}"
+    return ""
 
 
 def check_order(stages: dict[str, Component]) -> None:

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from typing import Annotated, Any, Literal
 
 from threestudio_like.config.renamed import hint
-from threestudio_like.errors import UserError, nearest
+from threestudio_like.errors import MissingKeyError, UserError, nearest
 
 PACKAGES = ("threestudio_like", "priors", "systems")
 """The packages whose `COMPONENTS` are offered from the start."""
@@ -227,7 +227,7 @@ def _parse_dataclass(kind, value, where):
     for name, field in fields.items():
         required = field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING
         if required and name not in given:
-            raise UserError(f"{where or 'recipe'}: the key '{name}' is missing")
+            raise MissingKeyError(where, name)
     try:
         return kind(**given)
     except ValueError as error:

@@ -7,6 +7,7 @@ tried again as often as asked; so a sweep that is killed goes on when the same c
 import hashlib
 import itertools
 import json
+import logging
 import os
 import re
 import signal
@@ -30,6 +31,7 @@ from threestudio_like.engine.run_folder import BUSY, INTERRUPTED, read_map
 from threestudio_like.errors import UserError
 from threestudio_like.experiments.axes import split, unquoted
 
+log = logging.getLogger(__name__)
 WAIT_SECONDS = 2.0
 RECORD = "sweep.json"
 
@@ -117,8 +119,14 @@ def digest(text: str) -> str:
 
 def check(jobs: Iterable[Job]) -> None:
     """Refuses, before the first run, a mistaken key and a folder that holds another run. Raises UserError."""
+    said = set()
     for job in jobs:
-        recipe = parse_recipe(load(job.config, job.keys), find_recipe(job.config).stem)
+        plain = load(job.config, job.keys)
+        recipe = parse_recipe(plain, find_recipe(job.config).stem)
+        for note in plain.notes():
+            if note not in said:
+                log.warning(note)
+            said.add(note)
         stored = job.folder / "config.yaml"
         key = changed_key(stored, recipe.plain) if stored.exists() else None
         if key is not None:
