@@ -141,7 +141,7 @@ def test_a_change_of_type_says_what_it_drops(capsys, caplog, keys):
         "guidance.rgb.method.type changed from sds to csd: its other keys were dropped: scale, t_max, t_min, weighting"
     ]
     caplog.clear()
-    assert launch.main([*argv, "guidance.rgb.method={scale: 3, weighting: sds, t_min: 0.1, t_max: 0.9}"]) == 0
+    assert launch.main([*argv, "guidance.rgb.method={scale: 3, weighting: uniform, t_min: 0.1, t_max: 0.9}"]) == 0
     assert not [record for record in caplog.records if "changed from" in record.message]
 
 
