@@ -4,7 +4,7 @@ import pytest
 
 from threestudio_like.config.loading import load
 from threestudio_like.config.recipe import parse_recipe
-from threestudio_like.config.renamed import hint, translated, translated_path
+from threestudio_like.config.renamed import hint, translated, translated_path, translated_state
 from threestudio_like.errors import UserError
 
 OLD_AND_NEW = [
@@ -60,4 +60,13 @@ def test_an_old_run_is_translated():
     assert translated(old) == {
         "guidance": {"rgb": {"method": {"type": "sds", "scale": 3}, "weight": {0: 1, 500: 2}}},
         "stages": {"shape": {"init": {"stage": "a"}, "regularizers": {"opacity": 1}}},
+    }
+
+
+def test_an_old_checkpoint_is_translated():
+    old = {"guides.look.guidance.student.adapter.0": 1, "particles.0.scene.shift": 2, "particles.0.scene.start": 3}
+    assert translated_state(old) == {
+        "terms.rgb.guidance.fake_score.adapter.0": 1,
+        "particles.0.scene.deformation": 2,
+        "particles.0.scene.shape_init": 3,
     }

@@ -49,6 +49,16 @@ CHANGED = {
 REMOVED = {"init.convert": "the stage's own scene.type says it"}
 """Keys that had no effect, and why none is needed."""
 
+STATE = {
+    "guides.look.": "terms.rgb.",
+    "guides.align.": "terms.ccm.",
+    "guides.": "terms.",
+    ".student.": ".fake_score.",
+    ".scene.shift": ".scene.deformation",
+    ".scene.start": ".scene.shape_init",
+}
+"""Parts of the names of a checkpoint's tensors."""
+
 
 def hint(path: str, known: Iterable[str]) -> str:
     """The end of a message on an unknown key: its name of today, or the nearest of those that are known."""
@@ -89,6 +99,17 @@ def translated_path(path: str) -> str:
         key, node = next(iter(node.items()))
         made.append(key)
     return ".".join(made)
+
+
+def translated_state(state: dict[str, Any]) -> dict[str, Any]:
+    """A checkpoint's tensors by the names of today."""
+
+    def today(name: str) -> str:
+        for old, new in STATE.items():
+            name = name.replace(old, new)
+        return name
+
+    return {today(name): tensor for name, tensor in state.items()}
 
 
 def look_up(table: dict[str, str], keys: tuple[str, ...]) -> str | None:

@@ -21,7 +21,7 @@ from torch import nn
 from threestudio_like.config.loading import to_the_letter
 from threestudio_like.config.recipe import Recipe, changed_key, parse_recipe, read_stored, run_folder
 from threestudio_like.config.registry import components
-from threestudio_like.config.renamed import translated
+from threestudio_like.config.renamed import translated, translated_state
 from threestudio_like.engine import checkpoint
 from threestudio_like.engine.checkpoint import write_text
 from threestudio_like.engine.monitor import Monitor, peak_memory_mib
@@ -118,7 +118,7 @@ class Run:
             raise UserError(
                 f"{self.folder}: stage '{stage}' stopped at step {saved.step} of {system.config.steps}; --resume it first"
             )
-        take_over(system, saved, path)
+        take_over(system, replace(saved, system=translated_state(saved.system)), path)
         return system
 
     def check(self) -> list[str]:
