@@ -10,6 +10,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from threestudio_like.kernels.rasterize import Edges
+from threestudio_like.utils.rows import rows
 
 
 @dataclass(frozen=True)
@@ -60,7 +61,7 @@ class Surface:
 
     def vertex_normals(self) -> Float[Tensor, "V 3"]:
         """Unit normals: the means of the faces around, weighted by area."""
-        a, b, c = self.vertices[self.faces].unbind(1)
+        a, b, c = rows(self.vertices, self.faces).unbind(1)
         normal = torch.linalg.cross(b - a, c - a)
         summed = torch.zeros_like(self.vertices)
         for corner in self.faces.unbind(1):
@@ -71,7 +72,9 @@ class Surface:
         """Each vertex' distance to the mean of its neighbours (the uniform Laplacian)."""
         one, two = self.edges.ends.unbind(-1)
         summed = (
-            torch.zeros_like(self.vertices).index_add(0, one, self.vertices[two]).index_add(0, two, self.vertices[one])
+            torch.zeros_like(self.vertices)
+            .index_add(0, one, rows(self.vertices, two))
+            .index_add(0, two, rows(self.vertices, one))
         )
         degree = torch.bincount(self.edges.ends.flatten(), minlength=len(self.vertices)).clamp(min=1)
         return summed / degree[:, None] - self.vertices
@@ -79,7 +82,7 @@ class Surface:
     def dihedral_cosines(self) -> Float[Tensor, "I"]:
         """The cosine between the normals of the two faces at each inner edge; 1 where the surface is flat."""
         inner = self.edges.across[:, 1] >= 0
-        a, b = self.vertices[self.edges.ends[inner]].unbind(1)
-        c, d = self.vertices[self.edges.across[inner]].unbind(1)
+        a, b = rows(self.vertices, self.edges.ends[inner]).unbind(1)
+        c, d = rows(self.vertices, self.edges.across[inner]).unbind(1)
         one, two = (F.normalize(torch.linalg.cross(b - a, far - a), dim=-1, eps=1e-12) for far in (c, d))
         return -(one * two).sum(-1)

@@ -19,6 +19,7 @@ from threestudio_like.scenes.background import Background, Solid
 from threestudio_like.scenes.field import Points
 from threestudio_like.scenes.flexicubes import positive_weights
 from threestudio_like.scenes.mesh import Mesh, Surface
+from threestudio_like.utils.rows import rows
 
 CHUNK = 1 << 18
 PLANES = ((0, 1), (0, 2), (1, 2))
@@ -125,7 +126,7 @@ class Triplane:
         max_displacement = 0.5 / self.resolution
         vertices = grid.vertices.index_add(0, near, max_displacement * self.decoder.deformation(features).to(distance))
         raw = distance.new_zeros(len(grid.cubes), 21).index_put(
-            (mixed,), self.decoder.weights(features[corner].flatten(1)).to(distance)
+            (mixed,), self.decoder.weights(rows(features, corner).flatten(1)).to(distance)
         )
         points, faces, deviation = flexible_cubes(vertices, distance, positive_weights(raw), grid, training)
         return replace(Surface.of(points, faces, deviation), crossings=crossings(grid, distance))
@@ -145,7 +146,7 @@ def outside_at(grid: CubeGrid, distance: Float[Tensor, "V"]) -> Float[Tensor, "V
 
 def crossings(grid: CubeGrid, distance: Float[Tensor, "V"]) -> Float[Tensor, "E 2"]:
     """The signed distances at both ends of the edges along which their sign changes."""
-    ends = distance[grid.edges]
+    ends = rows(distance, grid.edges)
     return ends[(ends[:, 0] < 0) != (ends[:, 1] < 0)]
 
 

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from threestudio_like.kernels.cubes.patches import CORNERS, EDGES, FACES, patches, turn_around
 from threestudio_like.kernels.pairs import distinct_pairs
+from threestudio_like.utils.rows import rows
 
 __all__ = ["CubeGrid", "FlexibleWeights", "cube_grid", "flexible_cubes"]
 
@@ -101,9 +102,10 @@ def flexible_cubes(
 
     ends = torch.tensor(EDGES, device=sdf.device)[edge]
     which = grid.cubes[mixed][cube[:, None], ends]
-    a, b = (sdf[which] * weights.corner[mixed][cube[:, None], ends]).unbind(-1)
+    corner_weights = rows(weights.corner[mixed].flatten(), cube[:, None] * 8 + ends)
+    a, b = (rows(sdf, which) * corner_weights).unbind(-1)
     share = (a / (a - b)).clamp(CLOSEST, 1 - CLOSEST)[:, None]
-    one, two = vertices[which].unbind(1)
+    one, two = rows(vertices, which).unbind(1)
     crossing = one + share * (two - one)
     beta = weights.edge[mixed][cube, edge][:, None]
     count = int(owner.max()) + 1
@@ -113,14 +115,15 @@ def flexible_cubes(
 
     dual = total(beta * crossing) / total(beta)
 
-    distance = (crossing - dual[owner]).norm(dim=-1, keepdim=True)
-    deviation = (distance - (total(distance) / total(torch.ones_like(distance)))[owner]).abs().mean()
+    distance = (crossing - rows(dual, owner)).norm(dim=-1, keepdim=True)
+    mean = total(distance) / total(torch.ones_like(distance))
+    deviation = (distance - rows(mean, owner)).abs().mean()
     # the four entries of each crossed edge, in their order around it
     order = (grid.cube_edges[mixed][cube, edge] * 4 + torch.tensor(turn_around(), device=sdf.device)[edge]).argsort()
     around = order.view(-1, 4)
     backward = sdf[grid.edges[grid.cube_edges[mixed][cube, edge]][around[:, 0], 0]] >= 0
     around = torch.where(backward[:, None], around.flip(-1), around)
-    quads, gamma = owner[around], weights.quad[mixed][cube[around]]
+    quads, gamma = owner[around], rows(weights.quad[mixed], cube[around])
     return (*split(dual, quads, gamma, training), deviation)
 
 
@@ -165,7 +168,7 @@ def split(
         first = torch.stack([a, b, c, a, c, d], dim=-1)
         second = torch.stack([b, c, d, b, d, a], dim=-1)
         return dual, torch.where((one > two)[:, None], first, second).view(-1, 3)
-    corners = dual[quads]
+    corners = rows(dual, quads)
     along = 0.5 * torch.stack([corners[:, 0] + corners[:, 2], corners[:, 1] + corners[:, 3]], dim=1)
     middle = (one[:, None] * along[:, 0] + two[:, None] * along[:, 1]) / (one + two)[:, None]
     centre = (len(dual) + torch.arange(len(quads), device=quads.device))[:, None].expand(-1, 4)

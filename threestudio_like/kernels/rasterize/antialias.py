@@ -12,6 +12,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from threestudio_like.kernels.rasterize.fragments import Fragments, cross
+from threestudio_like.utils.rows import rows
 
 OCCLUDED = 0.1
 """An edge is hidden when what its own side shows is nearer than the edge by this share of its depth."""
@@ -64,8 +65,8 @@ def antialias(
     for axis in (0, 1):
         here, there, share = crossings(fragments.face.shape, seen, view, ends, side, screen, depth, axis)
         gained = (share - 0.5)[:, None].to(colors.dtype)
-        smooth = smooth.index_add(0, there, gained.clamp(min=0) * (colors[here] - colors[there]))
-        smooth = smooth.index_add(0, here, gained.clamp(max=0) * (colors[here] - colors[there]))
+        step = rows(colors, here) - rows(colors, there)
+        smooth = smooth.index_add(0, there, gained.clamp(min=0) * step).index_add(0, here, gained.clamp(max=0) * step)
     return smooth.view(image.shape)
 
 
@@ -104,7 +105,7 @@ def crossings(
         line = first[edge] + torch.arange(len(edge), device=edge.device) - (count.cumsum(0) - count)[edge]
         view, ends, side = view[edge], ends[edge], side[edge]
 
-    a, b = screen[view, ends[:, 0]], screen[view, ends[:, 1]]
+    a, b = rows(screen.flatten(0, 1), view[:, None] * screen.shape[1] + ends).unbind(1)
     along = (line + 0.5 - a[:, other]) / (b[:, other] - a[:, other])
     crossed = a[:, axis] + along * (b[:, axis] - a[:, axis])
     with torch.no_grad():

@@ -6,6 +6,8 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
+from threestudio_like.utils.rows import rows
+
 
 @dataclass(frozen=True)
 class Fragments:
@@ -34,8 +36,9 @@ class Fragments:
         corners = faces[face.flatten()[pixel]]
         view = pixel // (height * width)
         centre = torch.stack([pixel % width, pixel // width % height], dim=-1) + 0.5
-        at = screen[view[:, None], corners] - centre[:, None]  # [N, 3, 2]
-        inverse = 1 / depth[view[:, None], corners]
+        corner = view[:, None] * screen.shape[1] + corners
+        at = rows(screen.flatten(0, 1), corner) - centre[:, None]  # [N, 3, 2]
+        inverse = 1 / rows(depth.flatten(), corner)
         opposite = torch.stack([cross(at[:, j], at[:, k]) for j, k in ((1, 2), (2, 0), (0, 1))], dim=-1)
         weighted = opposite * inverse
         total = weighted.sum(-1, keepdim=True)
@@ -49,7 +52,7 @@ class Fragments:
 
     def interpolate(self, values: Float[Tensor, "V C"]) -> Float[Tensor, "N C"]:
         """Interpolates values given at the vertices at the covered pixels."""
-        return (self.barycentric[..., None] * values[self.corners]).sum(1)
+        return (self.barycentric[..., None] * rows(values, self.corners)).sum(1)
 
     def image(self, values: Float[Tensor, "N C"]) -> Float[Tensor, "B H W C"]:
         """Puts the covered pixels' values into images, zero elsewhere."""

@@ -13,6 +13,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from threestudio_like.kernels.pairs import distinct_pairs
+from threestudio_like.utils.rows import rows
 
 __all__ = ["TetGrid", "body_centred_grid", "marching_tetrahedra"]
 
@@ -86,8 +87,9 @@ def marching_tetrahedra(
     inside = sdf < 0
     crossed = inside[grid.edges[:, 0]] != inside[grid.edges[:, 1]]
     a, b = grid.edges[crossed].unbind(-1)
-    share = (sdf[a] / (sdf[a] - sdf[b])).clamp(CLOSEST, 1 - CLOSEST)[:, None]
-    surface = vertices[a] + share * (vertices[b] - vertices[a])
+    sdf_a, sdf_b, vertices_a = rows(sdf, a), rows(sdf, b), rows(vertices, a)
+    share = (sdf_a / (sdf_a - sdf_b)).clamp(CLOSEST, 1 - CLOSEST)[:, None]
+    surface = vertices_a + share * (rows(vertices, b) - vertices_a)
 
     corner = inside[grid.tets]
     mixed = corner.any(-1) & ~corner.all(-1)
