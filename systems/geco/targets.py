@@ -10,7 +10,6 @@ import numpy as np
 import torch
 from jaxtyping import Float, Int, UInt8
 from torch import Tensor
-from tqdm import tqdm
 
 import threestudio_like.data
 from priors.backbones.multiview import MultiviewBackbone
@@ -21,6 +20,7 @@ from threestudio_like.data.images import ImageLoading, image_files, load_image
 from threestudio_like.data.toybox.multiview import MultiviewSet
 from threestudio_like.engine.monitor import to_bytes
 from threestudio_like.errors import UserError
+from threestudio_like.utils.progress import progress
 from threestudio_like.utils.seeding import generator as make_generator
 
 log = logging.getLogger(__name__)
@@ -93,7 +93,7 @@ class ConditionImages:
 def loaded(files: list[Path], folder: ImageFolder) -> Iterator[UInt8[np.ndarray, "H W 3"]]:
     """Bytes of one image after the other. Raises UserError where none can be read."""
     bad = []
-    for file in tqdm(files, desc="images", disable=None):
+    for file in progress(files, "reading images"):
         try:
             yield to_bytes(load_image(file, folder.size, folder.loading).permute(1, 2, 0))
         except UserError as error:
@@ -117,17 +117,21 @@ def teacher_views(
     parts = [np.arange(start, min(start + TOGETHER, config.count)) for start in range(0, config.count, TOGETHER)]
     made = np.empty((config.count, VIEWS, prior.view_size, prior.view_size, 3), np.uint8)
 
-    def views(part: np.ndarray) -> dict[str, np.ndarray]:
+    def views(chosen: np.ndarray) -> dict[str, np.ndarray]:
         log.info(
-            "the teacher makes views %d to %d of %d, in %d steps", part[0] + 1, part[-1] + 1, config.count, config.steps
+            "the teacher makes views %d to %d of %d, in %d steps",
+            chosen[0] + 1,
+            chosen[-1] + 1,
+            config.count,
+            config.steps,
         )
-        condition = prior.condition(images[part % len(images)].to(prior.device))
-        z = torch.cat([prior.noise_for(config.seed, i) for i in part])
+        condition = prior.condition(images[chosen % len(images)].to(prior.device))
+        z = torch.cat([prior.noise_for(config.seed, i) for i in chosen])
         tiled = prior.decode(prior.sample(condition, config.scale, config.steps, None, z, config.denoising_end))
         return {"views": to_bytes(untile(tiled).permute(0, 1, 3, 4, 2))}
 
     order = [i for first in range(processes) for i in range((rank + first) % processes, len(parts), processes)]
-    for i in order:
+    for i in progress(order, f"the teacher's views, {TOGETHER} objects at a time"):
         seen = hashlib.sha256(images.image[parts[i] % len(images)].tobytes()).hexdigest()
         key = repr(
             (

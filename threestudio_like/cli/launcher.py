@@ -11,6 +11,7 @@ from threestudio_like.cli.arguments import Arguments, print_help, read_arguments
 from threestudio_like.engine.allocator import keep_freed_pages
 from threestudio_like.engine.run_folder import BUSY, INTERRUPTED, BusyError
 from threestudio_like.errors import NonFiniteError, NoSurfaceError, StoppedError, UserError
+from threestudio_like.utils.progress import heartbeat
 
 USER_ERRNOS = {
     errno.ENOSPC,
@@ -56,7 +57,8 @@ def carry_out(given: Arguments) -> int:
     if given.help:
         print_help(given)
         return 0
-    return resolve(given).carry_out()
+    with heartbeat():
+        return resolve(given).carry_out()
 
 
 def command() -> str:

@@ -18,6 +18,20 @@ SAME_RUN = ("out", "vars")
 """Keys that may differ between a run and its resumption; of `vars` counts what was made of them."""
 
 
+@dataclass(frozen=True)
+class ExpectedSeconds:
+    """Tells what a recipe takes on one core of the machine where it was measured."""
+
+    start: float = 0.0
+    """Seconds until the first step."""
+    steps: dict[str, float] = field(default_factory=dict)
+    """Seconds of a step of each stage, by the stage's name; `main` where there is one."""
+    end: float = 0.0
+    """Seconds of all that is done once beside the steps, evaluation and export among it."""
+    first: float = 0.0
+    """Seconds more of a machine's first run, in which kernels are compiled and data is made."""
+
+
 @dataclass
 class RunConfig:
     """The keys of a recipe that belong to the run; all others belong to its stages."""
@@ -34,6 +48,8 @@ class RunConfig:
     checkpoint_every: int = 250
     checkpoint_seconds: float = 60.0
     preview_every: int = 100
+    expected_seconds: ExpectedSeconds | None = None
+    """What the run takes, as far as it was measured; this machine's speed is reckoned in."""
     stages: dict[str, Any] | None = None
     vars: dict[str, Any] | None = None
     """Values for use elsewhere in the recipe as `${vars.name}`."""
@@ -53,7 +69,7 @@ class Recipe:
 
 def parse_recipe(plain: dict, name: str) -> Recipe:
     """Reads plain data. Keys that are not the run's are shared by all stages; without `stages:` there is one, `main`."""
-    own = {field.name for field in fields(RunConfig)}
+    own = {of_run.name for of_run in fields(RunConfig)}
     run = parse(RunConfig, {key: value for key, value in plain.items() if key in own}, "")
     plug_in(run.imports)
     shared = {key: value for key, value in plain.items() if key not in own}

@@ -22,7 +22,6 @@ import torch
 import trimesh
 from jaxtyping import Int, UInt8
 from torch import Tensor
-from tqdm import tqdm
 
 from threestudio_like.cameras import Cameras, orbit_cameras
 from threestudio_like.config.registry import configure
@@ -35,6 +34,7 @@ from threestudio_like.renderers.mesh import MeshRenderer
 from threestudio_like.renderers.shading import Shading
 from threestudio_like.scenes.mesh import Surface
 from threestudio_like.scenes.signed_distance import BOX_LENGTH, read_mesh
+from threestudio_like.utils.progress import progress
 
 SUFFIXES = (".glb", ".gltf", ".obj", ".ply")
 DRAWN_BY = (
@@ -133,7 +133,7 @@ class MeshFolder:
         keyed = [(path, self.keys[path]) for path in mixed]
         reasons = in_processes(functools.partial(why_not, self.config), keyed, self.config.workers)
         refused = set()
-        for path, reason in zip(mixed, tqdm(reasons, "meshes", len(mixed), disable=None), strict=True):
+        for path, reason in zip(mixed, progress(reasons, "drawing meshes", len(mixed)), strict=True):
             if reason is not None:
                 refused.add(path)
                 log.warning("%s", reason)

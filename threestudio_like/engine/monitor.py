@@ -3,7 +3,6 @@
 import contextlib
 import logging
 import sys
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -11,15 +10,17 @@ import imageio.v3 as iio
 import numpy as np
 import torch
 from torch import Tensor
-from tqdm import tqdm
-from tqdm.contrib.logging import logging_redirect_tqdm
 
+from threestudio_like.engine.expectation import Expectation
 from threestudio_like.engine.system import StepResult
+from threestudio_like.utils.progress import long_part
 
 log = logging.getLogger(__name__)
 SCALARS_EVERY = 10
 LINES = 10
-"""A log file and a terminal that is no terminal get this many progress lines a stage."""
+"""A log gets this many progress lines a stage, beside those of `heartbeat`."""
+FIRST_STEPS = 4
+"""After so many of a stage's steps it is said how long the rest takes."""
 
 
 def to_bytes(image: Tensor) -> np.ndarray:
@@ -36,8 +37,8 @@ def write_png(path: Path, image: Tensor) -> None:
 class Monitor:
     """Shows and records the steps of a run; `folder` None records nothing (other ranks)."""
 
-    def __init__(self, folder: Path | None):
-        self.folder = folder
+    def __init__(self, folder: Path | None, expectation: Expectation | None = None):
+        self.folder, self.expectation = folder, expectation
         self.writer = None
 
     @contextlib.contextmanager
@@ -48,24 +49,22 @@ class Monitor:
             return
         from torch.utils.tensorboard import SummaryWriter  # slow to import, and not every run trains
 
-        self.name, self.start, self.steps, self.began = name, start, steps, time.monotonic()
-        self.writer = SummaryWriter(self.folder / "tensorboard" / name, purge_step=start)
-        self.bar = tqdm(total=steps, initial=start, desc=name, disable=not sys.stderr.isatty(), dynamic_ncols=True)
+        self.name, self.start, self.steps = name, start, steps
         log.info("stage '%s': steps %d to %d", name, start, steps)
-        try:
-            with logging_redirect_tqdm():
+        with long_part(name, steps, start) as self.part:
+            self.writer = SummaryWriter(self.folder / "tensorboard" / name, purge_step=start)
+            try:
                 yield
-        finally:
-            self.bar.close()
-            self.writer.close()
+            finally:
+                self.writer.close()
 
     def step(self, done: int, loss: Tensor, result: StepResult, gradient_norm: Tensor) -> None:
         """Records the step whose number of steps done is `done`."""
         if self.folder is None:
             return
-        self.bar.update(1)
-        if done == self.start + 1:  # kernels were compiled: no measure of what is to come
-            self.began = time.monotonic()
+        self.part.advance()
+        if self.expectation is not None and done == self.start + FIRST_STEPS < self.steps:
+            log.info("%s", self.expectation.by_steps(self.name, self.steps - done, self.part.seconds_each))
         line = done % max(self.steps // LINES, 1) == 0 or done == self.steps
         if done % SCALARS_EVERY and not line:
             return
@@ -77,12 +76,9 @@ class Monitor:
         for key, value in scalars.items():
             self.writer.add_scalar(f"{self.name}/{key}", value, done)
         shown = {key.removeprefix("loss/"): f"{value:.3g}" for key, value in scalars.items() if key.startswith("loss/")}
-        self.bar.set_postfix(shown, refresh=False)
+        self.part.bar.set_postfix(shown, refresh=False)
         if line:
-            rate = (done - self.start - 1) / max(time.monotonic() - self.began, 1e-9)
-            speed = f"{rate:.2f} it/s  {(self.steps - done) / rate:.0f} s left" if rate else ""
-            losses = " ".join(f"{key} {value}" for key, value in shown.items())
-            log.info("%s %d/%d  %s  %s", self.name, done, self.steps, losses, speed)
+            log.info("%s  %s", str(self.part), " ".join(f"{key} {value}" for key, value in shown.items()))
 
     def picture(self, done: int, image: Tensor | None) -> None:
         """Records a preview picture."""

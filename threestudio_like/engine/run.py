@@ -24,6 +24,7 @@ from threestudio_like.config.registry import components
 from threestudio_like.config.renamed import translated, translated_state
 from threestudio_like.engine import checkpoint
 from threestudio_like.engine.checkpoint import write_text
+from threestudio_like.engine.expectation import Expectation
 from threestudio_like.engine.monitor import Monitor, peak_memory_mib
 from threestudio_like.engine.run_folder import lock, move_aside
 from threestudio_like.engine.system import Context, System, SystemConfig
@@ -31,6 +32,7 @@ from threestudio_like.engine.trainer import Settings, make_fabric, take_over, tr
 from threestudio_like.errors import NonFiniteError, NoSurfaceError, StoppedError, UserError, nearest
 from threestudio_like.kernels import backend
 from threestudio_like.utils.paths import ROOT
+from threestudio_like.utils.progress import long_part
 
 log = logging.getLogger(__name__)
 
@@ -223,7 +225,8 @@ class Run:
             self.recipe.run.checkpoint_seconds,
             self.recipe.run.preview_every,
         )
-        monitor = Monitor(self.folder if self.fabric.global_rank == 0 else None)
+        expectation = self.announce(stages)
+        monitor = Monitor(self.folder if self.fabric.global_rank == 0 else None, expectation)
         seconds, steps = 0.0, 0
         with self._status():
             for stage in stages[1:]:
@@ -244,14 +247,33 @@ class Run:
                     "seconds_per_step": round(seconds / max(steps, 1), 4),
                 }
             if self.fabric.global_rank == 0:
-                log.info("evaluating")
-                self.metrics |= system.evaluate(self.folder)
-                log.info("exporting")
-                self.metrics |= system.export(self.folder)
-                left = sorted(
-                    path.name for path in self.folder.iterdir() if path.is_file() and path.name != "config.yaml"
-                )
-                log.info("done: %s has %s", self.folder, ", ".join(left))
+                with long_part("evaluating"):
+                    self.metrics |= system.evaluate(self.folder)
+                with long_part("exporting"):
+                    self.metrics |= system.export(self.folder)
+                log.info("%s", self.left())
+
+    def announce(self, stages: list[str]) -> Expectation:
+        """Says what will happen, where the results go and how long it takes."""
+        config = {stage: self.recipe.stages[stage].config for stage in stages}
+        anew = not any(self.checkpoint_path(stage).exists() for stage in stages)
+        expectation = Expectation(
+            self.recipe.run.expected_seconds if anew else None,
+            {stage: config[stage].steps for stage in stages},
+            self.fabric.device,
+        )
+        if self.fabric.global_rank == 0:
+            steps = [f"{config[stage].steps} steps of '{stage}' ({self.recipe.stages[stage].type})" for stage in stages]
+            log.info("%s on %s: %s, then evaluation and export", self.recipe.name, self.fabric.device, ", ".join(steps))
+            log.info("results go to %s; %s", self.folder, expectation.in_advance())
+        return expectation
+
+    def left(self) -> str:
+        """Says what the run's folder holds, and which file to open first."""
+        files = sorted(path.name for path in self.folder.iterdir() if path.is_file() and path.name != "config.yaml")
+        pictures = [name for name in ("turntable.png", *files) if name in files and name.endswith(".png")]
+        first = f"; open {self.folder / pictures[0]}" if pictures else ""
+        return f"done: {self.folder} has {', '.join(files)}{first}"
 
     def test(self, only: str | None, export_only: bool) -> None:
         """Evaluates, or exports, a finished run again, as its recipe says or by other keys of `evaluation` and `generation`."""
@@ -261,7 +283,8 @@ class Run:
             self.metrics = self._stored_metrics()
             _log_to(self.folder / "log.txt")
             system = self.finished(self._chosen(only)[-1])
-            self.metrics |= system.export(self.folder) if export_only else system.evaluate(self.folder)
+            with long_part("exporting" if export_only else "evaluating"):
+                self.metrics |= system.export(self.folder) if export_only else system.evaluate(self.folder)
             self.write_metrics()
         finally:
             self._unlock()

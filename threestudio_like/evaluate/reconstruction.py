@@ -34,6 +34,7 @@ from threestudio_like.renderers.shading import Shading
 from threestudio_like.scenes.convert import remove_small_components
 from threestudio_like.scenes.mesh import Mesh
 from threestudio_like.scenes.triplane import Triplane
+from threestudio_like.utils.progress import progress
 
 log = logging.getLogger(__name__)
 Reconstruct = Callable[[int], Triplane]
@@ -98,11 +99,14 @@ def evaluate_reconstructor(
     """
     count = min(show.objects, len(objects))
     scores, random, behind = [], [], []
-    for i in range(count):
+    pictured: dict[int, Triplane] = {}
+    for i in progress(range(count), f"evaluating {picture_path.stem}"):
         begin = time.perf_counter()
         scene = reconstruct(i)
         wait_for(device)
         middle = time.perf_counter()
+        if i < show.shown:
+            pictured[i] = scene
         mesh = mesh_or_none(scene)
         seconds = {"reconstruction_seconds": middle - begin, "mesh_seconds": time.perf_counter() - middle}
         images, truth = views(scene, objects, i, device)
@@ -122,7 +126,10 @@ def evaluate_reconstructor(
         for name, pairs in (("frechet", random), ("frechet_unseen_sides", behind))
     }
     write_text(picture_path.with_suffix(".json"), json.dumps(scores) + "\n")
-    write_png(picture_path, picture(reconstruct, objects, show.shown, device))
+
+    write_png(
+        picture_path, picture(lambda i: pictured[i] if i in pictured else reconstruct(i), objects, show.shown, device)
+    )
     names = list(dict.fromkeys(name for own in scores for name in own))
     return {name: float(np.mean([own[name] for own in scores if name in own])) for name in names} | apart
 

@@ -21,6 +21,7 @@ from threestudio_like.data.toybox.catalogue import CATEGORIES, COLORS, random_to
 from threestudio_like.data.toybox.photographs import WORLD, CaptureConfig, pack
 from threestudio_like.data.toybox.render import Light, render_toys
 from threestudio_like.renderers.base import Render
+from threestudio_like.utils.progress import progress
 
 UNSEEN_CATEGORIES = ("boat", "teapot", "rabbit")
 """Left out in every colour: a vehicle, a household thing and an animal, with relatives among the others."""
@@ -117,7 +118,9 @@ def render_dataset(config: MultiviewSet, split: Split) -> MultiviewImages:
     """`config.count` objects of a split."""
     capture = config.capture()
     parts = []
-    for start in range(0, config.count, TOGETHER):
+    for start in progress(
+        range(0, config.count, TOGETHER), f"making images of {config.count} {split.replace('_', ' ')} toys"
+    ):
         rng = np.random.default_rng([config.seed, SPLITS.index(split), 0, start])
         toys = [config.toy(split, i) for i in range(start, min(start + TOGETHER, config.count))]
         packed = pack(toys)

@@ -16,6 +16,7 @@ from threestudio_like.data.cache import cached, sources
 from threestudio_like.data.toybox.assembly import COLUMNS, Toy
 from threestudio_like.data.toybox.catalogue import CATEGORIES, COLORS, caption, random_toy, view_words
 from threestudio_like.data.toybox.render import Light, render_toys
+from threestudio_like.utils.progress import progress
 
 WORLD = ("assembly.py", "animals.py", "things.py", "catalogue.py", "render.py", "trace_cpu.py", "../../cameras.py")
 """The files that say what the world looks like."""
@@ -124,7 +125,7 @@ def render_dataset(capture: CaptureConfig, count: int, seed: int, held_out: bool
     labels = np.empty((count, 3), dtype=np.int16)
     where = np.empty((count, 2), dtype=np.float32)
     textureless = np.empty(count, dtype=bool)
-    for start in range(0, count, 512):
+    for start in progress(range(0, count, 512), f"making {count} photographs"):
         stop = min(start + 512, count)
         toys = [random_toy(rng, held_out) for _ in range(stop - start)]
         cameras = capture.cameras(len(toys), rng)

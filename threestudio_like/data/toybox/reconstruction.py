@@ -23,6 +23,7 @@ from threestudio_like.data.toybox.photographs import WORLD, pack
 from threestudio_like.data.toybox.render import render_toys
 from threestudio_like.renderers.base import Render
 from threestudio_like.scenes.mesh import Mesh
+from threestudio_like.utils.progress import progress
 
 TOGETHER = 64  # objects traced at once
 LATTICE = 32767  # points are kept as 16-bit integers, and depths as tenths of a thousandth
@@ -163,7 +164,7 @@ def render_dataset(config: ReconstructionSet, split: Split) -> dict[str, np.ndar
         "distances": np.empty((n, kept_points), np.float16),
         "colors": np.empty((n, config.points, 3), np.uint8),
     }
-    for start in range(0, n, TOGETHER):
+    for start in progress(range(0, n, TOGETHER), f"making shapes of {n} {split.replace('_', ' ')} toys"):
         part = slice(start, min(start + TOGETHER, n))
         rng = np.random.default_rng([config.views.seed, 2, start])
         toys = pack([config.views.toy(split, i) for i in range(part.start, part.stop)])
