@@ -83,7 +83,7 @@ def main() -> None:
         f"out={given.out}",
         *given.keys,
     ]
-    run = Run(parse_recipe(load("geco.yaml", keys), "geco"))
+    run = Run(parse_recipe(load("geco-long.yaml", keys), "geco"))
     system = run.build("scene")
     given.out.mkdir(parents=True, exist_ok=True)
     found = system.evaluate(given.out)

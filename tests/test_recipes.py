@@ -29,13 +29,15 @@ def backbones(models, tmp_path):
     geco = [scorer, f"reconstructor.pretrained={tiny_reconstructor(tmp_path / 'reconstructor')}"]
     (tmp_path / "images").mkdir()
     picture(tmp_path / "images/one.png"), picture(tmp_path / "images/two.png", (30, 30, 200))
+    geco_toybox = [
+        *geco,
+        f"backbone.model={models('multiview')}",
+        f"perceptual.model={tmp_path / 'scorer'}",
+        f"generation.text.backbone.model={models('toybox')}",
+    ]
     return {
-        "geco.yaml": [
-            *geco,
-            f"backbone.model={models('multiview')}",
-            f"perceptual.model={tmp_path / 'scorer'}",
-            f"generation.text.backbone.model={models('toybox')}",
-        ],
+        "geco.yaml": geco_toybox,
+        "geco-long.yaml": geco_toybox,
         "geco-zero123plus.yaml": [
             *geco,
             f"backbone.model={models('zero123plus')}",
@@ -94,6 +96,7 @@ def test_recipe_runs_two_steps(recipe, backbones, tmp_path, monkeypatch):
         "priors/reconstructor-single": 3,
         "priors/reconstructor-large": 3,
         "geco": 2,
+        "geco-long": 2,
         "geco-zero123plus": 2,
         "sweetdreamer-nerf-sd": 2,
     }

@@ -95,6 +95,7 @@ TINY_RECONSTRUCTOR = [
 ]
 TINY = {
     "geco.yaml": TINY_GECO,
+    "geco-long.yaml": TINY_GECO,
     "geco-zero123plus.yaml": [*TINY_GECO, "backbone.view_size=16"],
     "dreamfusion.yaml": TINY_SCENE,
     "sweetdreamer-nerf.yaml": TINY_SCENE,

@@ -68,7 +68,7 @@ def keys(models, tmp_path_factory):
 
 
 def built(stage, keys, *more, rank=0, processes=1):
-    recipe = parse_recipe(load("geco.yaml", [*keys, *more]), "test")
+    recipe = parse_recipe(load("geco-long.yaml", [*keys, *more]), "test")
     torch.manual_seed(0)
     return recipe.stages[stage].build(Context(CPU, 0, "", rank, processes))
 
@@ -260,11 +260,11 @@ def test_both_stages_resume_bit_for_bit(keys, tmp_path):
     """1 + 1 steps are 2."""
 
     def run(folder, *more):
-        return launch.main(["--config", "geco.yaml", *keys, f"out={tmp_path / folder}", *more])
+        return launch.main(["--config", "geco-long.yaml", *keys, f"out={tmp_path / folder}", *more])
 
     quick = ["evaluation.baselines=[]", "evaluation.diverse=0"]
     assert run("whole", *quick) == 0
-    recipe = parse_recipe(load("geco.yaml", [*keys, *quick, f"out={tmp_path / 'cut'}"]), "geco")
+    recipe = parse_recipe(load("geco-long.yaml", [*keys, *quick, f"out={tmp_path / 'cut'}"]), "geco")
     cut_after_one(recipe, tmp_path / "cut")
     for stage in ("views", "scene"):
         whole, cut = (checkpoint.load(tmp_path / f"{run}/checkpoints/{stage}.pt", CPU) for run in ("whole", "cut"))
@@ -294,7 +294,7 @@ def cut_after_one(recipe, folder):
 def test_the_whole_ladder_and_what_is_left(keys, tmp_path):
     out = tmp_path / "run"
     more = [f"evaluation.baselines=[{','.join(BASELINES)}]", f"out={out}"]
-    assert launch.main(["--config", "geco.yaml", *keys, *more]) == 0
+    assert launch.main(["--config", "geco-long.yaml", *keys, *more]) == 0
     metrics = json.loads((out / "metrics.json").read_text())
     for split in ("", "unseen_"):
         for baseline in BASELINES:
@@ -362,6 +362,6 @@ def test_the_untrained_generator_is_the_one_step_teacher(keys, tmp_path):
     ],
 )
 def test_mistakes_are_told_before_any_work(keys, tmp_path, capsys, more, says):
-    assert launch.main(["--config", "geco.yaml", "--check", *keys, *more, f"out={tmp_path / 'run'}"]) == 2
+    assert launch.main(["--config", "geco-long.yaml", "--check", *keys, *more, f"out={tmp_path / 'run'}"]) == 2
     said = capsys.readouterr().err.strip().splitlines()[-1]
     assert said.startswith("error: ") and says in said
