@@ -3,8 +3,10 @@
 import argparse
 from dataclasses import dataclass
 
+from threestudio_like.cli.keys import listing
 from threestudio_like.cli.requests import CompareRequest, Crew, GenerateRequest, Request, RunRequest, SweepRequest
 from threestudio_like.config.loading import find_recipe, load
+from threestudio_like.config.plugins import plug_in
 from threestudio_like.errors import UserError, nearest
 from threestudio_like.experiments.axes import axes
 
@@ -16,6 +18,7 @@ EXAMPLES = """examples:
   {command} --config comparisons/quick.yaml --workers 2
 
 exit codes: 0 done, 1 failed, 2 a mistake of yours (said in a line), 130 stopped by Ctrl-C and saved"""
+COMPARISON = "threestudio_like.experiments.comparison:ComparisonConfig"
 ACTIONS = ("check", "resume", "test", "export")
 """Options that say what is to be done with the run of a recipe; without one it is trained."""
 
@@ -153,5 +156,10 @@ def refuse_options(given: Arguments, comparison: bool, cluster: tuple[str, ...])
 
 
 def print_help(given: Arguments) -> None:
-    """Prints the options, or the keys of the recipe that is named."""
-    given.parser.print_help()
+    """Prints the options, or the keys of the recipe or comparison that is named."""
+    if given.config is None:
+        given.parser.print_help()
+        return
+    plain = load(given.config, given.keys)
+    plug_in(plain.get("imports") or [])
+    print(listing(plain, COMPARISON if "system" not in plain and "prompts" in plain else None))

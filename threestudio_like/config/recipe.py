@@ -8,10 +8,11 @@ from typing import Any, Literal
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+from threestudio_like.config.fields import config_fields
 from threestudio_like.config.loading import TypeChange, overlay, read_yaml
 from threestudio_like.config.plugins import plug_in
-from threestudio_like.config.registry import Component, parse, parse_component
-from threestudio_like.config.renamed import translated
+from threestudio_like.config.registry import Component, parse, parse_component, place_of, registered
+from threestudio_like.config.renamed import hint, translated
 from threestudio_like.errors import MissingKeyError, UserError, brief, nearest
 
 SAME_RUN = ("out", "vars")
@@ -81,6 +82,7 @@ def parse_recipe(plain: dict, name: str) -> Recipe:
             raise UserError(f"stages.{stage}: expected a block, got {keys!r}")
         where = f"stages.{stage}" if run.stages else ""
         block = overlay(shared, keys or {}, changes, where)
+        refuse_unknown(block, where, own)
         block["type"] = block.pop("system")
         try:
             stages[stage] = parse_component("system", block, where)
@@ -88,6 +90,15 @@ def parse_recipe(plain: dict, name: str) -> Recipe:
             raise UserError(f"{error}{dropped_by(changes, error)}") from None
     check_order(stages)
     return Recipe(name, run, stages, plain)
+
+
+def refuse_unknown(block: dict, where: str, own: set[str]) -> None:
+    """Raises UserError for a key that neither the stage's system nor the run has, before the system is imported."""
+    system = block["system"]
+    fields = config_fields(place_of("system", system)) if system in registered("system") else None
+    for key in block:
+        if fields is not None and key not in fields and key != "system":
+            raise UserError(f"{where or 'recipe'}: unknown key '{key}'{hint(f'{where}.{key}', {*fields, *own})}")
 
 
 def dropped_by(changes: list[TypeChange], error: MissingKeyError) -> str:

@@ -60,6 +60,12 @@ def find(slot: str, name: str) -> type:
     return chosen
 
 
+def place_of(slot: str, name: str) -> str:
+    """Where the class of this name in a slot is, as "module:Class"; imports nothing. Raises KeyError."""
+    _offer_own()
+    return _identity(_classes[slot][name])
+
+
 @functools.cache
 def _offer_own() -> None:
     for package in PACKAGES:

@@ -60,7 +60,7 @@ class Run:
         folder = Path(folder).expanduser()
         if not (folder / "config.yaml").is_file():
             raise UserError(f"{folder}: there is no run here; give the folder that the launcher printed")
-        plain = read_stored(folder / "config.yaml") | {"out": str(folder), "device": device, "devices": 1}
+        plain = translated(read_stored(folder / "config.yaml")) | {"out": str(folder), "device": device, "devices": 1}
         run = cls(parse_recipe(plain, folder.parent.name))
         run.metrics = run._stored_metrics()
         if run.metrics.get("status") != "done":

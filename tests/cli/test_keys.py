@@ -1,0 +1,82 @@
+"""A recipe's keys, listed from the source; and mistakes that are told before anything heavy is imported."""
+
+import ast
+import dataclasses
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import launch
+import priors
+import systems
+import threestudio_like
+from threestudio_like.config.fields import config_fields
+from threestudio_like.config.registry import find, place_of
+
+ROOT = Path(__file__).resolve().parents[2]
+COMPONENTS = [
+    (slot, name)
+    for package in (threestudio_like, priors, systems)
+    for slot, classes in package.COMPONENTS.items()
+    for name in classes
+]
+MISTAKES = [
+    (["--config", "dreamfusio"], "no recipe 'dreamfusio'; did you mean 'dreamfusion'?"),
+    (["--config", "dreamfusion", "sed=3"], "unknown key 'sed'; did you mean 'seed'?"),
+    (["--config", "dreamfusion", "stpes=3"], "unknown key 'stpes'; did you mean 'steps'?"),
+    (["--config", "dreamfusion", "seed=x"], "seed: expected int, got 'x'"),
+    (["--config", "dreamfusion", "device=cudaa"], "'cudaa' is not possible; did you mean 'cuda'?"),
+    (["--config", "dreamfusion", "system=dreamfussion"], "unknown system 'dreamfussion'; did you mean 'dreamfusion'?"),
+    (["--config", "dreamfusion", "--chekc"], "unknown option '--chekc'; did you mean '--check'?"),
+    (["--config", "dreamfusion", "--sweep", "seed=0,1", "sed=3"], "unknown key 'sed'; did you mean 'seed'?"),
+    (["--config", "prolificdreamer", "stages.nerf.stesp=3"], "stages.nerf: unknown key 'stesp'; did you mean 'steps'?"),
+]
+
+
+@pytest.mark.parametrize("slot, name", COMPONENTS)
+def test_the_source_tells_the_fields_that_the_class_has(slot, name):
+    read = config_fields(place_of(slot, name))
+    fields = {field.name: field for field in dataclasses.fields(find(slot, name).Config)}
+    assert list(read) == list(fields)
+    for key, field in fields.items():
+        required = field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING
+        written = read[key].default
+        assert not required or written is None or "kw_only" in ast.unparse(written)
+
+
+def test_help_lists_a_recipes_keys_with_types_values_and_what_they_mean(capsys):
+    assert launch.main(["--help", "--config", "prolificdreamer", "seed=7", "stages.nerf.steps=3"]) == 0
+    said = capsys.readouterr().out
+    lines = said.splitlines()
+    assert "  seed = 7    [int]" in lines and "  device = auto    [auto | cpu | cuda]" in lines
+    assert "keys of the stage nerf: prolificdreamer (stages.nerf.KEY for it alone):" in lines
+    assert (
+        "  steps = 3    [int]" in lines and "  guidance.rgb.method.type = vsd    [csd | ism | sdi | sds | vsd]" in lines
+    )
+    assert any(line.startswith("  guidance.rgb.method.fake_score.type = ") for line in lines)
+    below = lines[lines.index("  evaluation.video_frames = 60    [int]") + 1]
+    assert below.startswith(" " * 8) and "Frames" in below
+
+
+def test_help_lists_a_comparisons_keys(capsys):
+    assert launch.main(["--help", "--config", "comparisons/quick"]) == 0
+    assert any(line.startswith("  seeds = ") for line in capsys.readouterr().out.splitlines())
+
+
+def test_a_mistake_is_told_before_anything_heavy_is_imported():
+    code = f"""
+import sys, launch
+for argv, says in {MISTAKES!r}:
+    print(launch.main(argv), file=sys.stderr)
+assert launch.main(["--help", "--config", "dreamfusion"]) == 0
+heavy = [name for name in ("torch", "diffusers", "transformers", "numba", "scipy", "lightning_fabric") if name in sys.modules]
+assert not heavy, heavy
+"""
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    said = done.stderr.splitlines()
+    assert len(said) == 2 * len(MISTAKES)
+    for (_, says), line, code in zip(MISTAKES, said[::2], said[1::2], strict=True):
+        assert line.startswith("error: ") and says in line and code == "2", line

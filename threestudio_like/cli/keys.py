@@ -1,0 +1,149 @@
+"""Lists a recipe's keys for `--help`: type, value, and the string that stands under the field."""
+
+import ast
+import math
+import textwrap
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import yaml
+
+from threestudio_like.config.fields import Class, Field, config_fields, fields_of, look_up, parts, slot_of, values_of
+from threestudio_like.config.fields import find_class as find
+from threestudio_like.config.loading import overlay
+from threestudio_like.config.registry import place_of, registered
+
+RUN = "threestudio_like.config.recipe:RunConfig"
+HIDDEN = ("stages", "vars")
+"""Keys of the run that are blocks of other keys."""
+MISSING = object()
+WIDTH = 110
+
+
+@dataclass(frozen=True)
+class Key:
+    """One line of the list."""
+
+    path: str
+    kind: str
+    value: str
+    about: str
+
+
+def listing(plain: dict, comparison: str | None = None) -> str:
+    """Describes the keys of a recipe, stage by stage; or those of a comparison, whose config is at "module:Class"."""
+    if comparison is not None:
+        return block("keys of the comparison", list(described(fields_of(find(comparison)), plain, "")))
+    run = fields_of(find(RUN))
+    own = [key for key in described(run, plain, "") if key.path not in HIDDEN]
+    text = [block("keys of the run", own)]
+    shared = {key: value for key, value in plain.items() if key not in run}
+    stages = plain.get("stages")
+    for stage, keys in (stages or {"": {}}).items():
+        node = overlay(shared, keys or {})
+        system = node.pop("system", None)
+        fields = config_fields(place_of("system", system)) if system in registered("system") else None
+        title = (
+            f"keys of the stage {stage}: {system} (stages.{stage}.KEY for it alone)" if stage else f"keys of {system}"
+        )
+        text.append(block(title, list(described(fields or {}, node, ""))))
+    return "\n\n".join(text)
+
+
+def block(title: str, keys: list[Key]) -> str:
+    """Lays the keys out: a line each, and below it what the key means."""
+    lines = [f"{title}:"]
+    for key in keys:
+        lines.append(f"  {key.path} = {key.value}".rstrip() + f"    [{key.kind}]")
+        lines += textwrap.wrap(key.about, WIDTH, initial_indent=" " * 8, subsequent_indent=" " * 8)
+    return "\n".join(lines)
+
+
+def described(fields: dict[str, Field], node: dict, path: str) -> Iterator[Key]:
+    """Yields the keys of a block, however deep."""
+    for field in fields.values():
+        yield from one(field, field.annotation, node.get(field.name, MISSING), f"{path}.{field.name}".lstrip("."))
+
+
+def one(field: Field, annotation: ast.expr, value: Any, path: str) -> Iterator[Key]:
+    """Yields a field's own line, or those of the block that it is."""
+    kinds = list(parts(annotation))
+    slot, items = slot_of(kinds[0]), values_of(kinds[0])
+    if slot is not None:
+        yield from component(field, slot, value, path)
+        return
+    if items is not None and isinstance(value, dict) and value and is_block(field, items):
+        for name, item in value.items():
+            yield from one(field, items, item, f"{path}.{name}")
+        return
+    inner = look_up(field.module, kinds[0])
+    optional = value is None or (value is MISSING and ast.unparse(field.default or ast.Constant("")) == "None")
+    if is_block(field, kinds[0]) and isinstance(inner, Class) and not optional:
+        yield from described(fields_of(inner), value if isinstance(value, dict) else {}, path)
+        return
+    yield Key(path, kind_of(annotation), shown(field, value), field.about)
+
+
+def component(field: Field, slot: str, value: Any, path: str) -> Iterator[Key]:
+    """Yields the choice of a component, and its keys."""
+    node = {"type": value} if isinstance(value, str) else value if isinstance(value, dict) else {}
+    chosen = node.get("type") or default_type(field) if value is not None else None
+    names = registered(slot)
+    said = str(chosen) if chosen else "null" if field.default is not None else "(required)"
+    yield Key(f"{path}.type", " | ".join(names), said, field.about)
+    if chosen in names:
+        yield from described(config_fields(place_of(slot, chosen)) or {}, node, path)
+
+
+def is_block(field: Field, annotation: ast.expr) -> bool:
+    """Whether values are blocks of keys: a dataclass that is not read from a number or text, or a component."""
+    if slot_of(annotation) is not None:
+        return True
+    inner = look_up(field.module, annotation)
+    if not isinstance(inner, Class):
+        return False
+    methods = {node.name for node in inner.node.body if isinstance(node, ast.FunctionDef)}
+    return "from_config" not in methods and any("dataclass" in ast.unparse(one) for one in inner.node.decorator_list)
+
+
+def default_type(field: Field) -> str | None:
+    """The type of a default such as `Component("background", "solid", ...)`."""
+    for node in ast.walk(field.default) if field.default is not None else ():
+        if isinstance(node, ast.Call) and ast.unparse(node.func) == "Component" and len(node.args) > 1:
+            return ast.literal_eval(node.args[1])
+    return None
+
+
+def kind_of(annotation: ast.expr) -> str:
+    """The type in a word or two."""
+    kinds = []
+    for part in parts(annotation):
+        if isinstance(part, ast.Subscript) and ast.unparse(part.value) == "Literal":
+            choices = part.slice.elts if isinstance(part.slice, ast.Tuple) else [part.slice]
+            kinds += [str(ast.literal_eval(choice)) for choice in choices]
+        else:
+            kinds.append(ast.unparse(part))
+    return " | ".join([*kinds, *["null"] * ("None" in ast.unparse(annotation))])
+
+
+def shown(field: Field, value: Any) -> str:
+    """The recipe's value, or the default."""
+    default = field.default
+    if isinstance(default, ast.Call) and ast.unparse(default.func) == "field":
+        keywords = {keyword.arg: keyword.value for keyword in default.keywords}
+        default = keywords.get("default", keywords.get("default_factory"))
+    if isinstance(default, ast.Call) and ast.unparse(default.func) == "Schedule.constant":
+        default = default.args[0]
+    if value is MISSING and default is None:
+        return "(required)"
+    if value is MISSING:
+        text = ast.unparse(default)
+        try:
+            value = {"dict": {}, "list": []}[text] if text in ("dict", "list") else ast.literal_eval(default)
+        except ValueError:
+            return text
+    value = list(value) if isinstance(value, tuple) else value
+    return (
+        yaml.safe_dump(value, default_flow_style=True, width=math.inf, allow_unicode=True).removesuffix("...\n").strip()
+    )

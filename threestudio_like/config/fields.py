@@ -1,0 +1,149 @@
+"""Reads the fields of Configs, with their defaults and the strings under them, from the source; imports nothing.
+
+So a mistaken key is told, and `--help` answered, before anything heavy is loaded. What cannot be followed in the source
+(a class that is made at run time) has no fields here; `registry.parse` knows it when it is imported.
+"""
+
+import ast
+import functools
+import importlib.util
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+
+@dataclass(frozen=True)
+class Module:
+    """A module's syntax tree."""
+
+    name: str
+    tree: ast.Module
+
+
+@dataclass(frozen=True)
+class Class:
+    """A class in its module."""
+
+    module: Module
+    node: ast.ClassDef
+
+
+@dataclass(frozen=True)
+class Field:
+    """A field of a Config, as it is written."""
+
+    name: str
+    annotation: ast.expr
+    default: ast.expr | None
+    about: str
+    """The string under it."""
+    module: Module
+    """Where its names mean something."""
+
+
+@functools.cache
+def read_module(name: str) -> Module | None:
+    """Reads a module's source; None where there is none."""
+    top, *rest = name.split(".")
+    try:
+        spec = importlib.util.find_spec(top)
+    except (ImportError, ValueError):
+        return None
+    if spec is None:
+        return None
+    places = [Path(place, *rest) for place in spec.submodule_search_locations or ()]
+    files = [file for place in places for file in (place.with_suffix(".py"), place / "__init__.py")]
+    if not rest and spec.origin:
+        files.insert(0, Path(spec.origin))
+    file = next((file for file in files if file.is_file()), None)
+    return None if file is None else Module(name, ast.parse(file.read_text(encoding="utf-8")))
+
+
+def find_class(place: str) -> Class | None:
+    """Returns the class at "module:Class"; None where it is not to be found in the source."""
+    name, _, path = place.partition(":")
+    module = read_module(name)
+    found = None if module is None else look_up(module, ast.parse(path, mode="eval").body)
+    return found if isinstance(found, Class) else None
+
+
+def look_up(module: Module, name: ast.expr) -> Class | Module | None:
+    """Returns what a name, or a dotted name, means in a module."""
+    if isinstance(name, ast.Attribute):
+        owner = look_up(module, name.value)
+        if isinstance(owner, Module):
+            return look_up(owner, ast.Name(name.attr))
+        return None if owner is None else member(owner, name.attr)
+    if not isinstance(name, ast.Name):
+        return None
+    for node in module.tree.body:
+        if isinstance(node, ast.ClassDef) and node.name == name.id:
+            return Class(module, node)
+        if isinstance(node, ast.ImportFrom) and node.module:
+            for alias in node.names:
+                if (alias.asname or alias.name) == name.id:
+                    whole, parent = read_module(f"{node.module}.{alias.name}"), read_module(node.module)
+                    return whole or (parent and look_up(parent, ast.Name(alias.name)))
+    return None
+
+
+def member(owner: Class, name: str) -> Class | None:
+    """Returns a class that stands in a class, there or in its bases."""
+    for node in owner.node.body:
+        if isinstance(node, ast.ClassDef) and node.name == name:
+            return Class(owner.module, node)
+        if isinstance(node, ast.Assign) and [ast.unparse(target) for target in node.targets] == [name]:
+            found = look_up(owner.module, node.value)
+            return found if isinstance(found, Class) else None
+    return next((found for base in bases(owner) if (found := member(base, name)) is not None), None)
+
+
+def bases(owner: Class) -> list[Class]:
+    found = (look_up(owner.module, base) for base in owner.node.bases)
+    return [base for base in found if isinstance(base, Class)]
+
+
+def fields_of(config: Class) -> dict[str, Field]:
+    """Returns the fields of a dataclass by name, its bases' first."""
+    fields: dict[str, Field] = {}
+    for base in reversed(bases(config)):
+        fields |= fields_of(base)
+    for node, below in zip(config.node.body, [*config.node.body[1:], None], strict=True):
+        if isinstance(node, ast.AnnAssign) and isinstance(node.target, ast.Name):
+            about = ""
+            if isinstance(below, ast.Expr) and isinstance(below.value, ast.Constant):
+                about = " ".join(str(below.value.value).split())
+            fields[node.target.id] = Field(node.target.id, node.annotation, node.value, about, config.module)
+    return fields
+
+
+def config_fields(place: str) -> dict[str, Field] | None:
+    """Returns the fields of the Config of the class at "module:Class"; None where they cannot be read."""
+    owner = find_class(place)
+    config = None if owner is None else member(owner, "Config")
+    return None if config is None else fields_of(config)
+
+
+def parts(annotation: ast.expr) -> Iterator[ast.expr]:
+    """Yields the alternatives of `A | B | None`, without None."""
+    if isinstance(annotation, ast.BinOp):
+        yield from parts(annotation.left)
+        yield from parts(annotation.right)
+    elif not (isinstance(annotation, ast.Constant) and annotation.value is None):
+        yield annotation
+
+
+def slot_of(annotation: ast.expr) -> str | None:
+    """Returns the slot of `Annotated[Component, "slot"]`."""
+    if isinstance(annotation, ast.Subscript) and ast.unparse(annotation.value) == "Annotated":
+        first, second = annotation.slice.elts[:2]
+        if ast.unparse(first) == "Component" and isinstance(second, ast.Constant):
+            return second.value
+    return None
+
+
+def values_of(annotation: ast.expr) -> ast.expr | None:
+    """Returns what the values of `dict[str, X]` are."""
+    if isinstance(annotation, ast.Subscript) and ast.unparse(annotation.value) == "dict":
+        return annotation.slice.elts[1]
+    return None
