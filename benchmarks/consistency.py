@@ -22,7 +22,7 @@ from threestudio_like.data.toybox.assembly import COLOR, Toy
 from threestudio_like.data.toybox.catalogue import CATEGORIES, COLORS, make_toy
 from threestudio_like.data.toybox.photographs import pack
 from threestudio_like.data.toybox.render import Light, render_toys
-from threestudio_like.evaluate.janus import Verdict, judge
+from threestudio_like.evaluate.janus import Consistency, classify_views
 from threestudio_like.evaluate.scorer import Scorer
 from threestudio_like.kernels.rasterize import rasterize
 
@@ -75,7 +75,7 @@ def solid_pictures(toy: Toy, fronts: int) -> torch.Tensor:
     return torch.nn.functional.avg_pool2d(images.permute(0, 3, 1, 2), 2)
 
 
-def main() -> dict[str, list[tuple[str, "Verdict"]]]:
+def main() -> dict[str, list[tuple[str, "Consistency"]]]:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--toys", type=int, default=2, help="individuals a category")
     parser.add_argument("--seed", type=int, default=7)
@@ -83,7 +83,7 @@ def main() -> dict[str, list[tuple[str, "Verdict"]]]:
     scorer = Scorer.load("priors/weights/scorer")
     azimuth = orbit(VIEWS, 15.0, 2.7, 41.0, 64).azimuth
     rng = np.random.default_rng(given.seed)
-    found: dict[str, list[tuple[str, Verdict]]] = {}
+    found: dict[str, list[tuple[str, Consistency]]] = {}
     for category, kind in CATEGORIES.items():
         if not kind.has_front:
             continue
@@ -99,7 +99,9 @@ def main() -> dict[str, list[tuple[str, "Verdict"]]]:
                 "solid, four heads": solid_pictures(toy, 4),
             }
             for name, images in kinds.items():
-                found.setdefault(name, []).append((category, judge(scorer.azimuth(images).softmax(-1), azimuth)))
+                found.setdefault(name, []).append(
+                    (category, classify_views(scorer.azimuth(images).softmax(-1), azimuth))
+                )
     for name, verdicts in found.items():
         share = np.mean([verdict.consistent for _, verdict in verdicts])
         margins = np.quantile([verdict.margin for _, verdict in verdicts], (0.03, 0.5, 0.97))

@@ -131,7 +131,7 @@ class PerScene(System):
         self.particles = nn.ModuleList(Particle(config) for _ in range(config.particles))
         self.cameras = config.cameras.build()
         if config.evaluation.scorer is not None:
-            Scorer.load(config.evaluation.scorer)  # a missing judge is told before the work, not after
+            Scorer.load(config.evaluation.scorer)  # a missing scorer is told before the work, not after
         backbones = {}  # guides that name the same prior share it
         self.terms = nn.ModuleDict()
         for name, term in config.guidance.items():

@@ -18,7 +18,7 @@ from threestudio_like.data.toybox.training_set import TrainingSet
 from threestudio_like.engine.monitor import write_png
 from threestudio_like.engine.system import Context
 from threestudio_like.evaluate.scorer import Scorer
-from threestudio_like.evaluate.toybox import judge_samples
+from threestudio_like.evaluate.toybox import score_samples
 from threestudio_like.utils.seeding import generator as make_generator
 from threestudio_like.utils.seeding import on_the_cpu
 
@@ -45,7 +45,7 @@ class TextToImageConfig(DiffusionTrainingConfig):
     data: TrainingSet = field(default_factory=TrainingSet)
     captions: Captions = field(default_factory=Captions)
     scorer: str | None = None
-    """A scorer's folder: the finished model's samples are judged by it."""
+    """A scorer's folder: the finished model's samples are scored by it."""
 
 
 class TextToImage(DiffusionTraining):
@@ -57,7 +57,7 @@ class TextToImage(DiffusionTraining):
         super().__init__(context, config, **fields)
         config = self.config
         if config.scorer is not None:
-            Scorer.load(config.scorer)  # a missing judge is told before the work, not after
+            Scorer.load(config.scorer)  # a missing scorer is told before the work, not after
         tokenizer, scheduler = build.word_tokenizer(vocabulary(), config.size.tokens), build.noise_scheduler()
         model = Denoiser(
             build.text_encoder(config.size, len(tokenizer)),
@@ -125,7 +125,7 @@ class TextToImage(DiffusionTraining):
             write_png(folder / f"samples-{name}.png", self.grid(held_out, list(CATEGORIES)))
         if self.config.scorer is None:
             return {}
-        return judge_samples(
+        return score_samples(
             lambda texts, seed: self.sample(texts, seed=seed), Scorer.load(self.config.scorer, self.device)
         )
 

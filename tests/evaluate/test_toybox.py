@@ -1,11 +1,11 @@
-"""The judge's questions, on a judge that is always right and one that is always wrong."""
+"""The scorer's questions, on a scorer that is always right and one that is always wrong."""
 
 import math
 
 import pytest
 import torch
 
-from threestudio_like.evaluate.toybox import COLOR_CAPTIONS, SIDES, judge_samples, pair_index, seen_side
+from threestudio_like.evaluate.toybox import COLOR_CAPTIONS, SIDES, pair_index, score_samples, seen_side
 
 
 class Oracle:
@@ -36,11 +36,11 @@ def draw(texts, seed):
 
 
 def test_a_perfect_model_scores_one():
-    assert set(judge_samples(draw, Oracle()).values()) == {1.0}
+    assert set(score_samples(draw, Oracle()).values()) == {1.0}
 
 
 def test_left_for_right_is_noticed():
-    found = judge_samples(draw, Oracle(turn=math.pi))
+    found = score_samples(draw, Oracle(turn=math.pi))
     assert found["samples_side_accuracy"] == 0 and found["samples_left_right_accuracy"] == 0
     assert found["samples_caption_accuracy"] == 1
 

@@ -13,7 +13,7 @@ from tests import fitting
 from threestudio_like.config.loading import CONFIGS, load
 from threestudio_like.config.recipe import parse_recipe
 from threestudio_like.errors import UserError
-from threestudio_like.evaluate.metrics import METRICS
+from threestudio_like.evaluate.metrics import known_metrics
 from threestudio_like.experiments.comparison import is_comparison, parse_comparison
 
 FILES = sorted(path.stem for path in (CONFIGS / "comparisons").glob("*.yaml"))
@@ -55,7 +55,7 @@ def test_cells_are_all_combinations_each_in_a_folder_of_its_own(tmp_path):
     ]
     folders = [cell.job.folder for cell in comparison.cells]
     assert len(set(folders)) == 8 and folders[0] == tmp_path / "runs/dreamfusion/a-red-dog-0"
-    assert folders[4].parent.name.startswith("dreamfusion_steps-5_lit-0p5_")
+    assert folders[4].parent.name.startswith("dreamfusion_steps-5_lambertian_prob-0p5_")
     assert comparison.cells[-1].job.keys == ("steps=5", "shading.lambertian_prob=0.5", "prompt=a dog, red", "seed=1")
 
 
@@ -124,6 +124,7 @@ def test_a_grid_is_a_method_for_every_combination():
             "'y' and 'x' are the same method",
         ),
         ({"promts": ["a"]}, "unknown key 'promts'; did you mean 'prompts'"),
+        ({"judge": "x"}, "the key 'judge' is called 'scorer'"),
         ({"steps": 5}, "a key of its recipes is `keys.steps`"),
         ({"claims": [CLAIM | {"method": "three", "at_least": 1.0}]}, "'three', which is no method"),
         ({"claims": [CLAIM | {"method": "one"}]}, "exactly one of higher_than"),
@@ -135,9 +136,10 @@ def test_mistakes_are_named(change, says):
 
 
 def test_every_metric_says_what_it_is():
-    for name, metric in METRICS.items():
+    for name, metric in known_metrics().items():
         assert len(metric.about) > 20 and metric.title and metric.show(0.5), name
-    assert METRICS["consistent"].show(0.85) == "85" and METRICS["chamfer"].show(0.0291) == "0.029"
+    known = known_metrics()
+    assert known["consistent"].show(0.85) == "85" and known["chamfer"].show(0.0291) == "0.029"
 
 
 @pytest.fixture

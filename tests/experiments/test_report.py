@@ -1,17 +1,20 @@
-"""The report of made-up runs: every number traceable, the best in bold, claims judged, odd characters harmless."""
+"""The report of made-up runs: every number traceable, the best in bold, claims decided, odd characters harmless."""
 
 import csv
 import io
 import re
+from collections import Counter
 from dataclasses import replace
 
 import numpy as np
 import pytest
 
 from tests.fabricated import REVISION, fail, finish
-from threestudio_like.experiments import report
-from threestudio_like.experiments.analysis import Measured, numbers
+from threestudio_like.evaluate.result import Context
+from threestudio_like.experiments import records, report, statistics, sweep
+from threestudio_like.experiments.analysis import Analysis
 from threestudio_like.experiments.comparison import Claim, parse_comparison
+from threestudio_like.experiments.metrics import analyse_runs
 from threestudio_like.experiments.report import tables
 
 PROMPTS = ["a duck", "50 % of a_dog & $x$ | <b>cat</b>", "ред 🐶 \\ {x}", "a car", "a boat", "a house"]
@@ -40,8 +43,8 @@ def comparison(tmp_path):
     return parse_comparison(plain, "test")
 
 
-def measured(comparison) -> Measured:
-    return Measured(comparison, {str(cell.job.folder): numbers(cell) for cell in comparison.cells})
+def analysed(comparison) -> Analysis:
+    return analyse_runs(comparison, Context())
 
 
 @pytest.fixture
@@ -55,11 +58,11 @@ def done(comparison):
         speed, pale = (100, 0.8) if cell.method == "a" else (50, 0.4)
         figures = {"consistent": 1.0, "train_seconds": speed + rng.random(), "saturation": pale + 0.01 * rng.random()}
         finish(cell, figures, rng.integers(255, size=(8, 4, 4, 3), dtype=np.uint8))
-    return measured(comparison)
+    return analysed(comparison)
 
 
 def test_verdicts(done):
-    words = {verdict.claim.says: verdict.word for verdict in done.verdicts()}
+    words = {verdict.claim.says: verdict.word for verdict in done.verdicts}
     assert words == {
         "b is faster": "reproduced",
         "b is more saturated": "not reproduced",
@@ -74,20 +77,17 @@ def test_verdicts(done):
 def test_few_runs_prove_nothing(comparison):
     for cell in comparison.cells[:3] + comparison.cells[12:15]:
         finish(cell, {"train_seconds": 10.0 if cell.method == "b" else 90.0 + cell.seed})
-    assert {verdict.word for verdict in measured(comparison).verdicts()} == {"undecided"}
+    assert {verdict.word for verdict in analysed(comparison).verdicts} == {"undecided"}
 
 
 def test_one_run_reaches_no_threshold_and_what_is_not_finite_is_left_out(comparison):
     claim = {"says": "s", "source": "s", "metric": "saturation", "method": "a", "at_least": 0.3}
     comparison = replace(comparison, config=replace(comparison.config, claims=(Claim(**claim),)))
     finish(comparison.cells[0], {"saturation": 0.4, "train_seconds": float("nan")})
-    found = measured(comparison)
-    assert [verdict.word for verdict in found.verdicts()] == ["undecided"]
-    assert (
-        found.values("a", "train_seconds") == {}
-        and "object_seconds" not in found.of_runs[str(comparison.cells[0].job.folder)]
-    )
-    told = "\n".join(found.warnings())
+    found = analysed(comparison)
+    assert [verdict.word for verdict in found.verdicts] == ["undecided"]
+    assert found.values("a", "train_seconds") == {} and "object_seconds" not in found.figures[comparison.cells[0]]
+    told = "\n".join(found.warnings)
     assert (
         "1 runs have figures that are no finite number" in told
         and "No run has a figure for: Consistent, %, Seconds" in told
@@ -98,7 +98,7 @@ def test_seconds_are_those_of_one_of_the_particles(comparison):
     finish(comparison.cells[0], {"train_seconds": 90.0})
     for k in range(3):
         (comparison.cells[0].job.folder / f"particle-{k}").mkdir()
-    assert numbers(comparison.cells[0])["object_seconds"] == 30.0
+    assert analysed(comparison).figures[comparison.cells[0]]["object_seconds"] == 30.0
 
 
 def test_the_best_is_bold_and_what_differs_is_marked(done):
@@ -112,6 +112,31 @@ def test_the_best_is_bold_and_what_differs_is_marked(done):
     ), row
 
 
+def test_every_file_is_read_and_every_interval_computed_once(done, comparison, monkeypatch):
+    """Three formats, three figures and seven claims take one pass over the files, and one over the numbers."""
+    files, computed = Counter(), Counter()
+
+    def count(module, name, counter, key):
+        original = getattr(module, name)
+
+        def counted(first, *rest, **keywords):
+            counter[key(first)] += 1
+            return original(first, *rest, **keywords)
+
+        monkeypatch.setattr(module, name, counted)
+
+    count(sweep, "read_map", files, str)
+    count(records, "read_yaml", files, str)
+    for name in ("interval", "rate", "difference"):
+        count(statistics, name, computed, lambda _, name=name: name)
+    list(report.write(analysed(comparison), comparison.folder))
+    read = {f"{cell.job.folder}/{name}" for cell in comparison.cells for name in ("metrics.json", "config.yaml")}
+    assert set(files) == read | {f"{cell.job.folder}/sweep.json" for cell in comparison.cells}
+    assert set(files.values()) == {1}
+    # a pair of methods on 3 metrics and, the other way round, in 3 claims; 2 methods on 2 metrics, and a rate
+    assert computed == {"difference": 3 + 3, "interval": 2 * 2 + 3 + 3, "rate": 2}
+
+
 def test_latex_is_escaped():
     assert tables.tex("50 % of a_dog & $x$ {\\}") == r"50 \% of a\_dog \& \$x\$ \{\textbackslash{}\}"
 
@@ -121,10 +146,10 @@ def test_every_number_can_be_traced(done):
     assert len(rows) == 24 and {row["revision"] for row in rows[:-1]} == {REVISION}
     for row, cell in zip(rows, done.comparison.cells, strict=True):
         assert (row["prompt"], row["config"], row["folder"]) == (cell.prompt, "dreamfusion", str(cell.job.folder))
-        assert row["status"] != "done" or float(row["train_seconds"]) == cell.job.metrics["train_seconds"]
+        assert row["status"] != "done" or float(row["train_seconds"]) == cell.job.read().metrics["train_seconds"]
     assert rows[-1]["status"] == "failed" and rows[-1]["reason"] == "the loss <is> nan | & 5 %"
     means = [float(row["train_seconds"]) for row in rows if row["method"] == "a"]
-    assert done.interval("a", "train_seconds").mean == pytest.approx(np.mean(means))
+    assert done.intervals["a", "train_seconds"].mean == pytest.approx(np.mean(means))
 
 
 def test_the_report_is_one_page_that_needs_nothing_else(done):
@@ -144,8 +169,8 @@ def test_the_report_is_one_page_that_needs_nothing_else(done):
 
 
 def test_an_empty_report_says_so(comparison):
-    assert "24 of 24 runs are still to be done" in tables.markdown(measured(comparison))
-    list(report.write(measured(comparison), comparison.folder))
+    assert "24 of 24 runs are still to be done" in tables.markdown(analysed(comparison))
+    list(report.write(analysed(comparison), comparison.folder))
 
 
 def test_runs_of_several_revisions_and_unreadable_records_are_told(comparison):
@@ -153,7 +178,7 @@ def test_runs_of_several_revisions_and_unreadable_records_are_told(comparison):
     finish(comparison.cells[1], {"consistent": 1.0}, revision="f" * 40 + "+")
     finish(comparison.cells[2], {"consistent": 1.0})
     (comparison.cells[2].job.folder / "config.yaml").write_text("steps: [half a fi")
-    told = "\n".join(measured(comparison).warnings())
+    told = "\n".join(analysed(comparison).warnings)
     assert "1 at 0000000000; 1 at ffffffffff+; 1 at unknown" in told and "A + behind a revision" in told
     (comparison.cells[0].job.folder / "metrics.json").write_text('{"status": "do')
-    assert comparison.cells[0].job.status == "waiting" and "22 of 24" in "\n".join(measured(comparison).warnings())
+    assert comparison.cells[0].job.read().status == "waiting" and "22 of 24" in "\n".join(analysed(comparison).warnings)

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from threestudio_like.experiments.statistics import OfSets, difference, holm, interval, rate
+from threestudio_like.experiments.statistics import SetStatistic, difference, holm, interval, rate
 
 
 def values(rows) -> dict:
@@ -80,9 +80,9 @@ def test_a_rate_of_few_runs_is_not_sure():
     assert (none.low, none.mean) == (0.0, 0.0) and none.high == pytest.approx(1 - found.low)
 
 
-def means_of(methods: dict) -> OfSets:
+def means_of(methods: dict) -> SetStatistic:
     """The mean as a figure of sets, whose intervals and tests are known."""
-    return OfSets(
+    return SetStatistic(
         lambda runs: np.mean([methods[method][prompt, seed] for method, prompt, seed in runs]),
         {method: list(found) for method, found in methods.items()},
     )
@@ -93,7 +93,7 @@ def test_a_mean_as_a_figure_of_sets_has_the_means_interval_and_test():
     one = values(rng.normal(size=(12, 1)) + 0.5 * rng.normal(size=(12, 2)))
     other = {key: value + rng.normal(0.3, 0.4) for key, value in one.items()}
     sets = means_of({"one": one, "other": other})
-    mean, same = interval(one), sets.intervals["one"]
+    mean, same = interval(one), sets.interval("one")
     assert same.mean == pytest.approx(mean.mean) and same.count == 24
     assert (same.low, same.high) == pytest.approx((mean.low, mean.high), abs=0.15 * mean.half)
     paired, found = difference(one, other), sets.difference("one", "other")
@@ -114,7 +114,7 @@ def test_a_figure_that_grows_with_repetitions_lies_in_its_own_interval():
     def grows(keys):
         return np.mean([x[key[1:]] for key in keys]) + 10 - len({prompt for _, prompt, _ in keys})
 
-    found = OfSets(grows, {"one": runs}).intervals["one"]
+    found = SetStatistic(grows, {"one": runs}).interval("one")
     assert found.low < found.mean < found.high
 
 

@@ -82,7 +82,7 @@ def test_the_table_of_a_half_done_sweep(tmp_path):
         job.folder.mkdir()
     (done.folder / "metrics.json").write_text(json.dumps({"status": "done", "score": 0.5}))
     (failed.folder / "sweep.json").write_text(json.dumps({"attempts": 1, "reason": "it broke"}))
-    assert [job.status for job in (done, failed, waiting)] == ["done", "failed", "waiting"]
+    assert [job.read().status for job in (done, failed, waiting)] == ["done", "failed", "waiting"]
     lines = table([done, failed, waiting]).splitlines()
     assert lines[0] == "| seed | status | score |" and lines[2] == "| 0 | done | 0.5 |"
     assert lines[3] == "| 1 | failed: it broke |  |" and lines[4] == "| 2 | waiting |  |"

@@ -84,7 +84,7 @@ class SweepRequest:
         if not self.crew.table:
             self.crew.run(jobs, self.cluster_keys)
         print(sweep.table(jobs))
-        return 0 if self.crew.table or all(job.status == "done" for job in jobs) else 1
+        return 0 if self.crew.table or sweep.all_done(jobs) else 1
 
 
 @dataclass(frozen=True)
@@ -99,24 +99,24 @@ class CompareRequest:
     def carry_out(self) -> int:
         from threestudio_like.experiments import report, sweep
         from threestudio_like.experiments.comparison import parse_comparison
-        from threestudio_like.experiments.metrics import measure, prepare
+        from threestudio_like.experiments.metrics import analyse_runs, make_context
 
         comparison = parse_comparison(self.plain, self.path.stem, self.path.parent)
         jobs = [cell.job for cell in comparison.cells]
-        if not self.crew.table:
-            prepare(comparison)
+        report.check_packages()
+        context = make_context(comparison)
         if self.crew.check:
             sweep.check(jobs)
-            done = sum(job.status == "done" for job in jobs)
+            done = sum(job.read().status == "done" for job in jobs)
             print(f"{done} of {len(jobs)} runs are done; would report in {comparison.folder}")
             return 0
         if self.crew.table:
-            print(f"{sweep.table(jobs)}\n\n{report.tables.markdown(measure(comparison))}")
+            print(f"{sweep.table(jobs)}\n\n{report.tables.markdown(analyse_runs(comparison, context))}")
             return 0
         self.crew.run([cell.job for cell in comparison.in_turn], self.cluster_keys)
-        for written in report.write(measure(comparison), comparison.folder):
+        for written in report.write(analyse_runs(comparison, context), comparison.folder):
             print(written)
-        return 0 if all(job.status == "done" for job in jobs) else 1
+        return 0 if sweep.all_done(jobs) else 1
 
 
 @dataclass(frozen=True)

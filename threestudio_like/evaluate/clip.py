@@ -1,4 +1,4 @@
-"""Who judges renders: any CLIP of `transformers`, or the Toybox scorer, asked in the same way."""
+"""Scores images against texts: any CLIP of `transformers`, or the Toybox scorer, by one protocol."""
 
 import json
 from pathlib import Path
@@ -6,7 +6,6 @@ from typing import Protocol, runtime_checkable
 
 import torch
 import torch.nn.functional as F
-import transformers
 from jaxtyping import Float
 from torch import Tensor
 
@@ -20,17 +19,17 @@ BATCH = 32
 
 
 @runtime_checkable
-class Judge(Protocol):
-    """Sees images in 0..1 of any size, and reads captions."""
+class ImageTextScorer(Protocol):
+    """Embeds images in 0..1 of any size, and captions, in one space."""
 
     def image(self, images: Float[Tensor, "B 3 H W"]) -> Float[Tensor, "B D"]:
-        """Unit vectors."""
+        """Embeds images as unit vectors."""
 
     def text(self, captions: list[str]) -> Float[Tensor, "N D"]:
-        """Unit vectors; their inner product with an image's is the similarity in -1..1."""
+        """Embeds captions as unit vectors; their inner product with an image's is the similarity in -1..1."""
 
     def features(self, images: Float[Tensor, "B 3 H W"]) -> Float[Tensor, "B E"]:
-        """What sets of images are compared by."""
+        """Computes the features by which sets of images are compared."""
 
 
 class ClipModel:
@@ -38,6 +37,8 @@ class ClipModel:
     `openai/clip-vit-large-patch14`. Raises UserError where it is missing or damaged."""
 
     def __init__(self, model: str, device: torch.device | str = "cpu"):
+        import transformers
+
         place = pretrained.find(ModelConfig(model), (".",))
         self.model = pretrained.load(transformers.CLIPModel, place, ".", None, torch.float32).to(device)
         self.device = torch.device(device)
@@ -55,11 +56,12 @@ class ClipModel:
         self.mean, self.std = channels("image_mean"), channels("image_std")
 
     def image(self, images: Float[Tensor, "B 3 H W"]) -> Float[Tensor, "B D"]:
+        """Embeds images as unit vectors."""
         return F.normalize(self.features(images), dim=-1)
 
     @torch.no_grad()
     def features(self, images: Float[Tensor, "B 3 H W"]) -> Float[Tensor, "B D"]:
-        """The projected image embeddings, not normalised."""
+        """Computes the projected image embeddings, not normalised."""
         size = (self.model.config.vision_config.image_size,) * 2
         found = []
         for some in images.to(self.device).split(BATCH):
@@ -70,6 +72,7 @@ class ClipModel:
 
     @torch.no_grad()
     def text(self, captions: list[str]) -> Float[Tensor, "N D"]:
+        """Embeds captions as unit vectors; long ones are cut."""
         words = self.tokenizer(
             captions,
             padding=True,
@@ -81,8 +84,8 @@ class ClipModel:
         return F.normalize(self.model.text_projection(pooled), dim=-1)
 
 
-def load_judge(name: str, device: torch.device | str = "cpu") -> Judge:
-    """A Toybox scorer where the folder holds one, else a CLIP. Raises UserError."""
+def load_scorer(name: str, device: torch.device | str = "cpu") -> ImageTextScorer:
+    """Loads a Toybox scorer where the folder holds one, else a CLIP. Raises UserError."""
     for place in (Path(name), ROOT / name):
         try:
             if "words" in json.loads((place / "config.json").read_text(encoding="utf-8")):

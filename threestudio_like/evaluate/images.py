@@ -3,6 +3,31 @@
 from jaxtyping import Float
 from torch import Tensor
 
+from threestudio_like.evaluate.metrics import own_figure
+
+own_figure(
+    "psnr",
+    "PSNR, dB",
+    "higher",
+    "Peak signal-to-noise ratio of views against the truth, from 0 up.",
+    digits=1,
+)
+
+own_figure(
+    "ssim",
+    "SSIM",
+    "higher",
+    "Structural similarity of views to the truth (Wang et al. 2004), at most 1.",
+    digits=3,
+)
+
+own_figure(
+    "saturation",
+    "Saturation",
+    "neither",
+    "The mean HSV saturation of the object's pixels on 8 views, in 0..1: it should be the truth's.",
+)
+
 
 def psnr(images: Float[Tensor, "B 3 H W"], truth: Float[Tensor, "B 3 H W"]) -> Float[Tensor, "B"]:
     """Peak signal-to-noise ratio in dB, 0 up to infinity where equal; higher is better."""

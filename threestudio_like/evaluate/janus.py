@@ -1,8 +1,8 @@
-"""Is an object one object from all sides? Finds repeated fronts (the Janus problem) in views around it, without a human.
+"""Finds repeated fronts (the Janus problem) in views around an object, without a human.
 
-A judge says of each view from which azimuth it seems to be seen. Around a consistent object that azimuth goes round once with
-the camera; around one with several fronts it comes back early. Which of these stories the views tell is a comparison of
-likelihoods, also with that of an object of which no side can be told: parts in the wrong places, or none.
+A scorer says of each view from which azimuth it seems to be seen. Around a consistent object that azimuth goes round once with
+the camera; around one with several fronts it comes back early. The likelihood of the predicted azimuths is compared under one
+front, several fronts, and no front: an object of which no side can be told, with parts in the wrong places, or none.
 """
 
 import math
@@ -25,35 +25,37 @@ STORIES: dict[str, Callable[[Tensor], Tensor]] = {
 CONSISTENT = "once around"
 UNTOLD = "no telling"
 SHARE = 1 / 3
-"""Of the circle, to within which a judge knows the azimuth of an object of which no side can be told. Chosen on the objects of
+"""Of the circle, to within which a scorer knows the azimuth of an object of which no side can be told. Chosen on the objects of
 `benchmarks/consistency.py --toys 4 --seed 7`: all true toys are known better, most solids with several heads worse."""
 
 
 @dataclass(frozen=True)
-class Verdict:
-    """`story` is the likeliest; `margin`, in nats a view, how much likelier once around is than the best other story.
-
-    Above 0 the object is consistent; the larger the surer.
-    """
+class Consistency:
+    """Whether the views tell of one object with one front."""
 
     story: str
+    """The likeliest of STORIES, or UNTOLD."""
     margin: float
+    """How much likelier once around is than the best other story, in nats a view; the object is consistent above 0."""
 
     @property
     def consistent(self) -> bool:
+        """Whether once around is the likeliest story."""
         return self.story == CONSISTENT
 
 
 def wrap(azimuth: Tensor, period: float) -> Tensor:
-    """The angle modulo `period`, in [-period / 2, period / 2)."""
+    """Takes the angle modulo `period`, to [-period / 2, period / 2)."""
     return (azimuth + period / 2) % period - period / 2
 
 
-def judge(probability: Float[Tensor, "N bins"], azimuth: Float[Tensor, "N"], floor: float = 0.02) -> Verdict:
-    """The verdict on N views from the cameras' `azimuth` (radians), evenly spread around the object.
+def classify_views(
+    probability: Float[Tensor, "N bins"], azimuth: Float[Tensor, "N"], floor: float = 0.02
+) -> Consistency:
+    """Finds the likeliest story of N views from the cameras' `azimuth` (radians), evenly spread around the object.
 
-    `probability [N, bins]` is the judge's for each view; bin k is centred on `2 pi k / bins`. `floor` is the share of
-    views that may be judged at random: no single view decides.
+    `probability [N, bins]` is the scorer's for each view; bin k is centred on `2 pi k / bins`. `floor` is the share of
+    views that may be scored at random: no single view decides.
     """
     bins = probability.shape[1]
     likely = ((1 - floor) * probability + floor / bins).log()
@@ -66,11 +68,11 @@ def judge(probability: Float[Tensor, "N bins"], azimuth: Float[Tensor, "N"], flo
         scores[name] = torch.stack(rotated).max().item()
     scores[UNTOLD] = -math.log(SHARE * bins)
     others = max(score for name, score in scores.items() if name != CONSISTENT)
-    return Verdict(max(scores, key=scores.get), scores[CONSISTENT] - others)
+    return Consistency(max(scores, key=scores.get), scores[CONSISTENT] - others)
 
 
 def interpolate(values: Float[Tensor, "N bins"], azimuth: Float[Tensor, "N"]) -> Float[Tensor, "N"]:
-    """Each row's value at an angle, linear between its bins."""
+    """Interpolates each row's value at an angle, linearly between its bins."""
     place = azimuth * values.shape[1] / (2 * math.pi)
     low = place.floor()
 

@@ -1,154 +1,127 @@
-"""The metrics of a comparison: what each measures, which way is better, and where it is from."""
+"""Declares metrics: what each measures, which way is better, what it needs, and the function that computes it.
 
+A metric stands beside its function, in any module of this package or of a package that a comparison `imports:`:
+
+    @metric("brightness", "Brightness", "neither", "The mean of the 8 colour views, in 0..1.", needs=["views"])
+    def brightness(result: Result) -> float:
+        return result.color.mean().item()
+"""
+
+import functools
+import importlib
+import pkgutil
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal, get_args
+
+from threestudio_like.errors import UserError, nearest
+
+Need = Literal["views", "scorer", "captions", "reference", "truth"]
+"""The turntables; a scorer of images against texts; the comparison's captions, told apart by it; a reference, which is a
+folder of images or the true toys; the true toys of the prompts."""
+Scope = Literal["result", "prompt", "comparison"]
+"""`result`: a function of one `Result`. `prompt`: of the list of a method's results for one prompt, which gives a figure (or
+None) for each. `comparison`: of all results, which gives the figure as a function of any runs, and the results it knows."""
 
 
 @dataclass(frozen=True)
 class Metric:
-    """`better`: which way; `digits` after the point are shown; `percent`: a rate in 0..1, shown in percent."""
+    """A metric as tables name and show it; without `compute` it is a figure that the run itself leaves."""
 
+    name: str
     title: str
     better: Literal["higher", "lower", "neither"]
     about: str
     digits: int = 2
+    """Shown after the point."""
     percent: bool = False
+    """Whether it is a rate in 0..1, shown in percent, whose interval is exact."""
+    needs: frozenset[Need] = frozenset()
+    scope: Scope = "result"
+    compute: Callable[..., Any] | None = None
 
     @property
     def arrow(self) -> str:
+        """The way that is better, as an arrow."""
         return {"higher": "↑", "lower": "↓", "neither": ""}[self.better]
 
     @property
+    def heading(self) -> str:
+        """The title with its arrow."""
+        return f"{self.title} {self.arrow}".strip()
+
+    @property
     def unit(self) -> str:
+        """The unit behind a number, with its space."""
         return " %" if self.percent else ""
 
     def show(self, value: float) -> str:
-        """The number as a table shows it; percents without their sign."""
+        """Writes the number as a table shows it; percents without their sign."""
         return f"{100 * value:.0f}" if self.percent else f"{value:.{self.digits}f}"
 
 
-METRICS = {
-    "color_correct": Metric(
-        "Caption of 286, %",
-        "higher",
-        "Whether the Toybox scorer finds the prompt among all 286 colour x category captions, on 4 colour renders "
-        "at 30 degrees elevation (CLIP R-Precision, Park et al. 2021, as DreamFusion uses it). 0 or 1.",
-        percent=True,
-    ),
-    "geometry_correct": Metric(
-        "Shape of 26, %",
-        "higher",
-        "Whether it finds the category among all 26 on textureless renders (DreamFusion's geometry score). 0 or 1.",
-        percent=True,
-    ),
-    "color_similarity": Metric(
-        "Similarity",
-        "higher",
-        "The cosine of the Toybox scorer's embeddings of the 4 renders and of the prompt, in -1..1.",
-    ),
-    "r_precision": Metric(
-        "R-Prec. colour, %",
-        "higher",
-        "Whether the judge finds the prompt among the comparison's prompts and distractors, on the turntable's 8 "
-        "colour views (CLIP R-Precision, Park et al. 2021). 0 or 1; by chance, one in their number.",
-        percent=True,
-    ),
-    "r_precision_geometry": Metric(
-        "R-Prec. geometry, %",
-        "higher",
-        "The same on the turntable's 8 textureless views (DreamFusion, table 1). 0 or 1.",
-        percent=True,
-    ),
-    "similarity": Metric(
-        "Similarity",
-        "higher",
-        "The mean cosine of the judge's embeddings of the 8 colour views and of the prompt (CLIP score, Hessel et "
-        "al. 2021, unscaled), in -1..1.",
-        digits=3,
-    ),
-    "consistent": Metric(
-        "Consistent, %",
-        "higher",
-        "Whether 24 views tell of one object with one front (see evaluate/janus); only prompts whose object "
-        "has a front. 0 or 1.",
-        percent=True,
-    ),
-    "consistency_margin": Metric(
-        "Margin, nats",
-        "higher",
-        "How much likelier one front is than the best other story, in nats a view; consistent above 0.",
-    ),
-    "saturation": Metric(
-        "Saturation",
-        "neither",
-        "The mean HSV saturation of the object's pixels on 8 views, in 0..1: it should be the truth's.",
-    ),
-    "saturation_error": Metric(
-        "Saturation error", "lower", "How far that is from the mean of true toys of the prompt, in 0..1."
-    ),
-    "diversity": Metric(
-        "Diversity",
-        "higher",
-        "The mean distance, in the judge's features averaged over 8 views, from this result to the method's "
-        "others for the same prompt (other seeds and particles), from 0 up.",
-    ),
-    "frechet": Metric(
-        "Fréchet",
-        "lower",
-        "Between the judge's features of all of the method's views and of the reference's (Heusel et al. 2017), "
-        "from 0 up; small sets are told apart too easily, so compare methods of one comparison only. Its interval and "
-        "tests draw the prompts, or exchange the runs, and take the distance anew.",
-        digits=1,
-    ),
-    "psnr": Metric("PSNR, dB", "higher", "Peak signal-to-noise ratio of views against the truth, from 0 up.", digits=1),
-    "ssim": Metric(
-        "SSIM", "higher", "Structural similarity of views to the truth (Wang et al. 2004), at most 1.", digits=3
-    ),
-    "lpips": Metric(
-        "LPIPS", "lower", "Learned perceptual distance of views to the truth (Zhang et al. 2018), from 0 up.", digits=3
-    ),
-    "chamfer": Metric(
-        "Chamfer",
-        "lower",
-        "The mean distance between the surfaces, both directions averaged, in scene units, from 0 up.",
-        digits=3,
-    ),
-    "f_score": Metric(
-        "F-score",
-        "higher",
-        "The harmonic mean of the shares of surface points within 0.05 of the other surface (Tatarchenko et al. "
-        "2019), in 0..1.",
-        digits=3,
-    ),
-    "volume_iou": Metric(
-        "Volume IoU", "higher", "Intersection over union of the insides of both shapes, in 0..1.", digits=3
-    ),
-    "mesh_watertight": Metric(
-        "Watertight, %",
-        "higher",
-        "Whether the exported mesh is closed: every edge has two faces (trimesh). 0 or 1.",
-        percent=True,
-    ),
-    "mesh_components": Metric(
-        "Parts", "neither", "Connected components of the exported mesh; 0 where there is no surface.", digits=1
-    ),
-    "mesh_faces": Metric("Faces", "neither", "Triangles of the exported mesh.", digits=0),
-    "object_seconds": Metric(
-        "Seconds an object",
-        "lower",
-        "Wall time to make an object once all is loaded and compiled: all of a per-scene method's stages, or one pass of a feed-forward "
-        "one, the image of the prompt included.",
-        digits=1,
-    ),
-    "train_seconds": Metric(
-        "Seconds",
-        "lower",
-        "Wall time of the optimisation, all stages, without start-up and evaluation; a first step counts as the others' mean, as "
-        "kernels may be compiled in it.",
-        digits=0,
-    ),
-    "seconds_per_step": Metric("Seconds a step", "lower", "The same by optimisation step.", digits=3),
-    "peak_memory_mib": Metric(
-        "Memory, MiB", "lower", "Peak of device memory on CUDA, else of the process's resident memory.", digits=0
-    ),
-}
+_metrics: dict[str, Metric] = {}
+
+
+def metric(
+    name: str,
+    title: str,
+    better: Literal["higher", "lower", "neither"],
+    about: str,
+    *,
+    needs: Iterable[Need] = (),
+    scope: Scope = "result",
+    digits: int = 2,
+    percent: bool = False,
+):
+    """Declares the decorated function as the metric `name`, which comparisons may name under `metrics:`."""
+    needs = frozenset(needs)
+    if unknown := needs - {*get_args(Need)}:
+        raise ValueError(f"metric '{name}' needs {sorted(unknown)}; there are: {', '.join(get_args(Need))}")
+
+    def declare(compute: Callable) -> Callable:
+        _add(Metric(name, title, better, about, digits, percent, needs, scope, compute))
+        return compute
+
+    return declare
+
+
+def own_figure(
+    name: str,
+    title: str,
+    better: Literal["higher", "lower", "neither"],
+    about: str,
+    *,
+    digits: int = 2,
+    percent: bool = False,
+) -> None:
+    """Declares a figure that runs leave in their `metrics.json` as a metric of comparisons."""
+    _add(Metric(name, title, better, about, digits, percent))
+
+
+def _add(new: Metric) -> None:
+    taken = _metrics.get(new.name)
+    if taken is not None and getattr(taken.compute, "__module__", None) != getattr(new.compute, "__module__", None):
+        raise ValueError(f"the metric '{new.name}' is declared twice")
+    _metrics[new.name] = new
+
+
+def known_metrics() -> dict[str, Metric]:
+    """Returns all metrics by name: those of this package, and those of the plug-ins that have been imported."""
+    _import_own()
+    return dict(_metrics)
+
+
+def find_metric(name: str) -> Metric:
+    """Returns a metric by its name. Raises UserError with the nearest one."""
+    known = known_metrics()
+    if name not in known:
+        raise UserError(f"unknown metric '{name}'{nearest(name, known)}")
+    return known[name]
+
+
+@functools.cache
+def _import_own() -> None:
+    package = __name__.rpartition(".")[0]
+    for module in pkgutil.iter_modules(importlib.import_module(package).__path__):
+        importlib.import_module(f"{package}.{module.name}")

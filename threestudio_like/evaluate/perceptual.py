@@ -17,7 +17,16 @@ from torch import Tensor, nn
 
 from threestudio_like.config.registry import configure
 from threestudio_like.errors import UserError
+from threestudio_like.evaluate.metrics import own_figure
 from threestudio_like.evaluate.scorer import Scorer
+
+own_figure(
+    "lpips",
+    "LPIPS",
+    "lower",
+    "Learned perceptual distance of views to the truth (Zhang et al. 2018), from 0 up.",
+    digits=3,
+)
 
 BACKBONES = {"alex": "alexnet-owt-7be5be79.pth", "vgg": "vgg16-397923af.pth", "squeeze": "squeezenet1_1-b8a52dc0.pth"}
 OTHERWISE = "or use `perceptual: {type: scorer}`"

@@ -1,7 +1,7 @@
 """What is reconstructed of held-out toys against what is true: on images, on shapes, in seconds; pictures; a GLB.
 
 A way of reconstructing is a function from an object's number to its `Triplane`, in the frame of its condition image;
-what it takes is timed. So a reconstructor on true views, on generated ones, or on one image are judged alike.
+what it takes is timed. So a reconstructor on true views, on generated ones, or on one image are measured alike.
 """
 
 import json

@@ -11,7 +11,8 @@ from threestudio_like.cameras import Cameras, orbit
 from threestudio_like.data.toybox.catalogue import CATEGORIES, COLORS
 from threestudio_like.errors import NoSurfaceError
 from threestudio_like.evaluate.images import saturation
-from threestudio_like.evaluate.janus import judge
+from threestudio_like.evaluate.janus import classify_views
+from threestudio_like.evaluate.metrics import own_figure
 from threestudio_like.evaluate.scorer import Scorer
 from threestudio_like.evaluate.shapes import HEALTH, health
 from threestudio_like.evaluate.toybox import CATEGORY_CAPTIONS, COLOR_CAPTIONS, pair_index, toy_of
@@ -23,16 +24,56 @@ from threestudio_like.renderers.shading import Shading, headlight
 from threestudio_like.scenes.convert import extract, remove_small_components
 from threestudio_like.scenes.isosurface import IsoSurface
 
+own_figure(
+    "color_correct",
+    "Caption of 286, %",
+    "higher",
+    "Whether the Toybox scorer finds the prompt among all 286 colour x category captions, on 4 colour renders"
+    " at 30 degrees elevation (CLIP R-Precision, Park et al. 2021, as DreamFusion uses it). 0 or 1.",
+    percent=True,
+)
+
+own_figure(
+    "geometry_correct",
+    "Shape of 26, %",
+    "higher",
+    "Whether it finds the category among all 26 on textureless renders (DreamFusion's geometry score). 0 or 1.",
+    percent=True,
+)
+
+own_figure(
+    "color_similarity",
+    "Similarity",
+    "higher",
+    "The cosine of the Toybox scorer's embeddings of the 4 renders and of the prompt, in -1..1.",
+)
+
+own_figure(
+    "consistent",
+    "Consistent, %",
+    "higher",
+    "Whether 24 views tell of one object with one front (see evaluate/janus); only prompts whose object has a"
+    " front. 0 or 1.",
+    percent=True,
+)
+
+own_figure(
+    "consistency_margin",
+    "Margin, nats",
+    "higher",
+    "How much likelier one front is than the best other story, in nats a view; consistent above 0.",
+)
+
 log = logging.getLogger(__name__)
 
 
 @dataclass
 class Evaluation(Presentation):
-    """How a finished scene is shown, exported and measured."""
+    """The keys by which a finished scene is shown, exported and measured."""
 
     scorer: str | None = None
     """A scorer's folder; the prompt is scored where it names one of the Toybox's colours and categories."""
-    judged_size: int = 64
+    scorer_size: int = 64
     """Pixels a side of the views that the scorer is shown."""
 
 
@@ -77,7 +118,7 @@ def scores(
         return {}
     category, color = toy
     scorer = Scorer.load(show.scorer, device)
-    cameras = orbit(4, 30.0, show.distance, show.fov_deg, show.judged_size).to(device)
+    cameras = orbit(4, 30.0, show.distance, show.fov_deg, show.scorer_size).to(device)
 
     def look(shading):
         return torch.cat([v.rgb.permute(0, 3, 1, 2) for v in views(cameras, shading)])
@@ -93,10 +134,10 @@ def scores(
         "geometry_correct": float(kind.argmax() == right_pair // len(COLORS)),
     }
     if CATEGORIES[category].has_front:
-        cameras = orbit(24, 15.0, show.distance, show.fov_deg, show.judged_size).to(device)
-        verdict = judge(scorer.azimuth(look(shown(cameras))).softmax(-1), cameras.azimuth)
-        log.info("seen from all around: %s (margin %.2f)", verdict.story, verdict.margin)
-        found |= {"consistent": float(verdict.consistent), "consistency_margin": verdict.margin}
+        cameras = orbit(24, 15.0, show.distance, show.fov_deg, show.scorer_size).to(device)
+        seen = classify_views(scorer.azimuth(look(shown(cameras))).softmax(-1), cameras.azimuth)
+        log.info("seen from all around: %s (margin %.2f)", seen.story, seen.margin)
+        found |= {"consistent": float(seen.consistent), "consistency_margin": seen.margin}
     return found
 
 

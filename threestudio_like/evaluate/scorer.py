@@ -1,4 +1,4 @@
-"""The Toybox judge: how well an image fits a caption (contrastive, as CLIP), and from which azimuth it was taken."""
+"""The Toybox scorer: how well an image fits a caption (contrastive, as CLIP), and from which azimuth it was taken."""
 
 import json
 import math
@@ -21,16 +21,20 @@ LAYERS = 6  # of the image tower, between two halvings
 
 @dataclass
 class ScorerSize:
-    """Images are `image` pixels wide; `bins` is the number of azimuth bins, bin 0 centred on the front."""
+    """The sizes of a scorer's layers."""
 
     image: int = 64
+    """Pixels a side of the images that the tower sees."""
     channels: tuple[int, ...] = (24, 48, 80, 112)
+    """Channels after each halving."""
     width: int = 96
+    """The embeddings' width."""
     bins: int = 24
+    """Azimuth bins; bin 0 is centred on the front."""
 
 
 def words_of(caption: str) -> list[str]:
-    """In small letters."""
+    """Splits a caption into its words, in small letters."""
     return re.findall(r"\w+", caption.lower())
 
 
@@ -62,11 +66,11 @@ class Scorer(nn.Module):
         self.log_scale = nn.Parameter(torch.tensor(math.log(10.0)))
 
     def features(self, images: Float[Tensor, "B 3 H W"]) -> Float[Tensor, "B D"]:
-        """What both heads see, for images in 0..1 of any size; also the features of Frechet distances."""
+        """Computes what both heads see, for images in 0..1 of any size; also the features of Frechet distances."""
         return self.trunk(self.tower(self.resized(images)))
 
     def maps(self, images: Float[Tensor, "B 3 H W"]) -> list[Float[Tensor, "B C h w"]]:
-        """The image tower's feature maps after each halving: what perceptual distances compare."""
+        """Computes the image tower's feature maps after each halving, which perceptual distances compare."""
         x, maps = self.resized(images), []
         for block in range(len(self.size.channels)):
             x = self.tower[LAYERS * block : LAYERS * (block + 1)](x)
@@ -74,24 +78,24 @@ class Scorer(nn.Module):
         return maps
 
     def resized(self, images: Float[Tensor, "B 3 H W"]) -> Float[Tensor, "B 3 S S"]:
-        """At the tower's size, in -1..1."""
+        """Brings images to the tower's size, in -1..1."""
         return (
             2 * F.interpolate(images, (self.size.image,) * 2, mode="bilinear", align_corners=False, antialias=True) - 1
         )
 
     def image(self, images: Float[Tensor, "B 3 H W"]) -> Float[Tensor, "B D"]:
-        """Unit vectors; their inner product with `text`'s is the similarity in -1..1."""
+        """Embeds images as unit vectors; their inner product with `text`'s is the similarity in -1..1."""
         return F.normalize(self.image_head(self.features(images)), dim=-1)
 
     def text(self, captions: list[str]) -> Float[Tensor, "N D"]:
-        """Unit vectors of captions. Words that the world does not have count for nothing."""
+        """Embeds captions as unit vectors. Words that the world does not have count for nothing."""
         indices = [[self.index[word] for word in words_of(caption) if word in self.index] for caption in captions]
         longest = max(1, *(len(row) for row in indices))
         padded = torch.tensor([row + [len(self.words)] * (longest - len(row)) for row in indices])
         return F.normalize(self.text_head(self.embedding(padded.to(self.log_scale.device)).sum(1)), dim=-1)
 
     def azimuth(self, images: Float[Tensor, "B 3 H W"]) -> Float[Tensor, "B bins"]:
-        """Log-odds of the azimuth bins; bin k is centred on `2 pi k / bins`."""
+        """Computes the log-odds of the azimuth bins; bin k is centred on `2 pi k / bins`."""
         return self.azimuth_head(self.features(images))
 
     def save(self, folder: Path) -> None:

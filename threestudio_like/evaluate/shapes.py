@@ -7,7 +7,57 @@ import trimesh
 from jaxtyping import Float
 from scipy.spatial import cKDTree
 
+from threestudio_like.evaluate.metrics import own_figure
 from threestudio_like.scenes.signed_distance import winding_numbers
+
+own_figure(
+    "chamfer",
+    "Chamfer",
+    "lower",
+    "The mean distance between the surfaces, both directions averaged, in scene units, from 0 up.",
+    digits=3,
+)
+
+own_figure(
+    "f_score",
+    "F-score",
+    "higher",
+    "The harmonic mean of the shares of surface points within 0.05 of the other surface (Tatarchenko et al. "
+    "2019), in 0..1.",
+    digits=3,
+)
+
+own_figure(
+    "volume_iou",
+    "Volume IoU",
+    "higher",
+    "Intersection over union of the insides of both shapes, in 0..1.",
+    digits=3,
+)
+
+own_figure(
+    "mesh_watertight",
+    "Watertight, %",
+    "higher",
+    "Whether the exported mesh is closed: every edge has two faces (trimesh). 0 or 1.",
+    percent=True,
+)
+
+own_figure(
+    "mesh_components",
+    "Parts",
+    "neither",
+    "Connected components of the exported mesh; 0 where there is no surface.",
+    digits=1,
+)
+
+own_figure(
+    "mesh_faces",
+    "Faces",
+    "neither",
+    "Triangles of the exported mesh.",
+    digits=0,
+)
 
 SAMPLES = 20_000
 HEALTH = ("watertight", "oriented", "components", "faces")

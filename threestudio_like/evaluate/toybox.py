@@ -1,4 +1,4 @@
-"""What the Toybox scorer is asked: which caption of the whole world fits, and from which side a picture was taken."""
+"""Scores images with the Toybox scorer: nearest caption, and predicted view side."""
 
 from collections.abc import Callable
 
@@ -14,19 +14,19 @@ SIDES = {"front view": 0, "left side view": 1, "back view": 2, "right side view"
 
 
 def pair_index(category: str, color: str) -> int:
-    """The place of a colour x category pair in COLOR_CAPTIONS."""
+    """Finds the place of a colour x category pair in COLOR_CAPTIONS."""
     return list(CATEGORIES).index(category) * len(COLORS) + list(COLORS).index(color)
 
 
 def toy_of(prompt: str) -> tuple[str, str] | None:
-    """The category and colour that a prompt names, where it names one of each."""
+    """Finds the category and colour that a prompt names, where it names one of each."""
     words = words_of(prompt)
     color, category = ([word for word in words if word in known] for known in (COLORS, CATEGORIES))
     return (category[0], color[0]) if len(color) == len(category) == 1 else None
 
 
 def seen_side(scorer: Scorer, images: Tensor) -> Tensor:
-    """`[B]` quarter turns, 0 the front and 1 the left side: the quarter with the most probability."""
+    """Predicts quarter turns `[B]`, 0 the front and 1 the left side: the quarter with the most probability."""
     probability = scorer.azimuth(images).softmax(dim=-1)
     bins = probability.shape[-1]
     quarters = torch.zeros(len(images), 4, device=images.device)
@@ -37,8 +37,8 @@ def seen_side(scorer: Scorer, images: Tensor) -> Tensor:
 
 
 @torch.no_grad()
-def judge_samples(sample: Callable[[list[str], int], Tensor], scorer: Scorer) -> dict[str, float]:
-    """How often a text-to-image model's samples are what was asked for, in 0..1.
+def score_samples(sample: Callable[[list[str], int], Tensor], scorer: Scorer) -> dict[str, float]:
+    """Measures how often a text-to-image model's samples are what was asked for, in 0..1.
 
     `sample(texts, seed)` gives `[N, 3, H, W]` in 0..1. One seen and one held-out colour of every category from four sides;
     the sides count for categories with a front: all four, and left against right alone.

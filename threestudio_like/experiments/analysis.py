@@ -1,31 +1,34 @@
-"""A comparison with every number found so far: what its tables, plots and verdicts are made of."""
+"""Computes everything that a comparison's report says, once: intervals, paired tests, verdicts, warnings, best methods."""
 
-import math
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import cached_property
 from itertools import combinations
-from pathlib import Path
 from typing import Literal
 
-import imageio.v3 as iio
-import numpy as np
-
-from threestudio_like.config.loading import read_yaml
 from threestudio_like.engine.run import git_revision
-from threestudio_like.errors import UserError
-from threestudio_like.evaluate.metrics import METRICS
+from threestudio_like.evaluate.metrics import Metric, find_metric
 from threestudio_like.experiments import statistics
 from threestudio_like.experiments.comparison import Cell, Claim, Comparison
-from threestudio_like.experiments.statistics import Difference, Interval, OfSets, Values
-from threestudio_like.experiments.sweep import is_number
+from threestudio_like.experiments.records import RunRecord
+from threestudio_like.experiments.statistics import Difference, Interval, SetStatistic, Values
 
 LEVEL = 0.05
-VIEWS = 8
-"""On a turntable."""
 
 
 @dataclass(frozen=True)
-class Verdict:
+class Measurements:
+    """Holds what a comparison measures beyond the runs' own figures."""
+
+    run_metrics: Mapping[Cell, Mapping[str, float]] = field(default_factory=dict)
+    """Further figures of each run."""
+    set_metrics: Mapping[str, SetStatistic] = field(default_factory=dict)
+    """Figures that only all runs together have, by metric."""
+    notes: tuple[str, ...] = ()
+    """Sentences on what could not be measured."""
+
+
+@dataclass(frozen=True)
+class ClaimVerdict:
     """What became of a claim, and the numbers that say so."""
 
     claim: Claim
@@ -45,184 +48,210 @@ class Test:
 
 
 @dataclass(frozen=True)
-class Measured:
-    """`of_runs`: the figures of each run by its folder; `of_sets`: by metric, those that only all runs together have."""
+class Analysis:
+    """A comparison with every number found so far; reports only format it."""
 
     comparison: Comparison
-    of_runs: dict[str, dict[str, float]]
-    of_sets: dict[str, OfSets] = field(default_factory=dict)
-    notes: tuple[str, ...] = ()
+    records: tuple[RunRecord, ...]
+    figures: Mapping[Cell, Mapping[str, float]]
+    """All figures of each run."""
+    intervals: Mapping[tuple[str, str], Interval]
+    """By method and metric, where there is a figure."""
+    differences: Mapping[tuple[str, str, str], Difference]
+    """By metric and two methods, of the first over the second, as far as a test or a claim needs them."""
+    best: Mapping[str, frozenset[str]]
+    """By metric, the methods whose mean, as it is shown, is the best."""
+    tests: tuple[Test, ...]
+    """All pairs of methods on all metrics."""
+    verdicts: tuple[ClaimVerdict, ...]
+    warnings: tuple[str, ...]
+    """What a reader must know: failures, gaps, and runs of other revisions. One sentence each."""
+    revisions: tuple[str, ...]
+    """Of the runs that are done."""
 
     @property
     def methods(self) -> list[str]:
+        """The methods' names, in the comparison's order."""
         return list(self.comparison.methods)
 
     @property
     def metrics(self) -> list[str]:
+        """The names of the metrics in the table."""
         return list(self.comparison.config.metrics)
 
-    def figure(self, cell: Cell, metric: str) -> float | None:
-        """A run's figure, if it is done and has it."""
-        return self.of_runs.get(str(cell.job.folder), {}).get(metric)
+    def of_first_seed(self) -> list[RunRecord]:
+        """Lists the runs of the first seed, which galleries show."""
+        return [one for one in self.records if one.cell.seed == self.comparison.config.seeds[0]]
 
     def values(self, method: str, metric: str) -> Values:
-        """A method's figures by prompt and seed."""
-        cells = [cell for cell in self.comparison.cells if cell.method == method]
-        found = {(cell.prompt, cell.seed): self.figure(cell, metric) for cell in cells}
-        return {key: value for key, value in found.items() if value is not None}
-
-    def interval(self, method: str, metric: str) -> Interval | None:
-        """Exact for rates, else by bootstrap; None where nothing is measured yet."""
-        if metric in self.of_sets:
-            return self.of_sets[metric].intervals.get(method)
-        values = self.values(method, metric)
-        how = statistics.rate if METRICS[metric].percent else statistics.interval
-        return how(values) if values else None
-
-    def best(self, metric: str) -> set[str]:
-        """The methods whose mean, as it is shown, is the best."""
-        kind = METRICS[metric]
-        found = {method: self.interval(method, metric) for method in self.methods}
-        shown = {method: float(kind.show(value.mean)) for method, value in found.items() if value is not None}
-        if kind.better == "neither" or len(shown) < 2:
-            return set()
-        wanted = max(shown.values()) if kind.better == "higher" else min(shown.values())
-        return {method for method, value in shown.items() if value == wanted}
-
-    def difference(self, one: str, other: str, metric: str) -> Difference | None:
-        if metric in self.of_sets:
-            return self.of_sets[metric].difference(one, other)
-        return statistics.difference(self.values(one, metric), self.values(other, metric))
-
-    @cached_property
-    def tests(self) -> list[Test]:
-        """All pairs of methods on all metrics."""
-        done = []
-        for metric in self.metrics:
-            pairs = [(one, other, self.difference(one, other, metric)) for one, other in combinations(self.methods, 2)]
-            pairs = [pair for pair in pairs if pair[2] is not None]
-            adjusted = statistics.holm([found.p for *_, found in pairs])
-            for (one, other, found), p in zip(pairs, adjusted, strict=True):
-                done.append(Test(metric, one, other, found.interval, p))
-        return done
-
-    def verdicts(self) -> list[Verdict]:
-        return [self.verdict(claim) for claim in self.comparison.config.claims]
-
-    def verdict(self, claim: Claim) -> Verdict:
-        """Reproduced (or not) where the 95 % interval lies wholly on the claim's side (or the other), and, against
-        another method, the paired test is at 0.05; undecided otherwise, and where a bootstrap has too few prompts."""
-        kind = METRICS[claim.metric]
-        higher = claim.higher_than is not None or claim.at_least is not None
-        if claim.other is not None:
-            found = self.difference(claim.method, claim.other, claim.metric)
-            if found is None:
-                return Verdict(claim, "undecided", "not measured yet")
-            span, sure = found.interval, found.p < LEVEL
-            above, below = span.low > 0, span.high < 0
-            why = f"difference {said(kind, span)}, p = {found.p:.3g}"
-        else:
-            span = self.interval(claim.method, claim.metric)
-            if span is None:
-                return Verdict(claim, "undecided", "not measured yet")
-            bound = claim.at_least if higher else claim.at_most
-            sure = kind.percent or span.prompts >= statistics.FEWEST
-            above, below = span.low >= bound, span.high <= bound
-            why = f"{said(kind, span)}, against {kind.show(bound)}{kind.unit}"
-        if sure and (above if higher else below):
-            return Verdict(claim, "reproduced", why)
-        return Verdict(claim, "not reproduced" if sure and (below if higher else above) else "undecided", why)
-
-    def revisions(self) -> dict[str, list[str]]:
-        """The runs' folders by the git revision they were made at."""
-        found: dict[str, list[str]] = {}
-        for cell in self.comparison.cells:
-            if cell.job.status == "done":
-                found.setdefault(revision(cell), []).append(str(cell.job.folder))
-        return found
-
-    def warnings(self) -> list[str]:
-        """What a reader must know: failures, gaps, and runs of other revisions. One sentence each."""
-        said = []
-        for cell in self.comparison.cells:
-            if cell.job.status == "failed":
-                said.append(f"{cell.method}, '{cell.prompt}', seed {cell.seed} failed: {cell.job.reason}")
-        left = sum(cell.job.status in ("waiting", "interrupted") for cell in self.comparison.cells)
-        if left:
-            said.append(
-                f"{left} of {len(self.comparison.cells)} runs are still to be done; what follows is of the others."
-            )
-        done = [cell for cell in self.comparison.cells if cell.job.status == "done"]
-        lost = [
-            cell
-            for cell in done
-            if any(is_number(value) and not math.isfinite(value) for value in cell.job.metrics.values())
-        ]
-        if lost:
-            said.append(
-                f"{len(lost)} runs have figures that are no finite number, which are left out; the first is {lost[0].job.folder}."
-            )
-        unknown = [
-            METRICS[metric].title
-            for metric in self.metrics
-            if done and metric not in self.of_sets and all(self.figure(cell, metric) is None for cell in done)
-        ]
-        if unknown:
-            said.append(f"No run has a figure for: {', '.join(unknown)}.")
-        revisions = self.revisions()
-        if len(revisions) > 1:
-            told = "; ".join(f"{len(folders)} at {short(name)}" for name, folders in revisions.items())
-            said.append(f"The runs were made at several revisions ({told}); move a run's folder away to run it anew.")
-        now = git_revision()
-        if len(revisions) == 1 and now not in revisions:
-            said.append(f"The runs were made at revision {short(next(iter(revisions)))}, this report at {short(now)}.")
-        if any(name.endswith("+") for name in revisions):
-            said.append("A + behind a revision means that the code differed from it.")
-        return [*said, *self.notes]
+        """Collects a method's figures by prompt and seed."""
+        return values_of(self.figures, method, metric)
 
 
-def said(kind, span: Interval) -> str:
-    """A mean and its interval in words."""
+def analyse(comparison: Comparison, records: Sequence[RunRecord], measurements: Measurements | None = None) -> Analysis:
+    """Computes a comparison's statistics from its records and what was measured beside them, each once."""
+    measured = measurements or Measurements()
+    figures = {one.cell: one.figures | dict(measured.run_metrics.get(one.cell, {})) for one in records}
+    methods, metrics, claims = list(comparison.methods), comparison.config.metrics, comparison.config.claims
+    asked = list(dict.fromkeys((*metrics, *(claim.metric for claim in claims))))
+    intervals = {
+        (method, metric): interval
+        for metric in asked
+        for method in methods
+        if (interval := _interval(figures, measured.set_metrics, method, metric)) is not None
+    }
+    pairs = [(metric, *pair) for metric in metrics for pair in combinations(methods, 2)]
+    against = [(claim.metric, claim.method, claim.other) for claim in claims if claim.other is not None]
+    differences = {
+        key: difference
+        for key in dict.fromkeys((*pairs, *against))
+        if (difference := _difference(figures, measured.set_metrics, *key)) is not None
+    }
+    tests = _tests(metrics, [(key, differences[key]) for key in pairs if key in differences])
+    best = {metric: _best(find_metric(metric), metric, intervals) for metric in metrics}
+    verdicts = tuple(_verdict(claim, intervals, differences) for claim in claims)
+    by_revision = _by_revision(records)
+    warnings = (
+        *_run_warnings(records),
+        *_unknown_metrics(metrics, records, figures, measured.set_metrics),
+        *_revision_warnings(by_revision),
+        *measured.notes,
+    )
+    return Analysis(
+        comparison, tuple(records), figures, intervals, differences, best, tests, verdicts, warnings, tuple(by_revision)
+    )
+
+
+def values_of(figures: Mapping[Cell, Mapping[str, float]], method: str, metric: str) -> Values:
+    """Collects a method's figures by prompt and seed."""
+    return {
+        (cell.prompt, cell.seed): own[metric]
+        for cell, own in figures.items()
+        if cell.method == method and metric in own
+    }
+
+
+def _interval(figures, sets: Mapping[str, SetStatistic], method: str, metric: str) -> Interval | None:
+    """Computes an interval, exact for rates, else by bootstrap; None where nothing is measured yet."""
+    if metric in sets:
+        return sets[metric].interval(method)
+    values = values_of(figures, method, metric)
+    compute = statistics.rate if find_metric(metric).percent else statistics.interval
+    return compute(values) if values else None
+
+
+def _difference(figures, sets: Mapping[str, SetStatistic], metric: str, one: str, other: str) -> Difference | None:
+    if metric in sets:
+        return sets[metric].difference(one, other)
+    return statistics.difference(values_of(figures, one, metric), values_of(figures, other, metric))
+
+
+def _tests(metrics: Sequence[str], differences: Sequence[tuple[tuple[str, str, str], Difference]]) -> tuple[Test, ...]:
+    """Adjusts the p-values of each metric's pairs together."""
+    tests = []
+    for metric in metrics:
+        pairs = [(key, found) for key, found in differences if key[0] == metric]
+        adjusted = statistics.holm([found.p for _, found in pairs])
+        tests += [Test(*key, found.interval, p) for (key, found), p in zip(pairs, adjusted, strict=True)]
+    return tuple(tests)
+
+
+def _best(metric: Metric, name: str, intervals: Mapping[tuple[str, str], Interval]) -> frozenset[str]:
+    shown = {method: float(metric.show(span.mean)) for (method, of), span in intervals.items() if of == name}
+    if metric.better == "neither" or len(shown) < 2:
+        return frozenset()
+    wanted = max(shown.values()) if metric.better == "higher" else min(shown.values())
+    return frozenset(method for method, value in shown.items() if value == wanted)
+
+
+def _verdict(
+    claim: Claim,
+    intervals: Mapping[tuple[str, str], Interval],
+    differences: Mapping[tuple[str, str, str], Difference],
+) -> ClaimVerdict:
+    """Decides a claim: reproduced (or not) where the 95 % interval lies wholly on the claim's side (or the other), and, against
+    another method, the paired test is at 0.05; undecided otherwise, and where a bootstrap has too few prompts."""
+    metric = find_metric(claim.metric)
+    higher = claim.higher_than is not None or claim.at_least is not None
+    if claim.other is not None:
+        found = differences.get((claim.metric, claim.method, claim.other))
+        if found is None:
+            return ClaimVerdict(claim, "undecided", "not measured yet")
+        span, sure = found.interval, found.p < LEVEL
+        above, below = span.low > 0, span.high < 0
+        why = f"difference {in_words(metric, span)}, p = {found.p:.3g}"
+    else:
+        span = intervals.get((claim.method, claim.metric))
+        if span is None:
+            return ClaimVerdict(claim, "undecided", "not measured yet")
+        bound = claim.at_least if higher else claim.at_most
+        sure = metric.percent or span.prompts >= statistics.FEWEST
+        above, below = span.low >= bound, span.high <= bound
+        why = f"{in_words(metric, span)}, against {metric.show(bound)}{metric.unit}"
+    if sure and (above if higher else below):
+        return ClaimVerdict(claim, "reproduced", why)
+    return ClaimVerdict(claim, "not reproduced" if sure and (below if higher else above) else "undecided", why)
+
+
+def _run_warnings(records: Sequence[RunRecord]) -> list[str]:
+    warnings = [
+        f"{one.cell.method}, '{one.cell.prompt}', seed {one.cell.seed} failed: {one.state.reason}"
+        for one in records
+        if one.state.status == "failed"
+    ]
+    left = sum(one.state.status in ("waiting", "interrupted") for one in records)
+    if left:
+        warnings.append(f"{left} of {len(records)} runs are still to be done; what follows is of the others.")
+    lost = [one for one in records if one.done and one.has_infinite_figures]
+    if lost:
+        warnings.append(
+            f"{len(lost)} runs have figures that are no finite number, which are left out; "
+            f"the first is {lost[0].cell.job.folder}."
+        )
+    return warnings
+
+
+def _unknown_metrics(metrics: Sequence[str], records: Sequence[RunRecord], figures, sets) -> list[str]:
+    done = [one.cell for one in records if one.done]
+    unknown = [
+        find_metric(metric).title
+        for metric in metrics
+        if done and metric not in sets and all(metric not in figures[cell] for cell in done)
+    ]
+    return [f"No run has a figure for: {', '.join(unknown)}."] if unknown else []
+
+
+def _by_revision(records: Sequence[RunRecord]) -> dict[str, int]:
+    """Counts the runs that are done by the git revision they were made at."""
+    counts: dict[str, int] = {}
+    for one in records:
+        if one.done:
+            counts[one.revision] = counts.get(one.revision, 0) + 1
+    return counts
+
+
+def _revision_warnings(counts: Mapping[str, int]) -> list[str]:
+    warnings = []
+    if len(counts) > 1:
+        told = "; ".join(f"{count} at {short_revision(name)}" for name, count in counts.items())
+        warnings.append(f"The runs were made at several revisions ({told}); move a run's folder away to run it anew.")
+    here = git_revision()
+    if len(counts) == 1 and here not in counts:
+        (made,) = counts
+        warnings.append(
+            f"The runs were made at revision {short_revision(made)}, this report at {short_revision(here)}."
+        )
+    if any(name.endswith("+") for name in counts):
+        warnings.append("A + behind a revision means that the code differed from it.")
+    return warnings
+
+
+def in_words(metric: Metric, span: Interval) -> str:
+    """Writes a mean and its interval in words."""
     of = f"{span.count} runs of {span.prompts} prompts" if span.count > span.prompts else f"{span.prompts} prompts"
-    return f"{kind.show(span.mean)}{kind.unit} [{kind.show(span.low)}, {kind.show(span.high)}], {of}"
+    return f"{metric.show(span.mean)}{metric.unit} [{metric.show(span.low)}, {metric.show(span.high)}], {of}"
 
 
-def revision(cell: Cell) -> str:
-    """The git revision a run was made at; `unknown` where its record cannot be read."""
-    try:
-        return str(read_yaml(cell.job.folder / "config.yaml").get("git_revision") or "unknown")
-    except UserError:
-        return "unknown"
-
-
-def left_by(cell: Cell) -> list[Path]:
-    """The folders of a run's results: its own, or one for each of its particles, or of the objects it generated."""
-    folder = cell.job.folder
-    made = [path.parent for path in folder.glob("*/turntable.png")] if cell.job.generate else folder.glob("particle-*")
-    return sorted(made) or [folder]
-
-
-def turntable(place: Path) -> np.ndarray:
-    """The views in a result's folder, `[2, 8, S, S, 3]` bytes: in colour, and the bare shape. Raises OSError or ValueError."""
-    strip = iio.imread(place / "turntable.png")[..., :3]
-    size = strip.shape[0] // 2
-    if size == 0 or strip.shape != (2 * size, VIEWS * size, 3):
-        raise ValueError(f"{place}: turntable.png is no strip of {VIEWS} views above {VIEWS}")
-    return strip.reshape(2, size, VIEWS, size, 3).swapaxes(1, 2)
-
-
-def numbers(cell: Cell) -> dict[str, float]:
-    """What a finished run itself has measured, as far as it is finite."""
-    if cell.job.status != "done":
-        return {}
-    found = {key: float(value) for key, value in cell.job.metrics.items() if is_number(value) and math.isfinite(value)}
-    parts = ("drawing_seconds", "total_seconds") if cell.job.generate else ("train_seconds",)
-    if not all(part in found for part in parts):
-        return found
-    together = 1 if cell.job.generate else len(left_by(cell))  # particles are optimised together
-    return found | {"object_seconds": sum(found[part] for part in parts) / together}
-
-
-def short(revision: str | None) -> str:
-    """Enough of a revision to find it; the + of code that differed stays."""
+def short_revision(revision: str | None) -> str:
+    """Shortens a revision to what is enough to find it; the + of code that differed stays."""
     return "unknown" if revision is None else revision[:10] + ("+" if revision.endswith("+") else "")

@@ -1,5 +1,6 @@
-"""A comparison: methods x prompts x seeds, and what is measured and claimed of them, from one YAML file."""
+"""Reads a comparison: methods x prompts x seeds, and what is measured and claimed of them, from one YAML file."""
 
+import importlib
 import itertools
 import math
 from dataclasses import dataclass, field, fields, replace
@@ -10,20 +11,25 @@ import yaml
 
 from threestudio_like.config.loading import CONFIGS, TEXT_KEYS, find_recipe
 from threestudio_like.config.registry import parse
-from threestudio_like.errors import UserError, nearest
-from threestudio_like.evaluate.metrics import METRICS
+from threestudio_like.errors import UserError, brief, nearest
+from threestudio_like.evaluate.metrics import find_metric
 from threestudio_like.experiments.sweep import Job, digest, name_of, unique_slug
 
+RENAMED = {"judge": "scorer"}
+"""Keys of earlier versions, and what they are called."""
 AIMS = ("higher_than", "lower_than", "at_least", "at_most")
 
 
 @dataclass
 class Method:
-    """A recipe, and the keys that replace the recipe's; `generate`: it makes the prompts' objects in one pass."""
+    """A way of making an object of a prompt."""
 
     config: str
+    """The recipe."""
     keys: dict[str, Any] = field(default_factory=dict)
+    """Keys that replace the recipe's."""
     generate: bool = False
+    """Whether the recipe makes the prompts' objects in one pass."""
 
 
 @dataclass
@@ -31,13 +37,21 @@ class Claim:
     """A hypothesis: a method's metric is higher or lower than another method's, or at least or at most a number."""
 
     says: str
+    """The claim in words."""
     source: str
+    """The paper, and the place in it."""
     metric: str
+    """The metric's name."""
     method: str
+    """The method that the claim is about."""
     higher_than: str | None = None
+    """The method whose figure is lower."""
     lower_than: str | None = None
+    """The method whose figure is higher."""
     at_least: float | None = None
+    """The smallest figure that the claim allows."""
     at_most: float | None = None
+    """The largest figure that the claim allows."""
 
     def __post_init__(self):
         if sum(getattr(self, aim) is not None for aim in AIMS) != 1:
@@ -54,25 +68,37 @@ class ComparisonConfig:
     """A comparison's keys. Its methods are `methods:`, or all combinations of a `grid:` of the recipe `config:`."""
 
     prompts: tuple[str, ...]
+    """The prompts, each run by each method."""
     metrics: tuple[str, ...]
+    """The columns of the table, by the metrics' names."""
     title: str = ""
+    """The report's heading."""
     about: str = ""
+    """The report's first paragraph."""
     seeds: tuple[int, ...] = (0,)
+    """The seeds of each prompt."""
     methods: dict[str, Method] = field(default_factory=dict)
+    """The methods by the names that they have in the report."""
     config: str | None = None
+    """The recipe of a `grid:`."""
     grid: dict[str, tuple[Any, ...]] = field(default_factory=dict)
+    """Values of the recipe's keys; every combination is a method."""
     keys: dict[str, Any] = field(default_factory=dict)
-    """Replace those of every method's recipe, in all of its stages: the device, the judged views."""
+    """Replace those of every method's recipe, in all of its stages: the device, the scored views."""
     claims: tuple[Claim, ...] = ()
-    judge: str = "priors/weights/scorer"
+    """Hypotheses, each decided by the runs."""
+    imports: tuple[str, ...] = ()
+    """Packages of one's own that declare metrics or other parts."""
+    scorer: str = "priors/weights/scorer"
     """A Toybox scorer's folder, or any CLIP: a folder, or a hub id."""
     distractors: tuple[str, ...] = ()
     """Captions that R-Precision also chooses from, beside the prompts."""
     reference: str | None = None
-    """What the Frechet distance is to: a folder of images, or `toybox`, the true toys of the prompts."""
+    """The images that Frechet distances are to: a folder of images, or `toybox`, the true toys of the prompts."""
     out: str | None = None
+    """The report's folder; by default `outputs/comparisons/NAME`."""
     runs: str | None = None
-    """Where the runs are, shared by all comparisons that name the same folder; by default `runs` beside `out`."""
+    """The runs' folder, shared by all comparisons that name the same folder; by default `runs` beside `out`."""
 
 
 @dataclass(frozen=True)
@@ -103,7 +129,7 @@ class Comparison:
 
 
 def is_comparison(plain: dict) -> bool:
-    """A recipe has a system; a comparison has prompts in the plural."""
+    """Tells a comparison, which has prompts in the plural, from a recipe, which has a system."""
     return "system" not in plain and "prompts" in plain
 
 
@@ -112,30 +138,67 @@ def parse_comparison(plain: dict, name: str, beside: Path | None = None) -> Comp
     metrics, methods without a recipe."""
     known = [one.name for one in fields(ComparisonConfig)]
     for key in plain:
+        if key in RENAMED:
+            raise UserError(f"{name}: the key '{key}' is called '{RENAMED[key]}'")
         if key not in known:
             raise UserError(f"{name}: unknown key '{key}'{nearest(key, known)}; a key of its recipes is `keys.{key}`")
     config = parse(ComparisonConfig, plain, "")
     methods = config.methods or expand(config, name)
+    check_lists(config, name)
+    check_claims(config, methods, name)
+    methods = resolve_recipes(methods, name, beside)
+    folder = Path(config.out or f"outputs/comparisons/{name}")
+    runs = Path(config.runs) if config.runs else folder.parent / "runs"
+    return Comparison(name, config, methods, folder, build_cells(config, methods, runs, name))
+
+
+def check_lists(config: ComparisonConfig, name: str) -> None:
+    """Raises UserError for an empty list, an entry that is there twice, and an unknown metric."""
     for key, values in (("prompts", config.prompts), ("seeds", config.seeds), ("metrics", config.metrics)):
         if not values:
             raise UserError(f"{name}: '{key}' is empty; a comparison needs at least one")
         if len(set(values)) < len(values):
             raise UserError(f"{name}: '{key}' has the same entry twice")
+    for module in config.imports:
+        import_plugin(module, name)
     for metric in (*config.metrics, *(claim.metric for claim in config.claims)):
-        if metric not in METRICS:
-            raise UserError(f"{name}: unknown metric '{metric}'{nearest(metric, METRICS)}")
-    for method in (wanted for claim in config.claims for wanted in (claim.method, claim.other) if wanted is not None):
-        if method not in methods:
-            raise UserError(f"{name}: a claim is about '{method}', which is no method{nearest(method, methods)}")
-    for method, chosen in list(methods.items()):
+        try:
+            find_metric(metric)
+        except UserError as error:
+            raise UserError(f"{name}: {error}") from None
+
+
+def import_plugin(module: str, name: str) -> None:
+    """Imports a package that declares metrics or other parts. Raises UserError where it is not there."""
+    try:
+        importlib.import_module(module)
+    except ImportError as error:
+        raise UserError(f"{name}: imports: '{module}' cannot be imported ({brief(error)})") from None
+
+
+def check_claims(config: ComparisonConfig, methods: dict[str, Method], name: str) -> None:
+    """Raises UserError for a claim about a method that there is not."""
+    for claim in config.claims:
+        for method in (claim.method, claim.other):
+            if method is not None and method not in methods:
+                raise UserError(f"{name}: a claim is about '{method}', which is no method{nearest(method, methods)}")
+
+
+def resolve_recipes(methods: dict[str, Method], name: str, beside: Path | None) -> dict[str, Method]:
+    """Finds the recipe of each method; one outside `configs/` is named by its path. Raises UserError."""
+    resolved = dict(methods)
+    for method, chosen in methods.items():
         try:
             path = find_recipe(chosen.config, beside)
-            if not path.resolve().is_relative_to(CONFIGS):
-                methods[method] = replace(chosen, config=str(path))
         except UserError as error:
             raise UserError(f"{name}: methods.{method}: {error}") from None
-    folder = Path(config.out or f"outputs/comparisons/{name}")
-    runs = Path(config.runs) if config.runs else folder.parent / "runs"
+        if not path.resolve().is_relative_to(CONFIGS):
+            resolved[method] = replace(chosen, config=str(path))
+    return resolved
+
+
+def build_cells(config: ComparisonConfig, methods: dict[str, Method], runs: Path, name: str) -> tuple[Cell, ...]:
+    """Builds the runs of all methods, prompts and seeds. Raises UserError for two methods that are the same."""
     cells = tuple(
         cell(method, methods[method], config.keys, prompt, seed, runs)
         for method, prompt, seed in itertools.product(methods, config.prompts, config.seeds)
@@ -144,11 +207,11 @@ def parse_comparison(plain: dict, name: str, beside: Path | None = None) -> Comp
     for one in cells:
         if owner.setdefault(one.job.folder, one.method) != one.method:
             raise UserError(f"{name}: '{one.method}' and '{owner[one.job.folder]}' are the same method")
-    return Comparison(name, config, methods, folder, cells)
+    return cells
 
 
 def expand(config: ComparisonConfig, name: str) -> dict[str, Method]:
-    """A method for every combination of the grid, named by its values."""
+    """Makes a method of every combination of the grid, named by its values."""
     if config.config is None or not config.grid:
         raise UserError(f"{name}: give `methods:`, or a recipe `config:` and a `grid:` of its keys")
     for key, values in config.grid.items():
@@ -165,7 +228,7 @@ def expand(config: ComparisonConfig, name: str) -> dict[str, Method]:
 
 
 def cell(method: str, chosen: Method, shared: dict[str, Any], prompt: str, seed: int, runs: Path) -> Cell:
-    """The run of a method on a prompt. Its folder depends on what is run only, so that comparisons share it."""
+    """Builds the run of a method on a prompt. Its folder depends on what is run only, so that comparisons share it."""
     keys = overrides(shared | chosen.keys)
     path = find_recipe(chosen.config)
     recipe = path.stem if path.resolve().is_relative_to(CONFIGS) else f"{path.stem}-{digest(str(path.resolve()))}"
@@ -177,12 +240,12 @@ def cell(method: str, chosen: Method, shared: dict[str, Any], prompt: str, seed:
 
 
 def overrides(keys: dict[str, Any]) -> tuple[str, ...]:
-    """`{key: value}` as `key=value` texts for the launcher."""
+    """Writes `{key: value}` as `key=value` texts for the launcher."""
     return tuple(f"{key}={text_of(key, value)}" for key, value in keys.items())
 
 
 def text_of(key: str, value: Any) -> str:
-    """A value as the launcher reads it: YAML in one line; to the letter where the key holds text."""
+    """Writes a value as the launcher reads it: YAML in one line; to the letter where the key holds text."""
     if key in TEXT_KEYS:
         return value
     text = yaml.safe_dump(value, default_flow_style=True, allow_unicode=True, width=math.inf)

@@ -1,4 +1,4 @@
-"""Runs as jobs of a SLURM cluster, through submitit.
+"""Runs a sweep as jobs of a SLURM cluster, through submitit.
 
 The queue and the runs' folders are the only state: a run that is neither done nor queued is submitted. So a sweep that
 is killed finds its jobs again, and a job that SLURM stops goes on exactly where it was.
@@ -31,16 +31,21 @@ class Cluster:
     """What one run asks of SLURM (`cluster.KEY=VALUE`). When its `time` is over it is queued again, and resumed."""
 
     partition: str | None = None
+    """The queue; SLURM's default where null."""
     time: int = 240
-    """Minutes."""
+    """Minutes that a job may take."""
     gpus: int = 0
+    """GPUs of a job."""
     cpus: int = 2
+    """Cores of a job."""
     memory_gb: float | None = None
+    """Memory of a job; SLURM's default where null."""
     account: str | None = None
+    """The account that is charged."""
     warning: int = 90
     """Seconds before the end at which the run is stopped."""
     requeues: int = 100
-    """How often a run may be put back."""
+    """Number of times that a run may be put back."""
 
     def __post_init__(self):
         if min(self.time, self.cpus, self.warning) < 1 or min(self.gpus, self.requeues) < 0:
@@ -48,7 +53,7 @@ class Cluster:
 
 
 def read_cluster(overrides: list[str]) -> tuple[Cluster, list[str]]:
-    """The cluster that the `cluster.` keys ask for, and the other overrides. Raises UserError."""
+    """Takes the `cluster.` keys out of the overrides; returns both. Raises UserError."""
     own = [override for override in overrides if override.startswith("cluster.")]
     keys: dict = {}
     for override in own:
@@ -66,20 +71,21 @@ class Task:
     cpus: int
 
     def __call__(self) -> None:
+        """Makes the attempt."""
         # the run would take SLURM's variables for an order to be one of many processes
         env = {key: value for key, value in os.environ.items() if not key.startswith("SLURM_")}
         env["OMP_NUM_THREADS"] = env["NUMBA_NUM_THREADS"] = str(self.cpus)
         sweep.run_once(self.job, self.launcher, env, ignore_sigusr2)
 
     def checkpoint(self):
-        """Called by submitit when the time is over: the same again, from the run's last checkpoint."""
+        """Submits the same again, from the run's last checkpoint; submitit calls it when the time is over."""
         from submitit.helpers import DelayedSubmission
 
         return DelayedSubmission(self)
 
 
 def ignore_sigusr2() -> None:
-    """SLURM's warning goes to every process of a job, but only submitit answers it."""
+    """Ignores SLURM's warning, which goes to every process of a job: only submitit answers it."""
     signal.signal(signal.SIGUSR2, signal.SIG_IGN)
 
 
@@ -94,11 +100,11 @@ def run(jobs: list[Job], cluster: Cluster, retries: int) -> None:
             queued = queue()
             gone = [job for job in waiting if name(job) not in queued | seen]  # twice, as a file may come after its job
             for job in gone:
-                attempts = job.record.get("attempts", 0)
-                if job.status != "done" and submitted[job.folder] > attempts:
+                state = job.read()
+                if state.status != "done" and submitted[job.folder] > state.attempts:
                     sweep.record(job, f"its SLURM job ended without a word; see {logs(job)}")
-                    attempts += 1
-                if job.status != "done" and attempts <= retries:
+                    state = job.read()
+                if sweep.wants_another(state, retries):
                     submit(job, cluster)
                     submitted[job.folder] += 1
                 else:
@@ -134,17 +140,17 @@ def submit(job: Job, cluster: Cluster) -> None:
 
 
 def name(job: Job) -> str:
-    """The job's name in the queue, the same for every sweep over the same folder."""
+    """Computes the job's name in the queue, the same for every sweep over the same folder."""
     return f"tsl-{hashlib.blake2b(str(job.folder.resolve()).encode(), digest_size=8).hexdigest()}"
 
 
 def logs(job: Job) -> Path:
-    """Where SLURM's own output of a job goes."""
+    """Names the folder of SLURM's own output of a job."""
     return job.folder.resolve().with_name("slurm") / job.folder.name
 
 
 def queue() -> set[str]:
-    """The names of this user's jobs that wait or run."""
+    """Lists the names of this user's jobs that wait or run."""
     return set(ask("squeue", "-h", "-o", "%j", "-u", getpass.getuser()).split())
 
 
@@ -162,7 +168,7 @@ def check(cluster: Cluster) -> None:
 
 
 def ask(*command: str) -> str:
-    """The answer of a SLURM command. Raises UserError."""
+    """Asks a SLURM command for its answer. Raises UserError."""
     try:
         done = subprocess.run(command, capture_output=True, text=True, timeout=ANSWER_SECONDS)
     except FileNotFoundError:

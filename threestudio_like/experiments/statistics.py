@@ -1,11 +1,10 @@
-"""How sure a difference is: intervals over prompts, paired tests over prompts.
+"""Computes intervals over prompts and paired tests over prompts.
 
 The prompt is the unit everywhere: seeds of one prompt are alike, and more of them do not make up for prompts.
 """
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cached_property
 
 import numpy as np
 from jaxtyping import Bool
@@ -16,7 +15,7 @@ SET_DRAWS = 1_000
 EXACT = 10
 """Up to so many prompts all ways to flip signs are looked at for figures of sets, beyond them random ones."""
 FEWEST = 6
-"""Prompts below which no paired test can be at 0.05, and a bootstrap knows too little doubt."""
+"""Fewer prompts cannot reach p < 0.05 in a paired test, and make bootstrap intervals too narrow."""
 Values = dict[tuple[str, int], float]
 """A figure by prompt and seed."""
 
@@ -33,6 +32,7 @@ class Interval:
 
     @property
     def half(self) -> float:
+        """Half of the interval's width."""
         return 0.5 * (self.high - self.low)
 
 
@@ -45,8 +45,8 @@ class Difference:
 
 
 def interval(values: Values) -> Interval:
-    """The mean and its percentile bootstrap interval (Efron 1979), in two levels: prompts are drawn, and of each drawn
-    prompt its seeds, because the seeds of a prompt are alike (Davison and Hinkley 1997, section 3.8)."""
+    """Computes the mean and its percentile bootstrap interval (Efron 1979), in two levels: prompts are drawn, and of each
+    drawn prompt its seeds, because the seeds of a prompt are alike (Davison and Hinkley 1997, section 3.8)."""
     prompts = by_prompt(values)
     count = np.array([len(seeds) for seeds in prompts.values()])
     table = np.zeros((len(prompts), count.max()))
@@ -62,7 +62,7 @@ def interval(values: Values) -> Interval:
 
 
 def by_prompt(values: Values) -> dict[str, list[float]]:
-    """The figures of each prompt's seeds."""
+    """Groups figures: those of each prompt's seeds."""
     prompts: dict[str, list[float]] = {}
     for (prompt, _), value in values.items():
         prompts.setdefault(prompt, []).append(value)
@@ -70,7 +70,7 @@ def by_prompt(values: Values) -> dict[str, list[float]]:
 
 
 def difference(a: Values, b: Values) -> Difference | None:
-    """Of `a` over `b`, over the prompts and seeds that both have; None where there are none.
+    """Compares `a` with `b` over the prompts and seeds that both have; None where there are none.
 
     The test flips the signs of the prompts' mean differences: all ways, or 9,999 at random (Fisher 1935). Its hypothesis
     is that the two methods do the same on every prompt; with n prompts no p is below 2 / 2^n.
@@ -92,7 +92,7 @@ def difference(a: Values, b: Values) -> Difference | None:
 
 
 def holm(p: list[float]) -> list[float]:
-    """p-values of several tests, adjusted so that the chance of any false alarm stays what it says (Holm 1979)."""
+    """Adjusts the p-values of several tests so that the chance of any false alarm stays what it says (Holm 1979)."""
     order = np.argsort(p)
     adjusted, highest = [0.0] * len(p), 0.0
     for rank, place in enumerate(order):
@@ -102,8 +102,8 @@ def holm(p: list[float]) -> list[float]:
 
 
 def rate(values: Values) -> Interval:
-    """The mean of figures in 0..1 with an interval that holds where all are equal too, and the bootstrap would know no doubt:
-    the exact one (Clopper and Pearson 1934) of as many trials as there are prompts."""
+    """Computes the mean of figures in 0..1 and the exact interval (Clopper and Pearson 1934) of as many trials as there are
+    prompts, which is defined also when all values are equal."""
     prompts = len(by_prompt(values))
     mean = float(np.mean(list(values.values())))
     found = mean * prompts
@@ -113,9 +113,8 @@ def rate(values: Values) -> Interval:
 
 
 @dataclass(frozen=True)
-class OfSets:
-    """A figure that no run has alone, such as a Frechet distance: `figure` of any runs, each a (method, prompt, seed); it is asked
-    for the same ones again and again.
+class SetStatistic:
+    """A statistic of a set of runs that no run has alone, such as a Frechet distance.
 
     Its intervals and tests are those of means: prompts are drawn anew, and exchanged between methods for flipped signs, in all
     ways or in 999 random ones. Draws hold a prompt more than once, which makes a Frechet distance larger; intervals are moved
@@ -123,39 +122,36 @@ class OfSets:
     """
 
     figure: Callable[[tuple[tuple[str, str, int], ...]], float]
+    """The statistic of any runs, each a (method, prompt, seed); it is asked for the same ones again and again."""
     runs: dict[str, list[tuple[str, int]]]
-    """What there is, by method: prompts and seeds."""
+    """The prompts and seeds that there are, by method."""
 
-    @cached_property
-    def intervals(self) -> dict[str, Interval]:
-        """By method, of those that have runs."""
-        return {
-            method: bootstrap_interval(
-                lambda keys, method=method: self.figure(tuple((method, *key) for key in keys)), runs
-            )
-            for method, runs in self.runs.items()
-            if runs
-        }
+    def interval(self, method: str) -> Interval | None:
+        """Computes a method's figure and its bootstrap interval; None where it has no runs."""
+        runs = self.runs.get(method)
+        if not runs:
+            return None
+        return bootstrap_interval(lambda keys: self.figure(tuple((method, *key) for key in keys)), runs)
 
     def difference(self, one: str, other: str) -> Difference | None:
-        """Of `one` over `other`, over the runs that both have; None where there are none."""
+        """Compares `one` with `other` over the runs that both have; None where there are none."""
         both = [key for key in self.runs.get(one, []) if key in self.runs.get(other, [])]
         if not both:
             return None
 
-        def apart(keys: list[tuple[str, int]], exchanged: frozenset[str] = frozenset()) -> float:
+        def change(keys: list[tuple[str, int]], exchanged: frozenset[str] = frozenset()) -> float:
             first = tuple((other if key[0] in exchanged else one, *key) for key in keys)
             second = tuple((one if key[0] in exchanged else other, *key) for key in keys)
             return self.figure(first) - self.figure(second)
 
-        found = bootstrap_interval(apart, both)
+        found = bootstrap_interval(change, both)
         prompts = np.array(list(dict.fromkeys(prompt for prompt, _ in both)))
-        chance = [abs(apart(both, frozenset(prompts[flip]))) for flip in flips(len(prompts))]
+        chance = [abs(change(both, frozenset(prompts[flip]))) for flip in flips(len(prompts))]
         return Difference(found, float(np.mean(np.array(chance) >= abs(found.mean) - 1e-9)))
 
 
 def flips(count: int) -> Bool[np.ndarray, "K N"]:
-    """All ways to flip N signs, or none of them and SET_DRAWS - 1 random ways."""
+    """Lists all ways to flip N signs, or none of them and SET_DRAWS - 1 random ways."""
     if count <= EXACT:
         return np.arange(2**count)[:, None] >> np.arange(count) & 1 > 0
     drawn = np.random.default_rng(0).random((SET_DRAWS, count)) < 0.5
@@ -164,7 +160,7 @@ def flips(count: int) -> Bool[np.ndarray, "K N"]:
 
 
 def bootstrap_interval(figure: Callable[[list[tuple[str, int]]], float], runs: list[tuple[str, int]]) -> Interval:
-    """A figure of all runs, and the bootstrap's interval around it."""
+    """Computes a figure of all runs, and the bootstrap's interval around it."""
     rng, whole = np.random.default_rng(0), figure(runs)
     drawn = np.array([figure(redrawn(runs, rng)) for _ in range(SET_DRAWS)])
     low, high = np.percentile(drawn - drawn.mean(), [2.5, 97.5]) + whole
@@ -172,7 +168,7 @@ def bootstrap_interval(figure: Callable[[list[tuple[str, int]]], float], runs: l
 
 
 def redrawn(runs: list[tuple[str, int]], rng: np.random.Generator) -> list[tuple[str, int]]:
-    """As many prompts, drawn with replacement, and of each drawn prompt as many of its seeds."""
+    """Draws as many prompts with replacement, and of each drawn prompt as many of its seeds."""
     seeds: dict[str, list[int]] = {}
     for prompt, seed in runs:
         seeds.setdefault(prompt, []).append(seed)

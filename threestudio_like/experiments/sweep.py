@@ -1,4 +1,4 @@
-"""Many runs: one process a run, as many at once as asked, each in a folder of its own.
+"""Runs many recipes: one process a run, as many at once as asked, each in a folder of its own.
 
 A run's folder is the only state. What is done stays done, what was cut off is resumed, what failed says why and is
 tried again as often as asked; so a sweep that is killed goes on when the same command is given again.
@@ -20,6 +20,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from queue import SimpleQueue
 from threading import Event
+from typing import Any, Literal
 
 import torch
 from tqdm import tqdm
@@ -37,49 +38,58 @@ RECORD = "sweep.json"
 
 
 @dataclass(frozen=True)
-class Job:
-    """One run: its recipe, the keys that replace the recipe's, where it lives, and its cells in a table; `generate`: the
-    recipe is not trained, but makes the prompt's object in one pass."""
+class JobState:
+    """A run's folder as it was when it was read."""
 
-    config: str
-    keys: tuple[str, ...]
-    folder: Path
-    labels: dict[str, str] = field(compare=False)
-    generate: bool = False
-
-    @property
-    def metrics(self) -> dict:
-        """What the run has written so far; empty before it has begun."""
-        return read_map(self.folder / "metrics.json")
+    metrics: dict[str, Any] = field(default_factory=dict)
+    """The figures that the run has written so far; empty before it has begun."""
+    attempts: int = 0
+    reason: str = ""
+    """Why the last attempt failed, if it did."""
 
     @property
-    def record(self) -> dict:
-        """`attempts`, and the `reason` of the last failure."""
-        return read_map(self.folder / RECORD)
-
-    @property
-    def status(self) -> str:
-        """`waiting`, `done`, `failed`, or, cut off, `interrupted`."""
+    def status(self) -> Literal["waiting", "done", "failed", "interrupted"]:
+        """How far the run is; `interrupted` is one that was cut off."""
         if self.metrics.get("status") == "done":
             return "done"
-        if "reason" in self.record:
+        if self.reason:
             return "failed"
         return "interrupted" if self.metrics else "waiting"
 
     @property
-    def reason(self) -> str:
-        """Why it failed."""
-        return self.record.get("reason", "")
+    def sentence(self) -> str:
+        """The status, and why it failed if it did."""
+        return f"failed: {self.reason}" if self.status == "failed" else self.status
+
+
+@dataclass(frozen=True)
+class Job:
+    """One run of a sweep."""
+
+    config: str
+    """The recipe."""
+    keys: tuple[str, ...]
+    """The `key=value` texts that replace the recipe's."""
+    folder: Path
+    labels: dict[str, str] = field(compare=False)
+    """The run's cells in a table, by their headings."""
+    generate: bool = False
+    """Whether the recipe is not trained, but makes the prompt's object in one pass."""
+
+    def read(self) -> JobState:
+        """Reads the folder's files, each once."""
+        attempts = read_map(self.folder / RECORD)
+        return JobState(read_map(self.folder / "metrics.json"), attempts.get("attempts", 0), attempts.get("reason", ""))
 
     def command(self, launcher: str) -> list[str]:
-        """What starts it, or goes on with it."""
+        """Builds the command that starts it, or goes on with it."""
         begun = (self.folder / "config.yaml").exists()
         how = ["--generate"] if self.generate else ["--resume"] if begun else []
         return [sys.executable, launcher, "--config", self.config, *how, *self.keys, f"out={self.folder}"]
 
 
 def grid(axes: Iterable[str], out: Path, config: str, shared: tuple[str, ...] = ()) -> list[Job]:
-    """The jobs of all combinations of `key=a,b,c` texts, the last axis running fastest. Raises UserError."""
+    """Builds the jobs of all combinations of `key=a,b,c` texts, the last axis running fastest. Raises UserError."""
     choices = []
     for axis in axes:
         key, found, values = axis.partition("=")
@@ -96,24 +106,24 @@ def grid(axes: Iterable[str], out: Path, config: str, shared: tuple[str, ...] = 
 
 
 def labels_of(keys: Iterable[str]) -> dict[str, str]:
-    """Each key's value by its name."""
+    """Maps the name of each key to its value."""
     return {name: value for name, _, value in (key.partition("=") for key in keys)}
 
 
 def name_of(keys: Iterable[str]) -> str:
-    """A folder's name: the last part of each key and its value."""
+    """Builds a folder's name: the last part of each key and its value."""
     return "_".join(f"{key.rsplit('.', 1)[-1]}-{unique_slug(value)}" for key, value in labels_of(keys).items())
 
 
 def unique_slug(text: str) -> str:
-    """A file name for any text, another for every text: where the slug leaves something out, a hash says it."""
+    """Makes a file name of any text, another for every text: where the slug leaves something out, a hash says it."""
     short = slug(re.sub(r"(?<=\d)\.(?=\d)", "p", text))
     whole = "-" not in text and short in (text.replace(" ", "-"), text.replace(".", "p"))
     return short if whole else f"{short}-{digest(text)}"
 
 
 def digest(text: str) -> str:
-    """Six letters that differ where the text does."""
+    """Computes six letters that differ where the text does."""
     return hashlib.blake2b(text.encode(), digest_size=3).hexdigest()
 
 
@@ -149,7 +159,7 @@ def run(jobs: list[Job], workers: int, retries: int) -> None:
     def one(job: Job) -> Job:
         place = places.get()
         try:
-            while job.status != "done" and job.record.get("attempts", 0) <= retries and not stopped.is_set():
+            while wants_another(job.read(), retries) and not stopped.is_set():
                 run_once(job, os.path.abspath(sys.argv[0]), environment(place, workers))
         finally:
             places.put(place)
@@ -166,9 +176,19 @@ def run(jobs: list[Job], workers: int, retries: int) -> None:
             raise
 
 
+def wants_another(state: JobState, retries: int) -> bool:
+    """Tells whether a run is neither done nor has failed too often."""
+    return state.status != "done" and state.attempts <= retries
+
+
+def all_done(jobs: Iterable[Job]) -> bool:
+    """Tells whether all runs are done."""
+    return all(job.read().status == "done" for job in jobs)
+
+
 def try_again(jobs: list[Job]) -> list[Job]:
-    """The jobs that are not done, which is said; a new command is a new try for those that failed."""
-    waiting = [job for job in jobs if job.status != "done"]
+    """Lists the jobs that are not done, and prints their number; a new command is a new try for those that failed."""
+    waiting = [job for job in jobs if job.read().status != "done"]
     print(f"{len(jobs) - len(waiting)} of {len(jobs)} runs are done", file=sys.stderr)
     for job in waiting:
         (job.folder / RECORD).unlink(missing_ok=True)
@@ -176,15 +196,15 @@ def try_again(jobs: list[Job]) -> list[Job]:
 
 
 def progress(jobs: list[Job], waiting: list[Job]) -> tqdm:
-    """A bar of runs."""
+    """Opens a progress bar of runs."""
     return tqdm(total=len(jobs), initial=len(jobs) - len(waiting), desc="runs", disable=not sys.stderr.isatty())
 
 
 def report_end(job: Job, bar: tqdm) -> None:
-    """Says how a job ended."""
-    print(
-        f"{', '.join(job.labels.values())}: {job.status}" + (f" ({job.reason})" if job.reason else ""), file=sys.stderr
-    )
+    """Prints how a job ended."""
+    state = job.read()
+    reason = f" ({state.reason})" if state.reason else ""
+    print(f"{', '.join(job.labels.values())}: {state.status}{reason}", file=sys.stderr)
     bar.update(1)
 
 
@@ -205,14 +225,14 @@ def run_once(job: Job, launcher: str, env: dict[str, str], before: Callable[[], 
         if done.returncode != BUSY:
             break
         time.sleep(WAIT_SECONDS)  # a process of an earlier sweep is still at it
-        if job.status == "done":
+        if job.read().status == "done":
             return
     if done.returncode != INTERRUPTED:  # it has saved what it had, and is no failure
         record(job, failure_reason(done))
 
 
 def failure_reason(done: subprocess.CompletedProcess) -> str:
-    """Why a run failed, in a sentence; empty where it did not."""
+    """Says why a run failed, in a sentence; empty where it did not."""
     if done.returncode < 0:
         return f"killed by {signal.Signals(-done.returncode).name}" + (
             ", perhaps for want of memory" if done.returncode == -9 else ""
@@ -223,13 +243,13 @@ def failure_reason(done: subprocess.CompletedProcess) -> str:
 
 def record(job: Job, reason: str) -> None:
     """Counts an attempt, which failed where there is a reason."""
-    entry = {"attempts": job.record.get("attempts", 0) + 1} | ({"reason": reason} if reason else {})
+    entry = {"attempts": job.read().attempts + 1} | ({"reason": reason} if reason else {})
     job.folder.mkdir(parents=True, exist_ok=True)
     write_text(job.folder / RECORD, json.dumps(entry) + "\n")
 
 
 def environment(place: int, workers: int) -> dict[str, str]:
-    """One GPU a worker where there are some, else a share of the cores."""
+    """Gives a worker a GPU of its own where there are some, else a share of the cores."""
     env = dict(os.environ)
     if torch.cuda.is_available():
         visible = env.get("CUDA_VISIBLE_DEVICES", ",".join(map(str, range(torch.cuda.device_count())))).split(",")
@@ -240,21 +260,21 @@ def environment(place: int, workers: int) -> dict[str, str]:
 
 
 def table(jobs: list[Job]) -> str:
-    """Markdown: a row a run, its labels, status and figures so far."""
-    found = [job.metrics for job in jobs]
-    figures = list(dict.fromkeys(key for metrics in found for key, value in metrics.items() if is_number(value)))
+    """Writes a Markdown table: a row a run, its labels, status and figures so far."""
+    states = [job.read() for job in jobs]
+    figures = list(dict.fromkeys(key for one in states for key, value in one.metrics.items() if is_number(value)))
     rows = [[*jobs[0].labels, "status", *figures], ["---"] * (len(jobs[0].labels) + 1 + len(figures))]
-    for job, metrics in zip(jobs, found, strict=True):
-        said = job.status + (f": {job.reason}" if job.status == "failed" else "")
-        shown = [f"{metrics[key]:.4g}" if is_number(metrics.get(key)) else "" for key in figures]
-        rows.append([*map(cell, job.labels.values()), cell(said), *shown])
+    for job, state in zip(jobs, states, strict=True):
+        shown = [f"{state.metrics[key]:.4g}" if is_number(state.metrics.get(key)) else "" for key in figures]
+        rows.append([*map(one_line, job.labels.values()), one_line(state.sentence), *shown])
     return "\n".join(f"| {' | '.join(row)} |" for row in rows)
 
 
 def is_number(value: object) -> bool:
+    """Tells whether a value of a run's JSON is a number."""
     return isinstance(value, int | float)
 
 
-def cell(text: str) -> str:
-    """Text that keeps to one cell of a markdown table."""
+def one_line(text: str) -> str:
+    """Makes a text keep to one cell of a Markdown table."""
     return " ".join(text.replace("|", "\\|").split())

@@ -1,25 +1,40 @@
-"""A comparison on paper: report.html (one file, opens offline), report.md, table.tex, results.csv, tests.csv.
+"""Writes a comparison's report: report.html (one file, opens offline), report.md, table.tex, results.csv, tests.csv.
 
-Beside them `figures`, as PDF and PNG. All numbers come from `measured`.
+Beside them `figures`, as PDF and PNG. All numbers come from an `Analysis`; nothing is computed here.
 """
 
+import importlib.util
 from collections.abc import Iterator
 from pathlib import Path
 
 from threestudio_like.engine.checkpoint import write_text
-from threestudio_like.experiments.analysis import Measured
-from threestudio_like.experiments.report import figures, page, tables
+from threestudio_like.errors import UserError
+from threestudio_like.experiments.analysis import Analysis
+from threestudio_like.experiments.report import tables
+
+PACKAGES = ("matplotlib", "jinja2")
+"""The packages of the extra `report`."""
 
 
-def write(measured: Measured, folder: Path) -> Iterator[Path]:
-    """Writes all of it; yields the paths as they are written."""
-    drawn = figures.draw(measured, folder / "figures")
+def check_packages() -> None:
+    """Raises UserError where a package that reports are made with is not installed."""
+    for package in PACKAGES:
+        if importlib.util.find_spec(package) is None:
+            raise UserError(f'a comparison\'s report needs {package}: pip install -e ".[report]"')
+
+
+def write(analysis: Analysis, folder: Path) -> Iterator[Path]:
+    """Writes all of it; yields the paths as they are written. Raises UserError where a package is missing."""
+    check_packages()
+    from threestudio_like.experiments.report import figures, page
+
+    drawn = figures.draw(analysis, folder / "figures")
     for name, text in (
-        ("results.csv", tables.results(measured)),
-        ("tests.csv", tables.tests(measured)),
-        ("table.tex", tables.latex(measured)),
-        ("report.md", tables.markdown(measured, drawn)),
-        ("report.html", page.html(measured, drawn)),
+        ("results.csv", tables.results(analysis)),
+        ("tests.csv", tables.tests(analysis)),
+        ("table.tex", tables.latex(analysis)),
+        ("report.md", tables.markdown(analysis, drawn)),
+        ("report.html", page.html(analysis, drawn)),
     ):
         write_text(folder / name, text)
         yield folder / name
