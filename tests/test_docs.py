@@ -2,16 +2,17 @@
 
 import re
 import shlex
+from dataclasses import fields
 from functools import cache
 from pathlib import Path
 
 import pytest
 import yaml
 
-from threestudio_like.cli.arguments import read_arguments, resolve
+from threestudio_like.cli.arguments import parser_for, read_arguments, resolve
 from threestudio_like.cli.requests import CompareRequest, GenerateRequest, SweepRequest
 from threestudio_like.config.loading import CONFIGS, load
-from threestudio_like.config.recipe import parse_recipe
+from threestudio_like.config.recipe import RunConfig, parse_recipe
 from threestudio_like.config.registry import registered
 from threestudio_like.evaluate.metrics import known_metrics
 from threestudio_like.experiments.comparison import is_comparison, parse_comparison
@@ -140,6 +141,22 @@ def test_parts_of_recipes_are_those_registered():
 def test_metrics_named_are_metrics():
     for names in table(DOCS / "comparisons.md", "| metric | better | meaning |"):
         assert set(re.findall(r"`(\w+)`", names)) <= known_metrics().keys()
+
+
+def test_the_launchers_page_names_every_option_and_run_key():
+    page = DOCS / "launcher.md"
+    options = {word.lstrip("-") for name in table(page, "| option | effect |") for word in re.findall(r"--\w+", name)}
+    asked = {option.lstrip("-") for option in parser_for("")._option_string_actions if option.startswith("--")}
+    assert options == asked - {"config"}
+    keys = {key for names in table(page, "| key | meaning | default |") for key in re.findall(r"`(\w+)`", names)}
+    assert keys == {field.name for field in fields(RunConfig)}
+
+
+@pytest.mark.parametrize("page", sorted(DOCS.glob("reference/*.md")), ids=name_of)
+def test_modules_of_the_reference_exist(page):
+    for module in re.findall(r"(?m)^::: ([\w.]+)$", page.read_text(encoding="utf-8")):
+        path = ROOT / module.replace(".", "/")
+        assert path.with_suffix(".py").is_file() or (path / "__init__.py").is_file(), module
 
 
 def test_every_page_has_a_place_in_the_navigation():
