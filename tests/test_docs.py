@@ -2,6 +2,8 @@
 
 import re
 import shlex
+import subprocess
+import sys
 from dataclasses import fields
 from functools import cache
 from pathlib import Path
@@ -21,7 +23,7 @@ from threestudio_like.experiments.sweep import grid
 ROOT = Path(__file__).resolve().parents[1]
 DOCS = ROOT / "docs"
 REPORTS = sorted(DOCS.glob("reports/*/report.md"))
-FRONT = [ROOT / name for name in ("README.md", "CHANGELOG.md")]
+FRONT = [ROOT / name for name in ("README.md", "CONTRIBUTING.md", "CHANGELOG.md")]
 PAGES = [*FRONT, *sorted(set(DOCS.rglob("*.md")) - set(REPORTS))]
 CARDS = sorted(ROOT.glob("priors/weights/*/README.md"))
 ROOMS = ("benchmarks/", "configs/", "docs/", "priors/", "systems/", "tests/", "threestudio_like/")
@@ -172,3 +174,11 @@ def test_every_page_has_a_place_in_the_navigation():
 
 def test_readme_is_short():
     assert len((ROOT / "README.md").read_text(encoding="utf-8").splitlines()) <= 120
+
+
+@pytest.mark.slow
+def test_the_site_builds_without_warnings():
+    pytest.importorskip("zensical", reason='the site is built where `pip install -e ".[docs]"` was run')
+    command = [sys.executable, "-m", "zensical", "build", "--strict"]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout + done.stderr
