@@ -45,31 +45,44 @@ WITH_OPACITY = {"normal_mask", "ccm"}
 
 @dataclass
 class GuidanceTermConfig:
-    """One teacher: what it looks at, how much it counts, what it is told, and how it judges."""
+    """One guidance term: channel, weight, prompt and method."""
 
     method: Annotated[Component, "guidance"]
+    """How the prior's opinion becomes a gradient."""
     prompt: Prompt.Config
+    """What the prior is told."""
     channel: Literal["rgb", "normal", "normal_mask", "opacity", "ccm"] = "rgb"
+    """What the prior is shown of a render."""
     weight: Schedule = Schedule.constant(1.0)
+    """The term's factor in the loss; it is not computed where that is 0."""
     backbone: Annotated[Component, "backbone"] | None = None
+    """The prior; null, the recipe's own `backbone`."""
 
 
 @dataclass
 class PerSceneConfig(SystemConfig):
+    """The keys of every method that optimises scenes."""
+
     scene: Annotated[Component, "scene"] = field(kw_only=True)
+    """What is optimised."""
     renderer: Annotated[Component, "renderer"] = field(kw_only=True)
+    """How the scene becomes images."""
     cameras: Annotated[Component, "cameras"] = field(kw_only=True)
+    """From where it is seen."""
     guidance: dict[str, GuidanceTermConfig] = field(kw_only=True)
+    """The guidance terms by name."""
     update_every: int = 1
-    """The scenes move on every so many steps; the steps between only train what guides learn (VSD's fake score)."""
+    """The scenes are updated every so many steps; those between train only what guidance learns (VSD's fake score)."""
     particles: int = 1
     """Scenes that are optimised together, one a step in turn; each is evaluated and exported."""
     backbone: Annotated[Component, "backbone"] | None = None
-    """The prior of every guide that names none of its own."""
+    """The prior of every guidance term that names none of its own."""
     regularizers: dict[str, Schedule] = field(default_factory=dict)
+    """Weights of the regularizers by name."""
     lr: dict[str, Schedule] = field(default_factory=dict)
     """Learning rates by the scene's parameter groups."""
     evaluation: Evaluation = field(default_factory=Evaluation)
+    """How the result is shown and measured."""
 
     def __post_init__(self):
         super().__post_init__()

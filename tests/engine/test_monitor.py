@@ -10,7 +10,7 @@ import torch
 
 from tests.engine.test_run import run
 from tests.fitting import Fit
-from threestudio_like.config.recipe import ExpectedSeconds
+from threestudio_like.config.run_config import ExpectedSeconds
 from threestudio_like.engine import expectation
 from threestudio_like.engine.expectation import Expectation
 from threestudio_like.utils import progress

@@ -14,7 +14,7 @@ from threestudio_like.config.fields import find_class as find
 from threestudio_like.config.loading import overlay
 from threestudio_like.config.registry import place_of, registered
 
-RUN = "threestudio_like.config.recipe:RunConfig"
+RUN = "threestudio_like.config.run_config:RunConfig"
 HIDDEN = ("stages", "vars")
 """Keys of the run that are blocks of other keys."""
 MISSING = object()

@@ -10,11 +10,9 @@ from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from threestudio_like.config.renamed import translated_path
+from threestudio_like.config.run_config import TEXT_KEYS
 from threestudio_like.errors import UserError, brief, nearest
 from threestudio_like.utils.paths import CONFIGS
-
-TEXT_KEYS = ("prompt", "negative_prompt", "out")
-"""Top-level keys whose override is taken to the letter, not as YAML."""
 
 
 @dataclass(frozen=True)

@@ -1,9 +1,8 @@
 """A recipe as typed configs: the run's own keys, and its stages in order; and which run on disk it is."""
 
 import re
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Any, Literal
 
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
@@ -13,49 +12,11 @@ from threestudio_like.config.loading import TypeChange, overlay, read_yaml
 from threestudio_like.config.plugins import plug_in
 from threestudio_like.config.registry import Component, parse, parse_component, place_of, registered
 from threestudio_like.config.renamed import hint, translated
+from threestudio_like.config.run_config import RunConfig
 from threestudio_like.errors import MissingKeyError, UserError, brief, nearest
 
 SAME_RUN = ("out", "vars")
 """Keys that may differ between a run and its resumption; of `vars` counts what was made of them."""
-
-
-@dataclass(frozen=True)
-class ExpectedSeconds:
-    """Tells what a recipe takes on one core of the machine where it was measured."""
-
-    start: float = 0.0
-    """Seconds until the first step."""
-    steps: dict[str, float] = field(default_factory=dict)
-    """Seconds of a step of each stage, by the stage's name; `main` where there is one."""
-    end: float = 0.0
-    """Seconds of all that is done once beside the steps, evaluation and export among it."""
-    first: float = 0.0
-    """Seconds more of a machine's first run, in which kernels are compiled and data is made."""
-
-
-@dataclass
-class RunConfig:
-    """The keys of a recipe that belong to the run; all others belong to its stages."""
-
-    prompt: str = ""
-    negative_prompt: str = ""
-    seed: int = 0
-    out: str | None = None
-    device: Literal["auto", "cpu", "cuda"] = "auto"
-    devices: int = 1
-    precision: Literal["32-true", "bf16-mixed"] = "32-true"
-    kernels: Literal["auto", "reference", "cpu", "cuda"] | None = None
-    """Forces one side of all kernels; by default TSL_KERNELS, or the device, chooses."""
-    checkpoint_every: int = 250
-    checkpoint_seconds: float = 60.0
-    preview_every: int = 100
-    expected_seconds: ExpectedSeconds | None = None
-    """What the run takes, as far as it was measured; this machine's speed is reckoned in."""
-    stages: dict[str, Any] | None = None
-    vars: dict[str, Any] | None = None
-    """Values for use elsewhere in the recipe as `${vars.name}`."""
-    imports: list[str] = field(default_factory=list)
-    """Modules that register classes of one's own, imported before the recipe's components are read."""
 
 
 @dataclass(frozen=True)

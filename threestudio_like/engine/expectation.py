@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 import torch
 import torch.nn.functional as F
 
-from threestudio_like.config.recipe import ExpectedSeconds
+from threestudio_like.config.run_config import ExpectedSeconds
 from threestudio_like.utils.progress import duration
 
 REFERENCE_PROBE = 0.010

@@ -43,11 +43,14 @@ class Context:
 
 @dataclass
 class Optimizer:
-    """Adam, with decoupled weight decay where a group asks for it. `clip_norm` bounds the gradient's global norm."""
+    """Adam, with decoupled weight decay where a group asks for it."""
 
     betas: tuple[float, float] = (0.9, 0.99)
+    """Decay rates of the gradient's first and second moments."""
     eps: float = 1e-15
+    """Added to the root of the second moment."""
     clip_norm: float | None = None
+    """Bounds the gradient's global norm; null leaves it as it is."""
 
 
 @dataclass
@@ -63,8 +66,11 @@ class SystemConfig:
     """What every stage of every system has."""
 
     steps: int
+    """How many steps the stage is trained."""
     optimizer: Optimizer = field(default_factory=Optimizer)
+    """How the parameters are moved."""
     init: Init | None = None
+    """What the stage starts from; null, from nothing."""
 
     def __post_init__(self):
         if self.steps < 0:

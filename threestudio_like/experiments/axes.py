@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable
 
-from threestudio_like.config.loading import TEXT_KEYS
+from threestudio_like.config.run_config import TEXT_KEYS
 from threestudio_like.errors import UserError
 
 

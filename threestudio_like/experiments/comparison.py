@@ -9,8 +9,9 @@ from typing import Any
 
 import yaml
 
-from threestudio_like.config.loading import CONFIGS, TEXT_KEYS, find_recipe
+from threestudio_like.config.loading import CONFIGS, find_recipe
 from threestudio_like.config.registry import parse
+from threestudio_like.config.run_config import TEXT_KEYS
 from threestudio_like.errors import UserError, brief, nearest
 from threestudio_like.evaluate.metrics import find_metric
 from threestudio_like.experiments.sweep import Job, digest, name_of, unique_slug
