@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from priors.backbones.base import NoiseSchedule, Prediction, target
 from priors.toybox import build
 from priors.toybox.mean_predictor import refine
+from systems.training.averaging import moving_average
 from threestudio_like.config.registry import configure
 from threestudio_like.config.schedule import Schedule
 from threestudio_like.engine.system import Context, ParameterGroup, StepResult, System, SystemConfig
@@ -130,7 +131,12 @@ class DiffusionTraining(System):
         self.model, self.tokenizer, self.scheduler = model, tokenizer, scheduler
         if self.config.weights is not None:
             load_weights(model, tokenizer, Path(self.config.weights))
-        self.averaged = copy.deepcopy(model).requires_grad_(False)
+        self.average = moving_average(model, self.config.ema)
+
+    @property
+    def averaged(self) -> Denoiser:
+        """The average of the model's parameters over the steps."""
+        return self.average.module
 
     def draw(self, count: int, generator: torch.Generator) -> Batch:
         """`count` examples."""
@@ -196,8 +202,7 @@ class DiffusionTraining(System):
         yield ParameterGroup("model", trained, self.config.lr, self.config.weight_decay)
 
     def after_step(self, step: int) -> None:
-        decay = min(self.config.ema, (step + 1) / (step + 10))
-        torch._foreach_lerp_(list(self.averaged.parameters()), [p.detach() for p in self.model.parameters()], 1 - decay)
+        self.average.update_parameters(self.model)
 
     def tokens(self, texts: list[str]) -> Int[Tensor, "B L"]:
         encoded = self.tokenizer(

@@ -25,6 +25,7 @@ from priors.reference import enable_reference_attention, record_kv, with_kv
 from priors.toybox import build, views
 from priors.toybox.mean_predictor import refine
 from priors.toybox.views import tile, untile
+from systems.training.averaging import moving_average
 from systems.training.diffusion import Batch, Denoiser, DiffusionTraining, DiffusionTrainingConfig
 from threestudio_like.cameras import RIG_AZIMUTHS_DEG
 from threestudio_like.data.framing import Framing, reframe
@@ -128,7 +129,7 @@ class MultiviewTraining(DiffusionTraining):
 
     def use(self, model: MultiviewDenoiser, scheduler: SchedulerMixin) -> None:
         self.model, self.scheduler = model, scheduler
-        self.averaged = copy.deepcopy(model).requires_grad_(False)
+        self.average = moving_average(model, self.config.ema)
 
     def draw(self, count: int, generator: torch.Generator) -> Batch:
         """Objects of the training split; of some, no image is told."""

@@ -20,6 +20,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from priors.reconstructor import CONDITION_ELEVATION_DEG, Reconstructor, ReconstructorSize, pose_numbers
+from systems.training.averaging import moving_average
 from systems.training.view_losses import OF_VIEWS, ViewLosses, check_names, weighted
 from threestudio_like.cameras import orbit, zero123plus_rig
 from threestudio_like.config.registry import Component, configure
@@ -116,10 +117,15 @@ class ReconstructorTraining(System):
         self.device = context.device
         self.rank, self.processes = context.rank, context.processes
         self.model = Reconstructor.of(config.size) if config.model is None else Reconstructor.load(config.model).train()
-        self.averaged = copy.deepcopy(self.model).requires_grad_(False)
+        self.average = moving_average(self.model, config.ema)
         self.renderer = config.renderer.build()
         self.perceptual = [config.perceptual.build(context.device)]  # in a list: frozen, and not this system's to save
         self.view_losses = ViewLosses(self.renderer, self.perceptual[0], config.weights, config.regularizers)
+
+    @property
+    def averaged(self) -> Reconstructor:
+        """The average of the model's parameters over the steps."""
+        return self.average.module
 
     def start_from(self, previous: System) -> None:
         self.model.load_state_dict(previous.averaged.state_dict())
@@ -183,8 +189,7 @@ class ReconstructorTraining(System):
         yield ParameterGroup("model", list(self.model.parameters()), self.config.lr, self.config.weight_decay)
 
     def after_step(self, step: int) -> None:
-        decay = min(self.config.ema, (step + 1) / (step + 10))
-        torch._foreach_lerp_(list(self.averaged.parameters()), [p.detach() for p in self.model.parameters()], 1 - decay)
+        self.average.update_parameters(self.model)
 
     @torch.no_grad()
     def reconstruct(self, objects: Objects, index: int, rig: np.ndarray | None) -> Triplane:
@@ -211,7 +216,7 @@ class ReconstructorTraining(System):
             for split, name in (("held_out", ""), ("unseen", "unseen_")):
                 objects = self.config.evaluation.of(self.config.data).objects(split)
                 found = evaluate_reconstructor(
-                    lambda i: self.reconstruct(objects, i, rig),
+                    lambda i, objects=objects, rig=rig: self.reconstruct(objects, i, rig),
                     objects,
                     self.config.evaluation,
                     self.perceptual[0],

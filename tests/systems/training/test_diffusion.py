@@ -1,10 +1,10 @@
 """Going on from a model that knew fewer words; what the filter is fitted to."""
 
-import copy
-
 import torch
+from torch import nn
 
 from priors.toybox.mean_predictor import MeanPredictor
+from systems.training.averaging import moving_average
 from systems.training.diffusion import Batch, Denoiser, DiffusionTraining, DiffusionTrainingConfig, with_our_words
 from threestudio_like.engine.system import Context
 
@@ -34,8 +34,10 @@ def test_the_filter_is_fitted_to_what_the_layout_leaves_open():
 
     system = Fixed(Context(torch.device("cpu"), 0, ""), DiffusionTrainingConfig(steps=2, layout_steps=1))
     mean_predictor = MeanPredictor(text_width=8, wide=8, hidden=8, width=8, channels=12, size=4)
-    system.model = Denoiser(None, mean_predictor, None, torch.linspace(0.99, 0.01, 10), "sample", patch=2)
-    system.averaged = copy.deepcopy(system.model)
+    system.model = Denoiser(
+        nn.Identity(), mean_predictor, nn.Identity(), torch.linspace(0.99, 0.01, 10), "sample", patch=2
+    )
+    system.average = moving_average(system.model, 0.999)
     images = torch.randn(256, 3, 8, 8, generator=torch.Generator().manual_seed(0))
     system.fit_filter(0, Batch(images))
     x = system.model.patchify(images)
