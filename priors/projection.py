@@ -50,7 +50,7 @@ class Epipolar(nn.Module):
         self.tokens = tokens
         self.sharpness = nn.Parameter(torch.linspace(0.0, 1.5, heads).expand(layers, -1).clone())
 
-    def forward(self, poses: Float[Tensor, "B N 16"], patches: int) -> list[Float[Tensor, "B*heads Q S"]]:
+    def forward(self, poses: Float[Tensor, "B N 16"], patches: int) -> list[Float[Tensor, "A Q S"]]:
         """For N views of one class token and `patches` x `patches` others each: a bias for each layer."""
         squared = self.distance(poses.flatten(0, 1), patches).square()
         squared = torch.cat([torch.zeros_like(squared[..., :1]), squared], dim=-1)  # the class token is everywhere
@@ -58,7 +58,7 @@ class Epipolar(nn.Module):
         return [-(layer.square()[None, :, None, None] * squared[:, None]).flatten(0, 1) for layer in self.sharpness]
 
     @torch.no_grad()
-    def distance(self, poses: Float[Tensor, "V 16"], patches: int) -> Float[Tensor, "V Q P*P"]:
+    def distance(self, poses: Float[Tensor, "V 16"], patches: int) -> Float[Tensor, "V Q {patches}**2"]:
         """From each patch's middle to the nearest image of a point of each cell's line, in patches."""
         along = lines(self.tokens)
         image = project(poses, along.flatten(0, 1))

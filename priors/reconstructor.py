@@ -170,7 +170,7 @@ class Decoder(nn.Module):
     def deformation(self, features: Float[Tensor, "N F"]) -> Float[Tensor, "N 3"]:
         return self.deformation_net(features).tanh()
 
-    def weights(self, corners: Float[Tensor, "M 8*F"]) -> Float[Tensor, "M 21"]:
+    def weights(self, corners: Float[Tensor, "M D"]) -> Float[Tensor, "M 21"]:
         return self.weights_net(corners)
 
 

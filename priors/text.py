@@ -5,7 +5,7 @@ Azimuth 0 sees the front, +90 degrees the object's left side, 180 the back, -90 
 
 import math
 from dataclasses import dataclass, field
-from typing import Literal, Protocol
+from typing import Literal, Protocol, runtime_checkable
 
 import torch
 from jaxtyping import Float, Int
@@ -54,6 +54,7 @@ class PerpNeg:
     front_side_back: tuple[float, float, float] = (1.0, 0.5, 0.967)
 
 
+@runtime_checkable
 class TextEncoder(Protocol):
     """Embeds texts, as backbones do."""
 

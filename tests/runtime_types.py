@@ -7,7 +7,7 @@ import numpy as np
 from beartype import BeartypeConf, BeartypeHintOverrides, beartype
 from jaxtyping import install_import_hook
 
-PACKAGES = ["threestudio_like.utils", "threestudio_like.export"]
+PACKAGES = [f"threestudio_like.{room}" for room in ("config", "engine", "export", "kernels", "utils")]
 COMPILED = (".cpu", ".cuda", ".trace_cpu")
 """Ends of the names of modules that numba and Triton compile: neither can compile a wrapped function."""
 NUMBERS = BeartypeHintOverrides({int: int | np.integer, float: float | int | np.integer | np.floating})

@@ -1,4 +1,4 @@
-"""The shared core: recipes, cameras, scenes, renderers, kernels, the training loop, export, evaluation and experiments."""
+"""The shared core: recipes, cameras, scenes, renderers, kernels, training loop, export, evaluation, experiments."""
 
 import lazy_loader
 

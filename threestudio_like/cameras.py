@@ -8,6 +8,7 @@ in code; configuration keys that end in `_deg` are degrees. The scene fills the 
 import math
 from dataclasses import dataclass, replace
 
+import numpy as np
 import torch
 from jaxtyping import Float
 from torch import Tensor
@@ -54,7 +55,7 @@ class Cameras:
         """Returns the same cameras with another image size."""
         return replace(self, height=height, width=width)
 
-    def __getitem__(self, index: slice) -> "Cameras":
+    def __getitem__(self, index: slice | Tensor | np.ndarray) -> "Cameras":
         return replace(
             self,
             c2w=self.c2w[index],

@@ -30,7 +30,7 @@ def tile(views: Float[Tensor, "B 6 C h w"]) -> Float[Tensor, "B C 3*h 2*w"]:
     return views.unflatten(1, (ROWS, COLUMNS)).permute(0, 3, 1, 4, 2, 5).flatten(4, 5).flatten(2, 3)
 
 
-def untile(tiled: Float[Tensor, "B C 3*h 2*w"]) -> Float[Tensor, "B 6 C h w"]:
+def untile(tiled: Float[Tensor, "B C H W"]) -> Float[Tensor, "B 6 C H//3 W//2"]:
     """The inverse of `tile`."""
     return tiled.unflatten(3, (COLUMNS, -1)).unflatten(2, (ROWS, -1)).permute(0, 2, 4, 1, 3, 5).flatten(1, 2)
 
@@ -118,7 +118,7 @@ class ViewMeanPredictor(MeanPredictor):
         self.register_buffer("basis", torch.eye(channels))
         self.register_buffer("spread", torch.ones(channels))
 
-    def forward(self, tokens: Float[Tensor, "B 16 D"]) -> Float[Tensor, "B C 3*s 2*s"]:
+    def forward(self, tokens: Float[Tensor, "B 16 D"]) -> Float[Tensor, "B C H W"]:
         """The mean views, in components."""
         whole = F.silu(self.gather(tokens.flatten(1)))
         rotated = F.silu(self.turn(whole).unflatten(-1, (VIEWS, -1)))

@@ -63,7 +63,7 @@ class Denoiser(nn.Module):
 
     def __init__(
         self,
-        text_encoder: nn.Module,
+        text_encoder: nn.Module | None,
         mean_predictor: nn.Module | None,
         unet: nn.Module,
         alphas_cumprod: Tensor,

@@ -71,7 +71,8 @@ import sys, launch
 for argv, says in {MISTAKES!r}:
     print(launch.main(argv), file=sys.stderr)
 assert launch.main(["--help", "--config", "dreamfusion"]) == 0
-heavy = [name for name in ("torch", "diffusers", "transformers", "numba", "scipy", "lightning_fabric") if name in sys.modules]
+libraries = ("torch", "diffusers", "transformers", "numba", "scipy", "lightning_fabric")
+heavy = [name for name in libraries if name in sys.modules]
 assert not heavy, heavy
 """
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)

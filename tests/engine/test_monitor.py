@@ -1,4 +1,4 @@
-"""The lines of a run: first what will happen and how long, then how far it is, last what to open; never long without one."""
+"""The lines of a run: what will happen and how long, how far it is, what to open; never a long time without one."""
 
 import itertools
 import logging

@@ -5,13 +5,15 @@ import math
 import pytest
 import torch
 
+from threestudio_like.evaluate.scorer import Scorer
 from threestudio_like.evaluate.toybox import COLOR_CAPTIONS, SIDES, pair_index, score_samples, seen_side
 
 
-class Oracle:
+class Oracle(Scorer):
     """Reads the answer from the image's first pixels: pair number and azimuth, as `draw` put them there."""
 
     def __init__(self, turn: float = 0.0):
+        torch.nn.Module.__init__(self)
         self.turn = turn
 
     def image(self, images):

@@ -129,7 +129,7 @@ def test_what_is_refused():
         encode(x[:, :2], table, MIXED)
     with pytest.raises(ValueError, match="active_levels"):
         encode(x, table, MIXED, 5)
-    with pytest.raises(ValueError, match="base <= finest"):
+    with pytest.raises(ValueError, match="base_resolution <= max_resolution"):
         HashGrid(base_resolution=32, max_resolution=16)
     (first,) = torch.autograd.grad(encode(x, table, MIXED).square().sum(), table, create_graph=True)
     with pytest.raises(RuntimeError, match="once_differentiable"):

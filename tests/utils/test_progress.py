@@ -1,4 +1,4 @@
-"""Long parts as a person sees them: a bar on a terminal; lines with counts and the time left in a pipe; no long silence."""
+"""Long parts as a person sees them: a bar on a terminal, lines with counts and the time left in a pipe."""
 
 import itertools
 import os

@@ -1,7 +1,7 @@
 """Plugs in packages from elsewhere: those that a recipe's `imports:` names, and installed ones by their entry points.
 
-A package's classes register themselves where they are defined (`register`), or stand in its `COMPONENTS` table, from which
-they are imported when they are chosen.
+A package's classes register themselves where they are defined (`register`), or stand in its `COMPONENTS` table, from
+which they are imported when they are chosen.
 """
 
 import functools

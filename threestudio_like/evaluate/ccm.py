@@ -12,9 +12,9 @@ SEEN = 0.5
 def view_direction(maps: Float[Tensor, "B 4 H W"]) -> Float[Tensor, "B 3"]:
     """The unit direction from the object towards the camera, in the map's own coordinates.
 
-    `(u, v) = A xyz + b` is fitted over the pixels of opacity above a half, u to the right and v up: an affine camera. Its rows
-    are the camera's axes, and their product points backward. In coordinates that were scaled along each axis the result is
-    the direction divided by the box's sides. Not finite where fewer than four pixels are seen.
+    `(u, v) = A xyz + b` is fitted over the pixels of opacity above a half, u to the right and v up: an affine camera.
+    Its rows are the camera's axes, and their product points backward. In coordinates that were scaled along each axis
+    the result is the direction divided by the box's sides. Not finite where fewer than four pixels are seen.
     """
     height, width = maps.shape[-2:]
     right = (torch.arange(width) + 0.5).expand(height, width)
@@ -38,10 +38,10 @@ def view_direction(maps: Float[Tensor, "B 4 H W"]) -> Float[Tensor, "B 3"]:
 def compare(maps: Float[Tensor, "B 4 H W"], true: Float[Tensor, "B 4 H W"]) -> dict[str, float]:
     """Means over B maps and the true ones from the same cameras.
 
-    `azimuth_error_deg` is the median of the angle, in 0..180, between their horizontal view directions; `azimuth_right` the
-    share of at most 45 degrees; `left_right` the share on the right side, of those seen more from a side than from the
-    front or back. `coordinate_error` is the mean distance of the coordinates where both show the object, in 0..sqrt(3);
-    `silhouette_iou` the overlap, in 0..1. Maps that show nothing count as wrong.
+    `azimuth_error_deg` is the median of the angle, in 0..180, between their horizontal view directions; `azimuth_right`
+    the share of at most 45 degrees; `left_right` the share on the right side, of those seen more from a side than from
+    the front or back. `coordinate_error` is the mean distance of the coordinates where both show the object, in
+    0..sqrt(3); `silhouette_iou` the overlap, in 0..1. Maps that show nothing count as wrong.
     """
     one, two = view_direction(maps), view_direction(true)
     turn = torch.atan2(one[:, 1], one[:, 0]) - torch.atan2(two[:, 1], two[:, 0])

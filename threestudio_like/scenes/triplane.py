@@ -43,7 +43,7 @@ class TriplaneDecoder(Protocol):
     def deformation(self, features: Float[Tensor, "N F"]) -> Float[Tensor, "N 3"]:
         """How a grid vertex moves along each axis, -1..1 as a share of the farthest."""
 
-    def weights(self, corners: Float[Tensor, "M 8*F"]) -> Float[Tensor, "M 21"]:
+    def weights(self, corners: Float[Tensor, "M D"]) -> Float[Tensor, "M 21"]:
         """A cube's FlexiCubes weights, before their activation, from the features of its corners."""
 
 

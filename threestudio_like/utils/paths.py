@@ -12,6 +12,6 @@ WEIGHTS = ROOT / "priors" / "weights"
 
 
 def find_folder(name: str | Path) -> Path | None:
-    """Returns the folder of this name: as given, or one that came with the code (`priors/weights/toybox`); else None."""
+    """Returns the folder of this name, as given or as it came with the code (`priors/weights/toybox`); else None."""
     given = Path(name).expanduser()
     return next((place for place in (given, ROOT / given) if str(name) and place.is_dir()), None)

@@ -3,6 +3,7 @@
 import csv
 import json
 import sys
+from unittest.mock import create_autospec
 
 import numpy as np
 import pytest
@@ -12,6 +13,7 @@ import yaml
 from PIL import Image
 
 import launch
+from priors.backbones.base import Backbone
 from priors.backbones.multiview import FoldedMultiview
 from priors.generator import OneStepConfig, OneStepGenerator
 from systems.geco import generate as generation
@@ -137,7 +139,8 @@ def test_a_text_is_drawn_until_its_object_can_be_cut_out(tmp_path, monkeypatch, 
         return torch.from_numpy(keyed if keys[-1] == good else noise).float()
 
     monkeypatch.setattr(generation, "draw", draw)
-    generation.draw_object(None, Generation(), "a red duck", 7, tmp_path / "drawn.png", 16)
+    backbone = create_autospec(Backbone, instance=True)
+    generation.draw_object(backbone, Generation(), "a red duck", 7, tmp_path / "drawn.png", 16)
     assert asked == [(7, attempt) for attempt in range(min(good + 1, 5))]
     assert np.allclose(np.asarray(Image.open(tmp_path / "drawn.png")) / 255, keyed if good < 5 else noise, atol=0.01)
 

@@ -16,6 +16,7 @@ from tests.tiny import tiny_reconstructor
 from threestudio_like.config.loading import load
 from threestudio_like.config.recipe import parse_recipe
 from threestudio_like.data.framing import Framing
+from threestudio_like.data.toybox.multiview import MultiviewSet
 from threestudio_like.engine import checkpoint
 from threestudio_like.engine.monitor import Monitor
 from threestudio_like.engine.run import Run
@@ -241,18 +242,18 @@ def test_images_of_a_folder_take_the_toys_place(keys, tmp_path, caplog):
         picture = Image.new("RGB", (40, 30), "white")
         picture.paste(color, (10, 5, 30, 25))
         picture.save(tmp_path / f"{i}.png")
-    images = ConditionImages.of(None, Framing(), ImageFolder(str(tmp_path), size=16))
+    images = ConditionImages.of(MultiviewSet(), Framing(), ImageFolder(str(tmp_path), size=16))
     assert len(images) == 2 and images[np.array([1])].shape == (1, 3, 16, 16)
     assert images.image[1, 8, 8].tolist() == pytest.approx([30, 30, 200], abs=2) and (images.image[:, 0] == 255).all()
     system = built("views", keys, f"images={{path: {tmp_path}, size: 24}}")
     assert all(loss.isfinite() for loss in system(0, generator(CPU, 0)).losses.values())
     (tmp_path / "2.png").write_text("no image")
-    assert len(ConditionImages.of(None, Framing(), ImageFolder(str(tmp_path), size=16))) == 2
+    assert len(ConditionImages.of(MultiviewSet(), Framing(), ImageFolder(str(tmp_path), size=16))) == 2
     assert "skipped" in caplog.text and "2.png" in caplog.text
     for i in range(2):
         (tmp_path / f"{i}.png").unlink()
     with pytest.raises(UserError, match=r"2.png"):
-        ConditionImages.of(None, Framing(), ImageFolder(str(tmp_path), size=16))
+        ConditionImages.of(MultiviewSet(), Framing(), ImageFolder(str(tmp_path), size=16))
 
 
 @pytest.mark.slow
