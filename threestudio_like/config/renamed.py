@@ -35,6 +35,8 @@ RENAMED = {
     "size.layout": "mean_predictor",
     "data.photographer": "capture",
     "evaluation.rungs": "baselines",
+    "evaluation.judged_size": "scorer_size",
+    "judge": "scorer",
 }
 """The same value by another name."""
 TERMS = {"look": "rgb", "align": "ccm"}

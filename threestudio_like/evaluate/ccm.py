@@ -1,4 +1,4 @@
-"""How well a coordinate map tells where it was seen from, and what it shows, against the true map."""
+"""Compares coordinate maps with the true ones: what they show, and where they were seen from."""
 
 import math
 
@@ -10,7 +10,7 @@ SEEN = 0.5
 
 
 def view_direction(maps: Float[Tensor, "B 4 H W"]) -> Float[Tensor, "B 3"]:
-    """The unit direction from the object towards the camera, in the map's own coordinates.
+    """Finds the unit direction from the object towards the camera, in the map's own coordinates.
 
     `(u, v) = A xyz + b` is fitted over the pixels of opacity above a half, u to the right and v up: an affine camera.
     Its rows are the camera's axes, and their product points backward. In coordinates that were scaled along each axis
@@ -36,7 +36,7 @@ def view_direction(maps: Float[Tensor, "B 4 H W"]) -> Float[Tensor, "B 3"]:
 
 
 def compare(maps: Float[Tensor, "B 4 H W"], true: Float[Tensor, "B 4 H W"]) -> dict[str, float]:
-    """Means over B maps and the true ones from the same cameras.
+    """Compares B maps with the true ones from the same cameras; returns means.
 
     `azimuth_error_deg` is the median of the angle, in 0..180, between their horizontal view directions; `azimuth_right`
     the share of at most 45 degrees; `left_right` the share on the right side, of those seen more from a side than from

@@ -1,4 +1,4 @@
-"""Figures of images in 0..1, `[B, 3, H, W]`."""
+"""Compares images in 0..1, `[B, 3, H, W]`, and measures their colours."""
 
 from jaxtyping import Float
 from torch import Tensor
@@ -30,19 +30,19 @@ own_figure(
 
 
 def psnr(images: Float[Tensor, "B 3 H W"], truth: Float[Tensor, "B 3 H W"]) -> Float[Tensor, "B"]:
-    """Peak signal-to-noise ratio in dB, 0 up to infinity where equal; higher is better."""
+    """Computes the peak signal-to-noise ratio in dB, 0 up to infinity where equal; higher is better."""
     return -10 * (images - truth).square().flatten(1).mean(1).log10()
 
 
 def ssim(images: Float[Tensor, "B 3 H W"], truth: Float[Tensor, "B 3 H W"]) -> Float[Tensor, "B"]:
-    """Structural similarity, at most 1 where equal; higher is better (Wang et al. 2004; torchmetrics)."""
+    """Computes the structural similarity, at most 1 where equal; higher is better (Wang et al. 2004; torchmetrics)."""
     from torchmetrics.functional.image import structural_similarity_index_measure
 
     return structural_similarity_index_measure(images, truth, data_range=1.0, reduction="none")
 
 
 def saturation(images: Float[Tensor, "B 3 H W"], opacity: Float[Tensor, "B 1 H W"]) -> Float[Tensor, "B"]:
-    """The mean saturation (HSV) of the object's pixels, in 0..1; neither way is better: it should be the truth's."""
+    """Computes the mean saturation (HSV) of the object's pixels, in 0..1; neither way is better: it should be the truth's."""
     highest, lowest = images.amax(1, keepdim=True), images.amin(1, keepdim=True)
     saturated = (highest - lowest) / highest.clamp(min=1e-6)
     return (saturated * opacity).flatten(1).sum(1) / opacity.flatten(1).sum(1).clamp(min=1e-6)

@@ -1,4 +1,4 @@
-"""How differently two images look to a network that has seen many: the distance of its features, as in LPIPS.
+"""Measures the perceptual distance of two images: that of a network's features, as in LPIPS.
 
 Zhang et al. 2018, "The Unreasonable Effectiveness of Deep Features as a Perceptual Metric", equation 1: at every layer
 the features are made unit vectors over the channels, and their squared differences are averaged over the image.
@@ -42,11 +42,12 @@ class Perceptual(nn.Module):
 
 
 class ScorerDistance(Perceptual):
-    """By the Toybox scorer's features, every layer counting alike: the embedded stand-in for LPIPS, on its own scale."""
+    """The distance of the Toybox scorer's features, every layer counting alike: the embedded stand-in for LPIPS."""
 
     @dataclass
     class Config:
         model: str = "priors/weights/scorer"
+        """The scorer's folder."""
 
     def __init__(self, device: torch.device, config: Config | None = None, **fields):
         super().__init__()
@@ -65,10 +66,11 @@ class LPIPS(Perceptual):
     @dataclass
     class Config:
         net: Literal["alex", "vgg", "squeeze"] = "vgg"
+        """The network whose features are compared."""
 
     @staticmethod
     def missing(config: Config) -> str | None:
-        """One sentence on what keeps it from loading, or None; touches no network."""
+        """Says in a sentence what keeps it from loading, None where nothing does; touches no network."""
         if importlib.util.find_spec("torchvision") is None:
             return f"perceptual: LPIPS needs torchvision: pip install torchvision; {OTHERWISE}"
         path = Path(torch.hub.get_dir()) / "checkpoints" / BACKBONES[config.net]

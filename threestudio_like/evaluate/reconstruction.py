@@ -1,4 +1,4 @@
-"""What is reconstructed of held-out toys against what is true: on images, on shapes, in seconds; pictures; a GLB.
+"""Compares reconstructions of held-out toys with the truth: images, shapes, seconds; draws pictures, writes a GLB.
 
 A way of reconstructing is a function from an object's number to its `Triplane`, in the frame of its condition image;
 what it takes is timed. So a reconstructor on true views, on generated ones, or on one image are measured alike.
@@ -46,16 +46,19 @@ UNSEEN = slice(2, 4)
 
 @dataclass
 class ReconstructionEvaluation:
-    """How many objects of each split are judged, on views of how many pixels, and how many the pictures show."""
+    """The objects and views that reconstructions are measured on."""
 
     objects: int = 64
+    """Objects of each split."""
     size: int = 64
+    """Pixels a side of the views."""
     shown: int = 6
+    """Objects that the pictures show."""
     scorer: str = "priors/weights/scorer"
-    """Its features are those of the Frechet distance between rendered and true views."""
+    """The scorer whose features are those of the Frechet distance between rendered and true views."""
 
     def of(self, data: ReconstructionSet) -> ReconstructionSet:
-        """The set that is judged on: the training's, its random views larger."""
+        """Makes the set that is measured on: the training's, its random views larger."""
         return replace(data, target_size=self.size)
 
 
@@ -90,7 +93,7 @@ def evaluate_reconstructor(
     device: torch.device,
     picture_path: Path,
 ) -> dict[str, float]:
-    """Means over the first `show.objects` objects, and a picture of `show.shown`, beside which lie the objects' own
+    """Computes means over the first `show.objects` objects, and a picture of `show.shown`, beside which lie the objects' own
     figures (`.json`).
 
     `psnr`, `ssim` and `perceptual` of the random views; `frechet` of all of them together, and `frechet_unseen_sides`
@@ -135,20 +138,20 @@ def evaluate_reconstructor(
 
 
 def views(scene: Triplane, objects: Objects, index: int, device: torch.device) -> tuple[Tensor, Tensor]:
-    """`[T, 3, H, W]`: an object's random views, of its mesh and true."""
+    """Renders an object's random views `[T, 3, H, W]`, of its mesh and true."""
     truth = objects.truth(np.array([index]))
     return drawn(scene, truth.cameras.to(device)), truth.rgb[0].permute(0, 3, 1, 2).to(device)
 
 
 def unseen_sides(scene: Triplane, objects: Objects, index: int, device: torch.device) -> tuple[Tensor, Tensor]:
-    """`[2, 3, H, W]`: of an object's six views those of its other side, of its mesh and true."""
+    """Renders those of an object's six views that show its other side, `[2, 3, H, W]`, of its mesh and true."""
     config = objects.config.views
     rig = zero123plus_rig(torch.zeros(1), config.distance, config.fov_deg, config.size)[UNSEEN]
     return drawn(scene, rig.to(device)), objects.views.six_views(np.array([index]))[0, UNSEEN].to(device)
 
 
 def drawn(scene: Triplane, cameras: Cameras) -> Float[Tensor, "T 3 H W"]:
-    """Renders of the mesh; white where there is none."""
+    """Renders the mesh; white where there is none."""
     try:
         view = MeshRenderer(MeshRenderer.Config())(scene, cameras, Shading())
     except NoSurfaceError:
@@ -158,7 +161,7 @@ def drawn(scene: Triplane, cameras: Cameras) -> Float[Tensor, "T 3 H W"]:
 
 @torch.no_grad()
 def picture(reconstruct: Reconstruct, objects: Objects, count: int, device: torch.device) -> Float[Tensor, "H W 3"]:
-    """A row an object: its image, its six views, and random views in turn reconstructed and true."""
+    """Draws a row an object: its image, its six views, and random views in turn reconstructed and true."""
     rows = []
     for i in range(min(count, len(objects))):
         shown = [*objects.views.images(np.array([i])), *objects.views.six_views(np.array([i]))[0]]
@@ -169,6 +172,7 @@ def picture(reconstruct: Reconstruct, objects: Objects, count: int, device: torc
 
 
 def mesh_or_none(scene: Triplane) -> Mesh | None:
+    """Extracts the mesh without its small parts; None where there is no surface."""
     try:
         return remove_small_components(scene.mesh(), SMALLEST_PART)
     except NoSurfaceError:

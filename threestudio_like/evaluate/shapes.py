@@ -1,4 +1,4 @@
-"""Figures of meshes, in the units of their vertices: against a true shape, and of their own health."""
+"""Measures meshes, in the units of their vertices: against a true shape, and their own health."""
 
 from dataclasses import dataclass
 
@@ -65,19 +65,21 @@ HEALTH = ("watertight", "oriented", "components", "faces")
 
 @dataclass(frozen=True)
 class ShapeScores:
-    """`chamfer`: the mean of both directions' mean distance, from 0 up, lower is better. `f_score`: the harmonic mean of the
-    shares of points that lie within `f_distance` of the other shape, in 0..1 (Tatarchenko et al. 2019). `volume_iou`:
-    the overlap of the insides, in 0..1, of closed meshes."""
+    """A shape's distance from the true one."""
 
     chamfer: float
+    """The mean of both directions' mean distance, from 0 up; lower is better."""
     f_score: float
+    """The harmonic mean of the shares of points that lie within `f_distance` of the other shape, in 0..1 (Tatarchenko et
+    al. 2019)."""
     volume_iou: float
+    """The overlap of the insides of closed meshes, in 0..1."""
 
 
 def compare(
     mesh: trimesh.Trimesh, truth: trimesh.Trimesh, f_distance: float = 0.05, seed: int = 0, resolution: int = 64
 ) -> ShapeScores:
-    """Both meshes are in the scene cube and in one pose (see `aligned`)."""
+    """Compares a mesh with the true one, both in the scene cube and in one pose (see `aligned`)."""
     a, b = (surface_points(body, seed + i) for i, body in enumerate((mesh, truth)))
     there, back = cKDTree(b).query(a)[0], cKDTree(a).query(b)[0]
     precision, recall = (there < f_distance).mean(), (back < f_distance).mean()
@@ -94,12 +96,12 @@ def compare(
 
 
 def surface_points(mesh: trimesh.Trimesh, seed: int) -> Float[np.ndarray, "N 3"]:
-    """Evenly spread over the surface."""
+    """Draws points evenly over the surface."""
     return trimesh.sample.sample_surface(mesh, SAMPLES, seed=seed)[0]
 
 
 def aligned(mesh: trimesh.Trimesh, truth: trimesh.Trimesh, turns: int = 8, rounds: int = 20) -> trimesh.Trimesh:
-    """The mesh moved, turned about z and scaled onto the truth: from the boxes of `turns` headings, by iterated closest
+    """Moves, turns about z and scales the mesh onto the truth: from the boxes of `turns` headings, by iterated closest
     points in both directions (Besl and McKay 1992); the nearest of them. For results whose pose is free."""
     there = surface_points(truth, 1)[:4000]
     target = cKDTree(there)
@@ -123,7 +125,7 @@ def aligned(mesh: trimesh.Trimesh, truth: trimesh.Trimesh, turns: int = 8, round
 
 
 def upright_similarity(a: Float[np.ndarray, "N 3"], b: Float[np.ndarray, "N 3"]) -> Float[np.ndarray, "4 4"]:
-    """The scale, turn about z and translation that bring the points `a` nearest to `b`, in the least squares' sense."""
+    """Finds the scale, turn about z and translation that bring the points `a` nearest to `b`, in the least squares' sense."""
     x, y = a - a.mean(0), b - b.mean(0)
     along, across = (x[:, :2] * y[:, :2]).sum(), (x[:, 0] * y[:, 1] - x[:, 1] * y[:, 0]).sum()
     scale = (np.hypot(along, across) + (x[:, 2] * y[:, 2]).sum()) / np.square(x).sum()
@@ -134,7 +136,7 @@ def upright_similarity(a: Float[np.ndarray, "N 3"], b: Float[np.ndarray, "N 3"])
 
 
 def health(mesh: trimesh.Trimesh) -> dict[str, float]:
-    """The figures HEALTH: `watertight` (every edge has two faces) and `oriented` (they agree on outside), 0 or 1, higher is
+    """Measures the figures HEALTH: `watertight` (every edge has two faces) and `oriented` (they agree on outside), 0 or 1, higher is
     better; `components`, connected parts, and `faces`, from 0 up (trimesh)."""
     parts = trimesh.graph.connected_component_labels(mesh.face_adjacency, node_count=len(mesh.faces))
     figures = (mesh.is_watertight, mesh.is_winding_consistent, len(np.unique(parts)), len(mesh.faces))

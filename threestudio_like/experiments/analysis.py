@@ -29,7 +29,7 @@ class Measurements:
 
 @dataclass(frozen=True)
 class ClaimVerdict:
-    """What became of a claim, and the numbers that say so."""
+    """A claim's verdict, and the numbers that say so."""
 
     claim: Claim
     word: Literal["reproduced", "not reproduced", "undecided"]
@@ -65,7 +65,7 @@ class Analysis:
     """All pairs of methods on all metrics."""
     verdicts: tuple[ClaimVerdict, ...]
     warnings: tuple[str, ...]
-    """What a reader must know: failures, gaps, and runs of other revisions. One sentence each."""
+    """All that a reader must know: failures, gaps, and runs of other revisions. One sentence each."""
     revisions: tuple[str, ...]
     """Of the runs that are done."""
 

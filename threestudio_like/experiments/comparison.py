@@ -11,13 +11,12 @@ import yaml
 
 from threestudio_like.config.loading import CONFIGS, find_recipe
 from threestudio_like.config.registry import parse
+from threestudio_like.config.renamed import RENAMED, look_up
 from threestudio_like.config.run_config import TEXT_KEYS
 from threestudio_like.errors import UserError, brief, nearest
 from threestudio_like.evaluate.metrics import find_metric
 from threestudio_like.experiments.sweep import Job, digest, name_of, unique_slug
 
-RENAMED = {"judge": "scorer"}
-"""Keys of earlier versions, and what they are called."""
 AIMS = ("higher_than", "lower_than", "at_least", "at_most")
 
 
@@ -139,8 +138,8 @@ def parse_comparison(plain: dict, name: str, beside: Path | None = None) -> Comp
     metrics, methods without a recipe."""
     known = [one.name for one in fields(ComparisonConfig)]
     for key in plain:
-        if key in RENAMED:
-            raise UserError(f"{name}: the key '{key}' is called '{RENAMED[key]}'")
+        if (new := look_up(RENAMED, (key,))) in known:
+            raise UserError(f"{name}: unknown key '{key}'; it is '{new}' now")
         if key not in known:
             raise UserError(f"{name}: unknown key '{key}'{nearest(key, known)}; a key of its recipes is `keys.{key}`")
     config = parse(ComparisonConfig, plain, "")

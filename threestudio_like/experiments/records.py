@@ -32,7 +32,7 @@ class RunRecord:
 
     @cached_property
     def figures(self) -> dict[str, float]:
-        """What a finished run has measured itself, as far as it is finite."""
+        """The figures that a finished run has measured itself, as far as they are finite."""
         numbers = {key: float(value) for key, value in self.state.metrics.items() if is_number(value)}
         return {key: value for key, value in numbers.items() if math.isfinite(value)} if self.done else {}
 

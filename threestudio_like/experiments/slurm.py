@@ -28,7 +28,7 @@ REMEDY = "look at it with `sinfo`; what is done is kept, and the same command go
 
 @dataclass
 class Cluster:
-    """What one run asks of SLURM (`cluster.KEY=VALUE`). When its `time` is over it is queued again, and resumed."""
+    """The resources that one run asks of SLURM (`cluster.KEY=VALUE`). When its `time` is over it is queued again, and resumed."""
 
     partition: str | None = None
     """The queue; SLURM's default where null."""
@@ -64,7 +64,7 @@ def read_cluster(overrides: list[str]) -> tuple[Cluster, list[str]]:
 
 @dataclass
 class Task:
-    """What SLURM runs: one attempt at a job."""
+    """One attempt at a job, which SLURM runs."""
 
     job: Job
     launcher: str

@@ -49,7 +49,7 @@ class JobState:
 
     @property
     def status(self) -> Literal["waiting", "done", "failed", "interrupted"]:
-        """How far the run is; `interrupted` is one that was cut off."""
+        """The state of the run; `interrupted` is one that was cut off."""
         if self.metrics.get("status") == "done":
             return "done"
         if self.reason:
