@@ -8,10 +8,10 @@ A table stands between two comments, each on a line of its own; what is between 
     <!-- end table -->
 
 `claims` names the comparison `configs/comparisons/claims.yaml`, whose runs are in `docs/reports/claims/results.csv`.
-`metrics=` names the columns; without it they are the comparison's own. `n=no` leaves out the number of runs.
-Means, intervals and tests are computed from the runs as in the comparison's report. A figure that no run has alone, such as
-the Frechet distance, is taken from the report itself (`report.md`). `--check` writes nothing, and exits with 1 where a file
-differs from what would be written.
+`metrics=` names the columns; without it they are the comparison's own. `n=no` leaves out the number of runs. Means,
+intervals and tests are computed from the runs as in the comparison's report. A figure that no run has alone, such as
+the Frechet distance, is taken from the report itself (`report.md`). `--check` writes nothing, and exits with 1 where a
+file differs from what would be written.
 """
 
 import argparse

@@ -18,7 +18,10 @@ class Expectation:
     """The seconds that a run's parts are expected to take."""
 
     def __init__(self, expected: ExpectedSeconds | None, steps: Mapping[str, int], device: torch.device):
-        """`steps` are those of the stages, in their order. Stored seconds tell nothing of devices other than the CPU."""
+        """`steps` are those of the stages, in their order.
+
+        Stored seconds tell nothing of devices other than the CPU.
+        """
         known = expected is not None and device.type == "cpu" and set(steps) <= set(expected.steps)
         self.expected, self.steps = expected if known else None, dict(steps)
 

@@ -41,7 +41,8 @@ class Gaussian:
 
 
 def frechet_distance(a: Float[Tensor, "N D"], b: Float[Tensor, "M D"]) -> float:
-    """Computes `|m - n|^2 + tr(A + B - 2 (A B)^1/2)` of the Gaussians fitted to two sets, from 0 up (Heusel et al. 2017).
+    """Computes `|m - n|^2 + tr(A + B - 2 (A B)^1/2)` of the Gaussians fitted to two sets, from 0 up (Heusel et al.
+    2017).
 
     Lower is better. Sets much smaller than D are told apart too easily.
     """
@@ -104,8 +105,10 @@ def pairwise_distances(results: list[Result]) -> list[float | None]:
     digits=1,
 )
 def frechet_of_runs(results: list[Result]) -> tuple[Callable[[tuple[RunKey, ...]], float], list[Result]]:
-    """Returns the Frechet distance of any runs to the reference of their prompts, each as often as it is among them; and the
-    results that have a reference."""
+    """Returns the Frechet distance of runs to the reference of their prompts, and the results that have one.
+
+    Each run counts as often as it is among those given.
+    """
     reference, truth = results[0].context.reference, results[0].context.reference_features
     results = [result for result in results if result.prompt in truth]
     known = {(result.method, result.prompt, result.seed): torch.cat(result.features) for result in results}

@@ -1,8 +1,9 @@
 """Finds repeated fronts (the Janus problem) in views around an object, without a human.
 
-A scorer says of each view from which azimuth it seems to be seen. Around a consistent object that azimuth goes round once with
-the camera; around one with several fronts it comes back early. The likelihood of the predicted azimuths is compared under one
-front, several fronts, and no front: an object of which no side can be told, with parts in the wrong places, or none.
+A scorer says of each view from which azimuth it seems to be seen. Around a consistent object that azimuth goes round
+once with the camera; around one with several fronts it comes back early. The likelihood of the predicted azimuths is
+compared under one front, several fronts, and no front: an object of which no side can be told, with parts in the wrong
+places, or none.
 """
 
 import math
@@ -25,8 +26,11 @@ STORIES: dict[str, Callable[[Tensor], Tensor]] = {
 CONSISTENT = "once around"
 UNTOLD = "no telling"
 SHARE = 1 / 3
-"""Of the circle, to within which a scorer knows the azimuth of an object of which no side can be told. Chosen on the objects of
-`benchmarks/consistency.py --toys 4 --seed 7`: all true toys are known better, most solids with several heads worse."""
+"""Of the circle, to within which a scorer knows the azimuth of an object of which no side can be told.
+
+Chosen on the objects of `benchmarks/consistency.py --toys 4 --seed 7`: all true toys are known better, most solids with
+several heads worse.
+"""
 
 
 @dataclass(frozen=True)

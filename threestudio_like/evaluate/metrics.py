@@ -17,11 +17,15 @@ from typing import Any, Literal, get_args
 from threestudio_like.errors import UserError, nearest
 
 Need = Literal["views", "scorer", "captions", "reference", "truth"]
-"""The turntables; a scorer of images against texts; the comparison's captions, told apart by it; a reference, which is a
-folder of images or the true toys; the true toys of the prompts."""
+"""The turntables; a scorer of images against texts; the comparison's captions, told apart by it; a reference, which is
+a folder of images or the true toys; the true toys of the prompts.
+"""
 Scope = Literal["result", "prompt", "comparison"]
-"""`result`: a function of one `Result`. `prompt`: of the list of a method's results for one prompt, which gives a figure (or
-None) for each. `comparison`: of all results, which gives the figure as a function of any runs, and the results it knows."""
+"""`result`: a function of one `Result`.
+
+`prompt`: of the list of a method's results for one prompt, which gives a figure (or None) for each. `comparison`: of
+all results, which gives the figure as a function of any runs, and the results it knows.
+"""
 
 
 @dataclass(frozen=True)

@@ -40,8 +40,8 @@ def seen_side(scorer: Scorer, images: Tensor) -> Tensor:
 def score_samples(sample: Callable[[list[str], int], Tensor], scorer: Scorer) -> dict[str, float]:
     """Measures how often a text-to-image model's samples are what was asked for, in 0..1.
 
-    `sample(texts, seed)` gives `[N, 3, H, W]` in 0..1. One seen and one held-out colour of every category from four sides;
-    the sides count for categories with a front: all four, and left against right alone.
+    `sample(texts, seed)` gives `[N, 3, H, W]` in 0..1. One seen and one held-out colour of every category from four
+    sides; the sides count for categories with a front: all four, and left against right alone.
     """
     right_pair, right_category, unseen, asked, seen = [], [], [], [], []
     for seed, (category, kind) in enumerate(CATEGORIES.items()):

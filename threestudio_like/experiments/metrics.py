@@ -19,8 +19,11 @@ from threestudio_like.experiments.statistics import SetStatistic
 
 
 def make_context(comparison: Comparison) -> Context:
-    """Loads what the comparison's metrics need. Raises UserError, before anything has run, where the scorer or the reference
-    cannot be had, or the scorer cannot read a caption."""
+    """Loads what the comparison's metrics need.
+
+    Raises UserError, before anything has run, where the scorer or the reference cannot be had, or the scorer cannot
+    read a caption.
+    """
     config, needs = comparison.config, _needs(comparison)
     for metric in _asked(comparison):
         if "truth" in metric.needs and config.reference != "toybox":

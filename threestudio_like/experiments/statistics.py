@@ -45,8 +45,9 @@ class Difference:
 
 
 def interval(values: Values) -> Interval:
-    """Computes the mean and its percentile bootstrap interval (Efron 1979), in two levels: prompts are drawn, and of each
-    drawn prompt its seeds, because the seeds of a prompt are alike (Davison and Hinkley 1997, section 3.8)."""
+    """Computes the mean and its percentile bootstrap interval (Efron 1979), in two levels: prompts are drawn, and of
+    each drawn prompt its seeds, because the seeds of a prompt are alike (Davison and Hinkley 1997, section 3.8).
+    """
     prompts = by_prompt(values)
     count = np.array([len(seeds) for seeds in prompts.values()])
     table = np.zeros((len(prompts), count.max()))
@@ -72,8 +73,8 @@ def by_prompt(values: Values) -> dict[str, list[float]]:
 def difference(a: Values, b: Values) -> Difference | None:
     """Compares `a` with `b` over the prompts and seeds that both have; None where there are none.
 
-    The test flips the signs of the prompts' mean differences: all ways, or 9,999 at random (Fisher 1935). Its hypothesis
-    is that the two methods do the same on every prompt; with n prompts no p is below 2 / 2^n.
+    The test flips the signs of the prompts' mean differences: all ways, or 9,999 at random (Fisher 1935). Its
+    hypothesis is that the two methods do the same on every prompt; with n prompts no p is below 2 / 2^n.
     """
     both = {key: a[key] - b[key] for key in a if key in b}
     if not both:
@@ -102,8 +103,10 @@ def holm(p: list[float]) -> list[float]:
 
 
 def rate(values: Values) -> Interval:
-    """Computes the mean of figures in 0..1 and the exact interval (Clopper and Pearson 1934) of as many trials as there are
-    prompts, which is defined also when all values are equal."""
+    """Computes the mean of values in 0..1 and its exact interval, which is defined also when all are equal.
+
+    Clopper and Pearson 1934, for as many trials as there are prompts.
+    """
     prompts = len(by_prompt(values))
     mean = float(np.mean(list(values.values())))
     found = mean * prompts
@@ -116,9 +119,9 @@ def rate(values: Values) -> Interval:
 class SetStatistic:
     """A statistic of a set of runs that no run has alone, such as a Frechet distance.
 
-    Its intervals and tests are those of means: prompts are drawn anew, and exchanged between methods for flipped signs, in all
-    ways or in 999 random ones. Draws hold a prompt more than once, which makes a Frechet distance larger; intervals are moved
-    back by as much.
+    Its intervals and tests are those of means: prompts are drawn anew, and exchanged between methods for flipped signs,
+    in all ways or in 999 random ones. Draws hold a prompt more than once, which makes a Frechet distance larger;
+    intervals are moved back by as much.
     """
 
     figure: Callable[[tuple[tuple[str, str, int], ...]], float]

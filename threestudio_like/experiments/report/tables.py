@@ -11,9 +11,9 @@ from threestudio_like.experiments.analysis import LEVEL, Analysis, in_words, sho
 from threestudio_like.experiments.sweep import one_line
 
 INTERVALS = (
-    "± is half of the 95 % bootstrap interval over prompts, brackets hold the exact one of a rate of as many prompts; bold "
-    f"is the best mean; † differs from the first method (paired sign-flip test over prompts, Holm-adjusted p < {LEVEL}); "
-    "n is the number of runs, of which those that failed are in no mean."
+    "± is half of the 95 % bootstrap interval over prompts, brackets hold the exact one of a rate of as many prompts; "
+    "bold is the best mean; † differs from the first method (paired sign-flip test over prompts, Holm-adjusted "
+    f"p < {LEVEL}); n is the number of runs, of which those that failed are in no mean."
 )
 LATEX = {
     "\\": r"\textbackslash{}",
