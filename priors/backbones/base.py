@@ -227,7 +227,7 @@ def read_scheduler(place: Path):
     return DDPMScheduler.from_config(known | {"prediction_type": prediction})
 
 
-def resize(images: Float[Tensor, "B 3 H W"], size: int) -> Float[Tensor, "B 3 size size"]:
+def resize(images: Float[Tensor, "B C H W"], size: int) -> Float[Tensor, "B C {size} {size}"]:
     """Bilinear, with antialiasing where it shrinks."""
     if images.shape[-2:] == (size, size):
         return images

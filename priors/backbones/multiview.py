@@ -70,7 +70,7 @@ class MultiviewBackbone(Backbone):
         text, uncond = self.tokens(images)
         return Condition(text, uncond, image=images)
 
-    def to_size(self, tiled: Float[Tensor, "B 3 H W"]) -> Float[Tensor, "B 3 H W"]:
+    def to_size(self, tiled: Float[Tensor, "B 3 H W"]) -> Float[Tensor, "B 3 h w"]:
         """Every view resized to `view_size`."""
         if tiled.shape[-2:] == (ROWS * self.view_size, COLUMNS * self.view_size):
             return tiled

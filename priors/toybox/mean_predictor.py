@@ -10,6 +10,7 @@ a plain Wiener filter, a number a component, then takes away most of the noise, 
 """
 
 import itertools
+from collections.abc import Callable
 
 import torch
 import torch.nn.functional as F
@@ -88,7 +89,7 @@ class MeanPredictor(ModelMixin, ConfigMixin):
 
 
 def refine(
-    unet: nn.Module,
+    unet: Callable,
     mean: Float[Tensor, "B C h w"] | None,
     x_t: Float[Tensor, "B C h w"],
     t: Tensor,

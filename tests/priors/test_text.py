@@ -95,7 +95,7 @@ def test_nearest_agrees_with_the_toybox_captions():
 
 
 def test_eight_sides_and_two_heights_agree_with_the_toybox_captions():
-    words = parse(ViewPrompts, load("backbones/toybox")["let"]["view_words"], "view_words")
+    words = parse(ViewPrompts, load("backbones/toybox")["vars"]["view_prompts"], "view_words")
     backbone = OneHot()
     prompt = Prompt(backbone, Prompt.Config("a dog", view_prompts=words))
     for elevation in (-5.0, 17.0, 19.0, 50.0, 70.0):

@@ -125,7 +125,7 @@ def test_perp_neg_through_the_guidance():
 
 def test_rescale_restores_the_contrast_of_x0():
     backbone = GaussianBackbone()
-    backbone.predict = lambda x_t, t, text: x_t * text[:, :, :, None]
+    backbone.predict = lambda x_t, t, text, condition=None: x_t * text[:, :, :, None]
     x_t, t = torch.randn(2, 3, 4, 4), torch.tensor([100, 500])
     noised = Noised(x_t, x_t, x_t, t, condition(2, 0.4, uncond=0.1), 0)
     contrast = [

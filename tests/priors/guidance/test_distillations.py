@@ -3,17 +3,15 @@
 import pytest
 import torch
 
-from priors.guidance.base import GuidanceConfig
+from priors.guidance.base import Guidance, GuidanceConfig
 from priors.guidance.csd import CSD
 from priors.guidance.inversion import invert
 from priors.guidance.ism import ISM, ISMConfig
 from priors.guidance.sdi import SDI, SDIConfig
 from tests.priors.gaussian import GaussianBackbone, condition
-from threestudio_like.config.loading import CONFIGS
 from threestudio_like.config.schedule import Schedule
 
 SPREAD = 0.5
-README = CONFIGS.parent / "README.md"
 
 
 def gradient(guidance, pixel, told, seed=0):
@@ -48,13 +46,20 @@ def test_csd_is_the_difference_of_the_scores(t):
         assert found == pytest.approx(3.0 * sigma * alpha * (0.2 - 0.7) / root**2, rel=1e-4)
 
 
-def test_the_readmes_new_guidance_works(monkeypatch):
-    """Its code as it stands there; what it says of itself is CSD."""
-    monkeypatch.setattr("threestudio_like.config.registry.register", lambda slot, name: lambda kind: kind)
-    own: dict = {}
-    exec(README.read_text(encoding="utf-8").split("```python\n")[1].split("```")[0], own)
+class Mine(Guidance):
+    """A guidance as a user writes one, which is classifier score distillation."""
+
+    Config = GuidanceConfig
+
+    def residual(self, noised, generator):
+        told = noised.condition
+        text, uncond = self.backbone.predict_each(noised.x_t, noised.t, [told.text, told.uncond], told)
+        return self.config.scale(noised.step) * (text - uncond)
+
+
+def test_a_guidance_of_ones_own_is_a_residual():
     options, told = GuidanceConfig(**at(0.4, scale=3.0)), condition(4, mean=0.7, uncond=0.2)
-    found = [gradient(kind(GaussianBackbone(SPREAD), options), 0.6, told) for kind in (own["Mine"], CSD)]
+    found = [gradient(kind(GaussianBackbone(SPREAD), options), 0.6, told) for kind in (Mine, CSD)]
     assert found[0] == found[1] != 0
 
 
