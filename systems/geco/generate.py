@@ -5,8 +5,7 @@ import itertools
 import json
 import logging
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -29,6 +28,7 @@ from threestudio_like.engine.run_folder import lock, move_aside, read_map
 from threestudio_like.engine.timing import Clock
 from threestudio_like.errors import NoSurfaceError, UserError
 from threestudio_like.utils.seeding import generator as make_generator
+from threestudio_like.utils.threads import threads
 
 log = logging.getLogger(__name__)
 Evaluate = Callable[[Reconstruction3D, Generation, str], dict[str, float]]
@@ -95,17 +95,6 @@ def generate(recipe: Recipe, image: str | None, n: int, evaluate: Evaluate) -> t
             else f"none of the {len(files)} images became a mesh; {folder / 'metrics.json'} says why"
         )
     return folder, 1 if failed else 0
-
-
-@contextmanager
-def threads(count: int | None) -> Iterator[None]:
-    """PyTorch, and the kernels with it, on at most so many CPU threads; null leaves them as they are."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(before if count is None else min(count, before))
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
 
 
 def means(made: dict[str, dict[str, float]]) -> dict[str, float]:

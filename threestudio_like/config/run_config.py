@@ -38,6 +38,8 @@ class RunConfig:
     """Single precision, or bfloat16 where it is safe (autocast)."""
     kernels: Literal["auto", "reference", "cpu", "cuda"] | None = None
     """Forces one side of all kernels; by default TSL_KERNELS, or the device, chooses."""
+    threads: int | None = None
+    """CPU threads at most; null, all. Small models are faster on one: several wait for each other."""
     checkpoint_every: int = 250
     """Steps between checkpoints."""
     checkpoint_seconds: float = 60.0
@@ -52,6 +54,10 @@ class RunConfig:
     """Values for use elsewhere in the recipe as `${vars.name}`."""
     imports: list[str] = field(default_factory=list)
     """Modules that register classes of one's own, imported before the recipe's components are read."""
+
+    def __post_init__(self):
+        if self.threads is not None and self.threads < 1:
+            raise ValueError(f"threads must be at least 1, got {self.threads}")
 
 
 TEXT_KEYS = tuple(field.name for field in fields(RunConfig) if field.type in (str, str | None))

@@ -33,6 +33,7 @@ from threestudio_like.errors import NonFiniteError, NoSurfaceError, StoppedError
 from threestudio_like.kernels import backend
 from threestudio_like.utils.paths import ROOT
 from threestudio_like.utils.progress import long_part
+from threestudio_like.utils.threads import threads
 
 log = logging.getLogger(__name__)
 
@@ -228,7 +229,7 @@ class Run:
         expectation = self.announce(stages)
         monitor = Monitor(self.folder if self.fabric.global_rank == 0 else None, expectation)
         seconds, steps = 0.0, 0
-        with self._status():
+        with self._status(), threads(self.recipe.run.threads):
             for stage in stages[1:]:
                 self.validated(stage)  # a mistake in a later stage is told before the first is trained
             for stage in stages:
@@ -283,7 +284,7 @@ class Run:
             self.metrics = self._stored_metrics()
             _log_to(self.folder / "log.txt")
             system = self.finished(self._chosen(only)[-1])
-            with long_part("exporting" if export_only else "evaluating"):
+            with threads(self.recipe.run.threads), long_part("exporting" if export_only else "evaluating"):
                 self.metrics |= system.export(self.folder) if export_only else system.evaluate(self.folder)
             self.write_metrics()
         finally:

@@ -115,18 +115,6 @@ def test_a_text_becomes_a_mesh_by_way_of_an_image(keys, tmp_path):
     assert code == (0 if summary["made"] else 2)
 
 
-def test_threads_are_given_back():
-    before = torch.get_num_threads()
-    with pytest.raises(KeyError), generation.threads(1):
-        assert torch.get_num_threads() == 1
-        raise KeyError
-    with generation.threads(None):
-        assert torch.get_num_threads() == before
-    assert torch.get_num_threads() == before
-    with pytest.raises(ValueError, match="at least 1, got 0"):
-        Generation(threads=0)
-
-
 @pytest.mark.parametrize("good", [0, 2, 9])
 def test_a_text_is_drawn_until_its_object_can_be_cut_out(tmp_path, monkeypatch, good):
     """The first good drawing of at most five is kept; the last one where none is."""

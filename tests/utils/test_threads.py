@@ -1,0 +1,34 @@
+"""Threads are bounded for a part of the work only, and a run keeps to those that its recipe names."""
+
+import pytest
+import torch
+
+from systems.geco.pipeline import Generation
+from tests.engine.test_run import run
+from tests.fitting import Fit
+from threestudio_like.config.run_config import RunConfig
+from threestudio_like.utils.threads import threads
+
+
+def test_threads_are_given_back():
+    before = torch.get_num_threads()
+    with pytest.raises(KeyError), threads(1):
+        assert torch.get_num_threads() == 1
+        raise KeyError
+    with threads(None):
+        assert torch.get_num_threads() == before
+    assert torch.get_num_threads() == before
+
+
+@pytest.mark.parametrize("kind", [Generation, RunConfig])
+def test_no_threads_are_too_few(kind):
+    with pytest.raises(ValueError, match="threads must be at least 1"):
+        kind(threads=0)
+
+
+def test_a_run_keeps_to_its_threads(tmp_path, monkeypatch):
+    monkeypatch.setattr(Fit, "evaluate", lambda self, folder: {"threads": torch.get_num_threads()})
+    before = torch.get_num_threads()
+    made = run(tmp_path, steps=1, preview_every=0, threads=1)
+    made.train()
+    assert made.metrics["threads"] == 1 and torch.get_num_threads() == before
