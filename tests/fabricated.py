@@ -17,7 +17,7 @@ def finish(cell: Cell, figures: dict[str, float], views: np.ndarray | None = Non
     """The folder of a run that is done. `views` `[8, S, S, 3]` bytes are its turntable, the shape below in grey."""
     folder = cell.job.folder
     folder.mkdir(parents=True)
-    plain = load(cell.job.config, [key for key in cell.job.keys if not key.startswith("prompt=")])
+    plain = dict(load(cell.job.config, [key for key in cell.job.keys if not key.startswith("prompt=")]))
     plain |= {"prompt": to_the_letter(cell.prompt), "git_revision": revision}
     (folder / "config.yaml").write_text(OmegaConf.to_yaml(OmegaConf.create(plain)), encoding="utf-8")
     (folder / "metrics.json").write_text(json.dumps({"status": "done", "device": "cpu"} | figures))

@@ -112,7 +112,7 @@ def backgrounds(count: int, generator: torch.Generator) -> Tensor:
 
 
 def augment(images: Tensor, generator: torch.Generator) -> Tensor:
-    """Blurs, noise, brightness, small zooms and shifts: the judge is to look at the object and not at the render."""
+    """Blurs, noise, brightness, small zooms and shifts: the scorer is to look at the object and not at the render."""
     count, size = len(images), images.shape[-1]
 
     def draw(low, high, *shape):

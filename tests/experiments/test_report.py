@@ -3,6 +3,7 @@
 import csv
 import io
 import re
+import sys
 from collections import Counter
 from dataclasses import replace
 
@@ -10,6 +11,7 @@ import numpy as np
 import pytest
 
 from tests.fabricated import REVISION, fail, finish
+from threestudio_like.errors import UserError
 from threestudio_like.evaluate.result import Context
 from threestudio_like.experiments import records, report, statistics, sweep
 from threestudio_like.experiments.analysis import Analysis
@@ -135,6 +137,12 @@ def test_every_file_is_read_and_every_interval_computed_once(done, comparison, m
     assert set(files.values()) == {1}
     # a pair of methods on 3 metrics and, the other way round, in 3 claims; 2 methods on 2 metrics, and a rate
     assert computed == {"difference": 3 + 3, "interval": 2 * 2 + 3 + 3, "rate": 2}
+
+
+def test_a_package_that_reports_need_is_named(done, monkeypatch):
+    monkeypatch.setitem(sys.modules, "jinja2", None)
+    with pytest.raises(UserError, match=r"needs jinja2: pip install -e \"\.\[report\]\""):
+        list(report.write(done, done.comparison.folder))
 
 
 def test_latex_is_escaped():

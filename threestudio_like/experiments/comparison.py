@@ -1,6 +1,5 @@
 """Reads a comparison: methods x prompts x seeds, and what is measured and claimed of them, from one YAML file."""
 
-import importlib
 import itertools
 import math
 from dataclasses import dataclass, field, fields, replace
@@ -10,10 +9,11 @@ from typing import Any
 import yaml
 
 from threestudio_like.config.loading import CONFIGS, find_recipe
+from threestudio_like.config.plugins import plug_in
 from threestudio_like.config.registry import parse
 from threestudio_like.config.renamed import RENAMED, look_up
 from threestudio_like.config.run_config import TEXT_KEYS
-from threestudio_like.errors import UserError, brief, nearest
+from threestudio_like.errors import UserError, nearest
 from threestudio_like.evaluate.metrics import find_metric
 from threestudio_like.experiments.sweep import Job, digest, name_of, unique_slug
 
@@ -88,7 +88,7 @@ class ComparisonConfig:
     claims: tuple[Claim, ...] = ()
     """Hypotheses, each decided by the runs."""
     imports: tuple[str, ...] = ()
-    """Packages of one's own that declare metrics or other parts."""
+    """Modules of one's own that declare metrics."""
     scorer: str = "priors/weights/scorer"
     """A Toybox scorer's folder, or any CLIP: a folder, or a hub id."""
     distractors: tuple[str, ...] = ()
@@ -159,21 +159,12 @@ def check_lists(config: ComparisonConfig, name: str) -> None:
             raise UserError(f"{name}: '{key}' is empty; a comparison needs at least one")
         if len(set(values)) < len(values):
             raise UserError(f"{name}: '{key}' has the same entry twice")
-    for module in config.imports:
-        import_plugin(module, name)
+    plug_in(config.imports)
     for metric in (*config.metrics, *(claim.metric for claim in config.claims)):
         try:
             find_metric(metric)
         except UserError as error:
             raise UserError(f"{name}: {error}") from None
-
-
-def import_plugin(module: str, name: str) -> None:
-    """Imports a package that declares metrics or other parts. Raises UserError where it is not there."""
-    try:
-        importlib.import_module(module)
-    except ImportError as error:
-        raise UserError(f"{name}: imports: '{module}' cannot be imported ({brief(error)})") from None
 
 
 def check_claims(config: ComparisonConfig, methods: dict[str, Method], name: str) -> None:
