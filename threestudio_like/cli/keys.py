@@ -9,8 +9,18 @@ from typing import Any
 
 import yaml
 
-from threestudio_like.config.fields import Class, Field, config_fields, fields_of, look_up, parts, slot_of, values_of
-from threestudio_like.config.fields import find_class as find
+from threestudio_like.config.fields import (
+    Class,
+    Field,
+    arguments,
+    config_fields,
+    fields_at,
+    fields_of,
+    look_up,
+    parts,
+    slot_of,
+    values_of,
+)
 from threestudio_like.config.loading import overlay
 from threestudio_like.config.registry import place_of, registered
 
@@ -34,8 +44,8 @@ class Key:
 def listing(plain: dict, comparison: str | None = None) -> str:
     """Describes the keys of a recipe, stage by stage; or those of a comparison, whose config is at "module:Class"."""
     if comparison is not None:
-        return block("keys of the comparison", list(described(fields_of(find(comparison)), plain, "")))
-    run = fields_of(find(RUN))
+        return block("keys of the comparison", list(described(fields_at(comparison), plain, "")))
+    run = fields_at(RUN)
     own = [key for key in described(run, plain, "") if key.path not in HIDDEN]
     text = [block("keys of the run", own)]
     shared = {key: value for key, value in plain.items() if key not in run}
@@ -119,11 +129,8 @@ def kind_of(annotation: ast.expr) -> str:
     """The type in a word or two."""
     kinds = []
     for part in parts(annotation):
-        if isinstance(part, ast.Subscript) and ast.unparse(part.value) == "Literal":
-            choices = part.slice.elts if isinstance(part.slice, ast.Tuple) else [part.slice]
-            kinds += [str(ast.literal_eval(choice)) for choice in choices]
-        else:
-            kinds.append(ast.unparse(part))
+        choices = arguments(part, "Literal")
+        kinds += [str(ast.literal_eval(choice)) for choice in choices] or [ast.unparse(part)]
     return " | ".join([*kinds, *["null"] * ("None" in ast.unparse(annotation))])
 
 
@@ -135,9 +142,9 @@ def shown(field: Field, value: Any) -> str:
         default = keywords.get("default", keywords.get("default_factory"))
     if isinstance(default, ast.Call) and ast.unparse(default.func) == "Schedule.constant":
         default = default.args[0]
-    if value is MISSING and default is None:
-        return "(required)"
     if value is MISSING:
+        if default is None:
+            return "(required)"
         text = ast.unparse(default)
         try:
             value = {"dict": {}, "list": []}[text] if text in ("dict", "list") else ast.literal_eval(default)

@@ -117,6 +117,12 @@ def fields_of(config: Class) -> dict[str, Field]:
     return fields
 
 
+def fields_at(place: str) -> dict[str, Field]:
+    """Returns the fields of the dataclass at "module:Class"; none where it is not to be found."""
+    found = find_class(place)
+    return {} if found is None else fields_of(found)
+
+
 def config_fields(place: str) -> dict[str, Field] | None:
     """Returns the fields of the Config of the class at "module:Class"; None where they cannot be read."""
     owner = find_class(place)
@@ -135,15 +141,22 @@ def parts(annotation: ast.expr) -> Iterator[ast.expr]:
 
 def slot_of(annotation: ast.expr) -> str | None:
     """Returns the slot of `Annotated[Component, "slot"]`."""
-    if isinstance(annotation, ast.Subscript) and ast.unparse(annotation.value) == "Annotated":
-        first, second = annotation.slice.elts[:2]
-        if ast.unparse(first) == "Component" and isinstance(second, ast.Constant):
-            return second.value
+    match arguments(annotation, "Annotated"):
+        case [ast.Name("Component"), ast.Constant(str(slot)), *_]:
+            return slot
     return None
 
 
 def values_of(annotation: ast.expr) -> ast.expr | None:
     """Returns what the values of `dict[str, X]` are."""
-    if isinstance(annotation, ast.Subscript) and ast.unparse(annotation.value) == "dict":
-        return annotation.slice.elts[1]
+    match arguments(annotation, "dict"):
+        case [_, values]:
+            return values
     return None
+
+
+def arguments(annotation: ast.expr, of: str) -> list[ast.expr]:
+    """Returns A and B of `of[A, B]`; nothing for another annotation."""
+    if isinstance(annotation, ast.Subscript) and ast.unparse(annotation.value) == of:
+        return annotation.slice.elts if isinstance(annotation.slice, ast.Tuple) else [annotation.slice]
+    return []
