@@ -42,7 +42,10 @@ def ssim(images: Float[Tensor, "B 3 H W"], truth: Float[Tensor, "B 3 H W"]) -> F
 
 
 def saturation(images: Float[Tensor, "B 3 H W"], opacity: Float[Tensor, "B 1 H W"]) -> Float[Tensor, "B"]:
-    """Computes the mean saturation (HSV) of the object's pixels, in 0..1; neither way is better: it should be the truth's."""
+    """Computes the mean saturation (HSV) of the object's pixels, in 0..1.
+
+    Neither way is better: it should be the truth's.
+    """
     highest, lowest = images.amax(1, keepdim=True), images.amin(1, keepdim=True)
     saturated = (highest - lowest) / highest.clamp(min=1e-6)
     return (saturated * opacity).flatten(1).sum(1) / opacity.flatten(1).sum(1).clamp(min=1e-6)

@@ -93,8 +93,8 @@ def evaluate_reconstructor(
     device: torch.device,
     picture_path: Path,
 ) -> dict[str, float]:
-    """Computes means over the first `show.objects` objects, and a picture of `show.shown`, beside which lie the objects' own
-    figures (`.json`).
+    """Computes means over the first `show.objects` objects, and a picture of `show.shown`, beside which lie the
+    objects' own figures (`.json`).
 
     `psnr`, `ssim` and `perceptual` of the random views; `frechet` of all of them together, and `frechet_unseen_sides`
     of those that the condition image does not show; `chamfer`, `f_score` and `volume_iou` where there is a surface;

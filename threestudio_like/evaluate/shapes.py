@@ -70,8 +70,7 @@ class ShapeScores:
     chamfer: float
     """The mean of both directions' mean distance, from 0 up; lower is better."""
     f_score: float
-    """The harmonic mean of the shares of points that lie within `f_distance` of the other shape, in 0..1 (Tatarchenko et
-    al. 2019)."""
+    """The harmonic mean of the shares of points within `f_distance` of the other shape, in 0..1 (Tatarchenko et al. 2019)."""
     volume_iou: float
     """The overlap of the insides of closed meshes, in 0..1."""
 
@@ -125,7 +124,7 @@ def aligned(mesh: trimesh.Trimesh, truth: trimesh.Trimesh, turns: int = 8, round
 
 
 def upright_similarity(a: Float[np.ndarray, "N 3"], b: Float[np.ndarray, "N 3"]) -> Float[np.ndarray, "4 4"]:
-    """Finds the scale, turn about z and translation that bring the points `a` nearest to `b`, in the least squares' sense."""
+    """Finds scale, turn about z and translation that bring the points `a` nearest to `b` by least squares."""
     x, y = a - a.mean(0), b - b.mean(0)
     along, across = (x[:, :2] * y[:, :2]).sum(), (x[:, 0] * y[:, 1] - x[:, 1] * y[:, 0]).sum()
     scale = (np.hypot(along, across) + (x[:, 2] * y[:, 2]).sum()) / np.square(x).sum()
@@ -136,8 +135,11 @@ def upright_similarity(a: Float[np.ndarray, "N 3"], b: Float[np.ndarray, "N 3"])
 
 
 def health(mesh: trimesh.Trimesh) -> dict[str, float]:
-    """Measures the figures HEALTH: `watertight` (every edge has two faces) and `oriented` (they agree on outside), 0 or 1, higher is
-    better; `components`, connected parts, and `faces`, from 0 up (trimesh)."""
+    """Measures the figures HEALTH of a mesh (trimesh).
+
+    `watertight` (every edge has two faces) and `oriented` (they agree on outside) are 0 or 1, higher is better;
+    `components`, connected parts, and `faces` count from 0 up.
+    """
     parts = trimesh.graph.connected_component_labels(mesh.face_adjacency, node_count=len(mesh.faces))
     figures = (mesh.is_watertight, mesh.is_winding_consistent, len(np.unique(parts)), len(mesh.faces))
     return dict(zip(HEALTH, map(float, figures), strict=True))

@@ -1,4 +1,4 @@
-"""Computes everything that a comparison's report says, once: intervals, paired tests, verdicts, warnings, best methods."""
+"""Computes all that a comparison's report says, once: intervals, paired tests, verdicts, warnings, best methods."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -169,8 +169,11 @@ def _verdict(
     intervals: Mapping[tuple[str, str], Interval],
     differences: Mapping[tuple[str, str, str], Difference],
 ) -> ClaimVerdict:
-    """Decides a claim: reproduced (or not) where the 95 % interval lies wholly on the claim's side (or the other), and, against
-    another method, the paired test is at 0.05; undecided otherwise, and where a bootstrap has too few prompts."""
+    """Decides a claim: reproduced, not reproduced or undecided.
+
+    Reproduced (or not) where the 95 % interval lies wholly on the claim's side (or the other), and, against another
+    method, the paired test is at 0.05; undecided otherwise, and where a bootstrap has too few prompts.
+    """
     metric = find_metric(claim.metric)
     higher = claim.higher_than is not None or claim.at_least is not None
     if claim.other is not None:

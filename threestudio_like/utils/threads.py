@@ -1,4 +1,4 @@
-"""Bounds the CPU threads of a part of the work: models this small lose more by waiting for a second thread than it does."""
+"""Bounds the CPU threads of a part of the work: small models lose more by waiting for a second than it does."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
