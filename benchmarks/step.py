@@ -45,7 +45,7 @@ class Method:
             self.time(particle.renderer, "forward", "render, forward")
         for term in self.system.terms.values():
             self.time(term.guidance, "residual", "prior's noise less the noise, or the fake score's")
-            if term.guidance.learned():
+            if term.guidance.parameter_groups():
                 self.time(term.guidance, "prior_loss", "fake_score's own loss, forward")
 
     def time(self, owner, name: str, part: str) -> None:

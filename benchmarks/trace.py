@@ -1,54 +1,53 @@
-"""Traces one training step and prints the files that it crosses: `python benchmarks/trace.py [--config dreamfusion]
-[key=value ...]`.
+"""Traces one training step and prints its files: `python benchmarks/trace.py [--config NAME] [key=value ...]`.
 
-Every Python file of this repository in which a line runs during the step's forward pass, backward pass and optimiser
-step is listed in the order of its first line, with how many of its lines run and how often control enters it from
-another of these files. Kernels (`threestudio_like/kernels/`) are listed apart. The step that is traced follows
-`--warm-up` others, so that nothing that is done once is counted.
+The step is one turn of the training loop, from one call of the system to the next: forward, backward, optimiser. Every
+Python file of this repository in which a line runs is listed in the order of its first line, with the number of its
+lines that run and of the moves into it from another of these files. Kernels (`threestudio_like/kernels/`) and the loop
+around the step (`threestudio_like/engine/` and the generator that it hands over) are listed apart. The steps before the
+traced one do what is done once.
 """
 
 import argparse
 import sys
 import tempfile
 from collections import Counter
-from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
-
-import torch
 
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
 from threestudio_like.config.loading import load
 from threestudio_like.config.recipe import parse_recipe
+from threestudio_like.engine.monitor import Monitor
 from threestudio_like.engine.run import Run
-from threestudio_like.engine.trainer import make_optimizer
-from threestudio_like.utils.seeding import generator
+from threestudio_like.engine.trainer import Settings, train
 
-KERNELS = "threestudio_like/kernels/"
+KERNELS = ("threestudio_like/kernels/",)
+LOOP = ("threestudio_like/engine/", "threestudio_like/utils/seeding.py")
 
 
 class Trace:
-    """The lines of this repository that run, in order."""
+    """Records the lines of this repository that run, file by file."""
 
     def __init__(self):
         self.lines: dict[str, set[int]] = {}
         self.entries: Counter[str] = Counter()
-        self.pairs: Counter[tuple[str, str]] = Counter()
+        self.moves: Counter[tuple[str, str]] = Counter()
         self._file: str | None = None
-        self._known: dict[str, str | None] = {}
+        self._paths: dict[str, str | None] = {}
 
     def path_of(self, frame: FrameType) -> str | None:
-        """The frame's file relative to the repository; None for libraries and this benchmark."""
+        """Returns the frame's file relative to the repository; None for libraries and this benchmark."""
         name = frame.f_code.co_filename
-        if name not in self._known:
+        if name not in self._paths:
             path = Path(name)
             inside = path.is_relative_to(ROOT) and path != Path(__file__).resolve()
-            self._known[name] = path.relative_to(ROOT).as_posix() if inside else None
-        return self._known[name]
+            self._paths[name] = path.relative_to(ROOT).as_posix() if inside else None
+        return self._paths[name]
 
-    def __call__(self, frame: FrameType, event: str, argument: object):
+    def __call__(self, frame: FrameType, event: str, argument: object) -> "Trace | None":
+        """Notes one event of the interpreter, as `sys.settrace` wants it."""
         path = self.path_of(frame)
         if path is None:
             return None
@@ -57,58 +56,61 @@ class Trace:
             if path != self._file:
                 self.entries[path] += 1
                 if self._file is not None:
-                    self.pairs[self._file, path] += 1
+                    self.moves[self._file, path] += 1
                 self._file = path
         return self
 
-    @contextmanager
-    def running(self):
+    def start(self) -> None:
+        """Begins to trace, in the frames that are already running too."""
+        frame = sys._getframe(1)
+        while frame is not None:
+            frame.f_trace = self
+            frame = frame.f_back
         sys.settrace(self)
-        try:
-            yield
-        finally:
-            sys.settrace(None)
 
 
 def table(trace: Trace, title: str, paths: list[str]) -> None:
     """Prints one line a file, and their sums."""
     print(f"\n{title}")
     for path in paths:
-        print(f"  {path:50} {len(trace.lines[path]):5} lines {trace.entries[path]:5} entries")
-    lines, entries = (sum(of(path) for path in paths) for of in (lambda p: len(trace.lines[p]), trace.entries.get))
-    print(f"  {len(paths)} files, {lines} lines, {entries} entries")
+        print(f"  {path:50} {len(trace.lines[path]):5} lines {trace.entries[path]:5} moves")
+    lines, entries = sum(len(trace.lines[path]) for path in paths), sum(trace.entries[path] for path in paths)
+    print(f"  {len(paths)} files, {lines} lines, {entries} moves")
 
 
 def main() -> None:
-    """Builds the recipe's first stage (or `--stage`), steps it, and traces one step."""
+    """Trains a recipe's stage for a few steps and traces the last but one."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--config", default="dreamfusion")
-    parser.add_argument("--stage")
+    parser.add_argument("--stage", help="the recipe's first where not given")
     parser.add_argument("--warm-up", type=int, default=1, help="steps before the one that is traced")
     parser.add_argument("overrides", nargs="*", help="recipe keys, key=value")
     given = parser.parse_args()
+    trace = Trace()
     with tempfile.TemporaryDirectory() as folder:
         run = Run(parse_recipe(load(given.config, [*given.overrides, f"out={folder}"]), given.config))
-        system = run.build(given.stage or next(iter(run.recipe.stages)))
-    optimizer = make_optimizer(system, list(system.parameter_groups()))
+        stage = given.stage or next(iter(run.recipe.stages))
+        system = run.build(stage)
+        system.config.steps = given.warm_up + 2
+        forward = system.forward
 
-    def take(step: int, random: torch.Generator) -> None:
-        result = system(step, random)
-        sum(result.losses.values()).backward()
-        optimizer.step()
-        optimizer.zero_grad(set_to_none=True)
-        system.after_step(step)
+        def traced(step, generator):
+            if step == given.warm_up:
+                trace.start()
+            elif step == given.warm_up + 1:
+                sys.settrace(None)
+            return forward(step, generator)
 
-    for step in range(given.warm_up):
-        take(step, generator(run.fabric.device, run.recipe.run.seed, "trace", step))
-    trace, random = Trace(), generator(run.fabric.device, run.recipe.run.seed, "trace", given.warm_up)
-    with trace.running():
-        take(given.warm_up, random)
+        system.forward = traced
+        settings = Settings(run.recipe.run.seed, checkpoint_every=10**9, checkpoint_seconds=1e9, preview_every=0)
+        train(system, stage, Path(folder) / "checkpoint.pt", settings, run.fabric, Monitor(None))
     kernels = [path for path in trace.lines if path.startswith(KERNELS)]
-    table(trace, "Files of the step, in order", [path for path in trace.lines if path not in kernels])
+    loop = [path for path in trace.lines if path.startswith(LOOP)]
+    table(trace, "The step", [path for path in trace.lines if path not in (*kernels, *loop)])
+    table(trace, "The loop around it", loop)
     table(trace, "Kernels", kernels)
     print("\nMoves between files, at least 4 times")
-    for (one, other), count in trace.pairs.most_common():
+    for (one, other), count in trace.moves.most_common():
         if count >= 4:
             print(f"  {count:4}  {one} -> {other}")
 

@@ -15,24 +15,33 @@ from threestudio_like.renderers.shading import Shading, sample_light
 
 @dataclass
 class ShadingConfig:
-    """When the scene is lit, and how (DreamFusion, appendix A.2).
+    """Configures the random light (DreamFusion, appendix A.2).
 
-    Albedo only for the first `albedo_steps`; then lit with probability `lambertian_prob`, and of those textureless with
-    probability `textureless_prob`. The light's direction is N(camera position, direction_std^2 I), its distance U(*distance).
+    The light's direction is N(camera position, direction_std^2 I), its distance U(*distance).
     """
 
     albedo_steps: int = 1000
+    """Only albedo for so many steps."""
     lambertian_prob: float = 0.75
+    """How often the scene is lit after that."""
     textureless_prob: float = 0.5
+    """How often a lit scene is shown without its colours."""
     ambient: float = 0.1
+    """Brightness where no light falls."""
     diffuse: float = 0.9
+    """Brightness that the light adds where it falls straight."""
     direction_std: float = 1.0
+    """Spread of the light's direction around the camera's."""
     distance: tuple[float, float] = (0.8, 1.5)
+    """Range of the light's distance."""
 
 
 @dataclass
 class DreamFusionConfig(PerSceneConfig):
+    """Configures DreamFusion."""
+
     shading: ShadingConfig = field(default_factory=ShadingConfig)
+    """The light of the training views."""
 
 
 class DreamFusion(PerScene):
@@ -45,7 +54,7 @@ class DreamFusion(PerScene):
 
 
 def random_shading(config: ShadingConfig, step: int, cameras: Cameras, generator: torch.Generator) -> Shading:
-    """The light of one step, for all its cameras (appendix A.2)."""
+    """Draws the light of one step, for all its cameras (appendix A.2)."""
     lit, textureless = torch.rand(2, generator=generator, device=generator.device).tolist()
     if step < config.albedo_steps or lit >= config.lambertian_prob:
         return Shading("albedo")

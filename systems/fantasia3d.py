@@ -1,8 +1,8 @@
 """Fantasia3D (Chen et al. 2023, arXiv 2303.13873): the shape first, by its looks as a shape; then a material on it.
 
-Geometry stages optimise a DMTet seen by guides under random light or as a map of normals; the appearance stage keeps the
-shape and optimises base colour, roughness and metallic under an environment light that turns around the object, so that
-what belongs to the light does not end up in the material (section 3.3). SweetDreamer is this with one guide more.
+Geometry stages optimise a DMTet seen by guides under random light or as a map of normals; the appearance stage keeps
+the shape and optimises base colour, roughness and metallic under an environment light that turns around the object, so
+that what belongs to the light does not end up in the material (section 3.3). SweetDreamer is this with one guide more.
 """
 
 import math
@@ -16,11 +16,12 @@ from threestudio_like.cameras import Cameras
 from threestudio_like.errors import UserError
 from threestudio_like.renderers.environment import EnvironmentLight
 from threestudio_like.renderers.shading import Shading
-from threestudio_like.scenes.isosurface import IsoSurface
 
 
 @dataclass
 class Fantasia3DConfig(PerSceneConfig):
+    """Configures a stage of Fantasia3D."""
+
     shading: ShadingConfig = field(default_factory=ShadingConfig)
     """How the geometry stages light the shape."""
     environment: EnvironmentLight | None = None
@@ -28,10 +29,9 @@ class Fantasia3DConfig(PerSceneConfig):
 
     def __post_init__(self):
         super().__post_init__()
-        scene = self.scene.config
-        if not issubclass(self.scene.cls, IsoSurface):
+        if not hasattr(self.scene.cls, "surface"):
             raise UserError(f"scene: this system needs a mesh scene (tetmesh or flexicubes), got '{self.scene.type}'")
-        if self.environment is not None and scene.material != "pbr":
+        if self.environment is not None and self.scene.config.material != "pbr":
             raise UserError("scene.material: an environment light needs 'pbr'")
 
 
@@ -52,4 +52,5 @@ class Fantasia3D(PerScene):
         return self.lit(cameras, torch.zeros(len(cameras), device=cameras.c2w.device))
 
     def lit(self, cameras: Cameras, turn: torch.Tensor) -> Shading:
+        """Lights the cameras' views by the environment, turned by these angles in radians."""
         return Shading("environment", self.config.environment.light(turn), eye=cameras.position)

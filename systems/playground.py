@@ -1,4 +1,4 @@
-"""A playground in two dimensions: the same guidances move images themselves, so that one sees in seconds what they do."""
+"""A playground in two dimensions: the same guidances move images themselves, which shows in seconds what they do."""
 
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -8,7 +8,6 @@ import torch
 from torch import Tensor, nn
 
 from priors.text import Prompt
-from systems.per_scene import learned_by
 from threestudio_like.cameras import orbit
 from threestudio_like.config.registry import Component, configure
 from threestudio_like.config.schedule import Schedule
@@ -18,22 +17,32 @@ from threestudio_like.engine.system import Context, ParameterGroup, StepResult, 
 
 @dataclass
 class PlaygroundConfig(SystemConfig):
+    """Configures the playground."""
+
     guidance: Annotated[Component, "guidance"] = field(kw_only=True)
+    """The distillation that moves the images."""
     backbone: Annotated[Component, "backbone"] = field(kw_only=True)
+    """Its prior."""
     conditioning: Prompt.Config = field(kw_only=True)
+    """What the images are to show."""
     images: int = 8
+    """How many images are optimised."""
     batch: int | None = None
     """Images a step, at random; all of them where null."""
     size: int = 64
+    """Pixels a side."""
     start: float = 0.5
+    """Brightness of the grey that the images start as."""
     noise: float = 0.1
-    """The images start as grey of the brightness `start` with so much noise."""
+    """Standard deviation of the noise that is added to it."""
     lr: Schedule = Schedule.constant(0.02)
+    """Learning rate."""
     columns: int = 4
+    """Images a row of the preview."""
 
 
 class Playground(System):
-    """Optimises n images against one guidance; all are told the prompt's front view."""
+    """Optimises n images against one guidance, all by the prompt's front view."""
 
     Config = PlaygroundConfig
 
@@ -57,7 +66,7 @@ class Playground(System):
 
     def parameter_groups(self):
         yield ParameterGroup("images", [self.images], self.config.lr)
-        yield from learned_by(self.guidance, "fake_score")
+        yield from self.guidance.parameter_groups()
 
     def preview(self) -> Tensor:
         rows = self.images.detach().clamp(0, 1).split(self.config.columns)

@@ -1,7 +1,7 @@
 """ProlificDreamer (Wang et al. 2023, arXiv 2305.16213): n scenes as particles of one distribution, in three stages.
 
-Stage 1 distils a NeRF by VSD at a rising resolution; stage 2 its geometry, as a DMTet, by SDS on the shape alone; stage 3 the
-texture of the fixed mesh by VSD (section 4). What the stages differ in is their recipe: scene, guide, light.
+Stage 1 distils a NeRF by VSD at a rising resolution; stage 2 its geometry, as a DMTet, by SDS on the shape alone; stage
+3 the texture of the fixed mesh by VSD (section 4). What the stages differ in is their recipe: scene, guide, light.
 """
 
 from dataclasses import dataclass, field
@@ -16,6 +16,8 @@ from threestudio_like.renderers.shading import Shading
 
 @dataclass
 class ProlificDreamerConfig(PerSceneConfig):
+    """Configures a stage of ProlificDreamer."""
+
     shading: ShadingConfig = field(default_factory=lambda: ShadingConfig(lambertian_prob=0.0))
     """The paper's renders are never lit; a geometry stage whose prior knows no normal maps may be."""
 

@@ -77,7 +77,11 @@ def test_a_mistaken_key_is_refused(capsys, keys, override, says):
 @pytest.mark.parametrize(
     "recipe, overrides, says",
     [
-        ("dreamfusion", ["renderer.type=mesh"], "'mesh' cannot draw a scene of type 'field'; what can: volume"),
+        (
+            "dreamfusion",
+            ["renderer.type=mesh"],
+            "renderer: 'mesh' draws a mesh, and a 'field' has none; use type: volume",
+        ),
         ("dreamfusion", ["lr.encodng=0.1"], "unknown parameter group 'encodng'; did you mean 'encoding'?"),
         ("dreamfusion", ["regularizers.laplacian=1"], "'laplacian' needs a mesh renderer"),
         ("dreamfusion", ["update_every=2"], "no guidance learns anything in the steps between"),

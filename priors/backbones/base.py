@@ -1,4 +1,4 @@
-"""What a diffusion prior is to the rest of the project: a noise schedule, an encoder of images, a predictor of noise.
+"""Defines the interface of diffusion priors: a noise schedule, an encoder of images, a predictor of noise.
 
 `x_t = alpha_t x + sigma_t eps`, `alpha_t^2 + sigma_t^2 = 1`. Whatever a model was trained to output, callers see eps.
 """
@@ -41,21 +41,24 @@ class NoiseSchedule:
 
     @property
     def steps(self) -> int:
+        """The number of steps T."""
         return len(self.alphas_cumprod)
 
     def alpha(self, t: Int[Tensor, "B"]) -> Float[Tensor, "B 1 1 1"]:
+        """Returns the signal's factor alpha_t."""
         return self.alphas_cumprod[t].sqrt()[:, None, None, None]
 
     def sigma(self, t: Int[Tensor, "B"]) -> Float[Tensor, "B 1 1 1"]:
+        """Returns the noise's factor sigma_t."""
         return (1 - self.alphas_cumprod[t]).sqrt()[:, None, None, None]
 
     def add_noise(self, x: Tensor, noise: Tensor, t: Int[Tensor, "B"]) -> Tensor:
-        """x_t; x and noise are [B,C,h,w]."""
+        """Computes x_t; x and noise are [B,C,h,w]."""
         return self.alpha(t) * x + self.sigma(t) * noise
 
 
 def to_x0(output: Tensor, x_t: Tensor, t: Tensor, schedule: NoiseSchedule, prediction: Prediction) -> Tensor:
-    """The clean image [B,C,h,w] that a model's output stands for. From `epsilon`, undefined where alpha_t = 0."""
+    """Converts a model's output into a clean image [B,C,h,w]. From `epsilon`, undefined where alpha_t = 0."""
     alpha, sigma = schedule.alpha(t), schedule.sigma(t)
     if prediction == "epsilon":
         return (x_t - sigma * output) / alpha
@@ -63,7 +66,7 @@ def to_x0(output: Tensor, x_t: Tensor, t: Tensor, schedule: NoiseSchedule, predi
 
 
 def to_eps(output: Tensor, x_t: Tensor, t: Tensor, schedule: NoiseSchedule, prediction: Prediction) -> Tensor:
-    """The noise [B,C,h,w] that a model's output stands for. From `sample`, undefined where sigma_t = 0."""
+    """Converts a model's output into noise [B,C,h,w]. From `sample`, undefined where sigma_t = 0."""
     alpha, sigma = schedule.alpha(t), schedule.sigma(t)
     if prediction == "sample":
         return (x_t - alpha * output) / sigma
@@ -71,14 +74,14 @@ def to_eps(output: Tensor, x_t: Tensor, t: Tensor, schedule: NoiseSchedule, pred
 
 
 def target(x0: Tensor, noise: Tensor, t: Tensor, schedule: NoiseSchedule, prediction: Prediction) -> Tensor:
-    """What a model of this kind is trained to output; v = alpha eps - sigma x0 (Salimans & Ho 2022, appendix D)."""
+    """Computes the training target of a model; v = alpha eps - sigma x0 (Salimans & Ho 2022, appendix D)."""
     if prediction == "v_prediction":
         return schedule.alpha(t) * noise - schedule.sigma(t) * x0
     return noise if prediction == "epsilon" else x0
 
 
 def cfg(cond: Tensor, uncond: Tensor, scale: float) -> Tensor:
-    """Classifier-free guidance (Ho & Salimans 2022): 0 ignores the text, 1 is the model as it is, more exaggerates."""
+    """Applies classifier-free guidance (Ho & Salimans 2022): 0 ignores the text, 1 is the model as it is."""
     return uncond + scale * (cond - uncond)
 
 
@@ -89,7 +92,7 @@ def perp_neg(
     weights: Float[Tensor, "B K"],
     scale: float,
 ) -> Tensor:
-    """CFG that also moves away from negative prompts, but only perpendicularly to the text's own direction.
+    """Applies CFG that also moves away from negative prompts, but only perpendicularly to the text's direction.
 
     `uncond + s (d - sum_k w_k (d_k - d <d_k, d> / <d, d>))`, where d and d_k are the text's and the negatives'
     differences from `uncond` (Armandpour et al. 2023, "Re-imagine the Negative Prompt Algorithm").
@@ -145,21 +148,21 @@ class Backbone:
 
     @classmethod
     def missing(cls, config: pretrained.ModelConfig) -> str | None:
-        """What keeps this model from loading, its text encoder included, in a sentence, or None; touches no network."""
+        """Says in a sentence what keeps model or text encoder from loading, or returns None; touches no network."""
         return pretrained.missing(config, (*cls.parts, *embedding.PARTS))
 
     def with_unet(self, unet: nn.Module) -> "Backbone":
-        """The same model with another U-Net, in that one's precision; all else is shared."""
+        """Returns the same model with another U-Net, in that one's precision; all else is shared."""
         other = copy.copy(self)
         other.unet, other.dtype = unet, unet.dtype
         return other
 
     def encode(self, images: Float[Tensor, "B 3 H W"]) -> Float[Tensor, "B C h w"]:
-        """What the U-Net works on, from images in 0..1 of any size; differentiable."""
+        """Encodes images in 0..1, of any size, into what the U-Net works on; differentiable."""
         raise NotImplementedError
 
     def decode(self, latents: Float[Tensor, "B C h w"]) -> Float[Tensor, "B 3 S S"]:
-        """Images in 0..1 of `image_size` pixels."""
+        """Decodes images in 0..1 of `image_size` pixels."""
         raise NotImplementedError
 
     def output(self, x_t: Tensor, t: Tensor, text: Tensor, condition: Condition | None) -> Tensor:
@@ -198,21 +201,18 @@ class Backbone:
         return Prompt(self, text=text, **fields).at(cameras)
 
     def embed(self, texts: list[str]) -> Float[Tensor, "N L D"]:
-        """The texts as this model's text encoder sees them. Raises UserError where there is no encoder to load."""
+        """Embeds texts by this model's text encoder. Raises UserError where there is no encoder to load."""
         return embedding.embed(self.config, texts, self.device)
 
 
 def read_schedule(place, device: torch.device) -> tuple[NoiseSchedule, Prediction]:
-    """The noise schedule of a model folder and what its U-Net predicts. Raises UserError."""
+    """Reads the noise schedule of a model folder and what its U-Net predicts. Raises UserError."""
     betas = read_scheduler(place)
     return NoiseSchedule(betas.alphas_cumprod.to(device)), betas.config.prediction_type
 
 
 def read_scheduler(place: Path):
-    """Returns a diffusers DDPMScheduler with a model folder's betas and prediction type, whatever sampler it names.
-
-    Raises UserError.
-    """
+    """Reads a model folder's betas and prediction type, whatever sampler it names. Raises UserError."""
     from diffusers import DDPMScheduler
 
     path = place / "scheduler" / "scheduler_config.json"
@@ -228,7 +228,7 @@ def read_scheduler(place: Path):
 
 
 def resize(images: Float[Tensor, "B C H W"], size: int) -> Float[Tensor, "B C {size} {size}"]:
-    """Bilinear, with antialiasing where it shrinks."""
+    """Resizes images bilinearly, with antialiasing where they shrink."""
     if images.shape[-2:] == (size, size):
         return images
     shrinks = max(images.shape[-2:]) > size

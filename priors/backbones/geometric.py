@@ -28,7 +28,7 @@ class GeometricBackbone(PixelBackbone):
 
 
 def geometric_unet(base: UNet2DConditionModel, mean: bool, patch: int) -> UNet2DConditionModel:
-    """The U-Net of a text-to-image model made one of coordinate maps folded p x p, beside their `mean` where there is one.
+    """Makes a text-to-image U-Net one of coordinate maps folded p x p, beside their `mean` where there is one.
 
     All weights that fit are the base's. The camera's embedding starts at zero, so that it changes nothing at first.
     """
@@ -49,7 +49,7 @@ def geometric_unet(base: UNet2DConditionModel, mean: bool, patch: int) -> UNet2D
 
 
 def geometric_mean_predictor(base: MeanPredictor, patch: int) -> MeanPredictor:
-    """The mean_predictor of a text-to-image model made one that also knows the camera, and gives coordinate maps."""
+    """Makes a text-to-image mean predictor one that also knows the camera, and gives coordinate maps."""
     config = dict(base.config) | {"channels": MAP_CHANNELS * patch**2, "camera_width": CAMERA_WIDTH}
     mean_predictor = MeanPredictor.from_config(config)
     take_over(mean_predictor, base)

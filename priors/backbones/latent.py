@@ -20,10 +20,12 @@ class LatentBackbone(Backbone):
 
     @dataclass(frozen=True)
     class Config(pretrained.ModelConfig):
-        """`vae_precision`: that of the U-Net where null. `vae_slicing`: one image at a time through the VAE."""
+        """Configures a latent model."""
 
         vae_precision: Literal["fp32", "fp16", "bf16"] | None = None
+        """The VAE's precision; the U-Net's where null."""
         vae_slicing: bool = False
+        """Whether images go through the VAE one at a time, which saves memory."""
 
     def __init__(self, device: torch.device | str = "cpu", config: Config | None = None, **fields):
         super().__init__(device, config, **fields)
@@ -52,7 +54,7 @@ class LatentBackbone(Backbone):
 
 
 class DirectBackbone(Backbone):
-    """A latent model without its VAE: the image, of as many channels as a latent, is the latent (Fantasia3D, section 3.2)."""
+    """A latent model without its VAE: an image of as many channels is the latent (Fantasia3D, section 3.2)."""
 
     Config = pretrained.ModelConfig
 

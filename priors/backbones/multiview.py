@@ -27,9 +27,10 @@ GREY = 0.5
 
 @dataclass(frozen=True)
 class MultiviewConfig(pretrained.ModelConfig):
-    """`attention`: to the clean image (GECO), or to it at the views' own noise, anew at each timestep (Zero123++)."""
+    """Configures a multi-view prior."""
 
     attention: Literal["clean", "noised"] = "clean"
+    """Attends to the clean image (GECO), or to the image at the views' own noise, at each timestep (Zero123++)."""
 
 
 class MultiviewBackbone(Backbone):
@@ -45,7 +46,7 @@ class MultiviewBackbone(Backbone):
     """Pixels to a side of what the U-Net sees as one."""
     mean_predictor: ViewMeanPredictor | None = None
     clip: Callable[[Tensor], Tensor] | None = None
-    """Takes what the U-Net works on to the nearest that an image stands for."""
+    """Projects latents onto the range of valid images, where that is known."""
 
     def __init__(self, device: torch.device | str = "cpu", config: MultiviewConfig | None = None, **fields):
         super().__init__(device, config, **fields)
@@ -62,7 +63,7 @@ class MultiviewBackbone(Backbone):
         raise NotImplementedError
 
     def encode_image(self, images: Float[Tensor, "B 3 h w"]) -> Float[Tensor, "B C i i"]:
-        """What the U-Net sees of condition images in 0..1; of a grey one, what stands for none."""
+        """Encodes condition images in 0..1 for the U-Net; a grey image stands for none."""
         raise NotImplementedError
 
     def condition(self, images: Float[Tensor, "B 3 h w"]) -> Condition:
@@ -71,14 +72,14 @@ class MultiviewBackbone(Backbone):
         return Condition(text, uncond, image=images)
 
     def to_size(self, tiled: Float[Tensor, "B 3 H W"]) -> Float[Tensor, "B 3 h w"]:
-        """Every view resized to `view_size`."""
+        """Resizes every view to `view_size`."""
         if tiled.shape[-2:] == (ROWS * self.view_size, COLUMNS * self.view_size):
             return tiled
         views = untile(tiled)
         return tile(resize(views.flatten(0, 1), self.view_size).unflatten(0, views.shape[:2]))
 
     def noise(self, count: int, generator: torch.Generator) -> Float[Tensor, "B C h w"]:
-        """Standard normal, of the shape that the U-Net works on."""
+        """Draws standard normal noise of the shape that the U-Net works on."""
         side = self.view_size // self.factor
         shape = (count, self.channels, ROWS * side, COLUMNS * side)
         return torch.randn(shape, generator=generator, device=generator.device).to(self.device)
@@ -95,7 +96,7 @@ class MultiviewBackbone(Backbone):
         return self.encode_image(images).to(self.dtype)
 
     def keys(self, seen: Float[Tensor, "N C i i"], t: Int[Tensor, "N"], text: Float[Tensor, "N L D"]) -> Keys:
-        """What the views' self-attention looks at beside themselves; in the clean mode the same at every t."""
+        """Records the keys and values that the views' self-attention looks at; if `clean`, the same at every t."""
         if self.config.attention == "clean":
             return record_kv(self.unet, seen, torch.zeros_like(t), text)
         # One noise for every call: predictions at one x_t are then one function of t.
@@ -155,7 +156,7 @@ class MultiviewBackbone(Backbone):
     def one_step(
         self, z: Float[Tensor, "B C h w"], condition: Condition, scale: float = 1.0
     ) -> Float[Tensor, "B C h w"]:
-        """The generator `G(z, image)` of GECO: the clean views that the model sees in pure noise z, at t = T - 1.
+        """Computes GECO's generator `G(z, image)`: the clean views that the model sees in pure noise z, at t = T - 1.
 
         The output is guided, then turned into x0. Differentiable.
         """
@@ -171,7 +172,9 @@ class MultiviewBackbone(Backbone):
 
 
 class FoldedMultiview(MultiviewBackbone):
-    """The Toybox's: folded pixels, an image encoder of its own, and the mean of the six views (`priors/toybox/views.py`)."""
+    """The Toybox's: folded pixels, an image encoder of its own, and the mean of the six views
+    (`priors/toybox/views.py`).
+    """
 
     parts = ("unet", "scheduler", "image_encoder", "mean_predictor")
 
@@ -202,6 +205,7 @@ class FoldedMultiview(MultiviewBackbone):
         return (0.5 * self.mean_predictor.unpatchify(latents, self.factor) + 0.5).clamp(0, 1)
 
     def clip(self, latents: Float[Tensor, "B C h w"]) -> Float[Tensor, "B C h w"]:
+        """Projects latents onto the range of valid images."""
         return self.mean_predictor.patchify(
             self.mean_predictor.unpatchify(latents, self.factor).clamp(-1, 1), self.factor
         )

@@ -15,7 +15,9 @@ from threestudio_like.pretrained import ModelConfig
 
 
 class PixelBackbone(Backbone):
-    """DeepFloyd IF (p = 1), the Toybox models (p = 4) and others; beside the `image_channels` p^2 there may be a mean_predictor's mean."""
+    """DeepFloyd IF (p = 1), the Toybox models (p = 4) and others; beside the `image_channels` p^2 there may be a
+    mean_predictor's mean.
+    """
 
     Config = ModelConfig
 

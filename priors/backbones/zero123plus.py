@@ -41,10 +41,12 @@ class Zero123Plus(MultiviewBackbone):
 
     @dataclass(frozen=True)
     class Config(MultiviewConfig):
-        """`vae_slicing`: one image at a time through the VAE."""
+        """Configures a published Zero123++."""
 
         view_size: int = 320
+        """Pixels a side of each view; version 1.2 was trained on 320."""
         vae_slicing: bool = False
+        """Whether images go through the VAE one at a time, which saves memory."""
 
     def __init__(self, device: torch.device | str = "cpu", config: Config | None = None, **fields):
         super().__init__(device, config, **fields)
@@ -82,6 +84,7 @@ class Zero123Plus(MultiviewBackbone):
         return (0.5 * self.vae.decode(z.to(self.vae.dtype)).sample.float() / CONTRAST + 0.5).clamp(0, 1)
 
     def posterior_mean(self, pixels: Tensor) -> Tensor:
+        """Encodes pixels in -1..1 to the mean of the VAE's posterior, unscaled."""
         return self.vae.encode(pixels.to(self.vae.dtype)).latent_dist.mean.float()
 
 
@@ -125,7 +128,7 @@ class Preprocessor:
 
 
 def read_ramp(path: Path, tokens: int) -> Float[Tensor, "L"]:
-    """The published weights of the image in each token of the text. Raises UserError."""
+    """Reads the published weights of the image in each token of the text. Raises UserError."""
     ramp = pretrained.read_json(path).get("ramping_coefficients")
     if not isinstance(ramp, list) or len(ramp) != tokens or not all(isinstance(x, (int, float)) for x in ramp):
         raise UserError(f"{path}: `ramping_coefficients` are not {tokens} numbers, one a token; fetch the model again")

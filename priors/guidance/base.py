@@ -1,4 +1,4 @@
-"""What every score distillation shares: timesteps, weights, the guided prediction, clipping, and a gradient as a loss.
+"""Implements the common part of all score distillations: timesteps, weights, the guided prediction, clipping.
 
 A kind of distillation is a subclass that gives the residual in `grad = w(t) residual`; nothing flows back through the
 U-Net, whose Jacobian is left out (Poole et al. 2022, eq. 3).
@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from priors.backbones.base import Backbone, Condition, NoiseSchedule, cfg, perp_neg, rescale_cfg, to_eps, to_x0
 from threestudio_like.config.registry import configure
 from threestudio_like.config.schedule import Schedule
+from threestudio_like.engine.system import ParameterGroup
 
 WEIGHTINGS = {
     "uniform": lambda alpha, sigma: torch.ones_like(sigma),
@@ -70,19 +71,22 @@ class Noised:
 
 @dataclass(frozen=True)
 class GuidanceConfig:
-    """`scale` of classifier-free guidance; `t_min`, `t_max`: timesteps as fractions of the schedule's T.
-
-    With `anneal_steps`, t is not drawn but falls from t_max to t_min over so many steps, by a square root.
-    `rescale` 0..1: how much of the unguided prediction's contrast the guided one is given back.
-    """
+    """Configures a score distillation."""
 
     scale: Schedule = Schedule.constant(100.0)
+    """Strength of classifier-free guidance."""
     t_min: Schedule = Schedule.constant(0.02)
+    """The lowest timestep, as a fraction of the schedule's T."""
     t_max: Schedule = Schedule.constant(0.98)
+    """The highest timestep, as a fraction of the schedule's T."""
     anneal_steps: int = 0
+    """If above 0, t is not drawn but falls from t_max to t_min over so many steps, by a square root."""
     weighting: Literal["uniform", "sigma2", "alpha_sigma2", "x0"] = "sigma2"
+    """The weight w(t) of the gradient; see `WEIGHTINGS`."""
     rescale: float = 0.0
+    """The share, 0..1, of the unguided prediction's contrast that the guided one is given back."""
     clip: GradientClip | None = None
+    """A bound on the gradient."""
 
     def __post_init__(self):
         for step in (*self.t_min.at, *self.t_max.at):
@@ -96,7 +100,9 @@ class GuidanceConfig:
 
 
 class Guidance(nn.Module):
-    """Base of all score distillations. Registered in the slot `guidance`; built from a backbone and a Config or its fields."""
+    """Base of all score distillations. Registered in the slot `guidance`; built from a backbone and a Config or its
+    fields.
+    """
 
     Config = GuidanceConfig
 
@@ -105,18 +111,18 @@ class Guidance(nn.Module):
         self.config, self.backbone = configure(self, config, fields), backbone
 
     def residual(self, noised: Noised, generator: torch.Generator) -> Float[Tensor, "B C h w"]:
-        """What the method moves the images against; called without gradients."""
+        """Computes the residual r in `grad = w(t) r`; called without gradients."""
         raise NotImplementedError
 
-    def learned(self) -> list[nn.Parameter]:
-        """What the guidance itself learns, by its config's `lr` and `weight_decay`, where it learns."""
+    def parameter_groups(self) -> list[ParameterGroup]:
+        """Lists what the guidance itself learns, with its learning rates; empty where it learns nothing."""
         return []
 
     def save(self, folder: Path) -> None:
         """Writes what the guidance has learned, where it learns, into the folder."""
 
     def prior_loss(self, noised: Noised, generator: torch.Generator) -> Float[Tensor, ""] | None:
-        """The loss of what the guidance itself learns, where it learns; `noised` carries no gradient."""
+        """Computes the loss of what the guidance itself learns; `noised` carries no gradient. None if nothing."""
         return None
 
     def forward(
@@ -128,7 +134,7 @@ class Guidance(nn.Module):
     def distil(
         self, x: Float[Tensor, "B C h w"], condition: Condition, step: int, generator: torch.Generator
     ) -> ScoreLoss:
-        """The same of what the backbone's U-Net works on, float32: for generators that make it without a detour."""
+        """Computes the loss, as `forward`, of latents that are already encoded (float32)."""
         t = sample_t(self.config, self.backbone.schedule, len(x), step, generator).to(x.device)
         noise = randn(x, generator)
         x_t = self.backbone.schedule.add_noise(x.detach(), noise, t)
@@ -141,16 +147,20 @@ class Guidance(nn.Module):
         return ScoreLoss(gradient_as_loss(x, grad), self.prior_loss(noised, generator), logs)
 
     def weight(self, t: Int[Tensor, "B"]) -> Float[Tensor, "B 1 1 1"]:
+        """Computes w(t)."""
         schedule = self.backbone.schedule
         return WEIGHTINGS[self.config.weighting](schedule.alpha(t), schedule.sigma(t))
 
     def guided_eps(self, noised: Noised, scale: float) -> Float[Tensor, "B C h w"]:
-        """The prior's prediction under classifier-free guidance, or Perp-Neg where the condition has negatives."""
+        """Predicts the noise under classifier-free guidance, or Perp-Neg where the condition has negatives."""
         return guided_eps(self.backbone, noised, scale, self.config.rescale)
 
 
 def guided_eps(backbone: Backbone, noised: Noised, scale: float, rescale: float = 0.0) -> Float[Tensor, "B C h w"]:
-    """Text, uncond and negatives in one call of the U-Net; `rescale` acts on the x0 they stand for, as in MVDream."""
+    """Predicts the noise under guidance, with text, uncond and negatives in one call of the U-Net.
+
+    `rescale` acts on the x0 that the predictions stand for, as in MVDream.
+    """
     condition, x_t, t = noised.condition, noised.x_t, noised.t
     texts = [condition.text, condition.uncond]
     if condition.negatives is not None:
@@ -181,12 +191,13 @@ def sample_t(
 
 
 def randn(like: Tensor, generator: torch.Generator) -> Tensor:
-    """Standard normal noise of that shape, drawn where the generator is."""
+    """Draws standard normal noise of that shape, where the generator is."""
     return torch.randn(like.shape, generator=generator, device=generator.device).to(like)
 
 
 def gradient_as_loss(x: Float[Tensor, "B C h w"], grad: Float[Tensor, "B C h w"]) -> Float[Tensor, ""]:
-    """A loss whose gradient in x is exactly grad / B: `0.5 ||x - stopgrad(x - grad)||^2`, averaged over the batch.
+    """Builds a loss whose gradient in x is exactly grad / B: `0.5 ||x - stopgrad(x - grad)||^2`, averaged over the
+    batch.
 
     Written as `x - sg(x) + grad`, which is the same and loses no digits of a gradient that is small beside x.
     """

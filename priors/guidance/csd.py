@@ -1,4 +1,6 @@
-"""Classifier score distillation (Yu et al. 2023, "Text-to-3D with Classifier Score Distillation", arXiv 2310.19415, eq. 7)."""
+"""Classifier score distillation (Yu et al. 2023, "Text-to-3D with Classifier Score Distillation", arXiv 2310.19415, eq.
+7).
+"""
 
 import torch
 from torch import Tensor

@@ -1,4 +1,4 @@
-"""What VSD learns beside the scene: a model of the noise in the scene's own renders, told the camera.
+"""Implements the fake scores of VSD: models of the noise in the scene's own renders, conditioned on the camera.
 
 Either LoRA on the frozen U-Net of the prior (one U-Net, the adapter on or off), or a small U-Net of its own: there the
 camera goes through an MLP and is added to the time embedding (ProlificDreamer, arXiv 2305.16213, section 3.3 and
@@ -29,7 +29,9 @@ CAMERA_WEIGHTS = "camera.safetensors"
 
 
 class FakeScore(nn.Module):
-    """Base of the slot `fake_score`; built from a backbone and a Config or its fields. Its parameters are what is learned."""
+    """Base of the slot `fake_score`; built from a backbone and a Config or its fields. Its parameters are what is
+    learned.
+    """
 
     prediction: Prediction
 
@@ -41,18 +43,24 @@ class FakeScore(nn.Module):
 
 
 class LoRA(FakeScore):
-    """Low-rank adapters (Hu et al. 2021) by peft on the prior's U-Net; they hold what diffusers calls a LoRA checkpoint."""
+    """Low-rank adapters (Hu et al. 2021) by peft on the prior's U-Net; they hold what diffusers calls a LoRA
+    checkpoint.
+    """
 
     @dataclass(frozen=True)
     class Config:
-        """`targets`: the ends of the names of the layers that are adapted. `prediction`: what the adapted U-Net's output is
-        taken for; the prior's own where null. `weights`: a folder that `save` wrote, to go on from."""
+        """Configures the adapter."""
 
         rank: int = 4
+        """Rank of the difference to each adapted layer's weights."""
         alpha: int = 4
+        """The difference is scaled by alpha / rank."""
         targets: tuple[str, ...] = ("to_q", "to_k", "to_v", "to_out.0")
+        """The ends of the names of the layers that are adapted."""
         prediction: Prediction | None = None
+        """What the adapted U-Net's output is taken for; the prior's own where null."""
         weights: str | None = None
+        """A folder that `save` wrote, to go on from."""
 
     def __init__(self, backbone: Backbone, config: Config | None = None, **fields):
         """Raises UserError where the U-Net has an adapter already, no such layers, or the weights do not fit."""
@@ -96,7 +104,7 @@ class LoRA(FakeScore):
 
     @contextmanager
     def active(self, camera: Float[Tensor, "B 16"] | None):
-        """Meanwhile the backbone's U-Net is the fake score."""
+        """Makes the backbone's U-Net the fake score inside a `with` block."""
         self._switch(True)
         self.current = None if camera is None else camera_numbers(camera)
         try:
@@ -110,7 +118,9 @@ class LoRA(FakeScore):
         self.adapter.requires_grad_(True)  # peft freezes what it switches off, and a graph may still be waiting for it
 
     def save(self, folder: Path) -> None:
-        """Writes `pytorch_lora_weights.safetensors`, which `UNet2DConditionModel.load_lora_adapter` reads, and the camera's."""
+        """Writes `pytorch_lora_weights.safetensors`, which `UNet2DConditionModel.load_lora_adapter` reads, and the
+        camera's.
+        """
         from safetensors.torch import save_file
 
         self.backbone.unet.save_lora_adapter(folder, adapter_name=ADAPTER, weight_name=WEIGHTS)
@@ -121,7 +131,9 @@ class LoRA(FakeScore):
 
 @torch.no_grad()
 def load_adapter(fake_score: LoRA, names: list[str], folder: Path) -> None:
-    """Fills the adapter from a folder that `save` wrote. Raises UserError where it is missing, damaged or of another kind."""
+    """Fills the adapter from a folder that `save` wrote. Raises UserError where it is missing, damaged or of another
+    kind.
+    """
     path = folder / WEIGHTS
     saved_as = [name.removesuffix(f".{ADAPTER}.weight") + ".weight" for name in names]
     stored = read_tensors(path)
@@ -140,6 +152,7 @@ def load_adapter(fake_score: LoRA, names: list[str], folder: Path) -> None:
 
 
 def read_tensors(path: Path) -> dict[str, Tensor]:
+    """Reads a safetensors file. Raises UserError where it is missing or damaged."""
     try:
         with safe_open(path, "pt") as file:
             return {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (no dict)
@@ -155,9 +168,14 @@ class SmallUNet(FakeScore):
 
     @dataclass(frozen=True)
     class Config:
+        """Configures the U-Net."""
+
         channels: tuple[int, ...] = (32, 64)
+        """Channels of each resolution, from the highest."""
         layers: int = 1
+        """Residual blocks at each resolution."""
         prediction: Prediction = "v_prediction"
+        """What the U-Net learns to output."""
 
     def __init__(self, backbone: Backbone, config: Config | None = None, **fields):
         super().__init__()
@@ -199,9 +217,10 @@ class Copy(FakeScore):
 
     @dataclass(frozen=True)
     class Config:
-        """`weights`: a folder that `save` wrote, to go on from."""
+        """Configures the copy."""
 
         weights: str | None = None
+        """A folder that `save` wrote, to go on from."""
 
     def __init__(self, backbone: Backbone, config: Config | None = None, **fields):
         """Raises UserError where the weights are missing or do not fit."""
@@ -224,7 +243,7 @@ class Copy(FakeScore):
 
 
 def trainable_copy(unet: nn.Module) -> nn.Module:
-    """In single precision. Raises UserError where the U-Net has an adapter, whose copy nobody would switch."""
+    """Copies a U-Net in single precision. Raises UserError where it has an adapter."""
     if getattr(unet, "peft_config", None):
         raise UserError(
             "the prior's U-Net is to be copied, but has an adapter; give what adapts it a `backbone:` of its own"
@@ -248,7 +267,7 @@ def load_unet(unet: nn.Module, folder: Path) -> None:
 
 
 def camera_embedding(unet: nn.Module) -> nn.Module:
-    """12 numbers to the width of the time embedding; nothing at first."""
+    """Builds an MLP from 12 camera numbers to the width of the time embedding; its output starts at zero."""
     width = unet.time_embedding.linear_2.out_features
     embedding = nn.Sequential(nn.Linear(CAMERA_WIDTH, width), nn.SiLU(), nn.Linear(width, width))
     nn.init.zeros_(embedding[2].weight)

@@ -1,4 +1,4 @@
-"""DDIM run backwards: from an image to the noise that a model would have made it from (Song et al. 2021, section 4.3)."""
+"""DDIM run backwards: from an image to the noise that a model would make it from (Song et al. 2021, section 4.3)."""
 
 import torch
 from jaxtyping import Float, Int
@@ -11,7 +11,10 @@ from priors.backbones.base import Backbone, Condition, cfg, to_x0
 def invert(
     backbone: Backbone, x: Float[Tensor, "B C h w"], t: Int[Tensor, "B"], condition: Condition, scale: float, steps: int
 ) -> Float[Tensor, "B C h w"]:
-    """`x_t` on the deterministic path through x, in `steps` steps of equal length; `scale` 0 predicts without the text."""
+    """Computes `x_t` on the deterministic path through x, in `steps` steps of equal length.
+
+    `scale` is that of classifier-free guidance; 0 predicts without the text.
+    """
     schedule, x_s = backbone.schedule, x
     s = torch.zeros_like(t)
     for i in range(1, steps + 1):
@@ -23,7 +26,7 @@ def invert(
 
 
 def predicted(backbone: Backbone, x_t: Tensor, t: Tensor, condition: Condition, scale: float) -> Tensor:
-    """The noise under classifier-free guidance, in one call of the U-Net, or in half a call where one text suffices."""
+    """Predicts the noise under classifier-free guidance, in one call, or in half a call where one text suffices."""
     if scale in (0, 1):
         return backbone.predict(x_t, t, condition.text if scale else condition.uncond, condition)
     return cfg(*backbone.predict_each(x_t, t, [condition.text, condition.uncond], condition), scale)

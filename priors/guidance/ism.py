@@ -13,12 +13,14 @@ from threestudio_like.config.schedule import Schedule
 
 @dataclass(frozen=True)
 class ISMConfig(GuidanceConfig):
-    """`interval` between s and t, and `inversion_step`, the length of the steps that lead from the image to x_s; fractions
-    of T."""
+    """Configures interval score matching."""
 
     scale: Schedule = Schedule.constant(7.5)
+    """Strength of classifier-free guidance."""
     interval: float = 0.05
+    """Distance between s and t, as a fraction of T."""
     inversion_step: float = 0.2
+    """Length of the steps that lead from the image to x_s, as a fraction of T."""
 
 
 class ISM(Guidance):

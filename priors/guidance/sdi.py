@@ -1,4 +1,6 @@
-"""Score distillation via inversion (Lukoianov et al. 2024, "Score Distillation via Reparametrized DDIM", arXiv 2405.15891)."""
+"""Score distillation via inversion (Lukoianov et al. 2024, "Score Distillation via Reparametrized DDIM", arXiv
+2405.15891).
+"""
 
 from dataclasses import dataclass, replace
 
@@ -12,15 +14,20 @@ from threestudio_like.config.schedule import Schedule
 
 @dataclass(frozen=True)
 class SDIConfig(GuidanceConfig):
-    """The inversion takes about `inversion_steps` t / T steps under the guidance scale `inversion_scale`."""
+    """Configures score distillation via inversion."""
 
     scale: Schedule = Schedule.constant(7.5)
+    """Strength of classifier-free guidance."""
     inversion_scale: float = -7.5
+    """Strength of classifier-free guidance in the inversion."""
     inversion_steps: int = 10
+    """The inversion takes about so many times t / T steps."""
 
 
 class SDI(Guidance):
-    """`grad = w(t) (eps_cfg(x_t; y, t) - eps)` as in SDS, but eps is the noise that DDIM finds in the image, not a random one."""
+    """`grad = w(t) (eps_cfg(x_t; y, t) - eps)` as in SDS, but eps is the noise that DDIM finds in the image, not a
+    random one.
+    """
 
     Config = SDIConfig
 

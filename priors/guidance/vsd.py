@@ -13,26 +13,34 @@ from priors.guidance.base import Guidance, GuidanceConfig, Noised, randn
 from priors.guidance.fake_score import LoRA
 from threestudio_like.config.registry import Component
 from threestudio_like.config.schedule import Schedule
+from threestudio_like.engine.system import ParameterGroup
 
 
 @dataclass(frozen=True)
 class VSDConfig(GuidanceConfig):
-    """`dropout`: share of the fake score's examples without text and camera. `lr` may start with a warm-up ramp. More than one
-    step of the fake score for one of the scene: the recipe's `update_every`."""
+    """Configures variational score distillation.
+
+    More than one step of the fake score for one of the scene are the recipe's `update_every`.
+    """
 
     scale: Schedule = Schedule.constant(7.5)
+    """Strength of classifier-free guidance."""
     fake_score: Annotated[Component, "fake_score"] = field(
         default_factory=lambda: Component("fake_score", "lora", LoRA.Config())
     )
+    """The model of the renders' own noise."""
     lr: Schedule = Schedule.constant(1e-4)
+    """The fake score's learning rate; it may start with a warm-up ramp."""
     weight_decay: float = 0.01
+    """The fake score's weight decay."""
     dropout: float = 0.1
+    """Share of the fake score's examples without text and camera."""
     weight_cap: float = 5.0
     """Bounds the weight `1 / sigma^2` of a fake score that predicts the clean image."""
 
 
 class VSD(Guidance):
-    """`grad = w(t) (eps_cfg(x_t; y, t) - eps_student(x_t; y, c, t))`, while the fake score learns the renders' own noise."""
+    """`grad = w(t) (eps_cfg(x_t; y, t) - eps_fake(x_t; y, c, t))`, while the fake score learns the renders' own noise."""
 
     Config = VSDConfig
 
@@ -63,5 +71,6 @@ class VSD(Guidance):
     def save(self, folder: Path) -> None:
         self.fake_score.save(folder / "fake_score")
 
-    def learned(self):
-        return list(self.fake_score.parameters())
+    def parameter_groups(self):
+        parameters = list(self.fake_score.parameters())
+        return [ParameterGroup("fake_score", parameters, self.config.lr, self.config.weight_decay)]

@@ -1,4 +1,4 @@
-"""What GECO's two stages share (`systems/geco/stages.py`): teacher, generator and reconstructor, judged and left alike."""
+"""Base class of both GECO stages (`systems/geco/stages.py`): models, baselines, export."""
 
 import copy
 from dataclasses import dataclass, field
@@ -23,7 +23,7 @@ from threestudio_like.config.schedule import Schedule
 from threestudio_like.data.framing import Framing
 from threestudio_like.data.images import image_files, load_image
 from threestudio_like.data.toybox.reconstruction import ReconstructionSet
-from threestudio_like.engine.system import Context, System, SystemConfig
+from threestudio_like.engine.system import Context, Frozen, System, SystemConfig
 from threestudio_like.errors import NoSurfaceError, UserError
 from threestudio_like.evaluate.scorer import Scorer
 
@@ -32,33 +32,42 @@ SHOWN = 4  # images of a preview
 
 @dataclass(frozen=True)
 class Reconstructors:
-    """Folders: of the `pretrained` one, which makes the targets, and of the `weights` that stage 2 starts from; the
-    same where null."""
+    """Names the folders of both reconstructors."""
 
     pretrained: str = "priors/weights/reconstructor"
+    """The one that makes the targets."""
     weights: str | None = None
+    """The one that stage 2 starts from; the same where null."""
 
 
 @dataclass
 class GecoConfig(SystemConfig):
-    """What both stages share. `backbone` is the teacher; `data` are the toys, whose training images G is shown unless
-    `images` names others, and whose held-out objects judge; its cameras are those of the six views."""
+    """Configures what both stages share."""
 
     backbone: Annotated[Component, "backbone"] = field(kw_only=True)
+    """The teacher, a multi-view prior."""
     perceptual: Annotated[Component, "perceptual"] = field(kw_only=True)
+    """The perceptual distance of losses and figures."""
     generator: OneStepConfig = field(default_factory=OneStepConfig)
+    """The one-step generator."""
     reconstructor: Reconstructors = field(default_factory=Reconstructors)
+    """The reconstructors' weights."""
     targets: TargetSampling = field(default_factory=TargetSampling)
+    """How stage 2's targets are drawn."""
     data: ReconstructionSet = field(default_factory=ReconstructionSet)
+    """The toys: training images unless `images` names others, held-out objects, and the six views' cameras."""
     framing: Framing = field(default_factory=Framing)
-    """Of the toys' images."""
+    """Framing of the toys' images."""
     images: ImageFolder | None = None
+    """Condition images in place of the toys'."""
     batch: int = 8
     """Images a step and process."""
     lr: Schedule = Schedule.constant(1e-6)
     """The generator's in stage 1, the reconstructor's in stage 2."""
     evaluation: GecoEvaluation = field(default_factory=GecoEvaluation)
+    """How the baselines are measured."""
     generation: Generation = field(default_factory=Generation)
+    """How the exported example is made and shown."""
 
     def __post_init__(self):
         super().__post_init__()
@@ -86,13 +95,11 @@ class Geco(System):
             )
         self.generator = OneStepGenerator(self.teacher, config.generator)
 
-        def frozen(folder):
-            return Reconstructor.load(folder).to(context.device).eval().requires_grad_(False)
-
-        # Frozen, and not this system's to save:
-        self.pretrained = [frozen(config.reconstructor.pretrained)]
-        self.single = [frozen(config.evaluation.single)] if "single_image" in config.evaluation.baselines else [None]
-        self.perceptual = [config.perceptual.build(context.device)]
+        self.pretrained = Frozen(Reconstructor.load(config.reconstructor.pretrained).to(context.device))
+        self.single: Frozen | None = None
+        if "single_image" in config.evaluation.baselines:
+            self.single = Frozen(Reconstructor.load(config.evaluation.single).to(context.device))
+        self.perceptual = Frozen(config.perceptual.build(context.device))
         self.reconstructor: Reconstructor | None = None
         # What is missing is told before the work, not after.
         Scorer.load(config.evaluation.scorer)
@@ -110,7 +117,7 @@ class Geco(System):
         return self._images
 
     def share(self, count: int, generator: torch.Generator) -> Int[np.ndarray, "B"]:
-        """This process's part of the step's draws among `count`."""
+        """Draws this process's part of the step's examples among `count`."""
         total = self.config.batch * self.processes
         drawn = torch.randint(count, (total,), generator=generator, device=generator.device)
         return drawn[self.rank :: self.processes].cpu().numpy()
@@ -118,14 +125,19 @@ class Geco(System):
     def evaluate(self, folder: Path) -> dict[str, float]:
         """The baselines of `systems/geco/evaluation.py`."""
         baselines = Baselines(
-            self.teacher, self.generator, self.pretrained[0], self.reconstructor, self.single[0], self.config.targets
+            teacher=self.teacher,
+            generator=self.generator,
+            pretrained=self.pretrained.model,
+            distilled=self.reconstructor,
+            single=self.single and self.single.model,
+            draws=self.config.targets,
         )
-        return evaluate_baselines(baselines, self.config.evaluation, self.config.data, self.perceptual[0], folder)
+        return evaluate_baselines(baselines, self.config.evaluation, self.config.data, self.perceptual.model, folder)
 
     def export(self, folder: Path) -> dict[str, float]:
         """Writes `generator/` and `reconstructor/`, half precision, which `generation.weights` takes, and the mesh, the
         turntable and the six views of an example image. Before stage 2 the reconstructor is the pretrained one."""
-        reconstructor = self.reconstructor or self.pretrained[0]
+        reconstructor = self.reconstructor or self.pretrained.model
         self.generator.save(folder / "generator")
         save_half(reconstructor, folder / "reconstructor")
         toys, generation = self.config.data.views, self.config.generation
@@ -154,5 +166,5 @@ class Geco(System):
 
 
 def save_half(model: Reconstructor, folder: Path) -> None:
-    """As a diffusers model, in half precision."""
+    """Writes a diffusers model in half precision."""
     copy.deepcopy(model).half().cpu().save_pretrained(folder, safe_serialization=True)

@@ -48,17 +48,18 @@ BASELINES: tuple[Baseline, ...] = (
 
 @dataclass
 class GecoEvaluation(ReconstructionEvaluation):
-    """`baselines` are judged on `objects` of each of the `splits`: known categories in held-out colours, and unseen ones.
-
-    Diversity is measured on `diverse` objects of the first split, `seeds` noises of each.
-    """
+    """Configures how the baselines are measured."""
 
     baselines: tuple[Baseline, ...] = ("true_views", "teacher", "one_step_teacher", "without_stage_2", "geco")
+    """What is measured."""
     splits: tuple[Literal["held_out", "unseen"], ...] = ("held_out", "unseen")
+    """Known categories in held-out colours, and unseen categories; `objects` of each."""
     single: str | None = None
     """The folder of the reconstructor of single images."""
     diverse: int = 8
+    """Objects of the first split on which diversity is measured."""
     seeds: int = 4
+    """Noises of each of them."""
 
     def __post_init__(self):
         if "single_image" in self.baselines and self.single is None:
@@ -69,7 +70,7 @@ class GecoEvaluation(ReconstructionEvaluation):
 
 @dataclass(frozen=True)
 class Baselines:
-    """What is compared; `distilled` is None before stage 2. `draws`: how the teacher does."""
+    """Holds what is compared; `distilled` is None before stage 2, `draws` says how the teacher samples."""
 
     teacher: MultiviewBackbone
     generator: OneStepGenerator
@@ -79,11 +80,11 @@ class Baselines:
     draws: TargetSampling
 
     def baselines(self, asked: tuple[Baseline, ...]) -> list[Baseline]:
-        """Those of them that there are."""
+        """Returns those of the baselines that can be evaluated (without `geco` before stage 2)."""
         return [baseline for baseline in asked if baseline != "geco" or self.distilled is not None]
 
     def views(self, baseline: Baseline, objects: Objects, index: int, seed: int = 0) -> Float[Tensor, "6 3 S S"]:
-        """What a baseline takes for an object's six views."""
+        """Makes an object's six views as a baseline does."""
         teacher, number = self.teacher, np.array([index])
         if baseline == "true_views":
             return objects.views.six_views(number)[0].to(teacher.device)
@@ -98,7 +99,7 @@ class Baselines:
         return untile(teacher.decode(x))[0]
 
     def scene(self, baseline: Baseline, objects: Objects, index: int, views: Tensor) -> Triplane:
-        """The object that a baseline makes of the views."""
+        """Reconstructs the object from the views as a baseline does."""
         toys, device = objects.config.views, self.teacher.device
         if baseline == "single_image":
             model, views = self.single, objects.views.images(np.array([index])).to(device)
@@ -113,9 +114,11 @@ class Baselines:
 def evaluate_baselines(
     baselines: Baselines, show: GecoEvaluation, data: ReconstructionSet, perceptual: Perceptual, folder: Path
 ) -> dict[str, float]:
-    """Every baseline's figures, `[unseen_]<baseline>_<figure>`: those of `evaluate_reconstructor`; `views_psnr`, that of the
-    six views; the seconds of the views, of their reconstruction, of the mesh, and of all three. Pictures in the
-    folder."""
+    """Measures every baseline: `[unseen_]<baseline>_<figure>`.
+
+    The figures are those of `evaluate_reconstructor`; `views_psnr`, that of the six views; the seconds of the views, of
+    their reconstruction, of the mesh, and of all three. Writes pictures into the folder.
+    """
     figures, device = {}, baselines.teacher.device
     for split in show.splits:
         objects = show.of(data).objects(split)
@@ -149,6 +152,7 @@ class TimedViews:
         self.psnr: list[float] = []
 
     def reconstruct(self, index: int) -> Triplane:
+        """Reconstructs the object of this number."""
         if self.baseline == "single_image":
             self.seconds.append(0.0)
             return self.baselines.scene(self.baseline, self.objects, index, None)
@@ -162,8 +166,10 @@ class TimedViews:
 
 
 def diversities(baselines: Baselines, show: GecoEvaluation, data: ReconstructionSet, split: Split) -> dict[str, float]:
-    """How much the unseen sides of one image's objects differ from one noise to the next, of the slow teacher and of
-    the generator: the mean over objects of the root mean square difference of two, in 0..1."""
+    """Measures how much the unseen sides of one image's objects differ from one noise to the next.
+
+    The mean over objects of the root mean square difference of two, in 0..1, of the slow teacher and of the generator.
+    """
     objects, found = show.of(data).objects(split), {}
     by_name = {"teacher": "teacher", "generator": "without_stage_2"}
     asked = {name: baseline for name, baseline in by_name.items() if name == "generator" or baseline in show.baselines}

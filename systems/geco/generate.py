@@ -1,4 +1,4 @@
-"""What `--generate` does: images, folders of them, or a text by way of an image, each to meshes by a loaded GECO."""
+"""Runs `--generate`: meshes of images, of folders of them, or of a text by way of an image, by a loaded GECO."""
 
 import contextlib
 import itertools
@@ -42,14 +42,8 @@ def generate(recipe: Recipe, image: str | None, n: int, evaluate: Evaluate) -> t
 
     Returns the folder and the exit code: 1 where some images failed. Raises UserError where no object can be made.
     """
-    config = list(recipe.stages.values())[-1].config
-    if not isinstance(getattr(config, "generation", None), Generation):
-        raise UserError(f"--generate: '{recipe.name}' makes nothing in one pass; use --config geco.yaml")
-    prompt = recipe.run.prompt.strip()
-    if (image is None) == (not prompt):
-        raise UserError("--generate: say image=PATH (an image or a folder), or prompt='a red duck'; one of them")
-    if prompt and config.generation.text is None:
-        raise UserError("--generate: the recipe has no `generation.text`, which would make an image of a prompt")
+    config, prompt = list(recipe.stages.values())[-1].config, recipe.run.prompt.strip()
+    check_request(recipe, config, image, prompt)
     files = image_files(Path(image)) if image is not None else []
     run = Run(recipe)
     device, seed = run.fabric.device, recipe.run.seed
@@ -57,12 +51,7 @@ def generate(recipe: Recipe, image: str | None, n: int, evaluate: Evaluate) -> t
     folder = Path(recipe.run.out or Path("outputs") / recipe.name / "generated" / named)
     clock, made, failed = Clock(device), {}, {}
     with lock(folder), threads(config.generation.threads):
-        if (folder / "checkpoints").exists():
-            raise UserError(f"{folder}: a training run is there; give another out=")
-        if read_map(folder / "metrics.json").get("status") == "done":
-            log.info("what was generated here before is kept as %s", move_aside(folder))
-        folder.mkdir(parents=True, exist_ok=True)
-        write_recipe(recipe, folder / "config.yaml")
+        make_ready(folder, recipe)
         pipeline = load_pipeline(config, device)
         text = config.generation.text.backbone.build(device) if prompt else None
         warm_up(pipeline)
@@ -75,17 +64,7 @@ def generate(recipe: Recipe, image: str | None, n: int, evaluate: Evaluate) -> t
             made |= generate_one(
                 pipeline, file, name, range(seed, seed + n), config.generation, folder, failed, evaluate, prompt
             )
-        status = "done" if not failed else "failed" if not made else "some failed"
-        summary = {
-            "status": status,
-            "device": str(device),
-            **{f"{part}_seconds": s for part, s in clock.seconds.items()},
-            **means(made),
-            "peak_memory_mib": round(peak_memory_mib(device)),
-            "made": made,
-            "failed": failed,
-        }
-        write_text(folder / "metrics.json", json.dumps(summary, indent=2) + "\n")
+        write_summary(folder / "metrics.json", device, clock, made, failed)
     for reason in failed.values():
         log.warning("failed: %s", reason)
     if not made:
@@ -97,8 +76,44 @@ def generate(recipe: Recipe, image: str | None, n: int, evaluate: Evaluate) -> t
     return folder, 1 if failed else 0
 
 
+def check_request(recipe: Recipe, config, image: str | None, prompt: str) -> None:
+    """Raises UserError where the recipe generates nothing, or not of what is given."""
+    if not isinstance(getattr(config, "generation", None), Generation):
+        raise UserError(f"--generate: '{recipe.name}' makes nothing in one pass; use --config geco.yaml")
+    if (image is None) == (not prompt):
+        raise UserError("--generate: say image=PATH (an image or a folder), or prompt='a red duck'; one of them")
+    if prompt and config.generation.text is None:
+        raise UserError("--generate: the recipe has no `generation.text`, which would make an image of a prompt")
+
+
+def make_ready(folder: Path, recipe: Recipe) -> None:
+    """Makes the folder with the recipe in it; keeps what was generated there before. Raises UserError."""
+    if (folder / "checkpoints").exists():
+        raise UserError(f"{folder}: a training run is there; give another out=")
+    if read_map(folder / "metrics.json").get("status") == "done":
+        log.info("what was generated here before is kept as %s", move_aside(folder))
+    folder.mkdir(parents=True, exist_ok=True)
+    write_recipe(recipe, folder / "config.yaml")
+
+
+def write_summary(
+    path: Path, device: torch.device, clock: Clock, made: dict[str, dict[str, float]], failed: dict[str, str]
+) -> None:
+    """Writes the status, the seconds, every object's figures and their means, and why the others failed."""
+    summary = {
+        "status": "done" if not failed else "failed" if not made else "some failed",
+        "device": str(device),
+        **{f"{part}_seconds": s for part, s in clock.seconds.items()},
+        **means(made),
+        "peak_memory_mib": round(peak_memory_mib(device)),
+        "made": made,
+        "failed": failed,
+    }
+    write_text(path, json.dumps(summary, indent=2) + "\n")
+
+
 def means(made: dict[str, dict[str, float]]) -> dict[str, float]:
-    """Of every figure, over the objects that have it."""
+    """Averages every figure over the objects that have it."""
     names = dict.fromkeys(name for figures in made.values() for name in figures)
     of = {name: [figures[name] for figures in made.values() if name in figures] for name in names}
     return {name: sum(values) / len(values) for name, values in of.items()}
@@ -115,7 +130,10 @@ def generate_one(
     evaluate: Evaluate,
     prompt: str = "",
 ) -> dict[str, dict[str, float]]:
-    """One image's objects, in folders by name and seed; what failed is added to `failed`, in a sentence."""
+    """Makes one image's objects, in folders by name and seed.
+
+    What failed is added to `failed`, in a sentence.
+    """
     begin, made = time.perf_counter(), {}
     try:
         image = load_image(file, pipeline.prior.view_size, config.loading)
@@ -143,7 +161,7 @@ def generate_one(
 
 
 def unique_names(files: list[Path]) -> dict[str, Path]:
-    """A folder's name for each file, by its stem; by all of its name where two would be one."""
+    """Names a folder for each file, by its stem; by all of its name where two would be one."""
     names: dict[str, Path] = {}
     for file in files:
         short, whole = slug(file.stem), slug(file.name)
@@ -153,7 +171,7 @@ def unique_names(files: list[Path]) -> dict[str, Path]:
 
 
 def load_pipeline(config, device: torch.device) -> ImageTo3D:
-    """From the folders that a GECO recipe names. Raises UserError where one is missing or does not fit."""
+    """Loads the folders that a GECO recipe names. Raises UserError where one is missing or does not fit."""
     prior = config.backbone.build(device)
     weights = config.generation.weights
 
@@ -191,7 +209,7 @@ def draw_object(backbone: Backbone, config: Generation, prompt: str, seed: int, 
 
 @torch.no_grad()
 def draw(backbone: Backbone, config: TextToImage, prompt: str, *keys: object) -> Float[Tensor, "H W 3"]:
-    """An image of the prompt, in 0..1; another for other keys."""
+    """Draws an image of the prompt, in 0..1; another for other keys."""
     device = backbone.device
     text, uncond = backbone.embed([f"{prompt}, {config.view}" if config.view else prompt, ""])[:, None]
     size = backbone.image_size

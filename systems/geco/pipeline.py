@@ -36,29 +36,36 @@ FRAMES = 10  # of the turntable, drawn at once
 
 @dataclass(frozen=True)
 class TextToImage:
-    """The prior that makes an image of a text, and how it is asked; `view` is said after the prompt; `denoising_end` as in
-    `priors.sampling.ddim`."""
+    """Configures the prior that makes an image of a text."""
 
     backbone: Annotated[Component, "backbone"]
+    """The prior."""
     view: str = ""
+    """Words that are added to the prompt."""
     scale: float = 3.0
+    """Strength of classifier-free guidance."""
     steps: int = 30
+    """Steps of deterministic DDIM."""
     denoising_end: float = 1.0
+    """The share of the timesteps above which all steps lie."""
 
 
 @dataclass
 class Generation:
-    """`weights`: a folder with `generator/` and `reconstructor/`, such as a run leaves; null, what is in the recipe's
-    `generator.weights` and `reconstructor.weights`. `example`: the image from which a finished run makes its mesh, a
-    held-out toy's where null. `backdrop`: the turntable's, the same as behind per-scene methods' objects, because a judge sees
-    it too. `threads`: of the CPU, at most; null, all. Small models are faster on one: several wait for each other."""
+    """Configures generation in one pass, and how its results are shown."""
 
     weights: str | None = None
+    """A folder with `generator/` and `reconstructor/`, as a run leaves; the recipe's own weights where null."""
     text: TextToImage | None = None
+    """The prior that draws prompts; without it only images can be given."""
     loading: ImageLoading = field(default_factory=ImageLoading)
+    """How objects are cut out of their images."""
     example: str | None = None
+    """The image from which a finished run makes its mesh; a held-out toy's where null."""
     backdrop: tuple[float, float, float] = (0.85, 0.85, 0.85)
+    """The turntable's background, the same as behind per-scene methods' objects, because a scorer sees it."""
     threads: int | None = None
+    """Maximum CPU threads, all where null; small models run faster on one."""
     scorer: str | None = None
     """A scorer's folder; what is made of a prompt is scored."""
     show: Presentation = field(default_factory=Presentation)
@@ -71,7 +78,7 @@ class Generation:
 
 @dataclass(frozen=True)
 class Reconstruction3D:
-    """What became of an image: six views in 0..1, the object, its mesh; the seconds that each part took."""
+    """Holds an image's six views in 0..1, the object, its mesh, and the seconds that each part took."""
 
     views: Float[Tensor, "6 3 S S"]
     scene: Triplane
@@ -111,8 +118,9 @@ class ImageTo3D:
 
 
 def save(made: Reconstruction3D, image: Float[Tensor, "3 h w"], config: Generation, folder: Path) -> dict[str, float]:
-    """Writes the mesh, the condition image, the six views and the turntable; returns the seconds of each part, and their
-    sum without the turntable's, which is only to look at."""
+    """Writes the mesh, the condition image, the six views and the turntable; returns the seconds of each part, and
+    their sum without the turntable's, which is only to look at.
+    """
     device = made.views.device
     clock = Clock(device)
     folder.mkdir(parents=True, exist_ok=True)

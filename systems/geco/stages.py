@@ -8,8 +8,8 @@ fake_score q, which learns the score of what G makes. Every step moves both, eac
     dL/dG = E[ w(t) (eps_p,cfg(x_t; image, t) - eps_q(x_t; image, t)) dx/dG ]
     min_q E || v_q(x_t; image, t) - v ||^2
 
-This is variational score distillation (`priors/guidance/vsd.py`) of a generator instead of a scene; any guidance can take its
-place.
+This is variational score distillation (`priors/guidance/vsd.py`) of a generator instead of a scene; any guidance can
+take its place.
 
 **Stage 2, 3D-consistent distillation** (`geco_scene`). What the teacher draws in many deterministic steps from z, and
 the pretrained reconstructor makes of it, is rendered from random cameras; a second reconstructor, which starts as the
@@ -32,7 +32,6 @@ from priors.reconstructor import Reconstructor, rig_poses
 from priors.toybox.views import untile
 from systems.geco.base import Geco, GecoConfig
 from systems.geco.targets import teacher_views
-from systems.per_scene import learned_by
 from systems.training.view_losses import OF_VIEWS, ViewLosses, check_names, weighted
 from threestudio_like.cameras import Cameras
 from threestudio_like.config.registry import Component
@@ -46,10 +45,12 @@ from threestudio_like.utils.seeding import generator as make_generator
 
 @dataclass
 class GecoViewsConfig(GecoConfig):
-    """`guidance.lr` is the fake score's rate. The generator moves on every `update_every` steps, the fake score on all."""
+    """Configures stage 1."""
 
     guidance: Annotated[Component, "guidance"] = field(kw_only=True)
+    """The distillation; its `lr` is the fake score's rate."""
     update_every: int = 1
+    """The generator is updated every so many steps, the fake score in all."""
 
     def __post_init__(self):
         super().__post_init__()
@@ -66,7 +67,7 @@ class GecoViews(Geco):
         super().__init__(context, config, **fields)
         config = self.config
         self.guidance = config.guidance.build(self.teacher)
-        if config.update_every > 1 and not self.guidance.learned():
+        if config.update_every > 1 and not self.guidance.parameter_groups():
             raise UserError("update_every: this guidance learns nothing in the steps between; use 1")
 
     def forward(self, step: int, generator: torch.Generator) -> StepResult:
@@ -85,13 +86,13 @@ class GecoViews(Geco):
         return StepResult(losses, score.logs)
 
     def own_generator(self, generator: torch.Generator) -> torch.Generator:
-        """For timesteps and noise, which every process draws for its own images."""
+        """Makes a generator for timesteps and noise, which every process draws for its own images."""
         seed = torch.randint(2**62, (1,), generator=generator, device=generator.device).item()
         return make_generator(generator.device, seed, self.rank)
 
     def parameter_groups(self) -> Iterable[ParameterGroup]:
         yield ParameterGroup("generator", list(self.generator.parameters()), self.config.lr)
-        yield from learned_by(self.guidance, "fake_score")
+        yield from self.guidance.parameter_groups()
 
     def export(self, folder: Path) -> dict[str, float]:
         self.guidance.save(folder)
@@ -100,13 +101,18 @@ class GecoViews(Geco):
 
 @dataclass
 class GecoSceneConfig(GecoConfig):
-    """`weights`: of the losses rgb, perceptual, mask, depth, normal; `cameras` see each object in a step."""
+    """Configures stage 2."""
 
     renderer: Annotated[Component, "renderer"] = field(kw_only=True)
+    """The renderer of both reconstructions."""
     cameras: Annotated[Component, "cameras"] = field(kw_only=True)
+    """The random cameras that see each object in a step."""
     weights: dict[str, Schedule] = field(kw_only=True)
+    """Weights of the losses rgb, perceptual, mask, depth, normal."""
     regularizers: dict[str, Schedule] = field(default_factory=dict)
+    """Weights of the regularizers, by name."""
     weight_decay: float = 0.0
+    """The reconstructor's weight decay."""
 
     def __post_init__(self):
         super().__post_init__()
@@ -128,7 +134,7 @@ class GecoScene(Geco):
         self.reconstructor = Reconstructor.load(start).requires_grad_(True)
         self.renderer = config.renderer.build()
         self.cameras = config.cameras.build()
-        self.view_losses = ViewLosses(self.renderer, self.perceptual[0], config.weights, config.regularizers)
+        self.view_losses = ViewLosses(self.renderer, self.perceptual.model, config.weights, config.regularizers)
         toys = config.data.views
         self.poses = rig_poses(toys.distance, toys.fov_deg, toys.size).to(context.device)
         self._targets: UInt8[np.ndarray, "N 6 S S 3"] | None = None
@@ -160,7 +166,7 @@ class GecoScene(Geco):
 
     @torch.no_grad()
     def fast_views(self, chosen: Int[np.ndarray, "b"]) -> Float[Tensor, "b 6 3 S S"]:
-        """The generator's, of the targets' images and noises."""
+        """Makes the generator's views of the targets' images from the targets' noises."""
         condition = self.teacher.condition(self.images[chosen % len(self.images)].to(self.device))
         z = torch.cat([self.teacher.noise_for(self.config.targets.seed, i) for i in chosen])
         return untile(self.teacher.decode(self.generator(z, condition)))
@@ -169,9 +175,11 @@ class GecoScene(Geco):
     def seen(
         self, slow: Float[Tensor, "B 6 3 S S"], cameras: list[Cameras], generator: torch.Generator
     ) -> tuple[Truth | None, list[int]]:
-        """What random cameras see of the objects that the pretrained reconstructor makes of the teacher's views, and
-        which of them have a surface."""
-        model, views, kept = self.pretrained[0], [], []
+        """Renders what the pretrained reconstructor makes of the teacher's views, from random cameras.
+
+        Returns the renders, and which of the objects have a surface.
+        """
+        model, views, kept = self.pretrained.model, [], []
         for i, planes in enumerate(model(slow, self.poses.expand(len(slow), -1, -1))):
             try:
                 views.append(self.view_losses.render(model.scene(planes), cameras[i], generator))

@@ -1,4 +1,4 @@
-"""What GECO is distilled from: condition images, and the views that the teacher makes of them in many steps, kept."""
+"""Prepares what GECO is distilled from: condition images, and the views that the teacher makes of them, cached."""
 
 import hashlib
 import logging
@@ -33,8 +33,11 @@ class ImageFolder:
     """Condition images from a folder, cut out, centred and on white, `size` pixels a side."""
 
     path: str
+    """The folder."""
     size: int = 256
+    """Pixels a side."""
     loading: ImageLoading = field(default_factory=ImageLoading)
+    """How objects are cut out."""
 
 
 @dataclass(frozen=True)
@@ -44,10 +47,15 @@ class TargetSampling:
     images, an image has several noises."""
 
     steps: int = 75
+    """Steps of deterministic DDIM."""
     scale: float = 4.0
+    """Strength of classifier-free guidance."""
     count: int = 512
+    """Pairs of an image and a noise; if more than there are images, images repeat with new noise."""
     seed: int = 0
+    """Seed of the noises."""
     denoising_end: float = 1.0
+    """The share of the timesteps above which all steps lie."""
 
     def __post_init__(self):
         if not 0 < self.denoising_end <= 1:
@@ -71,8 +79,10 @@ class ConditionImages:
 
     @staticmethod
     def of(toys: MultiviewSet, framing: Framing, folder: ImageFolder | None) -> "ConditionImages":
-        """The training images of the toys, framed so, or those of the folder, without the files that cannot be read, which are
-        named. Raises UserError where none can be."""
+        """Loads the training images of the toys, framed so, or those of the folder.
+
+        Files that cannot be read are named and left out. Raises UserError where none can be.
+        """
         if folder is None:
             image = toys.images("train").image
             fill = framing.draw(len(image), make_generator("cpu", "framing", toys.seed))
@@ -91,7 +101,7 @@ class ConditionImages:
 
 
 def loaded(files: list[Path], folder: ImageFolder) -> Iterator[UInt8[np.ndarray, "H W 3"]]:
-    """Bytes of one image after the other. Raises UserError where none can be read."""
+    """Loads one image after the other, as bytes. Raises UserError where none can be used."""
     bad = []
     for file in progress(files, "reading images"):
         try:
@@ -111,8 +121,10 @@ def loaded(files: list[Path], folder: ImageFolder) -> Iterator[UInt8[np.ndarray,
 def teacher_views(
     prior: MultiviewBackbone, images: ConditionImages, config: TargetSampling, rank: int = 0, processes: int = 1
 ) -> UInt8[np.ndarray, "N 6 S S 3"]:
-    """Bytes; made once and kept, in parts. Of several processes each begins with other parts, and finds those that the
-    others have made."""
+    """Returns the teacher's samples as uint8, cached in chunks.
+
+    Ranks start at different chunks and share the cache.
+    """
     weights = [digest(path) for kind in ("*.safetensors", "*.json") for path in sorted(prior.folder.rglob(kind))]
     parts = [np.arange(start, min(start + TOGETHER, config.count)) for start in range(0, config.count, TOGETHER)]
     made = np.empty((config.count, VIEWS, prior.view_size, prior.view_size, 3), np.uint8)
@@ -150,6 +162,6 @@ def teacher_views(
 
 
 def digest(path: Path) -> str:
-    """Of a file's bytes."""
+    """Hashes a file's bytes."""
     with open(path, "rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()

@@ -27,7 +27,7 @@ from threestudio_like.config.registry import Component, configure
 from threestudio_like.config.schedule import Schedule
 from threestudio_like.data.framing import Framing, reframe
 from threestudio_like.data.toybox.reconstruction import Objects, ReconstructionSet, SurfacePoints, Truth
-from threestudio_like.engine.system import Context, ParameterGroup, StepResult, System, SystemConfig
+from threestudio_like.engine.system import Context, Frozen, ParameterGroup, StepResult, System, SystemConfig
 from threestudio_like.errors import UserError
 from threestudio_like.evaluate.reconstruction import (
     ReconstructionEvaluation,
@@ -119,8 +119,8 @@ class ReconstructorTraining(System):
         self.model = Reconstructor.of(config.size) if config.model is None else Reconstructor.load(config.model).train()
         self.average = moving_average(self.model, config.ema)
         self.renderer = config.renderer.build()
-        self.perceptual = [config.perceptual.build(context.device)]  # in a list: frozen, and not this system's to save
-        self.view_losses = ViewLosses(self.renderer, self.perceptual[0], config.weights, config.regularizers)
+        self.perceptual = Frozen(config.perceptual.build(context.device))
+        self.view_losses = ViewLosses(self.renderer, self.perceptual.model, config.weights, config.regularizers)
 
     @property
     def averaged(self) -> Reconstructor:
@@ -219,7 +219,7 @@ class ReconstructorTraining(System):
                     lambda i, objects=objects, rig=rig: self.reconstruct(objects, i, rig),
                     objects,
                     self.config.evaluation,
-                    self.perceptual[0],
+                    self.perceptual.model,
                     self.device,
                     folder / f"{prefix}{split}.png",
                 )

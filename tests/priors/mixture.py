@@ -58,13 +58,12 @@ def distil(guidance, count: int, steps: int, lr: float) -> torch.Tensor:
     generator = torch.Generator().manual_seed(0)
     points = nn.Parameter(0.5 * torch.randn(count, 3, generator=generator))
     # the loss is a mean over the batch, and each point is one of it
-    optimizer = torch.optim.Adam(
-        [{"params": part} for part in ([points], guidance.learned()) if part], betas=(0.9, 0.99), eps=1e-12
-    )
+    learned = [group.parameters for group in guidance.parameter_groups()]
+    optimizer = torch.optim.Adam([{"params": part} for part in ([points], *learned)], betas=(0.9, 0.99), eps=1e-12)
     told = condition(count)
     for step in range(steps):
         fraction = step / steps
-        for group, start in zip(optimizer.param_groups, [lr, 2e-3], strict=True):
+        for group, start in zip(optimizer.param_groups, [lr, 2e-3], strict=False):
             group["lr"] = start * (1 - fraction) + 1e-4
         score = guidance(points[:, None, None], told, step, generator)
         (score.generator + (0 if score.prior is None else score.prior)).backward()

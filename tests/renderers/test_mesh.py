@@ -22,8 +22,8 @@ from threestudio_like.renderers.environment import EnvironmentLight
 from threestudio_like.renderers.mesh import MeshRenderer
 from threestudio_like.renderers.shading import Shading
 from threestudio_like.renderers.volume import VolumeRenderer
+from threestudio_like.scenes.base import Points
 from threestudio_like.scenes.convert import remove_small_components
-from threestudio_like.scenes.field import Points
 from threestudio_like.scenes.isosurface import IsoSurface
 from threestudio_like.scenes.mesh import Mesh, Surface
 from threestudio_like.scenes.signed_distance import from_inside, mesh_distance, read_mesh, sample, winding_numbers
@@ -128,7 +128,7 @@ def test_toy_mesh_and_field_give_one_coordinate_map(duck):
     cameras = orbit(4, 15.0, 2.7, 41.0, 48)
     exact = render_toys(pack([toy] * 4), cameras, Light.flat(4), 2)
     volume = VolumeRenderer(VolumeRenderer.Config(render_step_size=0.02))(Solid(), cameras, Shading())
-    maps = [canonical_coordinates(view, *TightBox()(view)) for view in (exact, drawn(scene, cameras), volume)]
+    maps = [canonical_coordinates(view, *TightBox().update(view)) for view in (exact, drawn(scene, cameras), volume)]
     assert abs(scale - 1) < 0.05 and center.abs().max() < 0.05  # the file's box was hardly moved
     for other in maps[1:]:
         both = (maps[0][..., 3] > 0.9) & (other[..., 3] > 0.9)
@@ -160,19 +160,19 @@ def test_a_scene_starts_as_its_ellipsoid_whatever_the_seed(seed):
 def test_a_blank_view_has_the_whole_cube_as_its_box():
     view = drawn(tetmesh(resolution=8), orbit(1, 0.0, 2.5, 40.0, 8))
     box = TightBox()
-    low, high = box(replace(view, opacity=0 * view.opacity, surface=None))
+    low, high = box.update(replace(view, opacity=0 * view.opacity, surface=None))
     assert low.tolist() == [0, 0, 0] and high.tolist() == [1, 1, 1]
-    assert torch.equal(box(replace(view, surface=None))[0], TightBox()(replace(view, surface=None))[0])
+    assert torch.equal(box.update(replace(view, surface=None))[0], TightBox().update(replace(view, surface=None))[0])
 
 
 @pytest.mark.parametrize("kind", ["tetmesh", "flexicubes"])
 def test_a_mesh_has_its_whole_box_from_above_too(kind):
     scene = tetmesh(kind, resolution=16, shape_init={"ellipsoid": [0.4, 0.4, 0.65]})
     view = drawn(scene, orbit(1, 80.0, 2.5, 45.0, 32))
-    low, high = TightBox()(view)
+    low, high = TightBox().update(view)
     corners = view.surface.vertices[view.surface.faces.unique()].detach() / 2 + 0.5
     assert torch.equal(low, corners.amin(0)) and torch.equal(high, corners.amax(0))
-    seen, _ = TightBox()(replace(view, surface=None))
+    seen, _ = TightBox().update(replace(view, surface=None))
     assert seen[2] > low[2] + 0.1  # the lower half is out of sight
 
 
@@ -181,16 +181,16 @@ def test_the_box_of_a_field_grows_at_once_and_shrinks_slowly():
     above, beside = (
         replace(drawn(scene, orbit(1, elevation, 2.5, 45.0, 32)), surface=None) for elevation in (80.0, 0.0)
     )
-    box, feet = TightBox(), TightBox()(beside)[0][2]
-    assert box(above)[0][2] > feet + 0.1
-    assert torch.allclose(box(beside)[0][2], feet)
-    assert feet < box(above)[0][2] < feet + 0.05
+    box, feet = TightBox(), TightBox().update(beside)[0][2]
+    assert box.update(above)[0][2] > feet + 0.1
+    assert torch.allclose(box.update(beside)[0][2], feet)
+    assert feet < box.update(above)[0][2] < feet + 0.05
     resumed = TightBox()
     resumed.load_state_dict(box.state_dict())
     for _ in range(100):
-        low, _ = box(above)
-        resumed(above)
-    assert torch.allclose(low, TightBox()(above)[0], atol=1e-2) and torch.equal(low, resumed.low)
+        low, _ = box.update(above)
+        resumed.update(above)
+    assert torch.allclose(low, TightBox().update(above)[0], atol=1e-2) and torch.equal(low, resumed.low)
 
 
 @pytest.mark.parametrize("kind, sdf", [("tetmesh", "vertices"), ("tetmesh", "mlp"), ("flexicubes", "vertices")])
@@ -250,7 +250,7 @@ def test_a_field_becomes_a_mesh_scene():
     scene = tetmesh(resolution=24)
     scene.start_from(field)
     points = torch.rand(50, 3) - 0.5
-    torch.testing.assert_close(scene.albedo(points), field.albedo(points))
+    torch.testing.assert_close(scene.material(points), field.material(points))
     radius = torch.tensor(scene.mesh().vertices).norm(dim=-1)
     exact = 0.25 * np.sqrt(2 * np.log(60 / 10))  # where the density rises
     assert radius.mean().item() == pytest.approx(exact, abs=0.06) and radius.std() < 0.03
@@ -267,7 +267,7 @@ def test_a_diffuse_scene_becomes_a_material_one():
     scene.start_from(plain)
     points = torch.rand(50, 3) - 0.5
     assert torch.equal(scene.sdf(), plain.sdf())
-    torch.testing.assert_close(scene.albedo(points), plain.albedo(points))
+    torch.testing.assert_close(scene.material(points)[:, :3], plain.material(points))
     assert scene.material(points).shape == (50, 5) and scene.material(points)[:, 4].max() < 0.1
     view = orbit(2, 10.0, 2.5, 45.0, 16)
     lit = drawn(scene, view, Shading("environment", EnvironmentLight().light(torch.zeros(2)), eye=view.position))
@@ -287,7 +287,7 @@ def test_penalties_on_known_meshes():
     )
     assert flat.dihedral_cosines().tolist() == [1.0]
     assert flat.vertex_normals().tolist() == [[0, 0, 1]] * 4
-    with pytest.raises(UserError, match="'deviation' needs a flexicubes scene"):
+    with pytest.raises(UserError, match="'deviation' needs a scene of type 'flexicubes'"):
         regularizers.check_render(["deviation"], ball)
     with pytest.raises(UserError, match="'orientation' needs a volume renderer"):
         regularizers.check_render(["orientation"], ball)

@@ -117,7 +117,7 @@ def test_a_coordinate_map_asks_thin_things_to_grow_where_they_should(thickness):
     cameras = orbit(4, 10.0, 2.5, 45.0, 24)
     renderer, box = MeshRenderer(MeshRenderer.Config(2, 0.05)), TightBox()
     target_view = renderer(wanted, cameras, Shading())
-    bounds = box(target_view)
+    bounds = box.update(target_view)
     target = canonical_coordinates(target_view, *bounds).detach()
     view = renderer(scene, cameras, Shading())
     error = (canonical_coordinates(view, *bounds) - target).square()

@@ -15,9 +15,10 @@ from threestudio_like.renderers import regularizers
 from threestudio_like.renderers.shading import Shading, headlight, sample_light
 from threestudio_like.renderers.volume import VolumeRenderer
 from threestudio_like.scenes.background import DirectionMLP, Random, Solid
+from threestudio_like.scenes.base import MeshSettings, Points
 from threestudio_like.scenes.convert import automatic_threshold, extract, remove_small_components
-from threestudio_like.scenes.field import Blob, Field, Points
-from threestudio_like.scenes.signed_distance import field_distance
+from threestudio_like.scenes.field import Blob, Field
+from threestudio_like.scenes.signed_distance import volume_distance
 
 GREY = Component("background", "solid", Solid.Config((0.5, 0.5, 0.5)))
 
@@ -34,16 +35,16 @@ class Ball(nn.Module):
     def __init__(self, radius=0.5, density=200.0):
         super().__init__()
         self.radius, self.tau, self.background = radius, density, GREY.build()
-        self.anchor = nn.Parameter(torch.zeros(1))
+        self.anchor, self.device = nn.Parameter(torch.zeros(1)), torch.device("cpu")
 
     def density(self, x):
         return self.tau * (x.norm(dim=-1) < self.radius).float() + 0 * self.anchor
 
     def at(self, x, normals=False):
         normal = torch.nn.functional.normalize(x, dim=-1) if normals else None
-        return Points(self.density(x), self.albedo(x), normal)
+        return Points(self.density(x), self.material(x), normal)
 
-    def albedo(self, x):
+    def material(self, x):
         return 0.5 * x + 0.5
 
 
@@ -168,7 +169,7 @@ def test_penalties_on_known_renders():
 
 
 def test_the_mesh_of_a_ball_is_a_ball():
-    mesh = extract(Ball(), 48, None, torch.device("cpu"))
+    mesh = extract(Ball(), MeshSettings(48))
     radius = torch.tensor(mesh.vertices).norm(dim=-1)
     assert radius.mean().item() == pytest.approx(0.5, abs=0.02) and radius.std() < 0.02
     assert mesh.colors.shape == mesh.vertices.shape and mesh.colors.min() >= 0 and mesh.colors.max() <= 1
@@ -185,13 +186,12 @@ def test_fog_that_is_not_drawn_is_not_exported():
     renderer.refresh(Foggy(), 0, torch.Generator().manual_seed(0))
     assert renderer.density_threshold == pytest.approx(-math.log(0.99) / 0.007, rel=1e-3)
 
-    def inside(*least):
-        return (field_distance(Foggy(), *least) < 0).float().mean().item()
+    def inside(scene):
+        return (volume_distance(scene) < 0).float().mean().item()
 
-    assert inside() > 0.9 and inside(renderer.density_threshold) == pytest.approx(
-        4 / 3 * math.pi * 0.5**3 / 8, rel=0.05
-    )
-    mesh = extract(Foggy(), 48, None, torch.device("cpu"), renderer.density_threshold)
+    visible = renderer.visible(Foggy())
+    assert inside(Foggy()) > 0.9 and inside(visible) == pytest.approx(4 / 3 * math.pi * 0.5**3 / 8, rel=0.05)
+    mesh = visible.mesh(MeshSettings(48))
     assert torch.tensor(mesh.vertices).norm(dim=-1).mean().item() == pytest.approx(0.5, abs=0.02)
 
 
@@ -207,15 +207,15 @@ def test_floaters_are_dropped():
             far = (x - torch.tensor([0.8, 0.8, 0.8])).norm(dim=-1) < 0.08
             return super().density(x) + 200.0 * far
 
-    mesh = remove_small_components(extract(Two(), 48, None, torch.device("cpu")), 0.05)
+    mesh = remove_small_components(extract(Two(), MeshSettings(48)), 0.05)
     assert mesh.vertices.max() < 0.6
 
 
 def test_an_empty_field_has_no_surface():
     with pytest.raises(NoSurfaceError):
-        extract(Ball(density=0.0), 16, None, torch.device("cpu"))
+        extract(Ball(density=0.0), MeshSettings(16))
     with pytest.raises(NoSurfaceError, match="no surface at density"):
-        extract(Ball(), 16, 1e6, torch.device("cpu"))
+        extract(Ball(), MeshSettings(16, 1e6))
 
 
 def test_the_threshold_gives_the_renderings_silhouette():

@@ -7,10 +7,9 @@ import pytest
 import torch
 
 from systems.dreamfusion import DreamFusion, ShadingConfig
-from systems.per_scene import CHANNELS
 from threestudio_like.cameras import orbit
 from threestudio_like.renderers.base import Render
-from threestudio_like.renderers.ccm import TightBox
+from threestudio_like.renderers.channels import CHANNELS
 
 
 def kinds(step: int, config: ShadingConfig, count: int = 600) -> Counter:
@@ -33,7 +32,8 @@ def test_channels_are_images():
     opacity = torch.tensor([1.0, 0.0]).view(1, 1, 2, 1)
     normal = torch.tensor([[0.0, 0, 1], [0, 0, 0]]).view(1, 1, 2, 3)
     view = Render(torch.rand(1, 1, 2, 3), opacity, opacity, normal, normal)
-    box = TightBox()
-    assert CHANNELS["rgb"](view, box) is view.rgb
-    assert torch.equal(CHANNELS["normal"](view, box)[0, 0], torch.tensor([[0.5, 0.5, 1.0], [0, 0, 0]]))
-    assert CHANNELS["opacity"](view, box).shape == (1, 1, 2, 3)
+    assert CHANNELS["rgb"](view) is view.rgb
+    assert torch.equal(CHANNELS["normal"](view)[0, 0], torch.tensor([[0.5, 0.5, 1.0], [0, 0, 0]]))
+    box = (torch.zeros(3), torch.ones(3))
+    for name, channel in CHANNELS.items():
+        assert name == channel.name and channel(view, box).shape == (1, 1, 2, channel.width)

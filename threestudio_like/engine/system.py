@@ -3,6 +3,7 @@
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Generic, TypeVar
 
 import torch
 from jaxtyping import Float
@@ -10,6 +11,8 @@ from torch import Tensor, nn
 
 from threestudio_like.config.schedule import Schedule
 from threestudio_like.errors import UserError
+
+M = TypeVar("M", bound=nn.Module)
 
 
 @dataclass  # not frozen: Fabric rewrites the tensors of what a model returns
@@ -28,6 +31,19 @@ class ParameterGroup:
     parameters: list[nn.Parameter]
     lr: Schedule
     weight_decay: float = 0.0
+
+
+@dataclass(frozen=True, eq=False)
+class Frozen(Generic[M]):
+    """Holds a model that a system uses, without gradients and in evaluation mode, and does not save.
+
+    A module that is an attribute of another is part of its parameters and checkpoint; one in here is not.
+    """
+
+    model: M
+
+    def __post_init__(self):
+        self.model.requires_grad_(False).eval()
 
 
 @dataclass(frozen=True)

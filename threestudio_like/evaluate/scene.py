@@ -21,8 +21,8 @@ from threestudio_like.export.presentation import Presentation, Views, write_turn
 from threestudio_like.export.texture import bake
 from threestudio_like.renderers.base import Render
 from threestudio_like.renderers.shading import Shading, headlight
-from threestudio_like.scenes.convert import extract, remove_small_components
-from threestudio_like.scenes.isosurface import IsoSurface
+from threestudio_like.scenes.base import Scene
+from threestudio_like.scenes.convert import remove_small_components
 
 own_figure(
     "color_correct",
@@ -141,22 +141,16 @@ def scores(
     return found
 
 
-def export_scene(scene, show: Evaluation, folder: Path, density_threshold: float = 0.0) -> dict[str, float]:
-    """Writes `mesh.<format>`, a field's where it is at least so dense; a scene without a surface is reported, not fatal."""
+def export_scene(scene: Scene, show: Evaluation, folder: Path, device: torch.device) -> dict[str, float]:
+    """Writes `mesh.<format>`; a scene without a surface is reported, not fatal."""
     try:
-        device = next(scene.parameters()).device
-        mesh = (
-            scene.mesh()
-            if isinstance(scene, IsoSurface)
-            else extract(scene, show.mesh_resolution, show.mesh_threshold, device, density_threshold)
-        )
-        mesh = remove_small_components(mesh, show.smallest_part)
+        mesh = remove_small_components(scene.mesh(), show.smallest_part)
     except NoSurfaceError as error:
         log.warning("no mesh was written: %s", error)
         return {"mesh_vertices": 0, **{f"mesh_{key}": 0.0 for key in HEALTH}}
     found = health(mesh.to_trimesh())
     if show.texture_size is not None:
-        mesh = bake(mesh, scene.material if isinstance(scene, IsoSurface) else scene.albedo, show.texture_size, device)
+        mesh = bake(mesh, scene.material, show.texture_size, device)
     folder.mkdir(parents=True, exist_ok=True)
     for suffix in show.formats:
         write_mesh(mesh, folder / f"mesh.{suffix}")

@@ -4,6 +4,7 @@ Every op's folder holds `reference.py` (plain PyTorch), `cpu.py` (numba) and `cu
 the choice is `force`, the environment variable TSL_KERNELS, and "auto", which goes by device and logs what it took.
 """
 
+import functools
 import importlib
 import importlib.util
 import logging
@@ -57,7 +58,7 @@ def implementation(package: str, *tensors: Tensor) -> ModuleType:
         name = _by_device(op, tensors)
     elif (obstacle := _obstacle(name, tensors)) is not None:
         raise UserError(f"{op}: the {name!r} kernels are forced but {obstacle}")
-    return importlib.import_module(f"{package}.{name}")
+    return _module(f"{package}.{name}")
 
 
 def at_least_float32(x: Tensor) -> Tensor:
@@ -72,6 +73,11 @@ def use_torch_threads() -> int:
     threads = min(torch.get_num_threads(), numba.config.NUMBA_NUM_THREADS)
     numba.set_num_threads(threads)
     return threads
+
+
+@functools.cache  # an import of what is there costs ten times a call
+def _module(name: str) -> ModuleType:
+    return importlib.import_module(name)
 
 
 def _known(name: str) -> str:

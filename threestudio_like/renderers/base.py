@@ -1,17 +1,21 @@
-"""What every renderer is and returns."""
+"""Defines renderers and what they return."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from typing import ClassVar, Literal
+from typing import ClassVar
 
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
 from threestudio_like.cameras import Cameras
+from threestudio_like.config.registry import find, registered
+from threestudio_like.errors import UserError
 from threestudio_like.renderers.shading import Shading
+from threestudio_like.scenes.base import MeshSettings, Scene
 from threestudio_like.scenes.mesh import Surface
 
+DEFAULT_MESH = MeshSettings()
 ALBEDO = Shading()
 """Colours as they are, without light."""
 
@@ -31,8 +35,8 @@ class Render:
     """Images of B cameras. Values off the object are the background's (rgb) or zero (the rest).
 
     `depth` is the distance from the camera along the unit ray; `normal` a unit vector in world space; `xyz` the surface
-    point in the scene cube mapped to [0, 1]^3 (the canonical coordinate map of SweetDreamer before its tight-box scaling).
-    All of them are weighted by the opacity.
+    point in the scene cube mapped to [0, 1]^3 (the canonical coordinate map of SweetDreamer before its tight-box
+    scaling). All of them are weighted by the opacity.
     """
 
     rgb: Float[Tensor, "B H W 3"]
@@ -56,27 +60,30 @@ class Render:
 class Renderer(nn.Module):
     """Base of the slot `renderer`; built from a Config or its fields."""
 
-    draws: ClassVar[Literal["volume", "mesh"]]
-    """What its renders are of, which decides the regularizers that they have something for."""
-    scene_methods: ClassVar[tuple[str, ...]] = ()
-    """What a scene must have to be drawn."""
-    density_threshold = 0.0
-    """Of a field, what is drawn; below it, space is empty."""
+    scene_type: ClassVar[type]
+    """The protocol of the scenes that it draws."""
+    draws: ClassVar[str]
+    """What its renders are of, in a word, which decides the regularizers that they have something for."""
 
-    @classmethod
-    def fits(cls, scene: nn.Module | type[nn.Module]) -> bool:
-        """Whether it can draw the scene."""
-        return all(hasattr(scene, name) for name in cls.scene_methods)
+    def visible(self, scene: Scene, settings: MeshSettings = DEFAULT_MESH) -> Scene:
+        """Returns the part of the scene that is drawn; the scene itself unless the renderer leaves something out.
 
-    def refresh(self, scene: nn.Module, step: int, generator: torch.Generator) -> None:
-        """Called before every training step, for what is kept from step to step."""
+        `settings` say how its `mesh` is extracted where it has no surface of its own.
+        """
+        return scene
+
+    def start_from(self, previous: "Renderer") -> None:
+        """Takes over what another stage's renderer knows about its scene."""
+
+    def refresh(self, scene: Scene, step: int, generator: torch.Generator) -> None:
+        """Updates what is kept from step to step; called before every training step."""
 
     def forget(self) -> None:
         """Drops what is kept from step to step: the next scene is another one."""
 
     def forward(
         self,
-        scene: nn.Module,
+        scene: Scene,
         cameras: Cameras,
         shading: Shading = ALBEDO,
         generator: torch.Generator | None = None,
@@ -87,16 +94,33 @@ class Renderer(nn.Module):
             return self.render(scene, cameras, shading, generator, normals)
 
     def render(
-        self, scene: nn.Module, cameras: Cameras, shading: Shading, generator: torch.Generator | None, normals: bool
+        self, scene: Scene, cameras: Cameras, shading: Shading, generator: torch.Generator | None, normals: bool
     ) -> Render:
-        """With a generator (training) samples may be jittered and the background random."""
+        """Renders; with a generator (training) samples may be jittered and the background random."""
         raise NotImplementedError
 
     @torch.no_grad()
     def images(
-        self, scene: nn.Module, cameras: Cameras, shading: Shading, normals: bool = False, at_once: int = 1
+        self, scene: Scene, cameras: Cameras, shading: Shading, normals: bool = False, at_once: int = 1
     ) -> Iterator[Render]:
         """Yields the renders of `at_once` cameras at a time, without gradients and samples: for evaluation at any size."""
         for start in range(0, len(cameras), at_once):
             part = slice(start, start + at_once)
             yield replace(self(scene, cameras[part], shading[part], normals=normals), samples=None)
+
+
+def check_scene(renderer: Renderer, scene: Scene) -> None:
+    """Raises UserError for a scene that the renderer cannot draw."""
+    if not isinstance(scene, renderer.scene_type):
+        fitting = [name for name in registered("renderer") if isinstance(scene, find("renderer", name).scene_type)]
+        remedy = f"; use type: {' or '.join(fitting)}" if fitting else ""
+        raise UserError(
+            f"renderer: '{name_of('renderer', renderer)}' draws a {renderer.draws}, "
+            f"and a '{name_of('scene', scene)}' has none{remedy}"
+        )
+
+
+def name_of(slot: str, built: object) -> str:
+    """Returns what recipes call an object's class; the class's own name where they do not know it."""
+    names = [name for name in registered(slot) if find(slot, name) is type(built)]
+    return names[0] if names else type(built).__name__

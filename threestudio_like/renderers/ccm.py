@@ -1,4 +1,4 @@
-"""Canonical coordinate maps: each pixel shows where in the object's own tight box its surface lies (SweetDreamer, 3.1)."""
+"""Canonical coordinate maps: each pixel shows where in the object's tight box its surface lies (SweetDreamer, 3.1)."""
 
 import torch
 from jaxtyping import Float
@@ -6,10 +6,10 @@ from torch import Tensor, nn
 
 from threestudio_like.renderers.base import Render
 
+Box = tuple[Float[Tensor, "3"], Float[Tensor, "3"]]
+"""The lowest and the highest coordinates of an object, in the units of `Render.xyz`."""
 SEEN = 0.5
 """Opacity from which a pixel counts as showing the object."""
-
-
 RETURN = 0.05
 """How far a bound comes back a step towards what the step's views show."""
 
@@ -17,8 +17,9 @@ RETURN = 0.05
 class TightBox(nn.Module):
     """The lowest and highest coordinates of one object that changes, in the units of `Render.xyz`.
 
-    A mesh has all its vertices at hand. Of a field only what views show is known, and a step's few views do not see all of it
-    (from above, feet are hidden): a bound moves outwards as soon as something is seen there, and comes back slowly.
+    A mesh has all its vertices at hand. Of a field only what views show is known, and a step's few views do not see all
+    of it (from above, feet are hidden): a bound moves outwards as soon as something is seen there, and comes back
+    slowly.
     """
 
     def __init__(self):
@@ -27,8 +28,8 @@ class TightBox(nn.Module):
         self.register_buffer("high", torch.full((3,), -torch.inf))
 
     @torch.no_grad()
-    def forward(self, view: Render) -> tuple[Float[Tensor, "3"], Float[Tensor, "3"]]:
-        """The box after another B views of the object; the whole cube as long as nothing was seen."""
+    def update(self, view: Render) -> Box:
+        """Returns the box after another B views of the object; the whole cube as long as nothing was seen."""
         if view.surface is not None and len(view.surface.vertices):
             points = 0.5 * view.surface.vertices + 0.5
             return points.amin(0), points.amax(0)
@@ -46,10 +47,10 @@ class TightBox(nn.Module):
 def canonical_coordinates(
     view: Render, low: Float[Tensor, "*#B 3"], high: Float[Tensor, "*#B 3"]
 ) -> Float[Tensor, "B H W 4"]:
-    """Coordinates that fill 0..1 along each axis of the box on its own, times opacity; and the opacity.
+    """Computes coordinates that fill 0..1 along each axis of the box, times opacity; and the opacity.
 
-    The scaling is anisotropic, which makes thin things show. `low` and `high` are in the units of `Render.xyz`: one box for
-    all views (`TightBox`), or one a view.
+    The scaling is anisotropic, which makes thin things show. `low` and `high` are in the units of `Render.xyz`: one box
+    for all views (`TightBox`), or one a view.
     """
     low, high = (bound.view(-1, 1, 1, 3) for bound in (low, high))
     inside = (view.xyz - view.opacity * low) / (high - low).clamp(min=1e-3)

@@ -22,7 +22,7 @@ COSINE_LOBE = torch.tensor([1.0, 2 / 3, 2 / 3, 2 / 3] + 5 * [1 / 4])
 
 
 def harmonics(d: Float[Tensor, "N 3"]) -> Float[Tensor, "N 9"]:
-    """The real spherical harmonics of degrees 0, 1 and 2 at unit vectors."""
+    """Computes the real spherical harmonics of degrees 0, 1 and 2 at unit vectors."""
     x, y, z = d.unbind(-1)
     one, two = math.sqrt(3 / (4 * math.pi)), math.sqrt(15 / (4 * math.pi))
     return torch.stack(
@@ -54,7 +54,7 @@ class EnvironmentLight:
     lamp_elevation_deg: float = 55.0
 
     def light(self, turn: Float[Tensor, "B"]) -> Float[Tensor, "B 9 3"]:
-        """Radiance coefficients of the studio turned about z by these angles, in radians."""
+        """Computes radiance coefficients of the studio turned about z by these angles, in radians."""
         sky, ground, lamp = (torch.tensor(color, device=turn.device) for color in (self.sky, self.ground, self.lamp))
         # L(d) = (sky + ground) / 2 + z (sky - ground) / 2
         mean, slope = 0.5 * (sky + ground), 0.5 * (sky - ground)
@@ -75,7 +75,7 @@ def reflect(
     toward: Float[Tensor, "M 3"],
     light: Float[Tensor, "M 9 3"],
 ) -> Float[Tensor, "M 3"]:
-    """The sRGB colour that the camera, in the unit direction `toward`, sees.
+    """Computes the sRGB colour that the camera, in the unit direction `toward`, sees.
 
     `material`: base colour (sRGB), roughness and metallic, each in 0..1, as in glTF's metallic-roughness model.
     """

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import torch
 import torch.nn.functional as F
 from jaxtyping import Float
-from torch import Tensor, nn
+from torch import Tensor
 
 from threestudio_like.cameras import Cameras, Rays
 from threestudio_like.config.registry import configure
@@ -14,6 +14,7 @@ from threestudio_like.kernels.rasterize import Rasterizer, antialias, rasterize
 from threestudio_like.renderers.base import Render, Renderer
 from threestudio_like.renderers.shading import Shading
 from threestudio_like.renderers.silhouette import soft_silhouette
+from threestudio_like.scenes.base import SurfaceScene
 from threestudio_like.scenes.mesh import Surface
 
 FLAT = 1e-3
@@ -23,20 +24,21 @@ FLAT = 1e-3
 class MeshRenderer(Renderer):
     """Draws `scene.surface()`, coloured by `scene.material(points)`. Built as `cls(config)`."""
 
-    draws = "mesh"
-    scene_methods = ("surface", "material", "background")
+    scene_type, draws = SurfaceScene, "mesh"
 
     @dataclass
     class Config:
-        """Images are drawn `supersample` times larger a side and averaged. `rasterizer`: who finds the visible faces.
-
-        `silhouette`: softness, in units of the scene, of the signed distance's silhouettes, whose gradients opacity has where
-        no edge passes (see `renderers/silhouette.py`); 0 for those of edges alone.
-        """
+        """Configures the rasterisation."""
 
         supersample: int = 2
+        """Images are drawn so many times larger a side, and averaged."""
         silhouette: float = 0.0
+        """Softness of the signed distance's silhouettes, in scene units; 0 for silhouettes of edges alone.
+
+        They give gradients to the opacity where no edge passes (`renderers/silhouette.py`).
+        """
         rasterizer: Rasterizer = "kernels"
+        """The program that finds the visible faces."""
 
         def __post_init__(self):
             if self.supersample < 1:
@@ -61,13 +63,13 @@ class MeshRenderer(Renderer):
 
     def draw(
         self,
-        scene: nn.Module,
+        scene: SurfaceScene,
         surface: Surface,
         cameras: Cameras,
         shading: Shading,
         generator: torch.Generator | None = None,
     ) -> Render:
-        """What the cameras see of the scene's surface."""
+        """Rasterises a surface of the scene."""
         count, height, width = len(cameras), cameras.height, cameras.width
         cameras = cameras.resized(height * self.supersample, width * self.supersample)
         screen, depth = cameras.project(surface.vertices.expand(count, -1, -1))
@@ -93,9 +95,10 @@ class MeshRenderer(Renderer):
     def soft_gradients(
         self, parts: Float[Tensor, "B H W 11"], behind: Float[Tensor, "B H W 3"], surface: Surface, rays: Rays
     ) -> Float[Tensor, "B H W 11"]:
-        """Zeros that have the soft silhouette's gradients: where it is solid, all that is drawn may fade; where it is empty, what
-        passes the ray nearest may appear, in the background's colour and without a normal, as neither is known. Edges have their
-        own."""
+        """Zeros that have the soft silhouette's gradients: where it is solid, all that is drawn may fade; where it is
+        empty, what passes the ray nearest may appear, in the background's colour and without a normal, as neither is
+        known. Edges have their own.
+        """
         if surface.distance is None:
             raise UserError("renderer: `silhouette` needs a scene that tells its signed distance (tetmesh, flexicubes)")
         soft, nearest = soft_silhouette(surface.distance, rays, self.silhouette)
@@ -119,5 +122,5 @@ class MeshRenderer(Renderer):
         return image(soft - soft.detach()) * drawn
 
     def small(self, image: Float[Tensor, "B H W C"]) -> Float[Tensor, "B h w C"]:
-        """The means of blocks of pixels."""
+        """Averages blocks of pixels."""
         return F.avg_pool2d(image.permute(0, 3, 1, 2), self.supersample).permute(0, 2, 3, 1)

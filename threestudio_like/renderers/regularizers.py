@@ -1,5 +1,7 @@
 """Regularizers on a render: pure functions from a Render to a scalar."""
 
+from collections.abc import Collection
+
 import torch.nn.functional as F
 from torch import Tensor
 
@@ -8,35 +10,39 @@ from threestudio_like.renderers.base import Render
 
 
 def orientation(view: Render) -> Tensor:
-    """`sum_i stopgrad(w_i) max(0, n_i . v)^2`, mean over rays (Ref-NeRF eq. 11; DreamFusion A.2): no inward normals."""
+    """Computes `sum_i stopgrad(w_i) max(0, n_i . v)^2`, mean over rays (Ref-NeRF eq. 11; DreamFusion A.2): no inward
+    normals.
+    """
     samples = view.samples
     facing_away = (samples.normal * samples.directions).sum(-1).clamp(min=0).square()
     return (samples.weights.detach() * facing_away).sum() / samples.rays
 
 
 def opacity(view: Render) -> Tensor:
-    """`sqrt(opacity^2 + 0.01)`, mean over rays (DreamFusion A.2): empty space where nothing is needed."""
+    """Computes `sqrt(opacity^2 + 0.01)`, mean over rays (DreamFusion A.2): empty space where nothing is needed."""
     return (view.opacity.square() + 0.01).sqrt().mean()
 
 
 def sparsity(view: Render) -> Tensor:
-    """The mean opacity."""
+    """Computes the mean opacity."""
     return view.opacity.mean()
 
 
 def entropy(view: Render) -> Tensor:
-    """The binary entropy of the opacity in nats, mean over rays: no fog, a pixel is object or background."""
+    """Computes the binary entropy of the opacity in nats, mean over rays: no fog, a pixel is object or background."""
     p = view.opacity.clamp(1e-5, 1 - 1e-5)
     return -(p * p.log() + (1 - p) * (1 - p).log()).mean()
 
 
 def laplacian(view: Render) -> Tensor:
-    """The squared distance of each vertex to the mean of its neighbours, mean over the mesh: even faces, no spikes."""
+    """Averages the squared distance of each vertex to the mean of its neighbours, mean over the mesh: even faces, no
+    spikes.
+    """
     return view.surface.laplacian().square().sum(-1).mean()
 
 
 def normal_consistency(view: Render) -> Tensor:
-    """`1 - cos` of the angle between neighbouring faces, mean over the mesh's edges: smooth, no creases."""
+    """Computes `1 - cos` of the angle between neighbouring faces, mean over the mesh's edges: smooth, no creases."""
     return (1 - view.surface.dihedral_cosines()).mean()
 
 
@@ -64,6 +70,11 @@ IN_VOLUMES = (orientation,)
 ON_MESHES = (laplacian, normal_consistency, deviation, sign_changes)
 REGULARIZERS = {function.__name__: function for function in (opacity, sparsity, entropy, *IN_VOLUMES, *ON_MESHES)}
 NEED_NORMALS = {"orientation"}
+NEEDED_FIELDS = {
+    "deviation": ("deviation", "a scene of type 'flexicubes'"),
+    "sign_changes": ("crossings", "a scene that tells its crossings: a reconstructor's triplane"),
+}
+"""The optional field of `Surface` that a regularizer reads, and the scenes that fill it."""
 
 
 def check_names(names) -> None:
@@ -81,12 +92,15 @@ def check_kind(names, draws: str) -> None:
                 raise UserError(f"regularizers: '{function.__name__}' needs a {kind} renderer")
 
 
+def check_surface(names, fields: Collection[str]) -> None:
+    """Raises UserError for a regularizer of an optional field of `Surface` that the scene does not fill."""
+    for name, (field, remedy) in NEEDED_FIELDS.items():
+        if name in names and field not in fields:
+            raise UserError(f"regularizers: '{name}' needs {remedy}")
+
+
 def check_render(names, view: Render) -> None:
     """Raises UserError for a regularizer that this kind of render has nothing for."""
     check_kind(names, "volume" if view.surface is None else "mesh")
-    if "deviation" in names and view.surface.deviation is None:
-        raise UserError("regularizers: 'deviation' needs a flexicubes scene")
-    if "sign_changes" in names and view.surface.crossings is None:
-        raise UserError(
-            "regularizers: 'sign_changes' needs a scene that tells its crossings: a reconstructor's triplane"
-        )
+    if view.surface is not None:
+        check_surface(names, {field for field, _ in NEEDED_FIELDS.values() if getattr(view.surface, field) is not None})

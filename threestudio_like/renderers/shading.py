@@ -1,4 +1,4 @@
-"""How a surface is lit: DreamFusion's albedo, Lambertian and textureless shadings and its light sampler; environments."""
+"""Lights surfaces: DreamFusion's albedo, Lambertian and textureless shadings and its light sampler; environments."""
 
 from dataclasses import dataclass, replace
 from typing import Literal
@@ -16,8 +16,9 @@ from threestudio_like.renderers.environment import reflect
 class Shading:
     """One way of shading for all B images; `light [B, 3]` is a point light's position, None for albedo.
 
-    DreamFusion eq. 7: `c = rho * (l_rho max(0, n . l) + l_a)` with ambient `l_a` and diffuse `l_rho`. For "environment",
-    which takes a material of 5 numbers, `light [B, 9, 3]` are radiance coefficients and `eye [B, 3]` the cameras' positions.
+    DreamFusion eq. 7: `c = rho * (l_rho max(0, n . l) + l_a)` with ambient `l_a` and diffuse `l_rho`. For
+    "environment", which takes a material of 5 numbers, `light [B, 9, 3]` are radiance coefficients and `eye [B, 3]` the
+    cameras' positions.
     """
 
     kind: Literal["albedo", "lambertian", "textureless", "environment"] = "albedo"
@@ -28,6 +29,7 @@ class Shading:
 
     @property
     def needs_normals(self) -> bool:
+        """Whether the light falls on normals."""
         return self.kind != "albedo"
 
     def __getitem__(self, part: slice) -> "Shading":
@@ -39,8 +41,9 @@ class Shading:
     def __call__(
         self, material: Float[Tensor, "M C"], normal: Tensor | None, position: Float[Tensor, "M 3"], image: Tensor
     ) -> Float[Tensor, "M 3"]:
-        """The colour of M points of an albedo (C = 3), or base colour, roughness and metallic (C = 5); `image [M]` says which
-        of the B images each belongs to."""
+        """The colour of M points of an albedo (C = 3), or base colour, roughness and metallic (C = 5); `image [M]` says
+        which of the B images each belongs to.
+        """
         if self.kind == "environment":
             return reflect(material, normal, F.normalize(self.eye[image] - position, dim=-1), self.light[image])
         albedo = material[:, :3]
@@ -55,7 +58,9 @@ class Shading:
 def sample_light(
     cameras: Cameras, distance: tuple[float, float], direction_std: float, generator: torch.Generator
 ) -> Tensor:
-    """Light positions `[B, 3]`: direction ~ N(camera position, direction_std^2 I), at a distance U(*distance) (DreamFusion A.2)."""
+    """Draws light positions `[B, 3]`: direction ~ N(camera position, direction_std^2 I), at a distance U(*distance)
+    (DreamFusion A.2).
+    """
     device = cameras.c2w.device
     jitter = torch.randn(len(cameras), 3, generator=generator, device=device)
     length = torch.empty(len(cameras), 1, device=device).uniform_(*distance, generator=generator)

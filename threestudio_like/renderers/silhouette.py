@@ -20,8 +20,8 @@ REACH = 5.0
 def soft_silhouette(
     distance: Float[Tensor, "R R R"], rays: Rays, softness: float
 ) -> tuple[Float[Tensor, "N"], Float[Tensor, "N 3"]]:
-    """`sigmoid(-min_t s(x(t)) / softness)` of each ray (Yariv et al. 2020, IDR, equation 7), and the point where the
-    minimum is.
+    """Computes `sigmoid(-min_t s(x(t)) / softness)` of each ray (Yariv et al. 2020, IDR, equation 7), and the point
+    where the minimum is.
 
     It is 1 deep inside and 0 far off, where the point is the scene's middle. `distance` s is signed, negative inside,
     at the corners of a grid over the scene cube; `softness` in units of the scene. The points have no gradients.

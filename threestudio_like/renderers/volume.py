@@ -11,9 +11,10 @@ from threestudio_like.cameras import Cameras
 from threestudio_like.config.registry import configure
 from threestudio_like.kernels.composite import accumulate, composite
 from threestudio_like.kernels.march import Samples, march
-from threestudio_like.renderers.base import RaySamples, Render, Renderer
+from threestudio_like.renderers.base import DEFAULT_MESH, RaySamples, Render, Renderer
 from threestudio_like.renderers.shading import Shading
-from threestudio_like.scenes.field import Field
+from threestudio_like.scenes.base import MeshSettings, VolumeScene
+from threestudio_like.scenes.visible import VisibleVolume
 
 CHUNK = 1 << 19
 
@@ -24,21 +25,25 @@ class VolumeRenderer(Renderer):
     Built as `cls(config)`.
     """
 
-    draws = "volume"
-    scene_methods = ("at", "density", "background")
+    scene_type, draws = VolumeScene, "volume"
 
     @dataclass
     class Config:
-        """`render_step_size` is the length of a sample; the rest is the occupancy grid's: cells a side, steps between
-        refreshes, decay of old densities, and the opacity of one sample below which a cell counts as empty (at most the
-        cells' mean, as in Instant-NGP, or a thin scene would never be seen again).
-        """
+        """Configures the quadrature, and the occupancy grid that skips empty space."""
 
         render_step_size: float = 0.03
+        """Length of a sample along the ray, in scene units."""
         resolution: int = 32
+        """Cells a side of the occupancy grid."""
         refresh_every: int = 16
+        """Steps between updates of the occupancy grid."""
         decay: float = 0.9
+        """Factor of a cell's old density at each update."""
         empty_below: float = 0.01
+        """The opacity of one sample below which a cell counts as empty.
+
+        At most the cells' mean, as in Instant-NGP, or a thin scene would never be seen again.
+        """
         stop_at: float = 1e-3
         """Samples behind this much remaining transmittance are dropped."""
 
@@ -55,11 +60,22 @@ class VolumeRenderer(Renderer):
 
     @property
     def opacity_threshold(self) -> Tensor:
+        """The opacity of one sample below which a cell counts as empty."""
         return self.opacity.mean().clamp(max=self.config.empty_below)
 
     @property
     def density_threshold(self) -> float:
+        """The density of such a sample."""
         return (-torch.log1p(-self.opacity_threshold) / self.config.render_step_size).item()
+
+    def visible(self, scene: VolumeScene, settings: MeshSettings = DEFAULT_MESH) -> VisibleVolume:
+        """Returns the scene without the fog that is not drawn."""
+        return VisibleVolume(scene, self.density_threshold, settings)
+
+    def start_from(self, previous: Renderer) -> None:
+        """Takes over the occupancy grid of a volume renderer of the same resolution."""
+        if isinstance(previous, VolumeRenderer) and previous.density.shape == self.density.shape:
+            self.density.copy_(previous.density)
 
     @property
     def occupancy(self) -> Tensor:
@@ -68,7 +84,7 @@ class VolumeRenderer(Renderer):
         return F.max_pool3d(opaque[None, None], 3, stride=1, padding=1)[0, 0] > 0
 
     @torch.no_grad()
-    def refresh(self, scene: Field, step: int, generator: torch.Generator) -> None:
+    def refresh(self, scene: VolumeScene, step: int, generator: torch.Generator) -> None:
         """Every `refresh_every` steps: the decayed grid, or the density at a random point of each cell, if larger."""
         if step % self.config.refresh_every:
             return
@@ -84,7 +100,7 @@ class VolumeRenderer(Renderer):
         self.density.fill_(torch.inf)
 
     def render(
-        self, scene: Field, cameras: Cameras, shading: Shading, generator: torch.Generator | None, normals: bool
+        self, scene: VolumeScene, cameras: Cameras, shading: Shading, generator: torch.Generator | None, normals: bool
     ) -> Render:
         """With a generator (training) the samples are jittered and the background may be random."""
         rays = cameras.rays()
@@ -117,7 +133,7 @@ class VolumeRenderer(Renderer):
         )
 
     @torch.no_grad()
-    def _visible(self, scene: Field, rays, samples: Samples) -> Samples:
+    def _visible(self, scene: VolumeScene, rays, samples: Samples) -> Samples:
         """The samples that light still reaches: transmittance T_i = 1 - sum_{j<i} w_j above `stop_at`."""
         position = rays.origins[samples.ray] + samples.t[:, None] * rays.directions[samples.ray]
         density = torch.cat([scene.density(chunk) for chunk in position.split(CHUNK)])
@@ -128,6 +144,6 @@ class VolumeRenderer(Renderer):
 
 
 def keep(samples: Samples, chosen: Bool[Tensor, "M"]) -> Samples:
-    """The chosen samples of each ray."""
+    """Selects the chosen samples of each ray."""
     before = F.pad(chosen.long().cumsum(0), (1, 0))
     return replace(samples, ray=samples.ray[chosen], t=samples.t[chosen], offsets=before[samples.offsets])

@@ -1,4 +1,4 @@
-"""What a ray sees where there is no object."""
+"""Defines backgrounds: what a ray sees where there is no object."""
 
 from dataclasses import dataclass
 
@@ -22,7 +22,10 @@ class Solid(Background):
 
     @dataclass
     class Config:
+        """Configures the colour."""
+
         color: tuple[float, float, float] = (1.0, 1.0, 1.0)
+        """Red, green and blue in 0..1."""
 
     def __init__(self, config: Config | None = None, **fields):
         super().__init__()
@@ -33,17 +36,23 @@ class Solid(Background):
 
 
 class Random(Background):
-    """In training a plain colour drawn anew for every image, otherwise `color`: nothing can hide in the background.
+    """Draws a plain colour anew for every image in training, so that nothing can hide in the background.
 
-    Greys between `low` and `high`, each channel up to `tint` away.
+    Greys between `low` and `high`, each channel up to `tint` away; otherwise `color`.
     """
 
     @dataclass
     class Config:
+        """Configures the colours."""
+
         low: float = 0.0
+        """The darkest grey."""
         high: float = 1.0
+        """The brightest grey."""
         tint: float = 0.0
+        """How far each channel may lie from the grey."""
         color: tuple[float, float, float] = (1.0, 1.0, 1.0)
+        """The colour outside training."""
 
     def __init__(self, config: Config | None = None, **fields):
         super().__init__()
@@ -65,8 +74,12 @@ class DirectionMLP(Background):
 
     @dataclass
     class Config:
+        """Configures the MLP."""
+
         hidden: int = 32
+        """Width of the hidden layer."""
         octaves: int = 3
+        """Octaves of sines and cosines of the direction."""
 
     def __init__(self, config: Config | None = None, **fields):
         super().__init__()

@@ -24,12 +24,12 @@ class EncodedMLP(nn.Module):
         return self.head(F.relu(self.hidden(encode(0.5 * x + 0.5, self.table, self.encoding))))
 
     def with_gradient(self, x: Float[Tensor, "N 3"]) -> tuple[Float[Tensor, "N outputs"], Float[Tensor, "N 3"]]:
-        """The outputs, and the gradient of the first by the point; both can be differentiated."""
+        """Computes the outputs, and the gradient of the first by the point; both can be differentiated."""
         features, jacobian = encode_with_jacobian(0.5 * x + 0.5, self.table, self.encoding)
         before = self.hidden(features)
         through = ((before > 0) * self.head.weight[:1]) @ self.hidden.weight
         return self.head(F.relu(before)), 0.5 * torch.einsum("nw,nwc->nc", through, jacobian)
 
     def parameters_by_name(self) -> dict[str, list[nn.Parameter]]:
-        """The groups that recipes give learning rates to."""
+        """Returns the parameters by the groups that recipes give learning rates to."""
         return {"encoding": [self.table], "mlp": [*self.hidden.parameters(), *self.head.parameters()]}

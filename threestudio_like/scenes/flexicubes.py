@@ -13,6 +13,8 @@ from threestudio_like.scenes.mesh import Surface
 class FlexiCubes(IsoSurface):
     """Flexible dual marching cubes: each cube weighs its 8 corners, its 12 edges and its quads (section 4.2)."""
 
+    surface_fields = IsoSurface.surface_fields | {"deviation"}
+
     def __init__(self, config: IsoSurfaceConfig | None = None, **fields):
         config = configure(self, config, fields)
         grid = cube_grid(config.resolution)
@@ -31,6 +33,6 @@ class FlexiCubes(IsoSurface):
 
 
 def positive_weights(raw: Float[Tensor, "C 21"]) -> FlexibleWeights:
-    """Each cube's weights from numbers of any size."""
+    """Maps numbers of any size to each cube's weights."""
     corner, edge, quad = raw.split((8, 12, 1), dim=-1)
     return FlexibleWeights(1 + 0.99 * corner.tanh(), 1 + 0.99 * edge.tanh(), 0.005 + 0.99 * quad[:, 0].sigmoid())

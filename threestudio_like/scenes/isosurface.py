@@ -12,9 +12,10 @@ from threestudio_like.config.registry import Component
 from threestudio_like.errors import NoSurfaceError, UserError, brief
 from threestudio_like.kernels.hashgrid import HashGrid
 from threestudio_like.scenes.background import Solid
+from threestudio_like.scenes.base import HashGridColors, MeshSettings, Scene, VolumeScene
 from threestudio_like.scenes.encoded import EncodedMLP
 from threestudio_like.scenes.mesh import Mesh, Surface
-from threestudio_like.scenes.signed_distance import field_distance, mesh_distance, read_mesh, sample
+from threestudio_like.scenes.signed_distance import mesh_distance, read_mesh, sample, volume_distance
 
 MATERIALS = {"diffuse": 3, "pbr": 5}
 METALLIC_START = -3.0  # before the sigmoid: most things are not metal
@@ -22,10 +23,12 @@ METALLIC_START = -3.0  # before the sigmoid: most things are not metal
 
 @dataclass
 class ShapeInit:
-    """The shape a scene starts from: an ellipsoid with these half axes (Fantasia3D, section 3.2), or a mesh file."""
+    """The shape that a scene starts from: an ellipsoid (Fantasia3D, section 3.2) or a mesh file."""
 
     ellipsoid: tuple[float, float, float] = (0.6, 0.6, 0.6)
+    """Its half axes in scene units."""
     mesh: str | None = None
+    """A file of a closed mesh, in place of the ellipsoid."""
 
     def __post_init__(self):
         if min(self.ellipsoid) <= 0:
@@ -34,16 +37,26 @@ class ShapeInit:
 
 @dataclass
 class IsoSurfaceConfig:
+    """Configures a mesh scene."""
+
     resolution: int = 32
+    """Cells a side of the grid."""
     sdf: Literal["vertices", "mlp"] = "vertices"
+    """What is optimised: one number a grid vertex, or a hash grid and MLP, which is smoother."""
     shape_init: ShapeInit = field(default_factory=ShapeInit)
+    """The shape that the scene starts from."""
     fixed: bool = False
+    """Whether the shape stays as it is, so that only the colours are optimised."""
     material: Literal["diffuse", "pbr"] = "diffuse"
+    """Albedo alone; or base colour, roughness and metallic."""
     encoding: HashGrid = field(default_factory=HashGrid)
+    """The hash grid of the texture, and of the signed distance where `sdf` is mlp."""
     hidden: int = 32
+    """Width of the MLPs' hidden layers."""
     background: Annotated[Component, "background"] = field(
         default_factory=lambda: Component("background", "solid", Solid.Config())
     )
+    """What rays see where there is no object."""
 
     def __post_init__(self):
         if self.resolution < 3:
@@ -53,12 +66,11 @@ class IsoSurfaceConfig:
 class IsoSurface(nn.Module):
     """Base of the mesh scenes, built as `cls(config)`; they differ in their grid and how a surface is drawn in it.
 
-    `sdf`: "vertices" optimises one number a grid vertex, "mlp" a hash grid and MLP, which is smoother. Both are added to the
-    signed distance of the starting shape. With `fixed` the shape is not optimised, only the colours. Of `material` "diffuse",
-    a point has an albedo; of "pbr", also a roughness and a metallic part.
+    What is optimised is added to the signed distance of the starting shape.
     """
 
     Config = IsoSurfaceConfig
+    surface_fields = frozenset({"distance"})
 
     def __init__(
         self,
@@ -85,24 +97,24 @@ class IsoSurface(nn.Module):
         self.background = config.background.build()
 
     def draw(self, vertices: Float[Tensor, "V 3"], sdf: Float[Tensor, "V"], training: bool) -> Surface:
-        """The zero level in the grid, its vertices moved; `training`: as for optimising, not for export."""
+        """Extracts the zero level in the grid of moved vertices; `training`: as for optimising, not for export."""
         raise NotImplementedError
 
     def shape_parameters(self) -> dict[str, list[nn.Parameter]]:
-        """What gives the shape, by the names that recipes give learning rates to."""
+        """Returns the parameters of the shape by the groups that recipes give learning rates to."""
         return {
             "sdf": [self.values] if self.change is None else list(self.change.parameters()),
             "deformation": [self.deformation],
         }
 
     def sdf(self) -> Float[Tensor, "V"]:
-        """The signed distance at the grid's vertices, negative inside; outside all along the grid's boundary."""
+        """Computes the signed distance at the grid's vertices, negative inside; positive all along the boundary."""
         change = self.values if self.change is None else self.change(self.vertices)[:, 0]
         distance = self.shape_init + change
         return torch.where(self.boundary, distance.clamp(min=1e-3), distance)
 
     def surface(self, training: bool = True) -> Surface:
-        """The mesh. Raises NoSurfaceError where the signed distance has one sign everywhere."""
+        """Extracts the mesh. Raises NoSurfaceError where the signed distance has one sign everywhere."""
         with torch.set_grad_enabled(torch.is_grad_enabled() and not self.config.fixed):
             distance = self.sdf()
             surface = self.draw(
@@ -117,55 +129,51 @@ class IsoSurface(nn.Module):
         return replace(surface, distance=distance[: corners**3].view(corners, corners, corners))
 
     def material(self, x: Float[Tensor, "N 3"]) -> Float[Tensor, "N C"]:
-        """Albedo, or base colour, roughness and metallic, in 0..1 at points of the scene cube."""
+        """Computes albedo, or base colour, roughness and metallic, in 0..1 at points of the scene cube."""
         return self.texture(x).sigmoid()
 
-    def albedo(self, x: Float[Tensor, "N 3"]) -> Float[Tensor, "N 3"]:
-        """The colour alone."""
-        return self.material(x)[:, :3]
-
     @torch.no_grad()
-    def mesh(self) -> Mesh:
-        """For export."""
+    def mesh(self, settings: MeshSettings | None = None) -> Mesh:
+        """Returns the surface for export, coloured at its vertices; it needs no settings. Raises NoSurfaceError."""
         surface = self.surface(training=False)
-        return Mesh(
-            surface.vertices.cpu().numpy(), surface.faces.cpu().numpy(), self.albedo(surface.vertices).cpu().numpy()
-        )
+        colors = self.material(surface.vertices)[:, :3]
+        return Mesh(surface.vertices.cpu().numpy(), surface.faces.cpu().numpy(), colors.cpu().numpy())
+
+    def color_weights(self) -> dict[str, Tensor]:
+        """Returns the state of the texture's `EncodedMLP`."""
+        return self.texture.state_dict()
 
     @torch.no_grad()
-    def start_from(self, scene: nn.Module, density_threshold: float = 0.0) -> None:
-        """Takes over another scene's shape and colours: a mesh scene's as they are, a field's by its silhouettes' surface,
-        of densities that are at least so large.
+    def start_from(self, scene: Scene) -> None:
+        """Takes over another scene's colours and shape: a mesh scene's as it is, a volume's by its silhouettes'
+        surface.
 
-        Raises UserError where the two scenes' grids or encodings differ.
+        Raises UserError where the two scenes' grids or encodings differ, or the other is of a kind that has none.
         """
-        mesh = isinstance(scene, IsoSurface)
+        is_mesh = isinstance(scene, IsoSurface)
+        if not isinstance(scene, HashGridColors) or not (is_mesh or isinstance(scene, VolumeScene)):
+            raise UserError(f"init: a mesh scene cannot start from a {type(scene).__name__}")
+        colors = scene.color_weights()
+        shape = scene.state_dict() if is_mesh else self.state_dict()
         try:
-            colors = (
-                scene.texture.state_dict()
-                if mesh
-                else scene.net.state_dict()
-                | {"head.weight": scene.net.head.weight[1:], "head.bias": scene.net.head.bias[1:]}
-            )
             for name in ("head.weight", "head.bias"):  # what a diffuse material does not have stays as it starts
                 colors[name] = torch.cat([colors[name], self.texture.state_dict()[name][len(colors[name]) :]])
-            shape = scene.state_dict() if mesh else self.state_dict()
             self.load_state_dict(shape | {f"texture.{name}": tensor for name, tensor in colors.items()})
         except RuntimeError as error:
             raise UserError(
                 f"init: the scenes' `encoding`, `hidden` and `resolution` must be equal ({brief(error)})"
             ) from None
-        if not mesh:
-            self.shape_init.copy_(sample(field_distance(scene, density_threshold), self.vertices))
+        if not is_mesh:
+            self.shape_init.copy_(sample(volume_distance(scene), self.vertices))
 
     def parameters_by_name(self) -> dict[str, list[nn.Parameter]]:
-        """The groups that recipes give learning rates to."""
+        """Returns the parameters by the groups that recipes give learning rates to."""
         groups = {} if self.config.fixed else self.shape_parameters()
         return groups | self.texture.parameters_by_name() | {"background": list(self.background.parameters())}
 
 
 def initial_distance(shape: ShapeInit, x: Float[Tensor, "V 3"]) -> Float[Tensor, "V"]:
-    """The signed distance of the starting shape, of an ellipsoid to first order."""
+    """Computes the signed distance of the starting shape; an ellipsoid's to first order."""
     if shape.mesh is not None:
         return sample(mesh_distance(read_mesh(Path(shape.mesh))), x)
     axes = x.new_tensor(shape.ellipsoid)

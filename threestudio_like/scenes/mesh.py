@@ -57,10 +57,11 @@ class Surface:
 
     @staticmethod
     def of(vertices: Float[Tensor, "V 3"], faces: Int[Tensor, "F 3"], deviation: Tensor | None = None) -> "Surface":
+        """Builds a surface and its edges."""
         return Surface(vertices, faces, Edges.of(faces), deviation)
 
     def vertex_normals(self) -> Float[Tensor, "V 3"]:
-        """Unit normals: the means of the faces around, weighted by area."""
+        """Computes unit normals: the means of the faces around, weighted by area."""
         a, b, c = rows(self.vertices, self.faces).unbind(1)
         normal = torch.linalg.cross(b - a, c - a)
         summed = torch.zeros_like(self.vertices)
@@ -69,7 +70,7 @@ class Surface:
         return F.normalize(summed, dim=-1, eps=1e-12)
 
     def laplacian(self) -> Float[Tensor, "V 3"]:
-        """Each vertex' distance to the mean of its neighbours (the uniform Laplacian)."""
+        """Computes each vertex' distance to the mean of its neighbours (the uniform Laplacian)."""
         one, two = self.edges.ends.unbind(-1)
         summed = (
             torch.zeros_like(self.vertices)
@@ -80,7 +81,7 @@ class Surface:
         return summed / degree[:, None] - self.vertices
 
     def dihedral_cosines(self) -> Float[Tensor, "I"]:
-        """The cosine between the normals of the two faces at each inner edge; 1 where the surface is flat."""
+        """Computes the cosine between the normals of the faces at each inner edge; 1 where the surface is flat."""
         inner = self.edges.across[:, 1] >= 0
         a, b = rows(self.vertices, self.edges.ends[inner]).unbind(1)
         c, d = rows(self.vertices, self.edges.across[inner]).unbind(1)

@@ -13,8 +13,8 @@ from scipy.ndimage import distance_transform_edt
 from torch import Tensor
 
 from threestudio_like.errors import UserError
+from threestudio_like.scenes.base import VolumeScene
 from threestudio_like.scenes.convert import automatic_threshold, sample_density
-from threestudio_like.scenes.field import Field
 
 RESOLUTION = 128
 """Points a side; shapes are known to within half their spacing."""
@@ -23,31 +23,28 @@ BOX_LENGTH = 1.4
 
 
 def sample(grid: Float[Tensor, "R R R"], x: Float[Tensor, "N 3"]) -> Float[Tensor, "N"]:
-    """Trilinear values at points of the scene cube."""
+    """Interpolates the grid trilinearly at points of the scene cube."""
     where = x.flip(-1)[None, None, None]  # grid_sample's last axis first
     return F.grid_sample(grid[None, None].to(x), where, padding_mode="border", align_corners=True)[0, 0, 0, 0]
 
 
 def from_inside(inside: Bool[np.ndarray, "R R R"]) -> Float[Tensor, "R R R"]:
-    """The distance to the boundary between the points inside and those outside, in scene units."""
+    """Computes the distance to the boundary between the points inside and those outside, in scene units."""
     spacing = 2 / (len(inside) - 1)
     outward, inward = distance_transform_edt(~inside), distance_transform_edt(inside)
     return torch.from_numpy((np.where(inside, 0.5 - inward, outward - 0.5) * spacing).astype(np.float32))
 
 
-def field_distance(field: Field, least: float = 0.0) -> Float[Tensor, "R R R"]:
-    """Measures the distance to the surface with the silhouettes of the field's volume rendering.
-
-    Densities below `least` count as none; see `convert.automatic_threshold`.
-    """
-    density = sample_density(field, RESOLUTION, next(field.parameters()).device, least).cpu().numpy()
+def volume_distance(scene: VolumeScene) -> Float[Tensor, "R R R"]:
+    """Computes the distance to the surface that has the volume's silhouettes (see `convert.automatic_threshold`)."""
+    density = sample_density(scene, RESOLUTION).cpu().numpy()
     return from_inside(density > automatic_threshold(density, 2 / (RESOLUTION - 1)))
 
 
 def mesh_distance(mesh: trimesh.Trimesh) -> Float[Tensor, "R R R"]:
-    """Of a closed mesh in the scene's frame; inside is where it winds around a point.
+    """Computes the distance to a closed mesh in the scene's frame; inside is where it winds around a point.
 
-    Raises UserError for an open one.
+    Raises UserError for an open mesh.
     """
     winding = winding_numbers(np.asarray(mesh.vertices, dtype=np.float64), np.asarray(mesh.faces), RESOLUTION)
     if winding[:, :, -1].any():
@@ -56,9 +53,9 @@ def mesh_distance(mesh: trimesh.Trimesh) -> Float[Tensor, "R R R"]:
 
 
 def read_mesh(path: Path) -> trimesh.Trimesh:
-    """A mesh file (y up, front +z) in the scene's frame, its box centred and `BOX_LENGTH` long.
+    """Reads a mesh file (y up, front +z) into the scene's frame, its box centred and `BOX_LENGTH` long.
 
-    Raises UserError for a bad one.
+    Raises UserError for a bad file.
     """
     try:
         mesh = trimesh.load(path, force="mesh", process=False, skip_materials=True)
@@ -82,7 +79,7 @@ def read_mesh(path: Path) -> trimesh.Trimesh:
 def winding_numbers(
     vertices: Float[np.ndarray, "V 3"], faces: Int[np.ndarray, "F 3"], resolution: int
 ) -> Int[np.ndarray, "R R R"]:
-    """How often a closed mesh winds around each grid point: faces above count by which way they look."""
+    """Computes the winding number of each grid point by signed crossings of the faces above it."""
     spacing = 2.0 / (resolution - 1)
     crossed = np.zeros((resolution, resolution, resolution + 1), dtype=np.int32)
     for f in range(len(faces)):

@@ -6,7 +6,7 @@ density (VolSDF, Yariv et al. 2021) and the surface (FlexiCubes) are made: what 
 
 import functools
 from dataclasses import dataclass, field, replace
-from typing import Protocol, runtime_checkable
+from typing import ClassVar, Protocol, runtime_checkable
 
 import torch
 import torch.nn.functional as F
@@ -16,7 +16,7 @@ from torch import Tensor
 from threestudio_like.errors import NoSurfaceError
 from threestudio_like.kernels.cubes import CubeGrid, cube_grid, flexible_cubes
 from threestudio_like.scenes.background import Background, Solid
-from threestudio_like.scenes.field import Points
+from threestudio_like.scenes.base import MeshSettings, Points
 from threestudio_like.scenes.flexicubes import positive_weights
 from threestudio_like.scenes.mesh import Mesh, Surface
 from threestudio_like.utils.rows import rows
@@ -35,27 +35,27 @@ class TriplaneDecoder(Protocol):
     """Turns features of points, `[N, F]` with F = 3 C, into numbers."""
 
     def distance(self, x: Float[Tensor, "N 3"], features: Float[Tensor, "N F"]) -> Float[Tensor, "N"]:
-        """The signed distance, negative inside."""
+        """Computes the signed distance, negative inside."""
 
     def color(self, features: Float[Tensor, "N F"]) -> Float[Tensor, "N 3"]:
-        """The albedo, 0..1."""
+        """Computes the albedo, 0..1."""
 
     def deformation(self, features: Float[Tensor, "N F"]) -> Float[Tensor, "N 3"]:
-        """How a grid vertex moves along each axis, -1..1 as a share of the farthest."""
+        """Computes the shift of a grid vertex along each axis, -1..1 as a share of the farthest."""
 
     def weights(self, corners: Float[Tensor, "M D"]) -> Float[Tensor, "M 21"]:
-        """A cube's FlexiCubes weights, before their activation, from the features of its corners."""
+        """Computes a cube's FlexiCubes weights, before their activation, from the features of its corners."""
 
 
 @functools.lru_cache(maxsize=4)
 def shared_grid(resolution: int, device: torch.device) -> CubeGrid:
-    """The cubic grid, made once for all objects."""
+    """Makes the cubic grid, once for all objects."""
     grid = cube_grid(resolution)
     return CubeGrid(*(getattr(grid, name).to(device) for name in CubeGrid.__dataclass_fields__))
 
 
 def plane_features(planes: Float[Tensor, "B 3 C R R"], x: Float[Tensor, "B N 3"]) -> Float[Tensor, "B N 3*C"]:
-    """Bilinear features of N points of the scene cube on each of B objects' planes, side by side."""
+    """Samples features of N points of the scene cube on each of B objects' planes bilinearly, side by side."""
     where = torch.stack([x[..., axes] for axes in PLANES], dim=1).flatten(0, 1)[:, None]  # [B 3, 1, N, 2]
     found = F.grid_sample(planes.flatten(0, 1).to(where), where, padding_mode="border", align_corners=False)
     return found[:, :, 0].unflatten(0, (-1, 3)).flatten(1, 2).transpose(1, 2)
@@ -69,44 +69,49 @@ class Triplane:
     side of the surface's grid.
     """
 
+    surface_fields: ClassVar[frozenset[str]] = frozenset({"deviation", "crossings"})
     planes: Float[Tensor, "3 C R R"]
     decoder: TriplaneDecoder
     resolution: int = 32
     beta: float = 0.01
     background: Background = field(default_factory=lambda: Solid(Solid.Config()))
 
+    @property
+    def device(self) -> torch.device:
+        """The device of its planes."""
+        return self.planes.device
+
     def features(self, x: Float[Tensor, "N 3"]) -> Float[Tensor, "N F"]:
+        """Computes the features of points of the scene cube."""
         return plane_features(self.planes[None], x[None])[0]
 
     def distance(self, x: Float[Tensor, "N 3"]) -> Float[Tensor, "N"]:
-        """The signed distance at points of the scene cube, negative inside."""
+        """Computes the signed distance at points of the scene cube, negative inside."""
         return self.decoder.distance(x, self.features(x))
 
     def density(self, x: Float[Tensor, "N 3"]) -> Float[Tensor, "N"]:
-        """Per unit of length."""
+        """Computes the density per unit of length at points of the scene cube."""
         return density_of(self.distance(x), self.beta)
 
     def at(self, x: Float[Tensor, "N 3"], normals: bool = False) -> Points:
-        """The field at points of the scene cube."""
+        """Computes the field at points of the scene cube."""
         features = self.features(x)
         density = density_of(self.decoder.distance(x, features), self.beta)
         return Points(density, self.decoder.color(features), self.normal(x) if normals else None)
 
     def normal(self, x: Float[Tensor, "N 3"]) -> Float[Tensor, "N 3"]:
-        """Unit normals by differences at a small tetrahedron's corners; sampled planes have no second derivative."""
+        """Computes unit normals by differences; sampled planes have no second derivative."""
         corners = x.new_tensor([[1, -1, -1], [-1, -1, 1], [-1, 1, -1], [1, 1, 1]])
         slope = sum(corner * self.distance(x + DIFFERENCE * corner)[:, None] for corner in corners)
         return F.normalize(slope, dim=-1, eps=1e-12)
 
-    def albedo(self, x: Float[Tensor, "N 3"]) -> Float[Tensor, "N 3"]:
-        """The colour alone, in 0..1."""
+    def material(self, x: Float[Tensor, "N 3"]) -> Float[Tensor, "N 3"]:
+        """Computes the albedo in 0..1 at points of the scene cube."""
         return self.decoder.color(self.features(x))
 
-    material = albedo
-
     def surface(self, training: bool = True) -> Surface:
-        """The FlexiCubes mesh; closed, because the cube's boundary is outside. Raises NoSurfaceError where there is
-        none.
+        """Extracts the FlexiCubes mesh; closed, because the cube's boundary is outside. Raises NoSurfaceError where
+        there is none.
 
         All vertices are asked without gradients, and those of the cubes that the surface goes through again with them.
         """
@@ -132,27 +137,27 @@ class Triplane:
         return replace(Surface.of(points, faces, deviation), crossings=crossings(grid, distance))
 
     @torch.no_grad()
-    def mesh(self) -> Mesh:
-        """For export. Raises NoSurfaceError."""
+    def mesh(self, settings: MeshSettings | None = None) -> Mesh:
+        """Returns the surface for export, coloured at its vertices; it needs no settings. Raises NoSurfaceError."""
         surface = self.surface(training=False)
-        colors = torch.cat([self.albedo(part) for part in surface.vertices.split(CHUNK)])
+        colors = torch.cat([self.material(part) for part in surface.vertices.split(CHUNK)])
         return Mesh(surface.vertices.float().cpu().numpy(), surface.faces.cpu().numpy(), colors.float().cpu().numpy())
 
 
 def outside_at(grid: CubeGrid, distance: Float[Tensor, "V"]) -> Float[Tensor, "V"]:
-    """Signed distances that are positive all along the grid's boundary."""
+    """Makes signed distances positive all along the grid's boundary."""
     return torch.where(grid.boundary, distance.clamp(min=1e-3), distance)
 
 
 def crossings(grid: CubeGrid, distance: Float[Tensor, "V"]) -> Float[Tensor, "E 2"]:
-    """The signed distances at both ends of the edges along which their sign changes."""
+    """Returns the signed distances at both ends of the edges along which their sign changes."""
     ends = rows(distance, grid.edges)
     return ends[(ends[:, 0] < 0) != (ends[:, 1] < 0)]
 
 
 def density_of(distance: Float[Tensor, "N"], beta: float) -> Float[Tensor, "N"]:
-    """`1 / beta` times the Laplace distribution's cumulative function of the negative distance (VolSDF, equations 2,
-    3).
+    """Computes `1 / beta` times the Laplace distribution's cumulative function of the negative distance (VolSDF,
+    equations 2, 3).
 
     It is moved inwards: rays that graze a surface stay near it for long, and silhouettes would be too large.
     """

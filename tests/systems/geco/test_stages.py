@@ -92,7 +92,7 @@ def steps(system, count, rate=1e-3):
 
 def test_generator_and_student_move_and_the_teacher_rests(keys):
     system = built("views", keys)
-    parts = [system.generator, system.guidance.fake_score, system.teacher.unet, system.pretrained[0]]
+    parts = [system.generator, system.guidance.fake_score, system.teacher.unet, system.pretrained.model]
     before = [[p.clone() for p in part.parameters()] for part in parts]
     assert all(torch.equal(a, b) for a, b in zip(before[0], before[2], strict=True))  # all start as the teacher
     assert all(torch.equal(a, b) for a, b in zip(before[1], before[2], strict=True))
@@ -155,7 +155,7 @@ def test_score_distillation_brings_a_lost_generator_back(keys):
 def test_only_the_reconstructor_moves_in_the_second_stage(keys):
     system = built("scene", keys)
     assert not any(p.requires_grad for p in system.generator.parameters())
-    parts = [system.reconstructor, system.generator, system.pretrained[0], system.teacher.unet]
+    parts = [system.reconstructor, system.generator, system.pretrained.model, system.teacher.unet]
     before = [[p.clone() for p in part.parameters()] for part in parts]
     result = steps(system, 1)[0]
     assert set(result.losses) == {"rgb", "perceptual", "vanished"} and result.logs["without_target"] == 0
@@ -186,7 +186,7 @@ def test_the_same_views_make_no_loss(keys):
 def test_objects_without_a_surface_teach_nothing(keys):
     system = built("scene", keys)
     with torch.no_grad():
-        system.pretrained[0].decoder.distance_net[-1].bias.fill_(3.0)
+        system.pretrained.model.decoder.distance_net[-1].bias.fill_(3.0)
     result = system(0, generator(CPU, 0))
     assert result.logs["without_target"] == 1 and all(loss.item() == 0 for loss in result.losses.values())
     sum(result.losses.values()).backward()

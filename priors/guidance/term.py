@@ -1,0 +1,71 @@
+"""Builds the guidance terms of a per-scene loss: each a guidance with its prior, prompt, channel and weight."""
+
+from dataclasses import dataclass
+from typing import Annotated
+
+import torch
+from torch import nn
+
+from priors.backbones.base import Backbone
+from priors.text import Prompt
+from threestudio_like.config.registry import Component
+from threestudio_like.config.schedule import Schedule
+from threestudio_like.errors import UserError, nearest
+from threestudio_like.renderers.channels import CHANNELS
+
+
+@dataclass
+class GuidanceTermConfig:
+    """Configures one guidance term of the loss: channel, weight, prompt and guidance."""
+
+    method: Annotated[Component, "guidance"]
+    """How the prior's opinion becomes a gradient (SDS, VSD, ...)."""
+    prompt: Prompt.Config
+    """What the object is, in words."""
+    channel: str = "rgb"
+    """The image of the render that the prior sees: rgb, normal, normal_mask, opacity or ccm."""
+    weight: Schedule = Schedule.constant(1.0)
+    """Its factor in the loss; the term is skipped while it is 0."""
+    backbone: Annotated[Component, "backbone"] | None = None
+    """The prior; the recipe's where null."""
+
+    def __post_init__(self):
+        if self.channel not in CHANNELS:
+            raise ValueError(f"unknown channel '{self.channel}'{nearest(self.channel, CHANNELS)}")
+
+
+class GuidanceTerm(nn.Module):
+    """One guidance term of the loss: a guidance, the channel it sees, its weight and its prompt."""
+
+    def __init__(self, config: GuidanceTermConfig, backbone: Backbone):
+        super().__init__()
+        self.weight, self.channel = config.weight, CHANNELS[config.channel]
+        self.prompt = Prompt(backbone, config.prompt)
+        self.guidance = config.method.build(backbone)
+
+
+def build_terms(
+    terms: dict[str, GuidanceTermConfig], default: Component | None, device: torch.device
+) -> dict[str, GuidanceTerm]:
+    """Builds the terms by name; those that name the same prior share it. `default` is the prior of the others.
+
+    Raises UserError for a term without a prior, or whose channel is not what its prior takes.
+    """
+    built: list[tuple[Component, Backbone]] = []
+    found = {}
+    for name, term in terms.items():
+        chosen = term.backbone or default
+        if chosen is None:
+            raise UserError(f"guidance.{name}: no backbone; give the term or the recipe a `backbone:`")
+        backbone = next((backbone for component, backbone in built if component == chosen), None)
+        if backbone is None:
+            backbone = chosen.build(device)
+            built.append((chosen, backbone))
+        width = CHANNELS[term.channel].width
+        if backbone.image_channels != width:
+            raise UserError(
+                f"guidance.{name}: the channel '{term.channel}' is an image of {width} channels, and the prior in "
+                f"{backbone.folder} takes {backbone.image_channels}"
+            )
+        found[name] = GuidanceTerm(term, backbone)
+    return found
