@@ -194,7 +194,8 @@ class FoldedMultiview(MultiviewBackbone):
         size, inputs = self.encoder.config.size, self.unet.config.in_channels
         if self.mean_predictor.config.size != size or inputs != self.channels + self.mean_predictor.config.channels:
             raise UserError(
-                f"{self.folder}: image_encoder, mean_predictor and unet are of different sizes; take all from one release"
+                f"{self.folder}: image_encoder, mean_predictor and unet are of different sizes; "
+                "take all from one release"
             )
         self.view_size = size * self.factor
 

@@ -40,7 +40,7 @@ class VSDConfig(GuidanceConfig):
 
 
 class VSD(Guidance):
-    """`grad = w(t) (eps_cfg(x_t; y, t) - eps_fake(x_t; y, c, t))`, while the fake score learns the renders' own noise."""
+    """`grad = w(t) (eps_cfg(x_t; y, t) - eps_fake(x_t; y, c, t))`; the fake score learns the renders' noise."""
 
     Config = VSDConfig
 

@@ -76,7 +76,7 @@ class GecoConfig(SystemConfig):
 
 
 class Geco(System):
-    """Base of both stages: teacher, generator and reconstructor; the baselines they are judged on, and what they leave."""
+    """Base of both GECO stages: models, evaluation, export."""
 
     Config = GecoConfig
     one_batch = True

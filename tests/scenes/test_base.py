@@ -33,10 +33,10 @@ def test_a_scenes_protocols(kind, protocols):
 def test_a_scene_that_cannot_be_drawn_is_a_sentence():
     check_scene(VOLUME, small_field())
     check_scene(MESH, tetmesh())
-    with pytest.raises(UserError, match="^renderer: 'mesh' draws a mesh, and a 'field' has none; use type: volume$"):
+    with pytest.raises(UserError, match=r"^renderer: 'mesh' draws a mesh, and a 'field' has none; use type: volume$"):
         check_scene(MESH, small_field())
     with pytest.raises(
-        UserError, match="^renderer: 'volume' draws a volume, and a 'tetmesh' has none; use type: mesh$"
+        UserError, match=r"^renderer: 'volume' draws a volume, and a 'tetmesh' has none; use type: mesh$"
     ):
         check_scene(VOLUME, tetmesh())
 

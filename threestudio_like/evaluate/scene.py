@@ -107,9 +107,9 @@ def scores(
     """R-Precision's verdict on this scene, from 4 views at 30 degrees elevation: is its own caption the nearest of all?
 
     `color_correct` (0 or 1): among all colour x category captions, on colour renders. `geometry_correct`: among all
-    categories, on textureless renders. `consistent` (0 or 1), where the category has a front: whether 24 views around it
-    tell of one object, with the `consistency_margin` in nats a view (see `evaluate/janus`). Empty where the prompt is
-    not about the Toybox.
+    categories, on textureless renders. `consistent` (0 or 1), where the category has a front: whether 24 views around
+    it tell of one object, with the `consistency_margin` in nats a view (see `evaluate/janus`). Empty where the prompt
+    is not about the Toybox.
     """
     toy = toy_of(prompt)
     if toy is None:

@@ -70,7 +70,7 @@ class ShapeScores:
     chamfer: float
     """The mean of both directions' mean distance, from 0 up; lower is better."""
     f_score: float
-    """The harmonic mean of the shares of points within `f_distance` of the other shape, in 0..1 (Tatarchenko et al. 2019)."""
+    """The harmonic mean of the shares of points within `f_distance` of the other shape (Tatarchenko et al. 2019)."""
     volume_iou: float
     """The overlap of the insides of closed meshes, in 0..1."""
 
