@@ -24,13 +24,13 @@ def check_formats(formats) -> None:
             raise UserError(f"formats: cannot write '{name}'{nearest(name, FORMATS)}")
 
 
-def write_mesh(mesh: Mesh, path: Path) -> None:
+def write_mesh(mesh: Mesh, path: str | Path) -> None:
     """Writes a mesh atomically, in the format of the path's suffix.
 
     Its texture goes with it where it has one (not in PLY), else colours at vertices: linear in GLB, as glTF says, and
     sRGB elsewhere.
     """
-    y_up = [1, 2, 0]
+    path, y_up = Path(path), [1, 2, 0]
     normals = None if mesh.normals is None else mesh.normals[:, y_up]
     body = trimesh.Trimesh(mesh.vertices[:, y_up], mesh.faces, vertex_normals=normals, process=False)
     if mesh.texture is not None and path.suffix != ".ply":
