@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 
@@ -130,10 +131,14 @@ def test_modules_of_ones_own_are_found(tmp_path, monkeypatch):
 @pytest.mark.slow
 def test_a_wheel_holds_all_that_is_needed(tmp_path):
     """Built, unpacked and used from another folder, beside the installed dependencies."""
-    wheels, site, elsewhere = (tmp_path / name for name in ("wheels", "site", "elsewhere"))
+    source, wheels, site, elsewhere = (tmp_path / name for name in ("source", "wheels", "site", "elsewhere"))
     elsewhere.mkdir()
+    for name in ("threestudio_like", "priors", "systems", "configs"):  # a build leaves files beside its sources
+        shutil.copytree(ROOT / name, source / name, ignore=shutil.ignore_patterns("__pycache__"))
+    for name in ("setup.py", "pyproject.toml", "LICENSE"):
+        shutil.copy(ROOT / name, source)
     pip = [sys.executable, "-m", "pip", "--quiet", "--disable-pip-version-check"]
-    build = [*pip, "wheel", str(ROOT), "--no-deps", "--no-build-isolation", "--wheel-dir", str(wheels)]
+    build = [*pip, "wheel", str(source), "--no-deps", "--no-build-isolation", "--wheel-dir", str(wheels)]
     subprocess.run(build, check=True, capture_output=True, text=True, timeout=300)
     wheel = next(wheels.glob("threestudio_like-*.whl"))
     subprocess.run([*pip, "install", "--no-deps", "--target", str(site), str(wheel)], check=True, timeout=300)
