@@ -11,6 +11,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
+import priors
 from priors.backbones.latent import LatentBackbone
 from priors.backbones.pixel import PixelBackbone
 from threestudio_like import pretrained
@@ -189,7 +190,7 @@ def test_a_hub_id_in_the_local_cache_needs_no_network(hub, models):
     assert PixelBackbone.missing(PixelBackbone.Config("owner/model")) is None
     backbone = PixelBackbone("cpu", PixelBackbone.Config("owner/model"))
     assert backbone.embed(["a red dog"]).shape == (1, 16, 16)
-    assert PixelBackbone("cpu", PixelBackbone.Config("owner/model", revision=COMMIT)).image_size == 32
+    assert priors.load("owner/model", revision=COMMIT).image_size == 32
 
 
 def test_a_text_of_a_hub_model_needs_no_encoder_once_it_is_kept(hub, models):
