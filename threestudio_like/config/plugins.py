@@ -13,7 +13,7 @@ from pathlib import Path
 from types import ModuleType
 
 from threestudio_like.config.registry import offer
-from threestudio_like.errors import UserError
+from threestudio_like.errors import UserError, brief
 
 GROUP = "threestudio_like.plugins"
 """The entry points of installed packages: `name = module`."""
@@ -22,7 +22,7 @@ GROUP = "threestudio_like.plugins"
 def plug_in(modules: Iterable[str]) -> None:
     """Imports the installed plug-ins, then these modules; the folder that one works in is searched too.
 
-    Raises UserError for a module that is not found.
+    Raises UserError for a module that cannot be imported.
     """
     plug_in_installed()
     here = str(Path.cwd())
@@ -31,10 +31,9 @@ def plug_in(modules: Iterable[str]) -> None:
             sys.path.append(here)
         try:
             use(importlib.import_module(name))
-        except ModuleNotFoundError as error:
+        except ImportError as error:
             raise UserError(
-                f"imports: '{name}' cannot be imported: no module '{error.name}'; install it, or start from the folder "
-                "that it lies in"
+                f"imports: '{name}' cannot be imported ({brief(error)}); install it, or start from the folder that it lies in"
             ) from None
 
 
@@ -46,7 +45,7 @@ def plug_in_installed() -> None:
             use(importlib.import_module(point.module))
         except ImportError as error:
             raise UserError(
-                f"the installed plug-in '{point.name}' cannot be imported: {error}; mend or remove it"
+                f"the installed plug-in '{point.name}' cannot be imported ({brief(error)}); mend or remove it"
             ) from None
 
 
