@@ -18,7 +18,7 @@ from threestudio_like.config.recipe import RunConfig, parse_recipe
 from threestudio_like.config.registry import registered
 from threestudio_like.evaluate.metrics import known_metrics
 from threestudio_like.experiments.comparison import is_comparison, parse_comparison
-from threestudio_like.experiments.sweep import grid
+from threestudio_like.experiments.jobs import grid
 
 ROOT = Path(__file__).resolve().parents[1]
 DOCS = ROOT / "docs"

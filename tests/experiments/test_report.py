@@ -13,7 +13,7 @@ import pytest
 from tests.fabricated import REVISION, fail, finish
 from threestudio_like.errors import UserError
 from threestudio_like.evaluate.result import Context
-from threestudio_like.experiments import records, report, statistics, sweep
+from threestudio_like.experiments import jobs, records, report, statistics
 from threestudio_like.experiments.analysis import Analysis
 from threestudio_like.experiments.comparison import Claim, parse_comparison
 from threestudio_like.experiments.metrics import analyse_runs
@@ -127,7 +127,7 @@ def test_every_file_is_read_and_every_interval_computed_once(done, comparison, m
 
         monkeypatch.setattr(module, name, counted)
 
-    count(sweep, "read_map", files, str)
+    count(jobs, "read_map", files, str)
     count(records, "read_yaml", files, str)
     for name in ("interval", "rate", "difference"):
         count(statistics, name, computed, lambda _, name=name: name)

@@ -13,8 +13,8 @@ from tests import fitting
 from tests.experiments import loopback_slurm as loopback
 from threestudio_like.errors import UserError
 from threestudio_like.experiments import slurm
+from threestudio_like.experiments.jobs import grid
 from threestudio_like.experiments.slurm import Cluster, name, read_cluster
-from threestudio_like.experiments.sweep import grid
 
 
 def test_cluster_keys_are_taken_from_the_overrides():

@@ -15,7 +15,8 @@ from tests import fitting
 from threestudio_like.config.loading import load
 from threestudio_like.errors import UserError
 from threestudio_like.experiments.axes import axes, split
-from threestudio_like.experiments.sweep import check, failure_reason, grid, table, unique_slug
+from threestudio_like.experiments.jobs import grid, unique_slug
+from threestudio_like.experiments.sweep import check, failure_reason, table
 
 
 def test_values_are_split_outside_brackets():

@@ -78,9 +78,10 @@ class SweepRequest:
     def carry_out(self) -> int:
         recipe = parse_recipe(self.plain, self.name)
         from threestudio_like.experiments import sweep
+        from threestudio_like.experiments.jobs import grid
 
         folder = Path(recipe.run.out or f"outputs/sweeps/{self.name}")
-        jobs = sweep.grid(self.axes, folder, self.config, self.keys)
+        jobs = grid(self.axes, folder, self.config, self.keys)
         if not self.crew.table:
             self.crew.run(jobs, self.cluster_keys)
         print(sweep.table(jobs))
@@ -97,11 +98,12 @@ class CompareRequest:
     cluster_keys: tuple[str, ...]
 
     def carry_out(self) -> int:
-        from threestudio_like.experiments import report, sweep
         from threestudio_like.experiments.comparison import parse_comparison
-        from threestudio_like.experiments.metrics import analyse_runs, make_context
 
         comparison = parse_comparison(self.plain, self.path.stem, self.path.parent)
+        from threestudio_like.experiments import report, sweep
+        from threestudio_like.experiments.metrics import analyse_runs, make_context
+
         jobs = [cell.job for cell in comparison.cells]
         report.check_packages()
         context = make_context(comparison)

@@ -15,7 +15,7 @@ from threestudio_like.config.renamed import RENAMED, look_up
 from threestudio_like.config.run_config import TEXT_KEYS
 from threestudio_like.errors import UserError, nearest
 from threestudio_like.evaluate.metrics import find_metric
-from threestudio_like.experiments.sweep import Job, digest, name_of, unique_slug
+from threestudio_like.experiments.jobs import Job, digest, name_of, unique_slug
 
 AIMS = ("higher_than", "lower_than", "at_least", "at_most")
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from threestudio_like.config.loading import read_yaml
 from threestudio_like.errors import UserError
 from threestudio_like.experiments.comparison import Cell, Comparison
-from threestudio_like.experiments.sweep import JobState, is_number
+from threestudio_like.experiments.jobs import JobState, is_number
 
 UNKNOWN = "unknown"
 

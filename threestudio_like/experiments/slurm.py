@@ -18,7 +18,7 @@ from threestudio_like.config.loading import overlay, parse_override
 from threestudio_like.config.registry import parse
 from threestudio_like.errors import UserError, brief, nearest
 from threestudio_like.experiments import sweep
-from threestudio_like.experiments.sweep import Job
+from threestudio_like.experiments.jobs import Job
 from threestudio_like.utils.paths import ROOT
 
 POLL_SECONDS = 5.0
