@@ -33,7 +33,8 @@ def plug_in(modules: Iterable[str]) -> None:
             use(importlib.import_module(name))
         except ImportError as error:
             raise UserError(
-                f"imports: '{name}' cannot be imported ({brief(error)}); install it, or start from the folder that it lies in"
+                f"imports: '{name}' cannot be imported ({brief(error)}); install it, or start from the folder that it "
+                "lies in"
             ) from None
 
 
