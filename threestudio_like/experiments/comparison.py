@@ -134,8 +134,10 @@ def is_comparison(plain: dict) -> bool:
 
 
 def parse_comparison(plain: dict, name: str, beside: Path | None = None) -> Comparison:
-    """Reads plain data; recipes may lie `beside` the comparison's file. Raises UserError: empty or doubled lists, unknown
-    metrics, methods without a recipe."""
+    """Reads plain data; recipes may lie `beside` the comparison's file.
+
+    Raises UserError: empty or doubled lists, unknown metrics, methods without a recipe.
+    """
     known = [one.name for one in fields(ComparisonConfig)]
     for key in plain:
         if (new := look_up(RENAMED, (key,))) in known:

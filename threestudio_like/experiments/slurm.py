@@ -28,7 +28,10 @@ REMEDY = "look at it with `sinfo`; what is done is kept, and the same command go
 
 @dataclass
 class Cluster:
-    """The resources that one run asks of SLURM (`cluster.KEY=VALUE`). When its `time` is over it is queued again, and resumed."""
+    """The resources that one run asks of SLURM (`cluster.KEY=VALUE`).
+
+    When its `time` is over it is queued again, and resumed.
+    """
 
     partition: str | None = None
     """The queue; SLURM's default where null."""
