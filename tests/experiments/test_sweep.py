@@ -14,6 +14,7 @@ from omegaconf import OmegaConf
 from tests import fitting
 from threestudio_like.config.loading import load
 from threestudio_like.errors import UserError
+from threestudio_like.experiments import sweep as sweeps
 from threestudio_like.experiments.axes import axes, split
 from threestudio_like.experiments.jobs import grid, unique_slug
 from threestudio_like.experiments.sweep import check, failure_reason, table
@@ -87,6 +88,42 @@ def test_the_table_of_a_half_done_sweep(tmp_path):
     lines = table([done, failed, waiting]).splitlines()
     assert lines[0] == "| seed | status | score |" and lines[2] == "| 0 | done | 0.5 |"
     assert lines[3] == "| 1 | failed: it broke |  |" and lines[4] == "| 2 | waiting |  |"
+
+
+LAUNCHER = """
+import json, pathlib, sys
+folder = pathlib.Path(next(word[4:] for word in sys.argv if word.startswith("out=")))
+folder.mkdir(parents=True, exist_ok=True)
+with open(folder / "attempts.txt", "a") as file:
+    file.write("x")
+attempts = len((folder / "attempts.txt").read_text())
+if "kind=bad" in sys.argv:
+    sys.exit("it broke")
+if "kind=busy" in sys.argv and attempts == 1:
+    sys.exit(75)
+(folder / "metrics.json").write_text(json.dumps({"status": "done", "score": attempts}))
+"""
+
+
+def test_what_fails_is_tried_as_often_as_asked_and_what_is_done_stays(tmp_path, monkeypatch):
+    """A launcher that trains nothing: one run fails always, one finds its folder busy at first."""
+    (tmp_path / "launcher.py").write_text(LAUNCHER)
+    monkeypatch.setattr(sys, "argv", [str(tmp_path / "launcher.py")])
+    monkeypatch.setattr(sweeps, "WAIT_SECONDS", 0.01)
+    jobs = grid(["kind=good,bad,busy"], tmp_path / "out", "fit")
+
+    def attempts():
+        return [len((job.folder / "attempts.txt").read_text()) for job in jobs]
+
+    sweeps.run(jobs, workers=2, retries=2)
+    good, bad, busy = (job.read() for job in jobs)
+    assert (good.status, busy.status, bad.sentence) == ("done", "done", "failed: it broke")
+    assert (good.attempts, bad.attempts, busy.attempts) == (1, 3, 1) and attempts() == [1, 3, 2]
+    sweeps.run(jobs, workers=2, retries=0)  # a new command is a new try for what failed, and for nothing else
+    assert attempts() == [1, 4, 2] and jobs[1].read().attempts == 1
+    assert not sweeps.all_done(jobs) and sweeps.all_done([jobs[0], jobs[2]])
+    with pytest.raises(UserError, match="workers must be at least 1"):
+        sweeps.run(jobs, workers=0, retries=0)
 
 
 @pytest.fixture
