@@ -27,6 +27,7 @@ FINISHED = (
     "systems/prolificdreamer.py",
     "threestudio_like/__init__.py",
     "threestudio_like/cameras.py",
+    "threestudio_like/data/",
     "threestudio_like/errors.py",
     "threestudio_like/evaluate/",
     "threestudio_like/experiments/",

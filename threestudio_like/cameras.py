@@ -15,6 +15,7 @@ from torch import Tensor
 
 from threestudio_like.config.registry import configure
 from threestudio_like.config.schedule import Schedule
+from threestudio_like.utils.tensors import map_tensors
 
 
 @dataclass(frozen=True)
@@ -48,28 +49,19 @@ class Cameras:
 
     def to(self, device) -> "Cameras":
         """Moves the tensors to a device."""
-        moved = {name: getattr(self, name).to(device) for name in ("c2w", "fov_y", "azimuth", "elevation", "distance")}
-        return replace(self, **moved)
+        return map_tensors(lambda tensor: tensor.to(device), self)
 
     def resized(self, height: int, width: int) -> "Cameras":
         """Returns the same cameras with another image size."""
         return replace(self, height=height, width=width)
 
     def __getitem__(self, index: slice | Tensor | np.ndarray) -> "Cameras":
-        return replace(
-            self,
-            c2w=self.c2w[index],
-            fov_y=self.fov_y[index],
-            azimuth=self.azimuth[index],
-            elevation=self.elevation[index],
-            distance=self.distance[index],
-        )
+        return map_tensors(lambda tensor: tensor[index], self)
 
     @staticmethod
     def join(parts: "list[Cameras]") -> "Cameras":
         """Concatenates the cameras of several objects, of one image size and number of views."""
-        names = ("c2w", "fov_y", "azimuth", "elevation", "distance")
-        return replace(parts[0], **{name: torch.cat([getattr(part, name) for part in parts]) for name in names})
+        return map_tensors(lambda *tensors: torch.cat(tensors), *parts)
 
     def rays(self) -> Rays:
         """Casts one ray through every pixel centre, in row-major order: N = B x height x width."""

@@ -1,5 +1,4 @@
-"""Errors that the launcher reports in a line: mistakes that a user can mend (exit code 2), and a vanished scene (exit
-code 1)."""
+"""Errors that the launcher reports in one line: a user's mistakes (exit code 2), and runs that fail (exit code 1)."""
 
 import difflib
 from collections.abc import Iterable

@@ -141,9 +141,9 @@ class ReconstructorTraining(System):
         if count == 1:
             fill = config.framing.draw(config.batch * self.processes, on_cpu)[self.rank :: self.processes]
             images = reframe(images[:, 0], fill)[:, None]
-        points = objects.near(chosen, config.points, rng).to(self.device)
+        points = objects.sample_points(chosen, config.points, rng).to(self.device)
         targets = rng.permutation(config.data.targets)[: config.targets]
-        truth = objects.truth(chosen[: config.rendered]).only(targets, self.device)
+        truth = objects.truth(chosen[: config.rendered]).select(targets, self.device)
         turns = random_hues(config.batch * self.processes, config.hues, on_cpu)[self.rank :: self.processes]
         images, turns = turn_hues(images, turns).to(self.device), turns.to(self.device)
         points = replace(points, color=(points.color @ turns.mT).clamp(0, 1))

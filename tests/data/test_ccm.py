@@ -207,15 +207,15 @@ def test_objects_are_held_out_among_those_that_can_be_read(tmp_path):
 @pytest.fixture
 def drawn(monkeypatch):
     """The names of the objects that are drawn, until one is drawn that is called stop.ply, where Ctrl-C is pressed."""
-    names, take = [], meshes.take
+    names, render_maps = [], meshes.render_maps
 
     def noted(config, path):
         if path.name == "stop.ply":
             raise KeyboardInterrupt
         names.append(path.name)
-        return take(config, path)
+        return render_maps(config, path)
 
-    monkeypatch.setattr(meshes, "take", noted)
+    monkeypatch.setattr(meshes, "render_maps", noted)
     return names
 
 

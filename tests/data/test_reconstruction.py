@@ -53,7 +53,7 @@ def test_random_views_lie_on_the_true_surface(config):
         normal = truth.normal[i].reshape(-1, 3)[whole]
         assert (normal.norm(dim=-1) - 1).abs().max() < 0.02
         assert ((normal * rays.directions[whole]).sum(-1) < 0.1).float().mean() > 0.95
-    one = truth.only(np.array([1]), torch.device("cpu"))
+    one = truth.select(np.array([1]), torch.device("cpu"))
     assert one.rgb.shape == (2, 1, 24, 24, 3) and one.cameras.views == 1
     assert torch.equal(one.cameras_of(1).c2w[0], truth.cameras.c2w[3])
     assert torch.equal(one.depth[1, 0], truth.depth[1, 1])
@@ -76,18 +76,18 @@ def test_points_have_their_distances_and_the_surface_its_colours():
 
 def test_points_are_drawn_anew_by_kind(config):
     objects = config.objects()
-    near = objects.near(np.array([0, 4]), 50, np.random.default_rng(0))
+    near = objects.sample_points(np.array([0, 4]), 50, np.random.default_rng(0))
     assert near.x.shape == (2, 150, 3) and near.color.shape == (2, 50, 3) and near.x.abs().max() <= 1
     on, beside, far = near.distance.abs().view(2, 3, 50).mean((0, 2))
     assert on < 0.01 < beside < far
-    other = objects.near(np.array([0, 4]), 50, np.random.default_rng(1))
+    other = objects.sample_points(np.array([0, 4]), 50, np.random.default_rng(1))
     assert not torch.equal(other.x, near.x)
 
 
 def test_the_mesh_is_the_surface_of_the_points(config):
     objects = config.objects("unseen")
     assert len(objects) == 3
-    mesh, surface = objects.mesh(2), objects.near(np.array([2]), 200, np.random.default_rng(0)).x[0, :200]
+    mesh, surface = objects.mesh(2), objects.sample_points(np.array([2]), 200, np.random.default_rng(0)).x[0, :200]
     nearest = torch.cdist(surface, torch.from_numpy(mesh.vertices)).amin(1)
     assert nearest.quantile(0.95) < 0.03
     assert np.linalg.norm(mesh.vertices, axis=-1).max() < 1.0

@@ -1,4 +1,4 @@
-"""Arrays that take minutes to make are made once, and kept under `$TSL_CACHE` (default `~/.cache/threestudio_like`)."""
+"""A cache on disk of arrays that take minutes to make, under `$TSL_CACHE` (default `~/.cache/threestudio_like`)."""
 
 import hashlib
 import logging
@@ -15,7 +15,7 @@ log = logging.getLogger(__name__)
 
 
 def cached(name: str, key: str, make: Callable[[], dict[str, np.ndarray]]) -> dict[str, np.ndarray]:
-    """What `make` returns, made anew whenever `key`, a text that says all it depends on, changes."""
+    """Returns what `make` returns, from the cache where it is there; `key` is a text that says all it depends on."""
     path = cache_path(name, key, ".npz")
     if path.exists():
         try:
@@ -23,13 +23,14 @@ def cached(name: str, key: str, make: Callable[[], dict[str, np.ndarray]]) -> di
                 return dict(stored)
         except (OSError, ValueError, EOFError, zipfile.BadZipFile):
             log.warning("%s is damaged and is made anew", path)
-    made = make()
-    write(path, lambda file: np.savez(file, **made))
-    return made
+    arrays = make()
+    write(path, lambda file: np.savez(file, **arrays))
+    return arrays
 
 
 def cached_memmap(name: str, key: str, shape: tuple[int, ...], rows: Callable[[], Iterable[np.ndarray]]) -> np.ndarray:
-    """Bytes `[N, *shape]`, too many for the memory: written row by row, and read from the file where they are asked for."""
+    """Maps cached bytes `[N, *shape]` that are too many for the memory; they are written row by row at the first
+    use."""
     path = cache_path(name, key, ".bytes")
     if not path.exists():
         write(path, lambda file: file.writelines(np.ascontiguousarray(row, np.uint8).data for row in rows()))
@@ -37,13 +38,13 @@ def cached_memmap(name: str, key: str, shape: tuple[int, ...], rows: Callable[[]
 
 
 def cache_path(name: str, key: str, suffix: str) -> Path:
-    """Where it is kept."""
+    """Returns the path of a cache entry."""
     folder = Path(os.environ.get("TSL_CACHE", Path.home() / ".cache" / "threestudio_like"))
     return folder / f"{name}-{hashlib.sha256(key.encode()).hexdigest()[:16]}{suffix}"
 
 
 def write(path: Path, fill: Callable[[BinaryIO], None]) -> None:
-    """The file as a whole or not at all, however many processes write it."""
+    """Writes a file as a whole or not at all, however many processes write it."""
     path.parent.mkdir(parents=True, exist_ok=True)
     handle, unfinished = tempfile.mkstemp(prefix=f"{path.stem}.", dir=path.parent)
     try:
@@ -56,5 +57,5 @@ def write(path: Path, fill: Callable[[BinaryIO], None]) -> None:
 
 
 def sources(folder: Path, *names: str) -> str:
-    """A digest of source files, for keys of what they make."""
+    """Digests source files, for keys of what they make."""
     return hashlib.sha256(b"".join((folder / name).read_bytes() for name in names)).hexdigest()

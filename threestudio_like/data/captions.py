@@ -1,7 +1,7 @@
-"""Which files of a folder show what.
+"""The captions of a folder's files, from its `captions.json`.
 
-`captions.json` in the folder says it, of files of inner folders by their paths from there: `{"chairs/red.glb": "a chair"}`, a
-list of captions, of which one is taken at random each time, or `{"chairs/red.glb": {"captions": [...], "tags": [...]}}`.
+Files of inner folders are named by their paths from there. A value is a text: `{"chairs/red.glb": "a chair"}`, a list
+of texts, of which one is drawn at random each time, or `{"chairs/red.glb": {"captions": [...], "tags": [...]}}`.
 """
 
 import json
@@ -17,9 +17,10 @@ log = logging.getLogger(__name__)
 def captioned(
     folder: Path, suffixes: tuple[str, ...], captions: str, without_tags: tuple[str, ...]
 ) -> dict[Path, tuple[str, ...]]:
-    """The captions of each file of these suffixes that has some, and none of the tags, in the order of their names.
+    """Reads the captions of each file of these suffixes that has some, and none of the tags, in the order of their
+    names.
 
-    What is left out is named. Raises UserError where the folder or its captions are not there or do not fit.
+    Files that are left out are logged. Raises UserError where the folder or its captions are not there or do not fit.
     """
     if not folder.is_dir():
         raise UserError(f"data.folder: '{folder}' is not a folder")
@@ -28,19 +29,19 @@ def captioned(
         for path in sorted(folder.rglob("*"))
         if path.suffix.lower() in suffixes and path.is_file()
     }
-    told = read_captions(folder / captions)
-    unwanted = {name for name, (_, tags) in told.items() if set(tags) & set(without_tags)}
-    skipped("have no caption", [name for name in files if name not in told])
-    skipped("are captioned but not there", [name for name in told if name not in files])
+    entries = read_captions(folder / captions)
+    unwanted = {name for name, (_, tags) in entries.items() if set(tags) & set(without_tags)}
+    skipped("have no caption", [name for name in files if name not in entries])
+    skipped("are captioned but not there", [name for name in entries if name not in files])
     skipped(f"have one of the tags {', '.join(without_tags)}", sorted(unwanted))
-    objects = {path: told[name][0] for name, path in files.items() if name in told and name not in unwanted}
+    objects = {path: entries[name][0] for name, path in files.items() if name in entries and name not in unwanted}
     if not objects:
         raise UserError(f"{folder / captions} names none of the {len(files)} meshes of its folder")
     return objects
 
 
 def read_captions(path: Path) -> dict[str, tuple[tuple[str, ...], tuple[str, ...]]]:
-    """Captions and tags by file name. Raises UserError."""
+    """Reads captions and tags by file name. Raises UserError where the file is missing or malformed."""
     try:
         node = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
@@ -49,22 +50,23 @@ def read_captions(path: Path) -> dict[str, tuple[tuple[str, ...], tuple[str, ...
         raise UserError(f"{path} cannot be read as JSON ({error})") from None
     if not isinstance(node, dict):
         raise UserError(f"{path} is not a map from file names to captions")
-    told, bad = {}, []
+    entries, bad = {}, []
     for name, value in node.items():
         value = value if isinstance(value, dict) else {"captions": value}
         captions, tags = (
-            [said] if isinstance(said, str) else said or [] for said in (value.get("captions"), value.get("tags"))
+            [value] if isinstance(value, str) else value or [] for value in (value.get("captions"), value.get("tags"))
         )
         texts = isinstance(captions, list) and captions and all(isinstance(text, str) for text in captions)
         if not texts or not isinstance(tags, list):
             bad.append(name)
             continue
-        told[name] = tuple(captions), tuple(str(tag).lower() for tag in tags)
+        entries[name] = tuple(captions), tuple(str(tag).lower() for tag in tags)
     skipped("have captions or tags that are neither a text nor a list of texts", bad)
-    return told
+    return entries
 
 
-def skipped(why: str, names: list[str]) -> None:
+def skipped(reason: str, names: list[str]) -> None:
+    """Logs that files are skipped, naming the first few."""
     if names:
         more = f" and {len(names) - NAMED} more" if len(names) > NAMED else ""
-        log.warning("skipped: %d files %s: %s%s", len(names), why, ", ".join(names[:NAMED]), more)
+        log.warning("skipped: %d files %s: %s%s", len(names), reason, ", ".join(names[:NAMED]), more)

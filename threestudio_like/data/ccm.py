@@ -1,4 +1,4 @@
-"""Canonical coordinate maps of many objects with the cameras that saw them: what a geometric prior is trained on."""
+"""Canonical coordinate maps (CCM) of many objects with their cameras: the training data of a geometric prior."""
 
 from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
@@ -20,8 +20,8 @@ class Rows(Protocol):
 class CoordinateMaps:
     """N maps `[N, H, W, 4]` (bytes: xyz times opacity, and opacity), cameras, and the captions of M objects.
 
-    `maps` is an array, or reads the rows that it is asked for. `object` numbers the object that each map shows; every object
-    has at least one caption.
+    `maps` is an array, or reads the rows that it is asked for. `object` numbers the object that each map shows; every
+    object has at least one caption.
     """
 
     maps: Rows
@@ -33,14 +33,14 @@ class CoordinateMaps:
         return len(self.object)
 
     def images(self, indices: Int[np.ndarray, "B"]) -> Float[Tensor, "B 4 H W"]:
-        """In 0..1."""
+        """Reads maps in 0..1."""
         return torch.from_numpy(self.maps[indices]).permute(0, 3, 1, 2).float() / 255
 
     def cameras(self, indices: Int[np.ndarray, "B"]) -> Float[Tensor, "B 16"]:
-        """Camera-to-world matrices, row by row."""
+        """Returns camera-to-world matrices, row by row."""
         return torch.from_numpy(self.c2w[indices])
 
     def caption(self, index: int, rng: np.random.Generator) -> str:
-        """One of the object's captions, at random."""
+        """Draws one of the object's captions."""
         choices = self.captions[self.object[index]]
         return choices[rng.integers(len(choices))]

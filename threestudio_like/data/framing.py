@@ -1,4 +1,4 @@
-"""Objects on white moved to the middle of their frame, and as large in it as asked: `data/images.py`'s framing, in batches."""
+"""Centres and scales objects on white in their frames: `data/images.py`'s framing, in batches."""
 
 from dataclasses import dataclass
 
@@ -8,18 +8,20 @@ from jaxtyping import Float
 from torch import Tensor
 
 WHITE = 0.99
-"""What is at least as bright in all three colours is background."""
+"""Pixels at least as bright in all three colours are background."""
 
 
 @dataclass(frozen=True)
 class Framing:
-    """How a training shows its condition images: a `share` of them framed anew, the object's longer side taking up a
-    part of the frame between the two numbers of `fill`; the others as they were taken.
+    """The framing of a training's condition images.
 
-    A model that has seen its toys only as large as photographs show them fails on a user's, which may have any size."""
+    A model that has seen its toys only as large as photographs show them fails on a user's, which may have any size.
+    """
 
     share: float = 0.5
+    """Share of the images that are framed anew; the others stay as they were taken."""
     fill: tuple[float, float] = (0.6, 0.8)
+    """Range of the object's longer side, as a part of the frame's."""
 
     def __post_init__(self):
         if not 0 <= self.share <= 1:
@@ -28,16 +30,16 @@ class Framing:
             raise ValueError(f"fill must be two rising numbers above 0 and at most 1, got {list(self.fill)}")
 
     def draw(self, count: int, generator: torch.Generator) -> Float[Tensor, "B"]:
-        """The fill of each of `count` images; not a number where the frame stays."""
+        """Draws the fill of each of `count` images; NaN where the frame stays."""
         chosen, part = torch.rand(2, count, generator=generator, device=generator.device)
         fill = self.fill[0] + (self.fill[1] - self.fill[0]) * part
         return torch.where(chosen < self.share, fill, torch.nan)
 
 
 def reframe(images: Float[Tensor, "B 3 H W"], fill: Float[Tensor, "B"]) -> Float[Tensor, "B 3 H W"]:
-    """Images in 0..1, square, on white, their objects centred, the longer side that part of the frame's.
+    """Centres the objects of square images on white, in 0..1, and scales their longer side to a part of the frame's.
 
-    An image stays as it is where `fill` is not a number, or where it is all white.
+    An image stays as it is where `fill` is NaN, or where it is all white.
     """
     size = images.shape[-1]
     solid = (images < WHITE).any(1)
@@ -53,7 +55,7 @@ def reframe(images: Float[Tensor, "B 3 H W"], fill: Float[Tensor, "B"]) -> Float
 
 
 def edges(taken: Tensor) -> tuple[Float[Tensor, "B"], Float[Tensor, "B"]]:
-    """Of rows of booleans `[B, N]`, where the first that is true begins and the last one ends."""
+    """Finds where the first True of each row of booleans `[B, N]` begins and the last one ends."""
     places = torch.arange(taken.shape[1], device=taken.device)
     first = torch.where(taken, places, taken.shape[1]).amin(1)
     last = torch.where(taken, places + 1, 0).amax(1)

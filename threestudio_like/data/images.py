@@ -1,4 +1,5 @@
-"""A user's image as image-to-3D models are shown theirs: the object alone, centred, as large in the frame, on white."""
+"""User's images prepared for image-to-3D models: the object alone, centred, as large in the frame as in training, on
+white."""
 
 import logging
 import struct
@@ -19,14 +20,14 @@ from threestudio_like.errors import UserError, brief
 SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".gif", ".bmp", ".tif", ".tiff")
 MOST_PIXELS = 80_000_000
 WORKING_SIZE = 1024
-"""Larger images are reduced to this many pixels on their longer side before anything is looked for in them."""
+"""Larger images are reduced to this many pixels on their longer side first."""
 FEWEST_PIXELS = 8  # along the object's longer side
 OPAQUE = 250  # of 255
 LIKE_BACKGROUND, UNLIKE_BACKGROUND = 0.025, 0.06
 """Colour differences, in 0..1, up to which a pixel is background, and from which it is object; between them, both.
 On a background with grain they are larger: 1.5 and 2.7 times what 95 % of the border's pixels stay below."""
 SPECK = 0.02
-"""What has less than this share of the largest part's solid pixels belongs to the background."""
+"""Parts with less than this share of the largest part's solid pixels belong to the background."""
 PLAIN_BORDER, CLEAR_BORDER = 0.95, 0.5
 """Shares of the border's pixels that must have one colour for the background to be called plain, and that must be clear for
 the object to be called cut out."""
@@ -40,18 +41,20 @@ DAMAGED = (
     struct.error,
     Image.DecompressionBombError,
 )
-"""What Pillow's readers raise on broken files."""
+"""Errors that Pillow's readers raise on broken files."""
 
 
 @dataclass(frozen=True)
 class ImageLoading:
-    """`background`: how the object is told from it: by its alpha channel, by a plain colour all along the border, by
-    rembg where that is installed, or by the first of these that can (auto; of an image whose border is mostly opaque, the
-    colour comes first). `fill`: the object's longer side as a share
-    of the frame's, in whose middle it is put; toys are seen so large on average. Null: the frame stays, made square."""
+    """Settings for cutting out and framing the object of an image."""
 
     background: Literal["auto", "alpha", "plain", "rembg"] = "auto"
+    """The way to tell the object from its background: by its alpha channel, by a plain colour all along the border, by
+    rembg where that is installed, or by the first of these that can (auto; for an image with a mostly opaque border,
+    the colour comes first)."""
     fill: float | None = 0.7
+    """The object's longer side as a share of the frame's, in whose middle it is put; toys are on average as large. Null
+    keeps the frame, made square."""
 
     def __post_init__(self):
         if self.fill is not None and not 0 < self.fill <= 1:
@@ -59,7 +62,7 @@ class ImageLoading:
 
 
 def image_files(path: Path) -> list[Path]:
-    """The image itself, or those of a folder by name. Raises UserError where there is none."""
+    """Lists the image itself, or those of a folder by name. Raises UserError where there is none."""
     if path.is_dir():
         found = sorted(file for file in path.iterdir() if file.suffix.lower() in SUFFIXES)
         if not found:
@@ -71,7 +74,7 @@ def image_files(path: Path) -> list[Path]:
 
 
 def load_image(path: Path, size: int, loading: ImageLoading = ImageLoading()) -> Float[Tensor, "3 size size"]:
-    """The object of an image file, in 0..1. Raises UserError, in a sentence, for a file from which it cannot be had."""
+    """Loads the object of an image file, in 0..1, on white. Raises UserError where that cannot be done."""
     image = read(path)
     color, alpha = foreground(image, path, loading.background)
     solid = alpha > 0.5
@@ -101,7 +104,8 @@ def load_image(path: Path, size: int, loading: ImageLoading = ImageLoading()) ->
 
 
 def read(path: Path) -> Image.Image:
-    """The first picture of a file as RGBA, upright, at most WORKING_SIZE pixels wide and high. Raises UserError."""
+    """Reads the first picture of a file as RGBA, upright, at most WORKING_SIZE pixels wide and high. Raises
+    UserError."""
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # the limit here is lower
@@ -135,7 +139,7 @@ def read(path: Path) -> Image.Image:
 
 
 def eight_bit(image: Image.Image) -> Image.Image:
-    """Grey pictures of 16 or 32 bits in 8, which Pillow itself would clip; others as they are."""
+    """Converts grey pictures of 16 or 32 bits to 8, which Pillow itself would clip; leaves others as they are."""
     if image.mode not in ("I", "F") and not image.mode.startswith("I;"):
         return image
     grey = np.asarray(image).astype(np.float64)
@@ -145,67 +149,70 @@ def eight_bit(image: Image.Image) -> Image.Image:
     return Image.fromarray((grey / brightest * 255).round().clip(0, 255).astype(np.uint8))
 
 
-def foreground(image: Image.Image, path: Path, how: str) -> tuple[Float[np.ndarray, "H W 3"], Float[np.ndarray, "H W"]]:
-    """Colours and opacity of the object, in 0..1. Raises UserError where the background cannot be told from it."""
+def foreground(
+    image: Image.Image, path: Path, method: str
+) -> tuple[Float[np.ndarray, "H W 3"], Float[np.ndarray, "H W"]]:
+    """Separates the object: its colours and opacity, in 0..1. Raises UserError where the background cannot be told from
+    it."""
     pixels = np.asarray(image).astype(np.float32) / 255
     color, alpha = pixels[..., :3], pixels[..., 3]
     transparent = bool((np.asarray(image)[..., 3] < OPAQUE).any())
-    if how == "alpha" and not transparent:
+    if method == "alpha" and not transparent:
         raise UserError(f"{path}: nothing in it is transparent; use background=plain, rembg or auto")
     cut_out = transparent and (border_of(alpha) < 0.5).mean() >= CLEAR_BORDER
-    backdrop = plain_background(color) if how == "plain" or (how == "auto" and not cut_out) else None
+    backdrop = plain_background(color) if method == "plain" or (method == "auto" and not cut_out) else None
     if backdrop is not None:
-        color, own = keyed(color, backdrop)
-        return color, np.minimum(own, alpha)
-    if how in ("alpha", "auto") and transparent:
+        color, keyed = key_out(color, backdrop)
+        return color, np.minimum(keyed, alpha)
+    if method in ("alpha", "auto") and transparent:
         return color, without_specks(alpha)
-    if how == "plain":
+    if method == "plain":
         raise UserError(
             f"{path}: its border has no plain colour that could be the background's; cut the object out, or "
             "use background=rembg"
         )
-    return by_rembg(image, path, how)
+    return by_rembg(image, path, method)
 
 
 def plain_background(color: Float[np.ndarray, "H W 3"]) -> Float[np.ndarray, "3"] | None:
-    """The colour of nearly all of the border, if there is one."""
+    """Finds the colour of nearly all of the border, if there is one."""
     border = border_of(color)
     middle = np.median(border, axis=0)
     return middle if (np.abs(border - middle).max(-1) < UNLIKE_BACKGROUND).mean() >= PLAIN_BORDER else None
 
 
 def border_of(image: Float[np.ndarray, "H W ..."]) -> Float[np.ndarray, "N ..."]:
-    """The outermost pixels."""
+    """Collects the outermost pixels."""
     return np.concatenate([image[0], image[-1], image[:, 0], image[:, -1]])
 
 
-def keyed(color: Float[np.ndarray, "H W 3"], backdrop: Float[np.ndarray, "3"]) -> tuple[np.ndarray, np.ndarray]:
-    """What hangs together with the border and is like the background becomes clear; the rim's colours lose theirs."""
-    apart = np.abs(color - backdrop).max(-1)
-    grain = np.quantile(border_of(apart), 0.95)
+def key_out(color: Float[np.ndarray, "H W 3"], backdrop: Float[np.ndarray, "3"]) -> tuple[np.ndarray, np.ndarray]:
+    """Makes background-coloured pixels connected to the border transparent, and un-mixes the edge colours."""
+    difference = np.abs(color - backdrop).max(-1)
+    grain = np.quantile(border_of(difference), 0.95)
     like, unlike = max(LIKE_BACKGROUND, 1.5 * grain), max(UNLIKE_BACKGROUND, 2.7 * grain)
-    parts, _ = label(np.pad(apart < unlike, 1, constant_values=True))
+    parts, _ = label(np.pad(difference < unlike, 1, constant_values=True))
     around = (parts == parts[0, 0])[1:-1, 1:-1]
-    partly = np.clip((apart - like) / (unlike - like), 0, 1)
+    partly = np.clip((difference - like) / (unlike - like), 0, 1)
     alpha = without_specks(np.where(around, partly, 1.0))
-    own = (color - (1 - alpha[..., None]) * backdrop) / np.maximum(alpha[..., None], 1e-3)
-    return np.clip(np.where(alpha[..., None] > 0, own, color), 0, 1), alpha
+    unmixed = (color - (1 - alpha[..., None]) * backdrop) / np.maximum(alpha[..., None], 1e-3)
+    return np.clip(np.where(alpha[..., None] > 0, unmixed, color), 0, 1), alpha
 
 
 def without_specks(alpha: Float[np.ndarray, "H W"]) -> Float[np.ndarray, "H W"]:
-    """Dust made clear, which would count as the object's when that is framed."""
+    """Makes dust transparent, which would count as the object's in framing."""
     parts, _ = label(alpha > 0)
     solid = np.bincount(parts.ravel(), weights=(alpha > 0.5).ravel())
     solid[0] = 0
     return np.where((solid >= SPECK * solid.max())[parts], alpha, 0.0)
 
 
-def by_rembg(image: Image.Image, path: Path, how: str) -> tuple[np.ndarray, np.ndarray]:
-    """As a salient object network sees it. Raises UserError where it is not installed or fails."""
+def by_rembg(image: Image.Image, path: Path, method: str) -> tuple[np.ndarray, np.ndarray]:
+    """Separates the object by rembg's salient object network. Raises UserError where it is not installed or fails."""
     try:
         import rembg
     except ImportError:
-        found = "its background is neither transparent nor plain" if how == "auto" else "rembg is not installed"
+        found = "its background is neither transparent nor plain" if method == "auto" else "rembg is not installed"
         raise UserError(f"{path}: {found}; cut the object out, or pip install rembg") from None
     try:
         pixels = np.asarray(rembg.remove(image.convert("RGB"))).astype(np.float32) / 255

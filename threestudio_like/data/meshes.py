@@ -1,7 +1,7 @@
 """Coordinate maps of any folder of GLB, OBJ or PLY files with captions (SweetDreamer, section 3.2, and appendix).
 
-An object's maps are drawn once, and kept in a file of their own, from which training reads what it asks for: a folder may be
-larger than the memory, grow, and be drawn by several processes.
+An object's maps are rendered once and cached in a file of their own, from which training reads the rows that it needs:
+a folder may be larger than the memory, grow, and be rendered by several processes.
 """
 
 import functools
@@ -37,7 +37,7 @@ from threestudio_like.scenes.signed_distance import BOX_LENGTH, read_mesh
 from threestudio_like.utils.progress import progress
 
 SUFFIXES = (".glb", ".gltf", ".obj", ".ply")
-DRAWN_BY = (
+RENDERING_SOURCES = (
     "data/meshes.py",
     "scenes/signed_distance.py",
     "renderers/mesh.py",
@@ -45,37 +45,49 @@ DRAWN_BY = (
     "cameras.py",
     *(f"kernels/rasterize/{name}.py" for name in ("__init__", "antialias", "fragments", "reference", "cpu", "cuda")),
 )
-CHOOSING = ("folder", "captions", "without_tags", "held_out_every", "workers")
-"""The keys that choose among objects, or how they are worked on, and not what is seen of one."""
+NOT_IN_KEY = ("folder", "captions", "without_tags", "held_out_every", "workers")
+"""Keys that select objects or say how they are worked on; an object's maps do not depend on them."""
 log = logging.getLogger(__name__)
 
 
 class MeshFolder:
-    """The objects of a folder, each seen by several cameras. Built as `cls(config)`.
+    """The objects of a folder, each rendered from several cameras. Built as `cls(config)`.
 
-    Files that cannot be read, are too large, have no caption or a tag of `without_tags` are named and skipped.
+    Files that cannot be read, are too large, have no caption or a tag of `without_tags` are logged and skipped.
     """
 
     @dataclass(frozen=True)
     class Config:
-        """Distances are relative to where a ball as long as the object just fills the view; files above `max_faces` or
-        `max_megabytes` are skipped; one object in `held_out_every`, but at least one, is kept for evaluation; `workers`
-        processes draw the maps, 1 being this one."""
+        """The objects that are rendered, and their cameras."""
 
         folder: str
+        """Folder of GLB, OBJ or PLY files, also in inner folders."""
         captions: str = "captions.json"
+        """JSON file of captions (and tags) in the folder; see `data/captions.py`."""
         without_tags: tuple[str, ...] = ("point cloud", "low poly", "lowpoly", "scan")
+        """Objects with one of these tags are skipped."""
         views: int = 16
+        """Cameras of each object."""
         seed: int = 0
+        """Seed of the cameras."""
         size: int = 64
+        """Pixels a side of the maps."""
         supersample: int = 2
+        """Maps are rendered this many times larger and averaged."""
         distance: tuple[float, float] = (0.9, 1.1)
+        """Range of the cameras' distances, 1 where a ball as long as the object just fills the view."""
         fov_deg: float = 45.0
+        """Vertical field of view."""
         elevation_deg: tuple[float, float] = (-10.0, 45.0)
+        """Range of the elevations, uniform in angle."""
         max_faces: int = 1_000_000
+        """Meshes with more faces are skipped."""
         max_megabytes: float = 200.0
+        """Larger files are skipped."""
         held_out_every: int = 20
+        """One object in this many, but at least one, is held out for evaluation."""
         workers: int = 1
+        """Processes that render the maps; 1 is this one."""
 
         def __post_init__(self):
             for name in ("views", "size", "supersample", "workers"):
@@ -93,9 +105,11 @@ class MeshFolder:
 
     @functools.cache
     def maps(self, held_out: bool | None = False) -> CoordinateMaps:
-        """Of the training objects, of the held-out ones (True), or of all (None). Raises UserError where none can be read, or
-        none are left."""
-        names, c2w = self.drawn["names"].tolist(), self.drawn["c2w"]
+        """Returns the maps of the training objects, of the held-out ones (True), or of all (None).
+
+        Raises UserError where none can be read, or none are left.
+        """
+        names, c2w = self.rendered["names"].tolist(), self.rendered["c2w"]
         numbers = range(len(names))
         if held_out is not None:
             if len(names) < 2:
@@ -115,56 +129,57 @@ class MeshFolder:
 
     @functools.cached_property
     def keys(self) -> dict[Path, str]:
-        """All that each object's maps depend on."""
-        chosen = {name: value for name, value in asdict(self.config).items() if name not in CHOOSING}
-        code = sources(Path(__file__).parent.parent, *DRAWN_BY)
+        """Texts that say all that each object's maps depend on."""
+        chosen = {name: value for name, value in asdict(self.config).items() if name not in NOT_IN_KEY}
+        code = sources(Path(__file__).parent.parent, *RENDERING_SOURCES)
         stamps = ((path, path.stat()) for path in self.objects)
         return {path: repr((chosen, str(path), stamp.st_size, stamp.st_mtime_ns)) + code for path, stamp in stamps}
 
     @functools.cached_property
-    def drawn(self) -> dict[str, np.ndarray]:
-        """`names` of the M objects that can be drawn, in their order, and `c2w` [M, V, 16]; their maps are kept by now."""
-        return cached("meshes", repr(list(self.keys.values())), self.draw)
+    def rendered(self) -> dict[str, np.ndarray]:
+        """`names` of the M usable objects, in order, and `c2w` [M, V, 16]; their maps are cached by then."""
+        return cached("meshes", repr(list(self.keys.values())), self.render_all)
 
-    def draw(self) -> dict[str, np.ndarray]:
-        """Draws what is not kept yet. Raises UserError where nothing can be."""
+    def render_all(self) -> dict[str, np.ndarray]:
+        """Renders the maps that are not cached yet. Raises UserError where no object can be used."""
         paths = list(self.objects)
-        mixed = [paths[i] for i in np.random.default_rng(os.getpid()).permutation(len(paths))]  # others begin elsewhere
-        keyed = [(path, self.keys[path]) for path in mixed]
-        reasons = in_processes(functools.partial(why_not, self.config), keyed, self.config.workers)
-        refused = set()
-        for path, reason in zip(mixed, progress(reasons, "drawing meshes", len(mixed)), strict=True):
+        order = np.random.default_rng(os.getpid()).permutation(len(paths))  # other processes begin elsewhere
+        shuffled = [paths[i] for i in order]
+        keyed = [(path, self.keys[path]) for path in shuffled]
+        reasons = in_processes(functools.partial(failure_reason, self.config), keyed, self.config.workers)
+        unusable = set()
+        for path, reason in zip(shuffled, progress(reasons, "drawing meshes", len(shuffled)), strict=True):
             if reason is not None:
-                refused.add(path)
+                unusable.add(path)
                 log.warning("%s", reason)
-        skipped("cannot be used, for the reasons above", sorted(path.name for path in refused))
-        if len(refused) == len(paths):
+        skipped("cannot be used, for the reasons above", sorted(path.name for path in unusable))
+        if len(unusable) == len(paths):
             raise UserError(
                 f"data.folder: none of the {len(paths)} meshes in '{self.config.folder}' can be used; see the reasons "
                 "above"
             )
-        paths = [path for path in paths if path not in refused]
+        paths = [path for path in paths if path not in unusable]
         c2w = np.stack([random_cameras(self.config, path).c2w.reshape(-1, 16).numpy() for path in paths])
         return {"names": np.array([str(path) for path in paths]), "c2w": c2w}
 
 
 class MapFiles:
-    """The maps of many objects, one after the other, read where they are asked for."""
+    """The maps of many objects, one after the other, read from their files row by row."""
 
     def __init__(self, config: MeshFolder.Config, keys: dict[Path, str]):
         self.config, self.objects = config, list(keys.items())
 
     def __getitem__(self, rows: Int[np.ndarray, "B"]) -> UInt8[np.ndarray, "B S S 4"]:
         places = (divmod(row, self.config.views) for row in rows)
-        return np.stack([kept_maps(self.config, *self.objects[i])[view] for i, view in places])
+        return np.stack([cached_maps(self.config, *self.objects[i])[view] for i, view in places])
 
 
 def in_processes(function: Callable, items: list, workers: int) -> Iterator:
-    """What a function makes of each item, in their order. Raises UserError where a process is killed."""
+    """Applies a function to each item in a pool, in order. Raises UserError where a process is killed."""
     if workers == 1:
         yield from map(function, items)
         return
-    with ProcessPoolExecutor(workers, get_context("spawn"), initializer=quiet) as pool:
+    with ProcessPoolExecutor(workers, get_context("spawn"), initializer=init_worker) as pool:
         try:
             yield from pool.map(function, items, chunksize=8)
         except BrokenProcessPool:
@@ -174,36 +189,36 @@ def in_processes(function: Callable, items: list, workers: int) -> Iterator:
             ) from None
 
 
-def quiet() -> None:
-    """A process of the pool: one thread, and Ctrl-C is its parent's matter."""
+def init_worker() -> None:
+    """Sets up a process of the pool: one thread, and Ctrl-C is left to its parent."""
     torch.set_num_threads(1)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
-def why_not(config: MeshFolder.Config, keyed: tuple[Path, str]) -> str | None:
-    """The reason why an object cannot be drawn; None where its maps are kept now."""
+def failure_reason(config: MeshFolder.Config, keyed: tuple[Path, str]) -> str | None:
+    """Returns the reason why an object cannot be rendered; None where its maps are cached now."""
     try:
-        kept_maps(config, *keyed)
+        cached_maps(config, *keyed)
     except UserError as error:
         return str(error)
     return None
 
 
-def kept_maps(config: MeshFolder.Config, path: Path, key: str) -> UInt8[np.ndarray, "V S S 4"]:
-    """An object's maps, bytes, drawn at the first use. Raises UserError."""
-    return cached_memmap("mesh", key, (config.size, config.size, 4), lambda: [take(config, path)])
+def cached_maps(config: MeshFolder.Config, path: Path, key: str) -> UInt8[np.ndarray, "V S S 4"]:
+    """Reads an object's maps as bytes, rendered at the first use. Raises UserError."""
+    return cached_memmap("mesh", key, (config.size, config.size, 4), lambda: [render_maps(config, path)])
 
 
-def take(config: MeshFolder.Config, path: Path) -> UInt8[np.ndarray, "V S S 4"]:
-    """Raises UserError for a mesh that cannot be read or seen."""
-    seen = coordinate_maps(checked(config, path), random_cameras(config, path), config.supersample)
-    if not seen[..., 3].any():
+def render_maps(config: MeshFolder.Config, path: Path) -> UInt8[np.ndarray, "V S S 4"]:
+    """Renders an object's maps. Raises UserError for a mesh that cannot be read or seen."""
+    maps = coordinate_maps(read_checked(config, path), random_cameras(config, path), config.supersample)
+    if not maps[..., 3].any():
         raise UserError(f"{path} is seen from no side; its faces have no area")
-    return (seen * 255).round().byte().numpy()
+    return (maps * 255).round().byte().numpy()
 
 
-def checked(config: MeshFolder.Config, path: Path) -> trimesh.Trimesh:
-    """The mesh in the scene's frame. Raises UserError, in one sentence."""
+def read_checked(config: MeshFolder.Config, path: Path) -> trimesh.Trimesh:
+    """Reads the mesh in the scene's frame. Raises UserError, in one sentence, where it is too large or damaged."""
     if path.stat().st_size > config.max_megabytes * 1e6:
         raise UserError(
             f"{path} has {path.stat().st_size / 1e6:.0f} MB, more than max_megabytes {config.max_megabytes:g}"
@@ -215,7 +230,7 @@ def checked(config: MeshFolder.Config, path: Path) -> trimesh.Trimesh:
 
 
 def random_cameras(config: MeshFolder.Config, path: Path) -> Cameras:
-    """Those of an object, whatever others there are."""
+    """Draws the cameras of one object; they do not depend on the others."""
     name = path.relative_to(Path(config.folder).expanduser()).as_posix()
     rng = np.random.default_rng([config.seed, int.from_bytes(hashlib.sha256(name.encode()).digest()[:8])])
 
@@ -242,18 +257,21 @@ class Shape:
         self.faces = torch.from_numpy(np.asarray(mesh.faces, dtype=np.int64))
 
     def surface(self) -> Surface:
+        """Returns the mesh as a surface."""
         return Surface.of(self.vertices, self.faces)
 
     def material(self, x: Tensor) -> Tensor:
+        """Returns black: maps need no colour."""
         return torch.zeros_like(x)
 
     def background(self, directions: Tensor, generator: torch.Generator | None) -> Tensor:
+        """Returns black."""
         return torch.zeros_like(directions)
 
 
 @torch.no_grad()
 def coordinate_maps(mesh: trimesh.Trimesh, cameras: Cameras, supersample: int = 2) -> Tensor:
-    """`[B, H, W, 4]` in 0..1, scaled to the mesh's own tight box."""
+    """Renders maps `[B, H, W, 4]` in 0..1, scaled to the mesh's own tight box."""
     view = MeshRenderer(MeshRenderer.Config(supersample))(Shape(mesh), cameras, Shading())
     low, high = (torch.as_tensor(0.5 * bound + 0.5, dtype=torch.float32)[None] for bound in mesh.bounds)
     return canonical_coordinates(view, low, high)

@@ -14,6 +14,7 @@ from threestudio_like.errors import UserError
 from threestudio_like.renderers.shading import Shading
 from threestudio_like.scenes.base import MeshSettings, Scene
 from threestudio_like.scenes.mesh import Surface
+from threestudio_like.utils.tensors import map_tensors
 
 DEFAULT_MESH = MeshSettings()
 ALBEDO = Shading()
@@ -50,11 +51,11 @@ class Render:
 
     def unbind(self) -> list["Render"]:
         """Returns the images of each camera alone."""
-        images = {name: getattr(self, name) for name in ("rgb", "opacity", "depth", "normal", "xyz")}
-        return [
-            replace(self, **{name: None if image is None else image[i : i + 1] for name, image in images.items()})
-            for i in range(len(self.rgb))
-        ]
+        return [self[i : i + 1] for i in range(len(self.rgb))]
+
+    def __getitem__(self, part: slice) -> "Render":
+        """Returns some of the images."""
+        return map_tensors(lambda image: image[part], self)
 
 
 class Renderer(nn.Module):

@@ -1,6 +1,6 @@
 """Lights surfaces: DreamFusion's albedo, Lambertian and textureless shadings and its light sampler; environments."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Literal
 
 import torch
@@ -10,6 +10,7 @@ from torch import Tensor
 
 from threestudio_like.cameras import Cameras
 from threestudio_like.renderers.environment import reflect
+from threestudio_like.utils.tensors import map_tensors
 
 
 @dataclass(frozen=True)
@@ -34,9 +35,7 @@ class Shading:
 
     def __getitem__(self, part: slice) -> "Shading":
         """That of some of the images."""
-        return replace(
-            self, **{name: value[part] for name in ("light", "eye") if (value := getattr(self, name)) is not None}
-        )
+        return map_tensors(lambda tensor: tensor[part], self)
 
     def __call__(
         self, material: Float[Tensor, "M C"], normal: Tensor | None, position: Float[Tensor, "M 3"], image: Tensor

@@ -8,17 +8,19 @@ BOTH_SIDES = (-1, 1)
 
 
 def shade(toy: Assembly, factor: float):
-    """The toy's own colour, darker (factor < 1) or lighter (factor > 1)."""
+    """Returns the toy's own colour, darker (factor < 1) or lighter (factor > 1)."""
     color = toy.main_color * factor if factor <= 1 else 1 - (1 - toy.main_color) / factor
     return color.clip(0.03, 0.97)
 
 
 def eyes(toy, x, y, z, radius):
+    """Adds two black eyes, left and right of the middle."""
     for side in BOTH_SIDES:
         toy.ellipsoid((x, side * y, z), radius, BLACK)
 
 
 def four_legs(toy, front, back, y, top, radius, foot=None):
+    """Adds four legs from height `top` down, with feet where they have a colour `foot`."""
     for x in (front, back):
         for side in BOTH_SIDES:
             toy.limb((x, side * y, top), (x, side * y, radius), radius * 1.1, radius, blend=0.05)
@@ -27,6 +29,7 @@ def four_legs(toy, front, back, y, top, radius, foot=None):
 
 
 def dog(toy, u, feature):
+    """Adds a standing dog; features: long ears, a long tail."""
     length, leg = u(0.5, 0.62), u(0.42, 0.52)
     top = leg + 0.16
     toy.limb((-length, 0, top), (length, 0, top + 0.05), 0.21, 0.25)
@@ -52,6 +55,7 @@ def dog(toy, u, feature):
 
 
 def cat(toy, u, feature):
+    """Adds a sitting cat; features: a raised tail, a collar."""
     height = u(0.62, 0.72)
     toy.limb((-0.12, 0, 0.3), (0.05, 0, height), 0.33, 0.2)
     for side in BOTH_SIDES:
@@ -83,6 +87,7 @@ def cat(toy, u, feature):
 
 
 def duck(toy, u, feature):
+    """Adds a duck; features: a hat, a long bill."""
     length = u(0.46, 0.56)
     toy.ellipsoid((0, 0, 0.36), (length, 0.38, 0.34))
     toy.cone((-length * 0.6, 0, 0.42), (-length - 0.26, 0, 0.72), 0.22, 0.02, blend=0.1)
@@ -99,12 +104,14 @@ def duck(toy, u, feature):
 
 
 def hat(toy, base, radius):
+    """Adds a top hat that stands on `base`."""
     x, y, z = base
     toy.cylinder((x, y, z), (x, y, z + 0.05), radius * 1.25, DARK)
     toy.cylinder((x, y, z), (x, y, z + radius * 1.3), radius * 0.8, DARK)
 
 
 def penguin(toy, u, feature):
+    """Adds a penguin; features: open wings, a scarf."""
     height = u(0.95, 1.1)
     toy.limb((0, 0, 0.38), (0, 0, height), 0.38, 0.26)
     toy.ellipsoid((0.15, 0, 0.46), (0.28, 0.28, 0.4), WHITE)
@@ -126,6 +133,7 @@ def penguin(toy, u, feature):
 
 
 def fish(toy, u, feature):
+    """Adds a fish; features: a tall fin, stripes."""
     length, height = u(0.6, 0.75), u(0.32, 0.4)
     toy.ellipsoid((0, 0, 0), (length, 0.22, height))
     toy.cone((-length * 0.75, 0, 0), (-length - 0.1, 0, 0.0), 0.14, 0.07, blend=0.08)
@@ -145,6 +153,7 @@ def fish(toy, u, feature):
 
 
 def rabbit(toy, u, feature):
+    """Adds a sitting rabbit; features: floppy ears, a carrot."""
     toy.ellipsoid((-0.05, 0, 0.36), (0.38, 0.32, 0.36))
     head = (0.2, 0, u(0.8, 0.88))
     toy.ellipsoid(head, (0.26, 0.23, 0.23), blend=0.06)
@@ -169,6 +178,7 @@ def rabbit(toy, u, feature):
 
 
 def elephant(toy, u, feature):
+    """Adds an elephant; features: a raised trunk, tusks."""
     length = u(0.42, 0.5)
     toy.limb((-length, 0, 0.78), (length, 0, 0.8), 0.36, 0.34)
     four_legs(toy, length - 0.02, -length + 0.02, 0.2, 0.6, 0.15)
@@ -202,6 +212,7 @@ def elephant(toy, u, feature):
 
 
 def turtle(toy, u, feature):
+    """Adds a turtle; features: brown skin, spots."""
     dome = u(0.38, 0.48)
     toy.ellipsoid((0, 0, 0.24), (0.58, 0.5, dome))
     toy.box((0, 0, -0.18), (0.9, 0.9, 0.32), cut=True)
@@ -220,6 +231,7 @@ def turtle(toy, u, feature):
 
 
 def snowman(toy, u, feature):
+    """Adds a snowman; features: a scarf, no hat."""
     low, mid, top = u(0.4, 0.46), u(0.29, 0.33), u(0.22, 0.25)
     z_mid, z_top = low * 1.85 + mid * 0.75, low * 1.85 + mid * 2.2 + top * 0.55
     toy.ellipsoid((0, 0, low), low)
@@ -244,6 +256,7 @@ def snowman(toy, u, feature):
 
 
 def robot(toy, u, feature):
+    """Adds a robot; features: an antenna, a backpack."""
     metal, glow = (0.62, 0.65, 0.7), (0.3, 0.95, 0.95)
     width, height = u(0.3, 0.38), u(0.34, 0.4)
     body = 0.42 + height

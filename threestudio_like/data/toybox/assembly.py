@@ -1,4 +1,4 @@
-"""Toys as assemblies of signed-distance primitives: what a category function builds and a tracer renders.
+"""Toys as assemblies of signed-distance primitives: built by a category's function, rendered by a tracer.
 
 A toy is one array of rows, a row a primitive. The rows are combined in order: `d = min(d, d_i)` (with a polynomial
 smooth minimum where `blend > 0`), or `d = max(d, -d_i)` for a cut. The distance functions are the classic closed forms
@@ -24,7 +24,7 @@ RADIUS = 0.95
 
 @dataclass(frozen=True)
 class Toy:
-    """One object: `primitives [P, COLUMNS]`, what it is, and the words for it."""
+    """One object: its primitives `[P, COLUMNS]`, its category, and the words for it."""
 
     primitives: np.ndarray
     category: str
@@ -33,7 +33,7 @@ class Toy:
 
 
 def rotation_to(axis: np.ndarray) -> np.ndarray:
-    """The world-to-local rotation [3, 3] that takes the direction `axis` to local +z."""
+    """Computes the world-to-local rotation [3, 3] that takes the direction `axis` to local +z."""
     z = axis / np.linalg.norm(axis)
     helper = np.array([1.0, 0, 0]) if abs(z[0]) < 0.9 else np.array([0, 1.0, 0])
     x = np.cross(helper, z)
@@ -42,7 +42,7 @@ def rotation_to(axis: np.ndarray) -> np.ndarray:
 
 
 def rotation_by(roll: float, pitch: float, yaw: float) -> np.ndarray:
-    """The world-to-local rotation [3, 3] of a part turned about x, then y, then z, in degrees."""
+    """Computes the world-to-local rotation [3, 3] of a part turned about x, then y, then z, in degrees."""
     a, b, c = np.deg2rad([roll, pitch, yaw])
     rx = np.array([[1, 0, 0], [0, np.cos(a), -np.sin(a)], [0, np.sin(a), np.cos(a)]])
     ry = np.array([[np.cos(b), 0, np.sin(b)], [0, 1, 0], [-np.sin(b), 0, np.cos(b)]])
@@ -60,12 +60,14 @@ class Assembly:
         self.extents: list[np.ndarray] = []
 
     def ellipsoid(self, center, radii, color=None, turn=(0, 0, 0), blend=0.0, cut=False):
+        """Adds an ellipsoid, turned about x, y and z by `turn` degrees."""
         radii = np.broadcast_to(np.asarray(radii, dtype=np.float64), 3)
         rotation = rotation_by(*turn)
         extent = np.sqrt(((rotation.T * radii) ** 2).sum(1))
         self._add(ELLIPSOID, center, radii, rotation, extent, radii.max(), color, blend, cut)
 
     def box(self, center, half, color=None, turn=(0, 0, 0), round=0.02, blend=0.0, cut=False):
+        """Adds a box of these half extents with rounded edges."""
         half = np.asarray(half, dtype=np.float64)
         round = min(round, 0.9 * half.min())
         rotation = rotation_by(*turn)
@@ -73,7 +75,7 @@ class Assembly:
         self._add(BOX, center, half, rotation, extent, np.linalg.norm(half), color, blend, cut, round)
 
     def cone(self, start, end, r_start, r_end, color=None, blend=0.0, cut=False):
-        """A truncated cone (a cylinder where both radii are equal) with flat ends at `start` and `end`."""
+        """Adds a truncated cone (a cylinder where both radii are equal) with flat ends at `start` and `end`."""
         start, end = np.asarray(start, dtype=np.float64), np.asarray(end, dtype=np.float64)
         height = np.linalg.norm(end - start)
         z = (end - start) / height
@@ -85,10 +87,11 @@ class Assembly:
         self._add(CONE, (start + end) / 2, size, rotation_to(z), (low, high), bound, color, blend, cut)
 
     def cylinder(self, start, end, radius, color=None, **how):
+        """Adds a cylinder with flat ends at `start` and `end`."""
         self.cone(start, end, radius, radius, color, **how)
 
     def limb(self, start, end, r_start, r_end, color=None, blend=0.0):
-        """A tapered capsule: the hull of a sphere at `start` and one at `end`."""
+        """Adds a tapered capsule: the hull of a sphere at `start` and one at `end`."""
         start, end = np.asarray(start, dtype=np.float64), np.asarray(end, dtype=np.float64)
         length = np.linalg.norm(end - start)
         low = np.minimum(start - r_start, end - r_end)
@@ -98,6 +101,7 @@ class Assembly:
         self._add(LIMB, start, size, rotation_to(end - start), (low, high), bound, color, blend, False)
 
     def torus(self, center, major, minor, axis=(0, 0, 1), color=None):
+        """Adds a ring around `axis`."""
         rotation = rotation_to(np.asarray(axis, dtype=np.float64))
         z = rotation[2]
         extent = major * np.sqrt(np.maximum(1 - z**2, 0)) + minor
@@ -116,7 +120,8 @@ class Assembly:
             self.extents.append(np.stack(box))
 
     def finish(self) -> np.ndarray:
-        """The rows [P, COLUMNS], moved and scaled so that the tight box is centred and its half diagonal is RADIUS."""
+        """Returns the rows [P, COLUMNS], moved and scaled so that the tight box is centred and its half diagonal is
+        RADIUS."""
         rows, extents = np.stack(self.rows), np.stack(self.extents)
         low, high = extents[:, 0].min(0), extents[:, 1].max(0)
         scale = RADIUS / (np.linalg.norm(high - low) / 2)

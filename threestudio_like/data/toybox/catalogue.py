@@ -1,4 +1,4 @@
-"""What the Toybox world holds: categories, colours, features, captions and the held-out split."""
+"""The Toybox world: categories, colours, features, captions and the held-out split."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -80,18 +80,18 @@ VIEWS = ("front view", "back view", "left side view", "right side view", "overhe
 
 
 def is_held_out(color: str, category: str) -> bool:
-    """One colour x category pair in five, spread evenly over both, is never shown in training."""
+    """Tells whether a pair is never shown in training: one colour x category pair in five, spread evenly over both."""
     return (list(COLORS).index(color) + 2 * list(CATEGORIES).index(category)) % 5 == 0
 
 
 def pairs(held_out: bool | None = None) -> list[tuple[str, str]]:
-    """All (colour, category) pairs, or only the held-out (True) or the training ones (False)."""
+    """Lists all (colour, category) pairs, or only the held-out (True) or the training ones (False)."""
     every = [(color, category) for category in CATEGORIES for color in COLORS]
     return every if held_out is None else [pair for pair in every if is_held_out(*pair) == held_out]
 
 
 def make_toy(category: str, color: str, rng: np.random.Generator, feature: str | None = None) -> Toy:
-    """A new individual of the category: random proportions, its colour jittered, with the feature asked for."""
+    """Builds a new individual of the category: random proportions, its colour jittered, with the feature asked for."""
     tint = np.clip(np.array(COLORS[color]) + rng.uniform(-COLOR_JITTER, COLOR_JITTER, 3), 0.03, 0.97)
     assembly = Assembly(tint, WOOD_GRAIN if color == "wooden" else 0.0)
     CATEGORIES[category].build(assembly, rng.uniform, feature)
@@ -99,7 +99,7 @@ def make_toy(category: str, color: str, rng: np.random.Generator, feature: str |
 
 
 def random_toy(rng: np.random.Generator, held_out: bool | None = False) -> Toy:
-    """A random toy of the split; two in three have one of their category's features."""
+    """Draws a toy of the split; two in three have one of their category's features."""
     choices = pairs(held_out)
     color, category = choices[rng.integers(len(choices))]
     features = CATEGORIES[category].features
@@ -108,11 +108,12 @@ def random_toy(rng: np.random.Generator, held_out: bool | None = False) -> Toy:
 
 
 def article(word: str) -> str:
+    """Returns `a` or `an`."""
     return "an" if word[0] in "aeiou" else "a"
 
 
 def caption(category: str, color: str | None = None, feature: str | None = None, view: str | None = None) -> str:
-    """`a red dog with long ears, front view`; without a colour, `a dog`."""
+    """Writes a caption: `a red dog with long ears, front view`; without a colour, `a dog`."""
     noun = category if color is None else f"{color} {category}"
     text = f"{article(noun)} {noun}"
     if feature is not None:
@@ -121,9 +122,10 @@ def caption(category: str, color: str | None = None, feature: str | None = None,
 
 
 def view_words(azimuth: float, elevation: float, exact: bool = False) -> str:
-    """The name of the view from there (radians): azimuth 0 sees the front, +90 degrees the toy's left side.
+    """Names the view from an azimuth and elevation (radians): azimuth 0 sees the front, +90 degrees the toy's left
+    side.
 
-    One of four sides; `exact`, one of eight, and from which height.
+    It is one of four sides or, with `exact`, one of eight and a height.
     """
     if elevation > OVERHEAD_FROM:
         return "overhead view"

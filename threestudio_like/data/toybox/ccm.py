@@ -25,28 +25,36 @@ BOX_SIZE = 48
 
 
 class ToyboxCoordinates:
-    """Toys of the training pairs, each seen by several cameras. Built as `cls(config)`."""
+    """Toys of the training pairs, each rendered from several cameras. Built as `cls(config)`."""
 
     @dataclass(frozen=True)
     class Config:
-        """`toys` of the training pairs, a tenth as many held-out ones. Angles in degrees, lengths in scene units, `samples`^2
-        rays a pixel."""
+        """Sizes of the set, and its cameras. Lengths are in scene units."""
 
         toys: int = 12000
+        """Toys of the training pairs; a tenth as many are of held-out pairs."""
         views: int = 4
+        """Cameras of each toy."""
         seed: int = 5
+        """Seed of toys and cameras."""
         size: int = 64
+        """Pixels a side of the maps."""
         samples: int = 2
+        """Square root of the rays a pixel."""
         distance: tuple[float, float] = (2.5, 2.9)
+        """Range of the cameras' distances from the middle."""
         fov_deg: tuple[float, float] = (38.0, 44.0)
+        """Range of the vertical fields of view."""
         elevation_deg: tuple[float, float] = (-10.0, 80.0)
+        """Range of the elevations."""
 
     def __init__(self, config: Config | None = None, **fields):
         self.config = configure(self, config, fields)
 
     @functools.cache
     def maps(self, held_out: bool | None = False) -> CoordinateMaps:
-        """Of the training pairs, of the held-out ones (True), or of all (None); made or read at the first call."""
+        """Returns the maps of the training pairs, of the held-out ones (True), or of all (None), rendered once and
+        cached."""
         config = self.config
         here = Path(__file__).parent
         key = (
@@ -60,7 +68,7 @@ class ToyboxCoordinates:
 
 
 def render_dataset(config: ToyboxCoordinates.Config, held_out: bool | None) -> dict[str, np.ndarray]:
-    """The arrays of a `CoordinateMaps`, the captions of a toy on lines of one text."""
+    """Renders the arrays of a `CoordinateMaps`, a toy's captions as lines of one text."""
     rng = np.random.default_rng([config.seed, (False, True, None).index(held_out)])
     count = max(config.toys // 10, 1) if held_out else config.toys
     maps, c2w, captions = [], [], []
@@ -73,7 +81,7 @@ def render_dataset(config: ToyboxCoordinates.Config, held_out: bool | None) -> d
         bounds = (bound.repeat_interleave(config.views, dim=0) for bound in (low, high))
         maps.append((canonical_coordinates(view, *bounds) * 255).round().byte().numpy())
         c2w.append(cameras.c2w.reshape(-1, 16).numpy())
-        captions += ["\n".join(said_of(toy)) for toy in toys]
+        captions += ["\n".join(captions_of(toy)) for toy in toys]
     return {
         "maps": np.concatenate(maps),
         "c2w": np.concatenate(c2w),
@@ -82,8 +90,8 @@ def render_dataset(config: ToyboxCoordinates.Config, held_out: bool | None) -> d
     }
 
 
-def said_of(toy: Toy) -> list[str]:
-    """Captions, some of them equal: half of them name the colour, two thirds the feature."""
+def captions_of(toy: Toy) -> list[str]:
+    """Lists a toy's captions, some of them equal: half name the colour, two thirds the feature."""
     return [
         caption(toy.category, color, feature)
         for color in (toy.color, None)
@@ -92,7 +100,7 @@ def said_of(toy: Toy) -> list[str]:
 
 
 def random_cameras(config: ToyboxCoordinates.Config, count: int, rng: np.random.Generator) -> Cameras:
-    """Azimuths from all around; elevations half uniform in angle, half in area."""
+    """Draws cameras with azimuths from all around; elevations half uniform in angle, half in area."""
     low, high = (math.radians(angle) for angle in config.elevation_deg)
     by_area = np.arcsin(rng.uniform(math.sin(low), math.sin(high), count))
     elevation = np.where(rng.random(count) < 0.5, by_area, rng.uniform(low, high, count))
@@ -106,7 +114,7 @@ def random_cameras(config: ToyboxCoordinates.Config, count: int, rng: np.random.
 
 
 def boxes(toys: list[Toy]) -> tuple[Float[Tensor, "B 3"], Float[Tensor, "B 3"]]:
-    """The toys' tight boxes, lowest and highest `xyz` in 0..1, from what six sides show."""
+    """Measures the toys' tight boxes, lowest and highest `xyz` in 0..1, from six sides."""
     angles = torch.tensor(BOX_VIEWS).deg2rad().repeat(len(toys), 1)
     full = torch.ones(len(angles))
     cameras = orbit_cameras(angles[:, 0], angles[:, 1], 2.7 * full, math.radians(41.0) * full, BOX_SIZE, BOX_SIZE)

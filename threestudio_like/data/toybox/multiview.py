@@ -1,4 +1,4 @@
-"""Toys as a multi-view prior is shown them: one image from anywhere, and Zero123++'s six views around it.
+"""Toys for multi-view priors: one image from anywhere, and Zero123++'s six views around it.
 
 The image is a photograph, in a light that differs from one to the next. The six views are lit alike: most of the light
 is ambient, the rest a sun straight above, so that a surface has one colour from wherever it is seen. All are on white.
@@ -24,11 +24,11 @@ from threestudio_like.renderers.base import Render
 from threestudio_like.utils.progress import progress
 
 UNSEEN_CATEGORIES = ("boat", "teapot", "rabbit")
-"""Left out in every colour: a vehicle, a household thing and an animal, with relatives among the others."""
+"""Categories left out in every colour: a vehicle, a household thing and an animal, with relatives among the others."""
 
 VIEWS = len(RIG_AZIMUTHS_DEG)
 AMBIENT = 0.65
-TOGETHER = 64  # objects traced at once
+CHUNK = 64  # objects traced at once
 
 Split = Literal["train", "held_out", "unseen"]
 """Colour-toy pairs of the training; the pairs held out from it; and all pairs of the unseen categories."""
@@ -54,36 +54,44 @@ class MultiviewImages:
         return len(self.image)
 
     def images(self, indices: Int[np.ndarray, "B"]) -> Float[Tensor, "B 3 H W"]:
-        """In 0..1."""
+        """Returns images in 0..1."""
         return torch.from_numpy(self.image[indices]).permute(0, 3, 1, 2).float() / 255
 
     def six_views(self, indices: Int[np.ndarray, "B"]) -> Float[Tensor, "B 6 3 H W"]:
-        """In 0..1."""
+        """Returns the six views in 0..1."""
         return torch.from_numpy(self.views[indices]).permute(0, 1, 4, 2, 3).float() / 255
 
 
 @dataclass(frozen=True)
 class MultiviewSet:
-    """The objects a multi-view prior is trained and judged on, as a recipe names them.
+    """The objects that a multi-view prior is trained and evaluated on, as a recipe names them.
 
-    `count` objects are trained on, and `held_out_count` are in each of the other splits. Angles in degrees, lengths in
-    scene units, `samples`^2 rays a pixel. `elevation_deg` and `ambient` are the image's; its distance and field of view
-    are those of all Toybox photographs, and the six views' their means, so that objects keep their size.
+    Lengths are in scene units. The image's distance and field of view are those of all Toybox photographs, and the six
+    views' their means, so that objects keep their size.
     """
 
     count: int = 12000
+    """Objects of the training split."""
     held_out_count: int = 96
+    """Objects of each of the other splits."""
     seed: int = 7
+    """Seed of objects, cameras and light."""
     size: int = 64
+    """Pixels a side of image and views."""
     samples: int = 2
+    """Square root of the rays a pixel."""
     elevation_deg: tuple[float, float] = (-10.0, 40.0)
+    """Range of the image's elevation."""
     ambient: tuple[float, float] = (0.45, 0.75)
+    """Range of the ambient share of the image's light."""
     distance: float = 2.7
+    """Distance of the six views' cameras from the middle."""
     fov_deg: float = 41.0
+    """Vertical field of view of the six views."""
 
     @functools.cache
     def images(self, split: Split = "train") -> MultiviewImages:
-        """Made or read at the first call."""
+        """Returns the images of a split, rendered once and cached."""
         count = self.count if split == "train" else self.held_out_count
         config = replace(self, count=count, held_out_count=count)
         key = repr((asdict(config), split, RIG_AZIMUTHS_DEG, RIG_ELEVATIONS_DEG))
@@ -91,7 +99,7 @@ class MultiviewSet:
         return MultiviewImages(**cached("multiview", key, lambda: vars(render_dataset(config, split))))
 
     def toy(self, split: Split, index: int) -> Toy:
-        """The object of that number, for its true shape."""
+        """Builds the object of that number, for its true shape."""
         rng = np.random.default_rng([self.seed, SPLITS.index(split), 1, index])
         while True:
             toy = random_toy(rng, HELD_OUT[split])
@@ -99,11 +107,11 @@ class MultiviewSet:
                 return toy
 
     def rig(self, azimuth: Float[Tensor, "B"]) -> Cameras:
-        """The cameras of the six views of images taken from there (radians)."""
+        """Places the cameras of the six views of images taken from an azimuth (radians)."""
         return zero123plus_rig(azimuth, self.distance, self.fov_deg, self.size)
 
     def capture(self) -> CaptureConfig:
-        """Who takes the images: from all around alike."""
+        """Returns the settings by which the images are taken: from all around alike."""
         return CaptureConfig(
             self.size,
             self.samples,
@@ -115,14 +123,14 @@ class MultiviewSet:
 
 
 def render_dataset(config: MultiviewSet, split: Split) -> MultiviewImages:
-    """`config.count` objects of a split."""
+    """Renders `config.count` objects of a split."""
     capture = config.capture()
     parts = []
     for start in progress(
-        range(0, config.count, TOGETHER), f"making images of {config.count} {split.replace('_', ' ')} toys"
+        range(0, config.count, CHUNK), f"making images of {config.count} {split.replace('_', ' ')} toys"
     ):
         rng = np.random.default_rng([config.seed, SPLITS.index(split), 0, start])
-        toys = [config.toy(split, i) for i in range(start, min(start + TOGETHER, config.count))]
+        toys = [config.toy(split, i) for i in range(start, min(start + CHUNK, config.count))]
         packed = pack(toys)
         cameras = capture.cameras(len(toys), rng)
         image = on_white(render_toys(packed, cameras, capture.light(cameras, rng), config.samples))
@@ -142,11 +150,11 @@ def render_dataset(config: MultiviewSet, split: Split) -> MultiviewImages:
 
 
 def even_light(count: int) -> Light:
-    """The six views' light."""
+    """Returns the six views' light."""
     up = torch.tensor([0.0, 0.0, 1.0]).expand(count, 3)
     return Light(up, torch.full((count,), AMBIENT), torch.zeros(count, dtype=torch.bool))
 
 
 def on_white(view: Render) -> np.ndarray:
-    """`[B, H, W, 3]` bytes."""
+    """Puts a view on white: bytes `[B, H, W, 3]`."""
     return ((view.rgb + 1 - view.opacity) * 255).round().clamp(0, 255).byte().numpy()

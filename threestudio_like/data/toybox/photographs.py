@@ -1,4 +1,4 @@
-"""Photographs of toys: who takes them, from where, in which light, and the cached set that priors are trained on.
+"""Photographs of toys: their cameras and light, and the cached set that priors are trained on.
 
 The capture has the web's bias: fronts are commoner than backs, and the view is often not named in the caption.
 """
@@ -19,26 +19,36 @@ from threestudio_like.data.toybox.render import Light, render_toys
 from threestudio_like.utils.progress import progress
 
 WORLD = ("assembly.py", "animals.py", "things.py", "catalogue.py", "render.py", "trace_cpu.py", "../../cameras.py")
-"""The files that say what the world looks like."""
+"""The source files that the world's appearance depends on."""
 
 
 @dataclass(frozen=True)
 class CaptureConfig:
-    """How photographs are taken. Angles in degrees, lengths in scene units, shares in 0..1."""
+    """Cameras and light of photographs. Lengths are in scene units, shares in 0..1."""
 
     size: int = 64
+    """Pixels a side."""
     samples: int = 2
+    """Square root of the rays a pixel."""
     distance: tuple[float, float] = (2.6, 2.8)
+    """Range of the distances from the middle."""
     fov_deg: tuple[float, float] = (40.0, 42.0)
+    """Range of the vertical fields of view."""
     elevation_deg: tuple[float, float] = (-8.0, 45.0)
+    """Range of the elevations, but for those from overhead."""
     overhead_share: float = 0.1
+    """Share of photographs from overhead, at 61 to 85 degrees."""
     front_share: float = 0.3
+    """Share of photographs from around the front; the others' azimuths are uniform."""
     front_spread_deg: float = 35.0
+    """Standard deviation of the azimuths around the front."""
     ambient: tuple[float, float] = (0.45, 0.75)
+    """Range of the ambient share of the light."""
     textureless_share: float = 0.0
+    """Share of photographs of white toys (clay)."""
 
     def cameras(self, count: int, rng: np.random.Generator) -> Cameras:
-        """Cameras with the web's bias: `front_share` of them crowd around azimuth 0, the rest are uniform."""
+        """Draws cameras with the web's bias: `front_share` of them crowd around azimuth 0, the rest are uniform."""
         uniform = rng.uniform(-math.pi, math.pi, count)
         front = rng.normal(0, math.radians(self.front_spread_deg), count)
         azimuth = np.where(rng.random(count) < self.front_share, front, uniform)
@@ -51,7 +61,7 @@ class CaptureConfig:
         return orbit_cameras(*tensors, self.size, self.size)
 
     def light(self, cameras: Cameras, rng: np.random.Generator) -> Light:
-        """A sun somewhere behind and above the camera, and ambient light."""
+        """Draws a sun behind and above each camera, and ambient light."""
         toward = cameras.position / cameras.distance[:, None] + torch.tensor([0.0, 0.0, 0.6])
         toward = toward + torch.from_numpy(rng.normal(0, 0.3, (len(cameras), 3)).astype(np.float32))
         ambient = torch.from_numpy(rng.uniform(*self.ambient, len(cameras)).astype(np.float32))
@@ -61,7 +71,7 @@ class CaptureConfig:
 
 @dataclass(frozen=True)
 class Photographs:
-    """N photographs: `rgba [N, H, W, 4]` bytes, rgb premultiplied, and what each one shows."""
+    """N photographs: `rgba [N, H, W, 4]` bytes, rgb premultiplied, with their labels."""
 
     rgba: np.ndarray
     category: np.ndarray
@@ -82,6 +92,7 @@ class Photographs:
         with_view: bool = True,
         exact_view: bool = False,
     ) -> str:
+        """Writes a photograph's caption with the parts that are asked for; clay has no colour."""
         category = list(CATEGORIES)[self.category[index]]
         color = list(COLORS)[self.color[index]] if with_color and not self.textureless[index] else None
         feature = (
@@ -91,26 +102,27 @@ class Photographs:
         return caption(category, color, feature, view)
 
     def target(self, indices: np.ndarray) -> Tensor:
-        """`[B]`: the place of colour x category among all pairs (category-major); after them, of bare categories for clay."""
+        """Returns labels `[B]`: the number of colour x category among all pairs (category-major); after them, of bare
+        categories for clay."""
         pair = self.category[indices].astype(np.int64) * len(COLORS) + self.color[indices]
         bare = len(CATEGORIES) * len(COLORS) + self.category[indices].astype(np.int64)
         return torch.from_numpy(np.where(self.textureless[indices], bare, pair))
 
     def images(self, indices: np.ndarray, background: Tensor) -> Tensor:
-        """`[B, 3, H, W]` in 0..1 over a background colour `[B, 3]`."""
+        """Composes images `[B, 3, H, W]` in 0..1 over a background colour `[B, 3]`."""
         rgba = torch.from_numpy(self.rgba[indices]).permute(0, 3, 1, 2).float() / 255
         return rgba[:, :3] + (1 - rgba[:, 3:]) * background[:, :, None, None]
 
 
 def random_backgrounds(count: int, generator: torch.Generator) -> Tensor:
-    """Plain studio backgrounds `[B, 3]`: greys between 0.3 and 1 with a slight tint."""
+    """Draws plain studio backgrounds `[B, 3]`: greys between 0.3 and 1 with a slight tint."""
     grey = torch.empty(count, 1).uniform_(0.3, 1.0, generator=generator)
     tint = torch.empty(count, 3).uniform_(-0.04, 0.04, generator=generator)
     return (grey + tint).clamp(0, 1)
 
 
 def pack(toys: list[Toy]) -> np.ndarray:
-    """The toys' primitives in one array `[B, P, COLUMNS]`, padded with zero rows."""
+    """Packs the toys' primitives in one array `[B, P, COLUMNS]`, padded with zero rows."""
     packed = np.zeros((len(toys), max(len(toy.primitives) for toy in toys), COLUMNS), dtype=np.float32)
     for row, toy in zip(packed, toys, strict=True):
         row[: len(toy.primitives)] = toy.primitives
@@ -118,7 +130,7 @@ def pack(toys: list[Toy]) -> np.ndarray:
 
 
 def render_dataset(capture: CaptureConfig, count: int, seed: int, held_out: bool | None = False) -> Photographs:
-    """`count` photographs of as many toys of the training pairs, the held-out ones (True), or all (None)."""
+    """Renders `count` photographs of as many toys of the training pairs, the held-out ones (True), or all (None)."""
     names, colors = list(CATEGORIES), list(COLORS)
     rng = np.random.default_rng([seed, (False, True, None).index(held_out)])
     rgba = np.empty((count, capture.size, capture.size, 4), dtype=np.uint8)
@@ -141,6 +153,6 @@ def render_dataset(capture: CaptureConfig, count: int, seed: int, held_out: bool
 
 
 def cached_dataset(capture: CaptureConfig, count: int, seed: int, held_out: bool | None = False) -> Photographs:
-    """As `render_dataset`, but taken once."""
+    """Renders photographs as `render_dataset` does, or reads them from the cache."""
     key = repr((asdict(capture), count, seed, held_out)) + sources(Path(__file__).parent, *WORLD, "photographs.py")
     return Photographs(**cached("toybox", key, lambda: vars(render_dataset(capture, count, seed, held_out))))

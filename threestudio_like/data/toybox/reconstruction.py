@@ -1,4 +1,4 @@
-"""What a reconstructor learns from: the toys of a multi-view set, seen at random too, and points around their surfaces.
+"""Training data of a reconstructor: a multi-view set's toys, random views of them, and points around their surfaces.
 
 Every toy is turned until its one image is taken from azimuth 0, the frame in which a reconstructor works. Colours are
 those in the six views' light, which depends on the surface alone: what is reconstructed looks like the views.
@@ -24,8 +24,9 @@ from threestudio_like.data.toybox.render import render_toys
 from threestudio_like.renderers.base import Render
 from threestudio_like.scenes.mesh import Mesh
 from threestudio_like.utils.progress import progress
+from threestudio_like.utils.tensors import map_tensors
 
-TOGETHER = 64  # objects traced at once
+CHUNK = 64  # objects traced at once
 LATTICE = 32767  # points are kept as 16-bit integers, and depths as tenths of a thousandth
 DEPTH_UNIT = 1e-4
 SCATTER, FAR_SCATTER = 0.03, 0.1
@@ -34,22 +35,25 @@ KINDS = 3
 
 @dataclass(frozen=True)
 class ReconstructionSet:
-    """Beside the objects of `views`: `targets` random views of each, uniform in area, and `points` of each of three
-    kinds, which lie on the surface; near it; and, half of them, somewhat farther, the others anywhere in the cube.
-
-    Angles in degrees, sizes in pixels, `samples`^2 rays a pixel.
-    """
+    """Random views and points beside the objects of a multi-view set, as a recipe names them."""
 
     views: MultiviewSet = field(default_factory=MultiviewSet)
+    """The objects, with their images and six views."""
     targets: int = 4
+    """Random views of each object, uniform in area."""
     target_size: int = 32
+    """Pixels a side of the random views."""
     samples: int = 2
+    """Square root of the rays a pixel of the random views."""
     elevation_deg: tuple[float, float] = (-30.0, 70.0)
+    """Range of the random views' elevations."""
     points: int = 1024
+    """Points of each of three kinds: on the surface; near it; and, half of them, somewhat farther, the others anywhere
+    in the cube."""
 
     @functools.cache
     def objects(self, split: Split = "train") -> "Objects":
-        """Made or read at the first call."""
+        """Returns the objects of a split, rendered once and cached."""
         count = self.views.count if split == "train" else self.views.held_out_count
         config = replace(self, views=replace(self.views, count=count, held_out_count=count))
         key = repr((asdict(config), split))
@@ -59,7 +63,7 @@ class ReconstructionSet:
 
 @dataclass(frozen=True)
 class Truth:
-    """T target views of each of B objects, rgb on white, the rest weighted by opacity; `cameras` are B x T."""
+    """T target views of each of B objects: rgb on white, the rest weighted by opacity; `cameras` are B x T."""
 
     cameras: Cameras
     rgb: Float[Tensor, "B T H W 3"]
@@ -67,29 +71,30 @@ class Truth:
     depth: Float[Tensor, "B T H W 1"]
     normal: Float[Tensor, "B T H W 3"]
 
-    def only(self, views: Int[np.ndarray, "S"], device: torch.device) -> "Truth":
-        """These of the T views, on a device."""
+    def select(self, views: Int[np.ndarray, "S"], device: torch.device) -> "Truth":
+        """Selects some of the T views, on a device."""
         count = self.rgb.shape[1]
         every = (np.arange(len(self.rgb))[:, None] * count + views).reshape(-1)
-        images = (image[:, views].to(device) for image in (self.rgb, self.opacity, self.depth, self.normal))
-        return Truth(replace(self.cameras[every], views=len(views)).to(device), *images)
+        cameras = replace(self.cameras[every], views=len(views)).to(device)
+        return replace(map_tensors(lambda image: image[:, views].to(device), self), cameras=cameras)
 
     def cameras_of(self, i: int) -> Cameras:
-        """Those of one object."""
+        """Returns the cameras of one object."""
         count = self.rgb.shape[1]
         return self.cameras[i * count : (i + 1) * count]
 
 
 @dataclass(frozen=True)
 class SurfacePoints:
-    """K points of each of B objects with their signed distances; the first S, on the surface, have these colours."""
+    """K points of each of B objects with their signed distances; `color` is that of the first S, on the surface."""
 
     x: Float[Tensor, "B K 3"]
     distance: Float[Tensor, "B K"]
     color: Float[Tensor, "B S 3"]
 
     def to(self, device) -> "SurfacePoints":
-        return SurfacePoints(self.x.to(device), self.distance.to(device), self.color.to(device))
+        """Moves the tensors to a device."""
+        return map_tensors(lambda tensor: tensor.to(device), self)
 
 
 @dataclass(frozen=True)
@@ -111,18 +116,19 @@ class Objects:
 
     @property
     def views(self):
-        """The one image and the six views of each."""
+        """The image and the six views of each object."""
         return self.config.views.images(self.split)
 
     def truth(self, chosen: Int[np.ndarray, "B"]) -> Truth:
+        """Returns the target views of some objects."""
         rgba = torch.from_numpy(self.rgba[chosen]).float() / 255
         depth = torch.from_numpy(self.depth[chosen].astype(np.float32))[..., None] * DEPTH_UNIT
         cameras = target_cameras(self.config, torch.from_numpy(self.angles[chosen]).flatten(0, 1))
         normal = torch.from_numpy(self.normal[chosen]).float() / 127
         return Truth(cameras, rgba[..., :3] + 1 - rgba[..., 3:], rgba[..., 3:], depth, normal)
 
-    def near(self, chosen: Int[np.ndarray, "B"], count: int, rng: np.random.Generator) -> SurfacePoints:
-        """`count` points of each kind, drawn from those that are kept: the same places of all B objects."""
+    def sample_points(self, chosen: Int[np.ndarray, "B"], count: int, rng: np.random.Generator) -> SurfacePoints:
+        """Draws `count` of the stored points of each kind, at the same positions of all B objects."""
         each = self.config.points
         places = np.concatenate([kind * each + rng.permutation(each)[:count] for kind in range(KINDS)])
         return SurfacePoints(
@@ -132,13 +138,13 @@ class Objects:
         )
 
     def mesh(self, index: int, resolution: int = 96) -> Mesh:
-        """The true surface, without the light."""
+        """Extracts the true surface, with its colours unlit."""
         toy = self.config.views.toy(self.split, index)
         return render.mesh(replace(toy, primitives=rotated(pack([toy]), self.views.azimuth[[index]])[0]), resolution)
 
 
 def target_cameras(config: ReconstructionSet, angles: Float[Tensor, "B 2"]) -> Cameras:
-    """At these azimuths and elevations, as far away as the six views'."""
+    """Places cameras at azimuths and elevations (radians), as far away as the six views'."""
     full, fov = torch.ones(len(angles)), math.radians(config.views.fov_deg)
     return orbit_cameras(
         angles[:, 0],
@@ -152,41 +158,41 @@ def target_cameras(config: ReconstructionSet, angles: Float[Tensor, "B 2"]) -> C
 
 
 def render_dataset(config: ReconstructionSet, split: Split) -> dict[str, np.ndarray]:
-    """The arrays of `Objects`, filled in place."""
+    """Renders the arrays of `Objects`, filled in place."""
     azimuth = config.views.images(split).azimuth
-    n, views, size, kept_points = len(azimuth), config.targets, config.target_size, KINDS * config.points
-    made = {
+    n, views, size, n_points = len(azimuth), config.targets, config.target_size, KINDS * config.points
+    arrays = {
         "rgba": np.empty((n, views, size, size, 4), np.uint8),
         "depth": np.empty((n, views, size, size), np.uint16),
         "normal": np.empty((n, views, size, size, 3), np.int8),
         "angles": np.empty((n, views, 2), np.float32),
-        "points": np.empty((n, kept_points, 3), np.int16),
-        "distances": np.empty((n, kept_points), np.float16),
+        "points": np.empty((n, n_points, 3), np.int16),
+        "distances": np.empty((n, n_points), np.float16),
         "colors": np.empty((n, config.points, 3), np.uint8),
     }
-    for start in progress(range(0, n, TOGETHER), f"making shapes of {n} {split.replace('_', ' ')} toys"):
-        part = slice(start, min(start + TOGETHER, n))
+    for start in progress(range(0, n, CHUNK), f"making shapes of {n} {split.replace('_', ' ')} toys"):
+        part = slice(start, min(start + CHUNK, n))
         rng = np.random.default_rng([config.views.seed, 2, start])
         toys = pack([config.views.toy(split, i) for i in range(part.start, part.stop)])
         toys = rotated(toys, azimuth[part])
-        angles, view = seen_at_random(config, toys, rng)
+        angles, view = random_views(config, toys, rng)
 
         def image(values):
             return values.numpy().reshape(-1, views, size, size, values.shape[-1])
 
-        made["angles"][part] = angles.unflatten(0, (-1, views))
-        made["rgba"][part] = image((torch.cat([view.rgb, view.opacity], dim=-1) * 255).round())
-        made["depth"][part] = image((view.depth / DEPTH_UNIT).round())[..., 0]
-        made["normal"][part] = image((view.normal * 127).round())
+        arrays["angles"][part] = angles.unflatten(0, (-1, views))
+        arrays["rgba"][part] = image((torch.cat([view.rgb, view.opacity], dim=-1) * 255).round())
+        arrays["depth"][part] = image((view.depth / DEPTH_UNIT).round())[..., 0]
+        arrays["normal"][part] = image((view.normal * 127).round())
         for i, rows in enumerate(toys, start):
-            made["points"][i], made["distances"][i], made["colors"][i] = surface_points(
+            arrays["points"][i], arrays["distances"][i], arrays["colors"][i] = surface_points(
                 rows[rows[:, BOUND] > 0], config.points, rng
             )
-    return made
+    return arrays
 
 
 def rotated(toys: Float[np.ndarray, "B P 24"], azimuth: Float[np.ndarray, "B"]) -> Float[np.ndarray, "B P 24"]:
-    """Packed toys turned about z by minus the azimuth: what a camera saw from there, one at azimuth 0 sees now."""
+    """Rotates packed toys about z by minus the azimuth: what a camera saw from there, one at azimuth 0 sees then."""
     cos, sin, zero, one = np.cos(azimuth), np.sin(azimuth), np.zeros_like(azimuth), np.ones_like(azimuth)
     turn = np.stack([cos, sin, zero, -sin, cos, zero, zero, zero, one], axis=-1).reshape(-1, 3, 3)
     rows, rotation = toys.copy(), toys[..., ROTATION].reshape(*toys.shape[:2], 3, 3)
@@ -195,8 +201,8 @@ def rotated(toys: Float[np.ndarray, "B P 24"], azimuth: Float[np.ndarray, "B"]) 
     return rows
 
 
-def seen_at_random(config: ReconstructionSet, toys: np.ndarray, rng: np.random.Generator) -> tuple[Tensor, Render]:
-    """Azimuths and elevations `[B T, 2]`, and what is seen from there."""
+def random_views(config: ReconstructionSet, toys: np.ndarray, rng: np.random.Generator) -> tuple[Tensor, Render]:
+    """Draws azimuths and elevations `[B T, 2]`, and renders the toys from there."""
     count = len(toys) * config.targets
     low, high = (math.sin(math.radians(angle)) for angle in config.elevation_deg)
     angles = np.stack([rng.uniform(-math.pi, math.pi, count), np.arcsin(rng.uniform(low, high, count))], axis=-1)
@@ -206,7 +212,8 @@ def seen_at_random(config: ReconstructionSet, toys: np.ndarray, rng: np.random.G
 
 
 def surface_points(rows: Float[np.ndarray, "P 24"], count: int, rng: np.random.Generator) -> tuple[np.ndarray, ...]:
-    """`count` points of each kind as integers, their distances as half floats, the first kind's colours as bytes.
+    """Draws `count` points of each kind as integers, with distances as half floats and the first kind's colours as
+    bytes.
 
     Points near the surface become points on it by three steps of the signed distance along its gradient.
     """
@@ -236,7 +243,7 @@ def surface_points(rows: Float[np.ndarray, "P 24"], count: int, rng: np.random.G
 
 
 def distance_and_slope(rows: np.ndarray, x: Float[np.ndarray, "N 3"]) -> tuple[np.ndarray, np.ndarray]:
-    """The signed distance and its gradient, by differences at the corners of a small tetrahedron."""
+    """Computes the signed distance and its gradient, by differences at the corners of a small tetrahedron."""
     step = 2e-3
     corners = np.array([[1, -1, -1], [-1, -1, 1], [-1, 1, -1], [1, 1, 1]], dtype=np.float32)
     around = (x[:, None] + step * corners).reshape(-1, 3).astype(np.float32)
@@ -245,7 +252,7 @@ def distance_and_slope(rows: np.ndarray, x: Float[np.ndarray, "N 3"]) -> tuple[n
 
 
 def albedo(rows: np.ndarray, nearest: Int[np.ndarray, "N"], x: Float[np.ndarray, "N 3"]) -> Float[np.ndarray, "N 3"]:
-    """The colours of these primitives, with the grain of wood."""
+    """Returns the colours of these primitives, with the grain of wood."""
     row = rows[nearest]
     local = np.einsum("nij,nj->ni", row[:, ROTATION].reshape(-1, 3, 3), x - row[:, CENTER])
     wave = np.sin(trace_cpu.GRAIN_FREQUENCY * (local @ np.array([1.0, 0.35, 0.15])))

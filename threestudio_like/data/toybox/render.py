@@ -18,7 +18,8 @@ from threestudio_like.scenes.mesh import Mesh
 
 @dataclass(frozen=True)
 class Light:
-    """Lambertian light for B images: unit direction towards the sun, ambient share in 0..1, white albedo or not."""
+    """Lambertian light of B images: unit direction towards the sun, ambient share in 0..1, and whether the albedo is
+    white."""
 
     direction: Float[Tensor, "B 3"]
     ambient: Float[Tensor, "B"]
@@ -26,7 +27,7 @@ class Light:
 
     @staticmethod
     def flat(count: int) -> "Light":
-        """No shading at all: the images show the albedo."""
+        """Returns light without shading: the images show the albedo."""
         up = torch.tensor([0.0, 0.0, 1.0]).expand(count, 3)
         return Light(up, torch.ones(count), torch.zeros(count, dtype=torch.bool))
 
@@ -34,7 +35,7 @@ class Light:
 def render_toys(toys: np.ndarray, cameras: Cameras, light: Light, samples: int = 1) -> Render:
     """Renders B packed toys `[B, P, COLUMNS]` by B cameras on the cameras' device, `samples`^2 rays a pixel.
 
-    All of it is weighted by the opacity, as in volume renderings, the rgb over black.
+    All channels are weighted by the opacity, as in volume renderings; the rgb lies over black.
     """
     device = cameras.c2w.device
     if device.type == "cpu":
@@ -71,7 +72,7 @@ def render_toys(toys: np.ndarray, cameras: Cameras, light: Light, samples: int =
 
 
 def mesh(toy: Toy, resolution: int = 128) -> Mesh:
-    """The toy's surface by marching cubes, coloured by the primitive nearest to each vertex."""
+    """Extracts the toy's surface by marching cubes, coloured by the primitive nearest to each vertex."""
     axis = np.linspace(-1, 1, resolution, dtype=np.float32)
     grid = np.stack(np.meshgrid(axis, axis, axis, indexing="ij"), axis=-1).reshape(-1, 3)
     distance, _ = trace_cpu.distances(toy.primitives, grid)

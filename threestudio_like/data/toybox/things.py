@@ -7,6 +7,7 @@ CREAM, LEAF = (0.93, 0.88, 0.76), (0.2, 0.55, 0.2)
 
 
 def wheels(toy, xs, y, radius, width=0.08):
+    """Adds a pair of wheels at each of the positions `xs` along the toy."""
     for x in xs:
         for side in BOTH_SIDES:
             toy.cylinder((x, side * (y - width), radius), (x, side * (y + width), radius), radius, BLACK)
@@ -16,12 +17,14 @@ def wheels(toy, xs, y, radius, width=0.08):
 
 
 def four_posts(toy, x, y, top, radius, color=None):
+    """Adds four posts from the ground to `top`."""
     for sx in BOTH_SIDES:
         for sy in BOTH_SIDES:
             toy.cylinder((sx * x, sy * y, 0), (sx * x, sy * y, top), radius, color)
 
 
 def chair(toy, u, feature):
+    """Adds a chair; features: a tall or slatted back, armrests."""
     width, depth, seat = u(0.36, 0.44), u(0.36, 0.42), u(0.5, 0.58)
     back = u(0.8, 0.9) if feature == "with a tall back" else u(0.48, 0.6)
     toy.box((0, 0, seat), (depth, width, 0.055))
@@ -41,6 +44,7 @@ def chair(toy, u, feature):
 
 
 def sofa(toy, u, feature):
+    """Adds a sofa; features: cushions."""
     width, height = u(0.75, 0.95), u(0.42, 0.52)
     toy.box((0.02, 0, 0.24), (0.42, width, 0.15), round=0.05)
     toy.box((-0.36, 0, 0.42 + height / 2), (0.13, width, height / 2 + 0.16), round=0.07)
@@ -59,6 +63,7 @@ def sofa(toy, u, feature):
 
 
 def table(toy, u, feature):
+    """Adds a table; features: a round top, a shelf."""
     x, y, top = u(0.45, 0.6), u(0.7, 0.85), u(0.62, 0.75)
     if feature == "with a round top":
         toy.cylinder((0, 0, top), (0, 0, top + 0.09), 0.66)
@@ -72,6 +77,7 @@ def table(toy, u, feature):
 
 
 def bed(toy, u, feature):
+    """Adds a bed; features: a high headboard, a canopy."""
     length, width = u(0.85, 0.95), u(0.46, 0.58)
     toy.box((0, 0, 0.26), (length, width, 0.09), WOOD)
     toy.box((0.04, 0, 0.42), (length - 0.06, width - 0.03, 0.12), round=0.06)
@@ -85,6 +91,7 @@ def bed(toy, u, feature):
 
 
 def lamp(toy, u, feature):
+    """Adds a lamp; features: a round shade."""
     height, radius = u(0.7, 0.9), u(0.36, 0.44)
     toy.cylinder((0, 0, 0), (0, 0, 0.07), 0.3, DARK)
     toy.cylinder((0, 0, 0), (0, 0, height), 0.04, STEEL)
@@ -97,6 +104,7 @@ def lamp(toy, u, feature):
 
 
 def car(toy, u, feature):
+    """Adds a car; features: a roof rack, a spoiler."""
     length, cabin = u(0.82, 0.95), u(0.22, 0.28)
     toy.box((0, 0, 0.36), (length, 0.4, 0.17), round=0.08)
     toy.box((-0.12, 0, 0.62), (0.46, 0.35, cabin), round=0.1)
@@ -118,6 +126,7 @@ def car(toy, u, feature):
 
 
 def truck(toy, u, feature):
+    """Adds a truck; features: an open bed, a tank."""
     length = u(0.55, 0.7)
     toy.box((length - 0.1, 0, 0.58), (0.28, 0.36, 0.38), round=0.06)
     toy.box((length + 0.17, 0, 0.72), (0.03, 0.29, 0.14), GLASS)
@@ -140,6 +149,7 @@ def truck(toy, u, feature):
 
 
 def train(toy, u, feature):
+    """Adds a steam engine; features: a bell."""
     length = u(0.5, 0.6)
     toy.cylinder((-0.3, 0, 0.62), (length + 0.1, 0, 0.62), 0.3)
     toy.cylinder((length + 0.1, 0, 0.62), (length + 0.17, 0, 0.62), 0.25, DARK)
@@ -157,6 +167,7 @@ def train(toy, u, feature):
 
 
 def aeroplane(toy, u, feature):
+    """Adds an aeroplane; features: high wings, two wings a side, jet engines."""
     length, span = u(0.8, 0.92), u(0.8, 0.98)
     toy.limb((-length, 0, 0.06), (length - 0.2, 0, 0), 0.09, 0.18)
     toy.ellipsoid((length - 0.3, 0, 0.14), (0.2, 0.11, 0.12), GLASS)
@@ -177,6 +188,7 @@ def aeroplane(toy, u, feature):
 
 
 def boat(toy, u, feature):
+    """Adds a boat; features: a sail, a tall funnel."""
     length = u(0.7, 0.85)
     toy.ellipsoid((0, 0, 0.35), (length, 0.34, 0.38))
     toy.cone((length * 0.5, 0, 0.24), (length + 0.2, 0, 0.42), 0.22, 0.02, blend=0.1)
@@ -193,6 +205,7 @@ def boat(toy, u, feature):
 
 
 def house(toy, u, feature):
+    """Adds a house; features: a chimney, a porch."""
     x, y, wall = u(0.5, 0.6), u(0.55, 0.7), u(0.3, 0.38)
     toy.box((0, 0, wall), (x, y, wall), round=0.01)
     top = 2 * wall
@@ -213,6 +226,7 @@ def house(toy, u, feature):
 
 
 def mug(toy, u, feature):
+    """Adds a mug; features: a low cup, coffee."""
     radius, height = u(0.36, 0.44), u(0.8, 0.95) if feature != "with a low cup" else u(0.5, 0.6)
     toy.cone((0, 0, 0), (0, 0, height), radius * 0.92, radius)
     toy.cylinder((0, 0, 0.08), (0, 0, height + 0.1), radius * 0.83, shade(toy, 0.7), cut=True)
@@ -223,6 +237,7 @@ def mug(toy, u, feature):
 
 
 def teapot(toy, u, feature):
+    """Adds a teapot; features: a tall body."""
     radius = u(0.44, 0.5)
     height = radius * (1.0 if feature == "with a tall body" else 0.78)
     toy.ellipsoid((0, 0, height), (radius, radius, height))
@@ -234,6 +249,7 @@ def teapot(toy, u, feature):
 
 
 def mushroom(toy, u, feature):
+    """Adds a mushroom; features: a tall cap, no spots."""
     radius, stem = u(0.5, 0.65), u(0.4, 0.6)
     cap = radius * (1.1 if feature == "with a tall cap" else 0.7)
     toy.cone((0, 0, 0), (0, 0, stem + 0.1), 0.22, 0.16, CREAM)
@@ -248,6 +264,7 @@ def mushroom(toy, u, feature):
 
 
 def tree(toy, u, feature):
+    """Adds a tree; features: a round crown, a star."""
     trunk = u(0.3, 0.42)
     toy.cylinder((0, 0, 0), (0, 0, trunk + 0.2), 0.1, WOOD)
     if feature == "with a round crown":
@@ -262,6 +279,7 @@ def tree(toy, u, feature):
 
 
 def rocket(toy, u, feature):
+    """Adds a rocket; features: windows, boosters."""
     radius, height = u(0.24, 0.3), u(0.85, 1.0)
     toy.cylinder((0, 0, 0.26), (0, 0, height), radius)
     toy.ellipsoid(

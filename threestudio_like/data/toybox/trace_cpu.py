@@ -17,6 +17,7 @@ jit = numba.njit(cache=True, fastmath=True, nogil=True, error_model="numpy")
 
 @jit
 def local_point(row, x, y, z):
+    """Transforms a point to a primitive's frame."""
     dx, dy, dz = x - row[7], y - row[8], z - row[9]
     return (
         row[10] * dx + row[11] * dy + row[12] * dz,
@@ -27,7 +28,7 @@ def local_point(row, x, y, z):
 
 @jit
 def primitive_distance(row, x, y, z):
-    """The signed distance to one primitive; see `assembly` for the meaning of the columns."""
+    """Computes the signed distance to one primitive; see `assembly` for the meaning of the columns."""
     px, py, pz = local_point(row, x, y, z)
     a, b, c = row[4], row[5], row[6]
     kind = int(row[KIND])
@@ -66,7 +67,7 @@ def primitive_distance(row, x, y, z):
 
 @jit
 def scene_distance(rows, active, count, x, y, z):
-    """The signed distance to the toy and the row whose surface is nearest there."""
+    """Computes the signed distance to the toy, and the row whose surface is nearest there."""
     best, nearest = 1e9, -1
     for i in range(count):
         row = rows[active[i]]
@@ -88,7 +89,8 @@ def scene_distance(rows, active, count, x, y, z):
 
 @jit
 def near_ray(rows, active, ox, oy, oz, dx, dy, dz):
-    """Fills `active` with the rows whose bounding sphere the ray meets; a cut alone makes nothing."""
+    """Fills `active` with the rows whose bounding sphere the ray meets, and returns their number; 0 where all are
+    cuts."""
     count, solid = 0, False
     for i in range(len(rows)):
         row = rows[i]
@@ -106,7 +108,7 @@ def near_ray(rows, active, ox, oy, oz, dx, dy, dz):
 
 @jit
 def march(rows, active, count, ox, oy, oz, dx, dy, dz):
-    """The distance along the ray to the surface and the nearest row, or -1."""
+    """Finds the distance along the ray to the surface and the nearest row, or -1."""
     near, far = 0.0, 1e9
     for o, d in ((ox, dx), (oy, dy), (oz, dz)):
         if abs(d) > 1e-9:
@@ -127,6 +129,7 @@ def march(rows, active, count, ox, oy, oz, dx, dy, dz):
 
 @jit
 def surface_normal(rows, active, count, x, y, z):
+    """Computes the unit normal by differences at the corners of a small tetrahedron."""
     e = 2e-3
     nx = ny = nz = 0.0
     for sx, sy, sz in ((1.0, -1.0, -1.0), (-1.0, -1.0, 1.0), (-1.0, 1.0, -1.0), (1.0, 1.0, 1.0)):
@@ -138,13 +141,14 @@ def surface_normal(rows, active, count, x, y, z):
 
 @jit
 def grain_factor(row, x, y, z):
+    """Computes the factor by which wood's grain darkens a point."""
     px, py, pz = local_point(row, x, y, z)
     return 1.0 - row[GRAIN] * (0.5 + 0.5 * math.sin(GRAIN_FREQUENCY * (px + 0.35 * py + 0.15 * pz)))
 
 
 @numba.njit(cache=True, fastmath=True, parallel=True, error_model="numpy")
 def trace(toys, c2w, fov_y, light, ambient, textureless, height, width, samples):
-    """Images of B toys by B cameras, `samples`^2 rays a pixel, averaged.
+    """Renders B toys by B cameras, the mean of `samples`^2 rays a pixel.
 
     toys [B, P, 24] (padded with zero rows), c2w [B, 4, 4], fov_y [B], light [B, 3] unit directions towards the light,
     ambient [B] in 0..1 (diffuse is the rest), textureless [B] bool. Returns [B, H, W, 11]: shaded rgb times opacity,
@@ -204,7 +208,7 @@ def trace(toys, c2w, fov_y, light, ambient, textureless, height, width, samples)
 
 @numba.njit(cache=True, fastmath=True, parallel=True, error_model="numpy")
 def distances(rows, points):
-    """The signed distance [N] of a toy [P, 24] at points [N, 3], and the nearest row [N]."""
+    """Computes the signed distance [N] of a toy [P, 24] at points [N, 3], and the nearest row [N]."""
     out = np.empty(len(points), dtype=np.float32)
     nearest = np.empty(len(points), dtype=np.int64)
     everything = np.arange(len(rows))

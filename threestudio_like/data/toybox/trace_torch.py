@@ -28,6 +28,7 @@ FAR = 1e9
 
 
 def ellipsoid(p: Tensor, a: Tensor, b: Tensor, c: Tensor, round: Tensor) -> Tensor:
+    """Estimates the signed distance to an ellipsoid of radii a, b, c, to first order; exact for a sphere."""
     radii = torch.stack([a, b, c], dim=-1)
     k0, k1 = (p / radii).norm(dim=-1), (p / radii.square()).norm(dim=-1)
     estimate = k0 * (k0 - 1) / k1.clamp(min=1e-9)
@@ -35,11 +36,13 @@ def ellipsoid(p: Tensor, a: Tensor, b: Tensor, c: Tensor, round: Tensor) -> Tens
 
 
 def box(p: Tensor, a: Tensor, b: Tensor, c: Tensor, round: Tensor) -> Tensor:
+    """Computes the signed distance to a box of half extents a, b, c with edges rounded by `round`."""
     q = p.abs() - torch.stack([a, b, c], dim=-1) + round[..., None]
     return q.clamp(min=0).norm(dim=-1) + q.amax(dim=-1).clamp(max=0) - round
 
 
 def cone(p: Tensor, a: Tensor, b: Tensor, c: Tensor, round: Tensor) -> Tensor:
+    """Computes the signed distance to a truncated cone: bottom radius a, top radius b, half height c."""
     rho, z = p[..., :2].norm(dim=-1), p[..., 2]
     cap = torch.stack([rho - torch.minimum(rho, torch.where(z < 0, a, b)), z.abs() - c], dim=-1)
     slant = torch.stack([b - a, 2 * c], dim=-1)
@@ -51,6 +54,7 @@ def cone(p: Tensor, a: Tensor, b: Tensor, c: Tensor, round: Tensor) -> Tensor:
 
 
 def limb(p: Tensor, a: Tensor, b: Tensor, c: Tensor, round: Tensor) -> Tensor:
+    """Computes the signed distance to a tapered capsule: radius a at 0, radius b at c."""
     rho, z = p[..., :2].norm(dim=-1), p[..., 2]
     slope = (a - b) / c
     cosine = (1 - slope.square()).clamp(min=0).sqrt()
@@ -61,6 +65,7 @@ def limb(p: Tensor, a: Tensor, b: Tensor, c: Tensor, round: Tensor) -> Tensor:
 
 
 def torus(p: Tensor, a: Tensor, b: Tensor, c: Tensor, round: Tensor) -> Tensor:
+    """Computes the signed distance to a torus: major radius a, minor radius b."""
     return torch.hypot(p[..., :2].norm(dim=-1) - a, p[..., 2]) - b
 
 
@@ -68,11 +73,13 @@ SHAPES = {ELLIPSOID: ellipsoid, BOX: box, CONE: cone, LIMB: limb, TORUS: torus}
 
 
 def local_points(row: Float[Tensor, "B 24"], points: Float[Tensor, "B N 3"]) -> Float[Tensor, "B N 3"]:
+    """Transforms points to a primitive's frame."""
     return torch.einsum("bij,bnj->bni", row[:, ROTATION].reshape(-1, 3, 3), points - row[:, None, CENTER])
 
 
 def scene_distance(toys: Float[Tensor, "B P 24"], points: Float[Tensor, "B N 3"]) -> tuple[Tensor, Tensor]:
-    """Signed distances `[B, N]` and the nearest row `[B, N]`; the rows are combined in order (see `assembly`)."""
+    """Computes signed distances `[B, N]` and the nearest row `[B, N]`; the rows are combined in order (see
+    `assembly`)."""
     best = torch.full(points.shape[:2], FAR, device=points.device, dtype=points.dtype)
     nearest = torch.full(points.shape[:2], -1, device=points.device)
     for i in range(toys.shape[1]):
@@ -94,7 +101,7 @@ def scene_distance(toys: Float[Tensor, "B P 24"], points: Float[Tensor, "B N 3"]
 
 @torch.no_grad()
 def trace(toys: Tensor, cameras: Cameras, light: Tensor, ambient: Tensor, textureless: Tensor, samples: int) -> Tensor:
-    """As `trace_cpu.trace`, on the tensors' device: `[B, H, W, 11]`."""
+    """Renders as `trace_cpu.trace` does, on the tensors' device: `[B, H, W, 11]`."""
     batch, height, width = len(cameras), cameras.height, cameras.width
     rays = cameras.resized(height * samples, width * samples).rays()
     o, d = rays.origins.view(batch, -1, 3), rays.directions.view(batch, -1, 3)
@@ -131,7 +138,7 @@ def trace(toys: Tensor, cameras: Cameras, light: Tensor, ambient: Tensor, textur
 
 
 def surface_normal(toys: Tensor, x: Tensor) -> Tensor:
-    """Unit normals by differences at the corners of a small tetrahedron."""
+    """Computes unit normals by differences at the corners of a small tetrahedron."""
     corners = x.new_tensor([[1, -1, -1], [-1, -1, 1], [-1, 1, -1], [1, 1, 1]])
     return F.normalize(
         sum(corner * scene_distance(toys, x + 2e-3 * corner)[0][..., None] for corner in corners), dim=-1

@@ -8,13 +8,17 @@ from threestudio_like.data.toybox.photographs import CaptureConfig, Photographs,
 
 @dataclass(frozen=True)
 class TrainingSet:
-    """`count` photographs by a capture, drawn from a seed of their own."""
+    """Photographs that a prior is trained on."""
 
     count: int = 60000
+    """Number of photographs."""
     seed: int = 1
+    """Seed of toys, cameras and light."""
     capture: CaptureConfig = field(default_factory=CaptureConfig)
+    """Cameras and light."""
 
     @functools.cache
     def photographs(self, held_out: bool | None = False) -> Photographs:
-        """Of the training pairs, of the held-out ones (True), or of all (None); taken or read at the first call."""
+        """Returns photographs of the training pairs, of the held-out ones (True), or of all (None), rendered once and
+        cached."""
         return cached_dataset(self.capture, self.count, self.seed, held_out)

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from threestudio_like.kernels.pairs import distinct_pairs
 from threestudio_like.utils.rows import rows
+from threestudio_like.utils.tensors import map_tensors
 
 __all__ = ["TetGrid", "body_centred_grid", "marching_tetrahedra"]
 
@@ -37,7 +38,7 @@ class TetGrid:
 
     def to(self, device) -> "TetGrid":
         """Moves the tensors to a device."""
-        return TetGrid(*(getattr(self, name).to(device) for name in self.__dataclass_fields__))
+        return map_tensors(lambda tensor: tensor.to(device), self)
 
 
 def body_centred_grid(resolution: int) -> TetGrid:

@@ -1,0 +1,18 @@
+"""Functions applied to all tensors of a dataclass at once."""
+
+from collections.abc import Callable
+from dataclasses import fields, replace
+from typing import TypeVar
+
+from torch import Tensor
+
+Data = TypeVar("Data")
+
+
+def map_tensors(function: Callable[..., Tensor], first: Data, *others: Data) -> Data:
+    """Returns a copy of the first dataclass in which each tensor is what the function makes of all dataclasses' tensors.
+
+    Fields that hold no tensor are the first one's: `map_tensors(lambda x: x.to(device), cameras)`.
+    """
+    names = [field.name for field in fields(first) if isinstance(getattr(first, field.name), Tensor)]
+    return replace(first, **{name: function(*(getattr(part, name) for part in (first, *others))) for name in names})
