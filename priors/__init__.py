@@ -1,4 +1,4 @@
-"""What is known beforehand: diffusion models, how they are asked, and how they teach a scene (score distillation)."""
+"""Prior knowledge: diffusion models, conditioning and sampling, and score distillation."""
 
 import lazy_loader
 

@@ -1,7 +1,7 @@
-"""Text embeddings, computed once and kept on disk by content; the encoder is loaded only for new texts, then freed.
+"""Text embeddings, cached on disk by content; the encoder is loaded only for new texts, then freed.
 
-A kept embedding is one safetensors file whose name is a hash of the encoder's identity and the text, under `$TSL_CACHE`
-or `~/.cache/threestudio_like/text/`.
+A cached embedding is one safetensors file whose name is a hash of the encoder's identity and the text, under
+`$TSL_CACHE` or `~/.cache/threestudio_like/text/`.
 """
 
 import gc
@@ -25,14 +25,14 @@ PARTS = ("text_encoder", "tokenizer")
 ENCODERS = ("CLIPTextModel", "T5EncoderModel")
 TOKENIZERS = ("CLIPTokenizer", "CLIPTokenizerFast", "T5Tokenizer", "T5TokenizerFast", "PreTrainedTokenizerFast")
 T5_TOKENS = 77
-"""A T5 has no longest text of its own; DeepFloyd IF was trained on this many tokens."""
+"""Length of a T5's texts, which sets none itself; DeepFloyd IF was trained on this many tokens."""
 
 log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
 class Embedding:
-    """A text's token embeddings, with what the tokenizer could not take in."""
+    """A text's token embeddings, its words that the tokenizer does not know, and whether it was cut at its end."""
 
     tokens: Float[Tensor, "L D"]
     unknown: tuple[str, ...] = ()
@@ -40,7 +40,7 @@ class Embedding:
 
 
 def embed(config: pretrained.ModelConfig, texts: list[str], device: torch.device) -> Float[Tensor, "N L D"]:
-    """The texts' embeddings by the model's text encoder, float32. Raises UserError where it must load and cannot."""
+    """Embeds texts by the model's text encoder, float32. Raises UserError where it must load and cannot."""
     cache = cache_folder()
     identity = _identity(config)
     paths = {text: cache / f"{_digest(identity, text)}.safetensors" for text in texts}
@@ -55,6 +55,7 @@ def embed(config: pretrained.ModelConfig, texts: list[str], device: torch.device
 
 
 def cache_folder() -> Path:
+    """Returns the folder of cached embeddings."""
     return Path(os.environ.get("TSL_CACHE") or "~/.cache/threestudio_like/text").expanduser()
 
 
@@ -117,7 +118,7 @@ def _compute(config: pretrained.ModelConfig, texts: list[str], device: torch.dev
 
 
 def load_encoder(config: pretrained.ModelConfig, device: torch.device):
-    """The tokenizer and the text encoder that the model's `model_index.json` names. Raises UserError."""
+    """Loads the tokenizer and the text encoder that the model's `model_index.json` names. Raises UserError."""
     import transformers
 
     place = pretrained.find(config, PARTS)
@@ -141,17 +142,19 @@ def load_encoder(config: pretrained.ModelConfig, device: torch.device):
 
 
 def prepare(encoder, text: str) -> str:
-    """DeepFloyd IF's T5 was trained on lower case without surrounding blanks; CLIP's tokenizers do that themselves."""
+    """Lower-cases and strips a text for a T5, as DeepFloyd IF's was trained; CLIP's tokenizers do that themselves."""
     return text.lower().strip() if encoder.config.model_type == "t5" else text
 
 
 def length(encoder) -> int:
+    """Returns the encoder's longest text in tokens."""
     return getattr(encoder.config, "max_position_embeddings", None) or T5_TOKENS
 
 
 @torch.no_grad()
 def encode(tokenizer, encoder, texts: list[str]) -> Float[Tensor, "N L D"]:
-    """The last hidden state, float32, of texts cut or padded to `length`; padding is masked for T5 only, as trained."""
+    """Computes the last hidden state, float32, of texts cut or padded to `max_length`; padding is masked for T5 only,
+    as trained."""
     batch = tokenizer(
         [prepare(encoder, text) for text in texts],
         padding="max_length",
@@ -164,7 +167,7 @@ def encode(tokenizer, encoder, texts: list[str]) -> Float[Tensor, "N L D"]:
 
 
 def notes(tokenizer, encoder, texts: list[str]) -> tuple[list[tuple[str, ...]], list[bool]]:
-    """For each text: the words that the tokenizer does not know, and whether the text is too long."""
+    """Finds, for each text, the words that the tokenizer does not know, and whether the text is too long."""
     whole = [prepare(encoder, text) for text in texts]
     batch = tokenizer(whole, return_offsets_mapping=True, verbose=False)
     # An end-of-text token that doubles as the unknown one (CLIP) spans no letters.

@@ -1,7 +1,8 @@
 """The one-step generator of GECO (arXiv 2405.20327): from noise and an image to six views, by one call of a U-Net.
 
-`G(z, image)` is what a multi-view prior sees in pure noise, under classifier-free guidance, turned into x0. It starts
-with the prior's weights. Its own are a whole U-Net, or a low-rank difference to the prior's (Hu et al. 2021).
+`G(z, image)` is a multi-view prior's prediction for pure noise, under classifier-free guidance, turned into x0. It
+starts with the prior's weights. Its own weights are a whole U-Net, or a low-rank difference to the prior's (Hu et al.
+2021).
 """
 
 import copy
@@ -27,23 +28,24 @@ ADAPTER = "generator"
 
 @dataclass(frozen=True)
 class LowRank:
-    """`targets`: the ends of the names of the layers that are adapted."""
+    """A low-rank difference to the prior's weights (LoRA, Hu et al. 2021)."""
 
     rank: int = 16
+    """Rank of the difference."""
     targets: tuple[str, ...] = ("to_q", "to_k", "to_v", "to_out.0", "conv1", "conv2", "conv_in", "conv_out")
+    """Ends of the names of the layers that are adapted."""
 
 
 @dataclass(frozen=True)
 class OneStepConfig:
-    """`scale` of classifier-free guidance; at 1, one call of the U-Net without it.
-
-    `weights`: a folder that `save` wrote, whole or low-rank, to go on from. `lora`: learns a difference of that rank
-    instead of all weights.
-    """
+    """The generator's guidance, and the weights that it trains or goes on from."""
 
     scale: float = 4.0
+    """Scale of classifier-free guidance; at 1, one call of the U-Net without it."""
     lora: LowRank | None = None
+    """Trains a low-rank difference instead of all weights."""
     weights: str | None = None
+    """A folder that `save` wrote, whole or low-rank, to go on from."""
 
     def __post_init__(self):
         if self.lora is not None and self.weights is not None:
@@ -51,7 +53,7 @@ class OneStepConfig:
 
 
 class OneStepGenerator(nn.Module):
-    """Its parameters are what is learned; all else it shares with the prior."""
+    """The generator; its parameters are those that are trained, all else it shares with the prior."""
 
     Config = OneStepConfig
 
@@ -75,19 +77,21 @@ class OneStepGenerator(nn.Module):
         self.backbone = prior.with_unet(unet)
 
     def forward(self, z: Float[Tensor, "B C h w"], condition: Condition) -> Float[Tensor, "B C h w"]:
-        """Clean views, for the prior's `decode`; differentiable."""
+        """Generates clean views, for the prior's `decode`; differentiable."""
         return self.backbone.one_step(z, condition, self.scale)
 
     def save(self, folder: Path) -> None:
-        """Writes the U-Net's diffusers folder `unet/`, half precision, or the difference that
-        `UNet2DConditionModel.load_lora_adapter` reads."""
+        """Writes the U-Net's diffusers folder `unet/`, half precision, or its low-rank difference.
+
+        `UNet2DConditionModel.load_lora_adapter` reads the latter.
+        """
         if self.low_rank:
             self.backbone.unet.save_lora_adapter(folder, adapter_name=ADAPTER, weight_name=WEIGHTS)
         else:
             copy.deepcopy(self.unet).half().cpu().save_pretrained(folder / UNET)
 
     def ready(self, dtype: torch.dtype) -> "OneStepGenerator":
-        """Itself, frozen and in this precision, its difference added to the prior's weights."""
+        """Fuses the low-rank difference, casts to `dtype` and freezes; returns self."""
         unet = self.backbone.unet
         if self.low_rank:
             unet.fuse_lora()
@@ -96,7 +100,7 @@ class OneStepGenerator(nn.Module):
 
 
 def add_adapter(unet: UNet2DConditionModel, lora: LowRank) -> None:
-    """A difference of zero. Raises UserError where the U-Net has no such layers."""
+    """Adds a low-rank difference that is zero at first. Raises UserError where the U-Net has no such layers."""
     config = LoraConfig(
         r=lora.rank, lora_alpha=lora.rank, target_modules=list(lora.targets), init_lora_weights="gaussian"
     )
@@ -107,7 +111,7 @@ def add_adapter(unet: UNet2DConditionModel, lora: LowRank) -> None:
 
 
 def load(unet: UNet2DConditionModel, weights: str) -> bool:
-    """Fills the U-Net from a generator's folder, as given or in the repository; whether it holds a low-rank difference.
+    """Fills the U-Net from a generator's folder; returns whether that holds a low-rank difference.
 
     Raises UserError where it is missing, damaged, or of another prior.
     """

@@ -1,15 +1,15 @@
-"""What posed views know of places: two helps for small reconstructors, which see 100,000 objects and not 100 million.
+"""Camera-aware layers for small reconstructors: epipolar attention bias and feature back-projection.
 
-A transformer from image tokens to plane tokens has to learn from examples which pixels see which cell of a triplane. But the
-cameras are known. **Epipolar attention**: a cell stands for a line; a head's attention falls off with the distance between an
-image token and that line's image,
+A transformer from image tokens to plane tokens has to learn from examples which pixels see which cell of a triplane.
+But the cameras are known. **Epipolar attention**: a cell stands for a line; a head's attention falls off with the
+distance between an image token and that line's image,
 
     softmax(q . k / sqrt(d) - s^2 dist^2),
 
-s learned, from 0 (everywhere) to a patch or so. **Back-projection**: what all views show of the points on that line is added
-to the cell, so that silhouettes and colours reach the planes as sharp as they are seen (a visual hull that is learned).
-Neither LRM nor InstantMesh does this. The Toybox reconstructor had left out chairs' legs for 3,400 steps; with back-projection
-they were there after 400 more.
+s learned, from 0 (everywhere) to a patch or so. **Back-projection**: the views' colours of the points on that line are
+added to the cell, so that silhouettes and colours reach the planes as sharp as in the images (a learned visual hull).
+Neither LRM nor InstantMesh does this. They are for models that train on 100,000 objects and not 100 million: the Toybox
+reconstructor left out chairs' legs for 3,400 steps without back-projection, and had them 400 steps after it was added.
 """
 
 import torch
@@ -18,12 +18,13 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 PLANES = ((0, 1), (0, 2), (1, 2))
-"""The axes along each plane's columns and rows, as `threestudio_like.scenes.triplane` has them."""
+"""The axes along each plane's columns and rows, as in `threestudio_like.scenes.triplane`."""
 ALONG = 16  # points of a cell's line
 
 
 def lines(side: int) -> Float[Tensor, "Q K 3"]:
-    """Points of the scene cube on the lines of `side` x `side` cells of each plane, plane by plane and row by row."""
+    """Computes points of the scene cube on the lines of `side` x `side` cells of each plane, plane by plane and row by
+    row."""
     cells = (torch.arange(side) + 0.5) / side * 2 - 1
     rows, columns, along = torch.meshgrid(cells, cells, (torch.arange(ALONG) + 0.5) / ALONG * 2 - 1, indexing="ij")
     planes = []
@@ -35,7 +36,7 @@ def lines(side: int) -> Float[Tensor, "Q K 3"]:
 
 
 def project(poses: Float[Tensor, "V 16"], points: Float[Tensor, "M 3"]) -> Float[Tensor, "V M 2"]:
-    """Where cameras (`priors.reconstructor.pose_numbers`) see points, as shares of the image's width and height."""
+    """Projects points into cameras (`priors.reconstructor.pose_numbers`), as shares of the image's width and height."""
     rotation, position = poses[:, :12].unflatten(-1, (3, 4)).split((3, 1), dim=-1)
     seen = (points.to(poses) - position[:, None, :, 0]) @ rotation  # a camera looks along its -z
     focal, middle = poses[:, None, 12:14], poses[:, None, 14:16]
@@ -43,7 +44,7 @@ def project(poses: Float[Tensor, "V 16"], points: Float[Tensor, "M 3"]) -> Float
 
 
 class Epipolar(nn.Module):
-    """The attention's bias in every layer and head, for `tokens` x `tokens` cells a plane and square images."""
+    """Attention biases of every layer and head, for `tokens` x `tokens` cells a plane and square images."""
 
     def __init__(self, layers: int, heads: int, tokens: int):
         super().__init__()
@@ -51,7 +52,7 @@ class Epipolar(nn.Module):
         self.sharpness = nn.Parameter(torch.linspace(0.0, 1.5, heads).expand(layers, -1).clone())
 
     def forward(self, poses: Float[Tensor, "B N 16"], patches: int) -> list[Float[Tensor, "A Q S"]]:
-        """For N views of one class token and `patches` x `patches` others each: a bias for each layer."""
+        """Computes a bias for each layer, for N views of one class token and `patches` x `patches` others each."""
         squared = self.distance(poses.flatten(0, 1), patches).square()
         squared = torch.cat([torch.zeros_like(squared[..., :1]), squared], dim=-1)  # the class token is everywhere
         squared = squared.unflatten(0, poses.shape[:2]).transpose(1, 2).flatten(2)  # B, Q, N * tokens
@@ -59,7 +60,7 @@ class Epipolar(nn.Module):
 
     @torch.no_grad()
     def distance(self, poses: Float[Tensor, "V 16"], patches: int) -> Float[Tensor, "V Q {patches}**2"]:
-        """From each patch's middle to the nearest image of a point of each cell's line, in patches."""
+        """Measures from each patch's middle to the nearest image of a point of each cell's line, in patches."""
         along = lines(self.tokens)
         image = project(poses, along.flatten(0, 1))
         centres = (torch.arange(patches, device=poses.device) + 0.5) / patches
@@ -69,10 +70,10 @@ class Epipolar(nn.Module):
 
 
 class BackProjection(nn.Module):
-    """What is added to planes of `side` x `side` cells: what views on white show of the points on the cells' lines.
+    """Back-projects image colours onto the triplane: an addition to planes of `side` x `side` cells.
 
-    Of each point the views' mean colour, and how white it is on the average and at its whitest: one view that sees the
-    background there says that nothing is there. It starts as almost nothing.
+    Of each point of a cell's line it takes the views' mean colour, and their mean and greatest whiteness: one view that
+    sees the white background there shows that the point is empty. Its last layer starts near zero.
     """
 
     def __init__(self, side: int, channels: int, hidden: int = 48):

@@ -7,9 +7,9 @@
 The density of the volume-rendered phase is a function of the signed distance (`threestudio_like/scenes/triplane.py`),
 so that both phases train one shape.
 
-**The frame.** As in Zero123++ and InstantMesh, the object is reconstructed as the condition image sees it: azimuths
-are relative to that image's own, which is 0, while elevations are absolute. The six views of `zero123plus_rig` with
-azimuth 0 have these cameras. An image whose own elevation nobody knows is given `CONDITION_ELEVATION_DEG`.
+**The frame.** As in Zero123++ and InstantMesh, the object is reconstructed as the condition image sees it: azimuths are
+relative to that image's own, which is 0, while elevations are absolute. The six views of `zero123plus_rig` with azimuth
+0 have these cameras. An image of unknown elevation is given `CONDITION_ELEVATION_DEG`.
 """
 
 import itertools
@@ -38,32 +38,48 @@ PLANES = 3
 
 @dataclass
 class ReconstructorSize:
-    """The default is the Toybox's. InstantMesh-large: image 320, dino "facebook/dino-vitb16", width 1024, layers 16,
-    heads 16, tokens 32, upsample 2, channels 80, hidden_layers 4, grid 128, epipolar and back_projection false."""
+    """Sizes of a reconstructor; the defaults are the Toybox's.
+
+    InstantMesh-large: image 320, dino "facebook/dino-vitb16", width 1024, layers 16, heads 16, tokens 32, upsample 2,
+    channels 80, hidden_layers 4, grid 128, epipolar and back_projection false.
+    """
 
     image: int = 64
+    """Pixels a side of the views."""
     dino: str | None = None
-    """A DINO ViT, hub id or folder, instead of an encoder of these sizes that starts from nothing:"""
+    """Hub id or folder of a DINO ViT to start the encoder from, instead of an untrained one of the next four sizes."""
     patch: int = 8
+    """Pixels a side of the encoder's patches."""
     encoder_width: int = 96
+    """Width of the encoder's tokens."""
     encoder_layers: int = 2
+    """Layers of the encoder."""
     encoder_heads: int = 4
+    """Attention heads of the encoder."""
     width: int = 128
+    """Width of the triplane tokens."""
     layers: int = 3
+    """Layers from image tokens to triplane tokens."""
     heads: int = 4
+    """Attention heads of these layers."""
     tokens: int = 8
-    """Triplane tokens along a plane's side; `upsample` times as many cells."""
+    """Triplane tokens along a plane's side."""
     upsample: int = 4
+    """Cells of a plane along a token's side."""
     channels: int = 24
+    """Features of a cell."""
     hidden: int = 64
+    """Width of the decoder's MLPs."""
     hidden_layers: int = 2
+    """Hidden layers of the decoder's MLPs."""
     grid: int = 40
     """Cubes along a side of the surface's grid."""
     beta: float = 0.01
-    """Over how many scene units the density rises at the surface (VolSDF's beta)."""
+    """Scene units over which the density rises at the surface (VolSDF's beta)."""
     epipolar: bool = True
+    """Biases attention by the cameras, for small models (`priors/projection.py`); false in InstantMesh."""
     back_projection: bool = True
-    """Helps for small models (`priors/projection.py`); InstantMesh: false."""
+    """Adds back-projected colours to the planes, for small models (`priors/projection.py`); false in InstantMesh."""
 
     def __post_init__(self):
         if self.dino is None and self.image % self.patch:
@@ -74,12 +90,16 @@ class ReconstructorSize:
 
 
 def rig_poses(distance: float, fov_deg: float, size: int) -> Float[Tensor, "6 16"]:
-    """The poses of Zero123++'s six cameras in the frame of their condition image, for views of `size` pixels."""
+    """Computes the poses of Zero123++'s six cameras in the frame of their condition image, for views of `size`
+    pixels."""
     return pose_numbers(zero123plus_rig(torch.zeros(1), distance, fov_deg, size))
 
 
 def pose_numbers(cameras: Cameras) -> Float[Tensor, "B 16"]:
-    """Camera-to-world by rows without the last; focal lengths and principal point as shares of the image's sides."""
+    """Describes cameras by 16 numbers: camera-to-world by rows without the last; focal lengths and principal point.
+
+    The latter four are shares of the image's sides.
+    """
     focal = 0.5 / torch.tan(0.5 * cameras.fov_y)
     middle = torch.full_like(focal, 0.5)
     intrinsics = torch.stack([focal * cameras.height / cameras.width, focal, middle, middle], dim=-1)
@@ -87,9 +107,9 @@ def pose_numbers(cameras: Cameras) -> Float[Tensor, "B 16"]:
 
 
 class CameraNorm(nn.Module):
-    """A layer norm that is scaled and shifted by what the camera's embedding says (adaLN).
+    """A layer norm that is scaled and shifted by the camera's embedding (adaLN).
 
-    Around a norm that has been trained it starts at zero, as that norm.
+    Around a trained norm it starts as that norm.
     """
 
     def __init__(self, norm: nn.LayerNorm, camera_width: int, trained: bool):
@@ -108,7 +128,7 @@ class CameraNorm(nn.Module):
 
 
 class ViewEncoder(nn.Module):
-    """A ViT of transformers' whose every layer norm is told the camera."""
+    """A ViT of transformers' whose layer norms are all modulated by the camera."""
 
     def __init__(self, vit: ViTModel, width: int):
         super().__init__()
@@ -134,7 +154,7 @@ class ViewEncoder(nn.Module):
 
 
 def modulated(vit: ViTModel, trained: bool) -> ViTModel:
-    """The same ViT, each of its layer norms wrapped."""
+    """Wraps each layer norm of a ViT in a `CameraNorm`; returns the ViT."""
     for parent in list(vit.modules()):
         for name, child in list(parent.named_children()):
             if isinstance(child, nn.LayerNorm):
@@ -143,7 +163,7 @@ def modulated(vit: ViTModel, trained: bool) -> ViTModel:
 
 
 def mlp(inputs: int, hidden: int, layers: int, outputs: int) -> nn.Sequential:
-    """`layers` hidden layers; the output starts near zero."""
+    """Builds an MLP of `layers` hidden layers; its output starts near zero."""
     widths = [inputs] + layers * [hidden]
     steps = [step for one, two in itertools.pairwise(widths) for step in (nn.Linear(one, two), nn.SiLU())]
     last = nn.Linear(hidden, outputs)
@@ -153,7 +173,8 @@ def mlp(inputs: int, hidden: int, layers: int, outputs: int) -> nn.Sequential:
 
 
 class Decoder(nn.Module):
-    """A `TriplaneDecoder`. The signed distance is added to a ball's, so that there is a surface from the start."""
+    """The MLPs of a `TriplaneDecoder`. The signed distance is added to a ball's, so that there is a surface from the
+    start."""
 
     def __init__(self, features: int, hidden: int, layers: int, ball: float = 0.5):
         super().__init__()
@@ -162,22 +183,26 @@ class Decoder(nn.Module):
         self.deformation_net, self.weights_net = mlp(features, hidden, layers, 3), mlp(8 * features, hidden, layers, 21)
 
     def distance(self, x: Float[Tensor, "N 3"], features: Float[Tensor, "N F"]) -> Float[Tensor, "N"]:
+        """Predicts the signed distance."""
         return x.norm(dim=-1) - self.ball + self.distance_net(features)[..., 0]
 
     def color(self, features: Float[Tensor, "N F"]) -> Float[Tensor, "N 3"]:
+        """Predicts the colour, in 0..1."""
         return self.color_net(features).sigmoid()
 
     def deformation(self, features: Float[Tensor, "N F"]) -> Float[Tensor, "N 3"]:
+        """Predicts the deformation of grid vertices, in -1..1."""
         return self.deformation_net(features).tanh()
 
     def weights(self, corners: Float[Tensor, "M D"]) -> Float[Tensor, "M 21"]:
+        """Predicts FlexiCubes' 21 weights of each cube from the features of its corners."""
         return self.weights_net(corners)
 
 
 class Reconstructor(ModelMixin, ConfigMixin):
-    """Planes from views, and the `decoder` of what lies on them; saves and loads as diffusers' models do.
+    """A model from views to planes, with the `decoder` of their features; saves and loads as diffusers' models do.
 
-    `vit` are a ViTConfig's fields; the rest is named as in `ReconstructorSize`.
+    `vit` holds a ViTConfig's fields; the rest is named as in `ReconstructorSize`.
     """
 
     @register_to_config
@@ -213,7 +238,7 @@ class Reconstructor(ModelMixin, ConfigMixin):
         self.decoder = Decoder(PLANES * channels, hidden, hidden_layers)
 
     def forward(self, images: Float[Tensor, "B N 3 H W"], poses: Float[Tensor, "B N 16"]) -> Float[Tensor, "B 3 C R R"]:
-        """The planes of B objects, each from N views in 0..1 on white, whose cameras `pose_numbers` tells."""
+        """Predicts the planes of B objects, each from N views in 0..1 on white with their `pose_numbers`."""
         seen = self.encoder(images.flatten(0, 1), poses.flatten(0, 1)).unflatten(0, (len(images), -1)).flatten(1, 2)
         patches = images.shape[-1] // self.config.vit["patch_size"]
         bias = self.epipolar_bias(poses, patches) if self.epipolar_bias else [None] * len(self.blocks)
@@ -226,12 +251,12 @@ class Reconstructor(ModelMixin, ConfigMixin):
         return planes if self.seen is None else planes + self.seen(images, poses)
 
     def scene(self, planes: Float[Tensor, "3 C R R"]) -> Triplane:
-        """The object that one object's planes describe."""
+        """Returns one object's planes as a scene."""
         return Triplane(planes, self.decoder, self.config.grid, self.config.beta)
 
     @staticmethod
     def of(size: ReconstructorSize) -> "Reconstructor":
-        """A new one; its encoder starts from DINO's weights where the size names them. Raises UserError."""
+        """Builds a new model; its encoder starts from DINO's weights where the size names them. Raises UserError."""
         vit = None if size.dino is None else pretrained(size.dino)
         encoder = (
             dict(
@@ -266,7 +291,7 @@ class Reconstructor(ModelMixin, ConfigMixin):
 
     @staticmethod
     def load(folder: str | Path) -> "Reconstructor":
-        """From a folder, as given or in the repository, in single precision.
+        """Loads a model from a folder, as given or in the repository, in single precision.
 
         Raises UserError where it is missing or damaged.
         """
@@ -281,7 +306,7 @@ class Reconstructor(ModelMixin, ConfigMixin):
 
 
 def pretrained(name: str) -> ViTModel:
-    """A ViT by hub id or folder. Raises UserError where it is not there, holds pickled weights only, or is none."""
+    """Loads a ViT by hub id or folder. Raises UserError where it is missing, holds pickled weights only, or is none."""
     try:
         return ViTModel.from_pretrained(name, add_pooling_layer=False, use_safetensors=True).float()
     except Exception as error:  # transformers raises whatever its loaders raise
@@ -292,7 +317,7 @@ def pretrained(name: str) -> ViTModel:
 
 
 def fields(config: ViTConfig) -> dict:
-    """Of the fields of a ViT's config, those that make its shape."""
+    """Selects the fields of a ViT's config that make its shape."""
     names = (
         "image_size",
         "patch_size",

@@ -1,4 +1,4 @@
-"""Attention to a condition image: a U-Net's self-attention also looks at the image's keys and values in the same U-Net.
+"""Attention to a condition image: a U-Net's self-attention also reads the image's keys and values in the same U-Net.
 
 Zero123++ (arXiv 2310.15110, section 2.2) sends the image through at the views' own noise and timestep, anew for each.
 GECO (arXiv 2405.20327) sends it through clean, so that one pass serves every timestep. No weights are added.
@@ -19,7 +19,7 @@ Keys = dict[str, tuple[Tensor, Tensor]]
 
 
 class ReferenceProcessor:
-    """Scaled dot-product attention; self-attention also keeps its keys and values, or joins kept ones to its own.
+    """Scaled dot-product attention; self-attention also records its keys and values, or joins recorded ones to its own.
 
     The U-Net is called with `cross_attention_kwargs={"write": keys}` or `{"read": keys}`.
     """
@@ -49,16 +49,16 @@ class ReferenceProcessor:
 
 
 def enable_reference_attention(unet: UNet2DConditionModel) -> None:
-    """From now on the U-Net can write and read keys; otherwise it computes what it did."""
+    """Lets the U-Net write and read keys and values; without them it computes the same as before."""
     unet.set_attn_processor({name: ReferenceProcessor(name) for name in unet.attn_processors})
 
 
 def record_kv(
     unet: UNet2DConditionModel, image: Float[Tensor, "B C h w"], t: Int[Tensor, "B"], text: Float[Tensor, "B L D"]
 ) -> Keys:
-    """The keys and values of a condition image, encoded as the U-Net's input and noised for t.
+    """Records the keys and values of a condition image, encoded as the U-Net's input and noised for t.
 
-    A U-Net that sees a mean beside its input is given the image there too: the image's mean, given the image.
+    A U-Net with a mean beside its input gets the image there too: it is the image's mean, given the image.
     """
     keys: Keys = {}
     seen = image.repeat(1, unet.config.in_channels // image.shape[1], 1, 1)
@@ -67,5 +67,5 @@ def record_kv(
 
 
 def with_kv(unet: UNet2DConditionModel, keys: Keys) -> Callable:
-    """The U-Net, its self-attention looking at these keys and values too."""
+    """Returns the U-Net with its self-attention also reading these keys and values."""
     return partial(unet, cross_attention_kwargs={"read": keys})

@@ -1,4 +1,4 @@
-"""Draws images from a diffusion model: deterministic DDIM (Song et al. 2021) under classifier-free guidance."""
+"""Sampling from a diffusion model: deterministic DDIM (Song et al. 2021) under classifier-free guidance."""
 
 from collections.abc import Callable
 
@@ -24,12 +24,13 @@ def ddim(
     z: Tensor | None = None,
     denoising_end: float = 1.0,
 ) -> Tensor:
-    """Latents `[B, *shape]` for the embeddings `text` and `uncond` `[B, L, D]`.
+    """Samples latents `[B, *shape]` for the embeddings `text` and `uncond` `[B, L, D]`.
 
-    `predict(x_t, t, text)` gives what the scheduler's `prediction_type` says; guidance in eps, v or x0 is the same,
-    each being affine in the others at a fixed x_t. `clip` holds every step's clean image where images can be. It starts
-    from the noise `z`, or the generator's. All `steps` are taken above the share `denoising_end` of the timesteps, and the clean image
-    seen there is the result: for models that leave grain at low noise.
+    `predict(x_t, t, text)` returns the scheduler's `prediction_type`; guidance in eps, v or x0 is the same, each being
+    affine in the others at a fixed x_t. `clip` projects every step's clean image onto the range of valid images.
+    Sampling starts from the noise `z`, or the generator's. With `denoising_end` below 1, all `steps` are taken in that
+    first share of the timesteps, and the clean image predicted at its end is the result: for models that leave grain at
+    low noise.
     """
     if not 0 < denoising_end <= 1:
         raise ValueError(f"denoising_end must lie above 0 and be at most 1, got {denoising_end}")

@@ -19,15 +19,14 @@ from threestudio_like.errors import UserError
 
 @dataclass(frozen=True)
 class ViewPrompts:
-    """What is added to the prompt for each view.
-
-    `around`: once around the object, equally spaced, from its front over its left side; a multiple of four of them.
-    Cameras below and above `Prompt.Config.above_from_deg` also add the words of `heights`, where there are two.
-    """
+    """Words that are added to the prompt for each view."""
 
     around: tuple[str, ...] = ("front view", "side view", "back view", "side view")
+    """Views once around the object, equally spaced, from its front over its left side; a multiple of four of them."""
     heights: tuple[str, ...] = ()
+    """Words for cameras below and above `above_from_deg`; two, or none."""
     overhead: str = "overhead view"
+    """Words for cameras above `overhead_from_deg`."""
 
     def __post_init__(self):
         if not self.around or len(self.around) % 4:
@@ -36,7 +35,7 @@ class ViewPrompts:
             raise UserError(f"heights: {len(self.heights)}; two are needed, below and above, or none")
 
     def in_order(self) -> tuple[str, ...]:
-        """Around at each height, then overhead."""
+        """Lists the views around at each height, then overhead."""
         return *(f"{view} {height}".strip() for height in self.heights or ("",) for view in self.around), self.overhead
 
 
@@ -49,9 +48,13 @@ class PerpNeg:
     """
 
     front_side: tuple[float, float, float] = (4.0, 0.5, -2.426)
+    """Weight of the front between front and side."""
     side_front: tuple[float, float, float] = (4.0, 0.5, -2.426)
+    """Weight of the side between front and side."""
     side_back: tuple[float, float, float] = (1.0, 0.5, -0.606)
+    """Weight of the side between side and back."""
     front_side_back: tuple[float, float, float] = (1.0, 0.5, 0.967)
+    """Weight of the front between side and back."""
 
 
 @runtime_checkable
@@ -63,23 +66,29 @@ class TextEncoder(Protocol):
 
 
 class Prompt:
-    """A text, and what it is called from every side, embedded once."""
+    """A text with view-dependent words, embedded once."""
 
     @dataclass(frozen=True)
     class Config:
-        """`views`: no view words; those of the nearest side (DreamFusion, section 3.2); the two nearest sides'
-        embeddings blended by azimuth; or the blend with Perp-Neg. Above `overhead_from_deg` of elevation, all but
-        `none` use the overhead words. `negative` takes the empty text's place in classifier-free guidance.
-        """
+        """The text, and the way it depends on the view."""
 
         text: str
+        """Text of the object."""
         negative: str = ""
+        """Text that takes the empty text's place in classifier-free guidance."""
         views: Literal["none", "nearest", "interpolated", "perp_neg"] = "nearest"
+        """Use of the view words: none; those of the nearest side (DreamFusion, section 3.2); the two nearest sides'
+        embeddings blended by azimuth; or the blend with Perp-Neg."""
         view_prompts: ViewPrompts = field(default_factory=ViewPrompts)
+        """Words of the views."""
         separator: str = ", "
+        """Text between the prompt and the view's words."""
         overhead_from_deg: float = 60.0
+        """Elevation above which all settings but `none` use the overhead words."""
         above_from_deg: float = 18.0
+        """Elevation that divides the two `heights`."""
         perp_neg: PerpNeg = field(default_factory=PerpNeg)
+        """Weights of Perp-Neg."""
 
     def __init__(self, encoder: TextEncoder, config: Config | None = None, **fields):
         """Raises UserError where the text is empty."""
@@ -96,7 +105,7 @@ class Prompt:
         self.uncond: Float[Tensor, "L D"] = embedded[-1]
 
     def at(self, cameras: Cameras) -> Condition:
-        """What each of these cameras is to see."""
+        """Returns the condition of each of these cameras."""
         words, sides = self.config.view_prompts, len(self.config.view_prompts.around)
         azimuth, elevation = cameras.azimuth.to(self.uncond), cameras.elevation.to(self.uncond)
         turns = azimuth / (2 * math.pi)
@@ -128,7 +137,7 @@ class Prompt:
         )
 
     def blend(self, place: Float[Tensor, "B"], first: Int[Tensor, "B"], sides: int) -> Float[Tensor, "B L D"]:
-        """Linear between the two sides that the azimuth lies between; `place` counts sides from the front."""
+        """Interpolates linearly between the two sides next to the azimuth; `position` counts sides from the front."""
         before = place.floor()
         share = (place - before)[:, None, None]
         return (1 - share) * self.views[first + before.long() % sides] + share * self.views[
@@ -137,7 +146,8 @@ class Prompt:
 
 
 def negative_weights(turns: Float[Tensor, "B"], weights: PerpNeg) -> Float[Tensor, "B 2"]:
-    """How strongly to avoid the front's and the side's look from there (quarter turns), never below 0."""
+    """Computes the weights of the front's and the side's negative prompts at an azimuth (quarter turns), never below
+    0."""
     from_front = ((turns + 2) % 4 - 2).abs()
 
     def decay(constants: tuple[float, float, float], r: Tensor) -> Tensor:

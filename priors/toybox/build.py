@@ -1,7 +1,7 @@
-"""Makes small text-to-image diffusion models, of the same diffusers and transformers parts as large ones.
+"""Small text-to-image diffusion models, of the same diffusers and transformers parts as large ones.
 
-The U-Net works on images folded by pixel unshuffling (a patch of p x p pixels becomes 3 p^2 channels); the text's mean image
-lies beside them. Its text is pooled by the U-Net itself (`addition_embed_type="text"`, as in DeepFloyd IF).
+The U-Net works on images folded by pixel unshuffling (a patch of p x p pixels becomes 3 p^2 channels); the text's mean
+image lies beside them. The U-Net itself pools the text (`addition_embed_type="text"`, as in DeepFloyd IF).
 """
 
 import json
@@ -19,21 +19,28 @@ from priors.toybox.mean_predictor import MeanPredictor
 
 @dataclass
 class Size:
-    """The size of a small text-to-image model; images are `image` pixels wide, the U-Net sees `image / patch`."""
+    """Sizes of a small text-to-image model."""
 
     image: int = 64
+    """Pixels a side of the images."""
     patch: int = 4
+    """Pixels a side of the patches; the U-Net works on `image / patch`."""
     channels: tuple[int, ...] = (72, 88, 64)
+    """Channels of the U-Net's levels."""
     layers: int = 1
+    """Layers of each level."""
     heads: int = 4
+    """Width of the U-Net's attention heads (diffusers' `attention_head_dim`)."""
     text_width: int = 128
+    """Width of the text's tokens."""
     tokens: int = 16
+    """Tokens of a text."""
     mean_predictor: tuple[int, int, int] = (1024, 256, 64)
-    """Widths of the text's mean_predictor: the MLP's two layers, and its map; see `priors/mean_predictor.py`."""
+    """Widths of the mean predictor: the MLP's two layers, and its map; see `priors/toybox/mean_predictor.py`."""
 
 
 def word_tokenizer(words: list[str], tokens: int) -> PreTrainedTokenizerFast:
-    """A tokenizer that knows whole words only; captions are cut or padded to `tokens`."""
+    """Builds a tokenizer that knows whole words only; captions are cut or padded to `tokens`."""
     vocabulary = {word: i for i, word in enumerate(["[PAD]", "[UNK]", *sorted(set(words))])}
     tokenizer = Tokenizer(models.WordLevel(vocabulary, unk_token="[UNK]"))
     tokenizer.normalizer = normalizers.Lowercase()
@@ -44,9 +51,10 @@ def word_tokenizer(words: list[str], tokens: int) -> PreTrainedTokenizerFast:
 
 
 def text_encoder(size: Size, vocabulary: int) -> CLIPTextModel:
-    """CLIP's without transformer layers or positions: a bag of words, which is all that the world's captions are.
+    """Builds a CLIP text encoder without transformer layers or positions: a bag of words suffices for the world's
+    captions.
 
-    Words start far apart, so that "left" and "right" are told apart before they are understood.
+    Words start far apart, so that "left" and "right" can be distinguished from the start.
     """
     encoder = CLIPTextModel(
         CLIPTextConfig(
@@ -69,6 +77,7 @@ def text_encoder(size: Size, vocabulary: int) -> CLIPTextModel:
 
 
 def unet(size: Size) -> UNet2DConditionModel:
+    """Builds a U-Net with attention at its last level only."""
     levels = len(size.channels)
     folded = 3 * size.patch**2
     return UNet2DConditionModel(
@@ -89,6 +98,7 @@ def unet(size: Size) -> UNet2DConditionModel:
 
 
 def mean_predictor(size: Size) -> MeanPredictor:
+    """Builds the mean predictor of a text."""
     wide, hidden, width = size.mean_predictor
     return MeanPredictor(
         text_width=size.text_width,
@@ -101,7 +111,7 @@ def mean_predictor(size: Size) -> MeanPredictor:
 
 
 def noise_scheduler() -> DDPMScheduler:
-    """The cosine schedule of 1000 steps; the model predicts the clean image, which suits wide patches."""
+    """Builds the cosine schedule of 1000 steps; the model predicts the clean image, which suits wide patches."""
     return DDPMScheduler(
         num_train_timesteps=1000, beta_schedule="squaredcos_cap_v2", prediction_type="sample", clip_sample=False
     )
@@ -115,7 +125,7 @@ def save(
     tokenizer: PreTrainedTokenizerBase,
     scheduler: SchedulerMixin,
 ) -> None:
-    """Writes the parts in diffusers' folder mean_predictor, safetensors only."""
+    """Writes the parts in diffusers' folder layout, safetensors only."""
     unet.save_pretrained(folder / "unet", safe_serialization=True)
     if mean_predictor is not None:
         mean_predictor.save_pretrained(folder / "mean_predictor", safe_serialization=True)

@@ -1,12 +1,12 @@
-"""Where things go: a text becomes the mean of all images it may describe, and a U-Net refines it.
+"""Conditional-mean network: predicts E[x | text], of which the U-Net predicts the residual.
 
-A convolutional U-Net is told its text as a vector, the same at every place, and has to make a mean_predictor of it from the
-borders of its feature maps. Small models learn that last: left and right only after millions of images. Here an MLP goes
-from the text straight to places. Trained on every image, `mean_predictor(y)` becomes E[x | y], which is the right answer where
-x_t is all noise; the U-Net sees it beside x_t and adds what is missing.
+A convolutional U-Net gets its text as a vector, the same at every position, and has to derive the layout from the
+borders of its feature maps. Small models learn that last: left and right only after millions of images. Here an MLP
+goes from the text straight to positions. Trained on every image, `mean_predictor(y)` becomes E[x | y], the best
+prediction where x_t is all noise; the U-Net gets it beside x_t and adds the rest.
 
-Images are folded into patches, and patches told by their principal components, along which they spread very differently:
-a plain Wiener filter, a number a component, then takes away most of the noise, and the U-Net need not.
+Images are folded into patches and represented by their principal components, whose standard deviations differ widely: a
+plain Wiener filter, one number a component, then removes most of the noise, and the U-Net need not.
 """
 
 import itertools
@@ -25,10 +25,10 @@ COARSE = 4  # cells a side of the first map
 class MeanPredictor(ModelMixin, ConfigMixin):
     """An MLP to 4 x 4 cells and a convolution at each doubling up to `size`, a power of two of at least 4.
 
-    Its text is a bag of words; what equals the last token is padding. `camera_width` numbers about a camera may lie beside
-    it. Left and right come from products of words, which a wide first layer that starts at full strength finds within
-    100,000 images; a narrow or gentle one does not. Its images are the `channels` components of folded ones (`patchify`);
-    `spread` is their standard deviation, in training that around the mean.
+    Its text is a bag of words; tokens equal to the last are padding. `camera_width` numbers of a camera may follow it.
+    Left and right depend on products of words, which a wide first layer that starts at full strength finds within
+    100,000 images; a narrow or gentle one does not. Its images are the `channels` components of folded ones
+    (`patchify`); `spread` is their standard deviation, in training that around the mean.
     """
 
     @register_to_config
@@ -62,10 +62,11 @@ class MeanPredictor(ModelMixin, ConfigMixin):
         self.register_buffer("spread", torch.ones(channels))
 
     def patchify(self, images: Float[Tensor, "B image H W"], patch: int) -> Float[Tensor, "B C h w"]:
-        """The components of each patch x patch pixels; white noise stays white."""
+        """Computes the components of each patch x patch pixels; white noise stays white."""
         return torch.einsum("dc,bchw->bdhw", self.basis.to(images), F.pixel_unshuffle(images, patch))
 
     def unpatchify(self, x: Float[Tensor, "B C h w"], patch: int) -> Float[Tensor, "B image H W"]:
+        """Inverts `patchify`."""
         return F.pixel_shuffle(torch.einsum("dc,bdhw->bchw", self.basis.to(x), x), patch)
 
     @torch.no_grad()
@@ -79,7 +80,7 @@ class MeanPredictor(ModelMixin, ConfigMixin):
     def forward(
         self, text: Float[Tensor, "B L D"], camera: Float[Tensor, "B K"] | None = None
     ) -> Float[Tensor, "B C s s"]:
-        """The mean image, folded, of B embedded texts, seen by these cameras."""
+        """Predicts the mean image, folded, of B embedded texts, seen by these cameras."""
         words = (text * (text != text[:, -1:]).any(-1, keepdim=True)).sum(1) / text.shape[1] ** 0.5
         told = words if camera is None else torch.cat([words, camera], dim=-1)
         x = self.cells(told).unflatten(-1, (-1, COARSE, COARSE))
@@ -98,14 +99,15 @@ def refine(
     spread: Float[Tensor, "C"] | float = 1.0,
     camera: Float[Tensor, "B K"] | None = None,
 ) -> Tensor:
-    """The clean image: what a Wiener filter makes of x_t, were images N(mean, spread^2), and what the U-Net adds to it.
+    """Predicts the clean image: the Wiener filter's estimate from x_t for images N(mean, std^2), and the U-Net's
+    addition to it.
 
         x_hat = mean + k (x_t - alpha mean) + c unet([x_t, mean], t, text)
-        k = alpha spread^2 / v     c = spread sigma / sqrt(v)     v = alpha^2 spread^2 + sigma^2
+        k = alpha std^2 / v     c = std sigma / sqrt(v)     v = alpha^2 std^2 + sigma^2
 
-    c is the filter's standard error, so that the U-Net's part has the same size at every t (Karras et al. 2022, section 5,
-    around a mean); with mean 0 and spread 1 the U-Net predicts -v. Without a mean, the U-Net's own output. A camera is added to its time embedding (diffusers' projected
-    class embedding).
+    c is the filter's standard error, so that the U-Net's part has the same size at every t (Karras et al. 2022, section
+    5, around a mean); with mean 0 and std 1 the U-Net predicts -v. Without a mean, returns the U-Net's own output. A
+    camera is added to its time embedding (diffusers' projected class embedding).
     """
     seen = x_t if mean is None else torch.cat([x_t, mean], dim=1)
     output = unet(seen, t, encoder_hidden_states=text, class_labels=camera).sample

@@ -1,7 +1,7 @@
-"""What a small multi-view model is made of: an image's tokens, the mean of its six views, and a U-Net.
+"""Parts of a small multi-view model: an image's tokens, the mean of its six views, and a U-Net.
 
-Images are folded p x p and told by components, as in `priors/mean_predictor.py`. The tokens take the place of a text's. What a
-mean_predictor is to a text, the mean of six views is to an image: a U-Net learns late which view goes where, an MLP at once.
+Images are folded p x p into components, as in `priors/toybox/mean_predictor.py`. The tokens take the place of a text's,
+and the mean of the six views that of a text's mean image: a U-Net learns late which view goes where, an MLP at once.
 """
 
 import itertools
@@ -26,29 +26,33 @@ VIEWS = ROWS * COLUMNS
 
 
 def tile(views: Float[Tensor, "B 6 C h w"]) -> Float[Tensor, "B C 3*h 2*w"]:
-    """Six views as one image of three rows and two columns, filled row by row (Zero123++, section 2.1)."""
+    """Tiles six views as one image of three rows and two columns, filled row by row (Zero123++, section 2.1)."""
     return views.unflatten(1, (ROWS, COLUMNS)).permute(0, 3, 1, 4, 2, 5).flatten(4, 5).flatten(2, 3)
 
 
 def untile(tiled: Float[Tensor, "B C H W"]) -> Float[Tensor, "B 6 C H//3 W//2"]:
-    """The inverse of `tile`."""
+    """Inverts `tile`."""
     return tiled.unflatten(3, (COLUMNS, -1)).unflatten(2, (ROWS, -1)).permute(0, 2, 4, 1, 3, 5).flatten(1, 2)
 
 
 @dataclass
 class Size:
-    """The size of a small multi-view model; views are `view` pixels wide, the U-Net sees `view / patch` of each.
-
-    `mean_predictor`: widths of the mean's MLP, wide and of each view, and of its map.
-    """
+    """Sizes of a small multi-view model."""
 
     view: int = 64
+    """Pixels a side of the views."""
     patch: int = 4
+    """Pixels a side of the patches; the U-Net works on `view / patch` of each view."""
     channels: tuple[int, ...] = (48, 64, 64)
+    """Channels of the U-Net's levels."""
     layers: int = 1
+    """Layers of each level."""
     heads: int = 4
+    """Width of the U-Net's attention heads (diffusers' `attention_head_dim`)."""
     tokens_width: int = 64
+    """Width of the image's tokens."""
     mean_predictor: tuple[int, int, int] = (384, 128, 32)
+    """Widths of the mean predictor: its MLP, wide and of each view, and its map."""
 
     def __post_init__(self):
         cells = self.view / self.patch / COARSE
@@ -57,8 +61,10 @@ class Size:
 
 
 class ImageEncoder(ModelMixin, ConfigMixin):
-    """Convolutions from a folded image to 4 x 4 tokens, each with its place; the colours, which group norms take away, go
-    straight to them."""
+    """Convolutions from a folded image to 4 x 4 tokens, each with a positional embedding.
+
+    The colours, which group norms remove, go straight to the tokens.
+    """
 
     @register_to_config
     def __init__(self, channels: int = 48, size: int = 16, width: int = 64, groups: int = 8):
@@ -74,7 +80,7 @@ class ImageEncoder(ModelMixin, ConfigMixin):
         nn.init.zeros_(self.colors.bias)
 
     def forward(self, image: Float[Tensor, "B C s s"]) -> Float[Tensor, "B 16 D"]:
-        """The tokens of folded images."""
+        """Encodes folded images."""
 
         def cells(x):
             return x.flatten(2).transpose(1, 2)
@@ -85,8 +91,8 @@ class ImageEncoder(ModelMixin, ConfigMixin):
 class ViewMeanPredictor(MeanPredictor):
     """The mean of the six views, given an image's tokens: an MLP to each view's 4 x 4 cells, then convolutions upwards.
 
-    Each view has a linear map of its own, which turns the object; from then on all six are made alike, and their channels
-    scaled by what the tokens say, so that any shape may have any colour. Its images are tiled; their components are a
+    Each view has a linear map of its own, which turns the object; the rest is shared by all six, with channels scaled
+    by the tokens, so that any shape may have any colour. Its images are tiled; their components are a
     `MeanPredictor`'s.
     """
 
@@ -119,7 +125,7 @@ class ViewMeanPredictor(MeanPredictor):
         self.register_buffer("spread", torch.ones(channels))
 
     def forward(self, tokens: Float[Tensor, "B 16 D"]) -> Float[Tensor, "B C H W"]:
-        """The mean views, in components."""
+        """Predicts the mean views, in components."""
         whole = F.silu(self.gather(tokens.flatten(1)))
         rotated = F.silu(self.turn(whole).unflatten(-1, (VIEWS, -1)))
         x = self.cells(rotated.flatten(0, 1)).unflatten(-1, (-1, COARSE, COARSE))
@@ -130,16 +136,18 @@ class ViewMeanPredictor(MeanPredictor):
 
 
 def image_encoder(size: Size) -> ImageEncoder:
+    """Builds the image encoder."""
     return ImageEncoder(channels=3 * size.patch**2, size=size.view // size.patch, width=size.tokens_width)
 
 
 def view_mean_predictor(size: Size) -> ViewMeanPredictor:
+    """Builds the mean predictor of the six views."""
     wide, hidden, width = size.mean_predictor
     return ViewMeanPredictor(size.tokens_width, wide, hidden, width, 3 * size.patch**2, size.view // size.patch)
 
 
 def unet(size: Size) -> UNet2DConditionModel:
-    """Attention at all levels but the first; the tokens are also pooled, by the U-Net itself."""
+    """Builds a U-Net with attention at all levels but the first; it also pools the tokens."""
     folded, side, deeper = 3 * size.patch**2, size.view // size.patch, len(size.channels) - 1
     return UNet2DConditionModel(
         sample_size=(ROWS * side, COLUMNS * side),
@@ -160,9 +168,9 @@ def unet(size: Size) -> UNet2DConditionModel:
 
 @torch.no_grad()
 def start_from(unet: UNet2DConditionModel, base: UNet2DConditionModel) -> None:
-    """Every tensor of a text-to-image model's U-Net that fits. Attention that it does not have changes nothing at first.
+    """Copies every tensor of a text-to-image model's U-Net that fits. New attention layers change nothing at first.
 
-    Raises UserError where the two do not see the same patches.
+    Raises UserError where the two do not work on the same patches.
     """
     if unet.conv_in.weight.shape != base.conv_in.weight.shape:
         raise UserError(
@@ -184,7 +192,7 @@ def save(
     encoder: ImageEncoder,
     scheduler: SchedulerMixin,
 ) -> None:
-    """Writes the parts in diffusers' folder mean_predictor, safetensors only."""
+    """Writes the parts in diffusers' folder layout, safetensors only."""
     parts = {"unet": unet, "mean_predictor": mean_predictor, "image_encoder": encoder, "scheduler": scheduler}
     for name, part in parts.items():
         part.save_pretrained(folder / name)

@@ -1,9 +1,9 @@
-"""What all trainings of diffusion priors share: the loss of a batch, averaged weights, the folder that is written.
+"""Base of the trainings of diffusion priors: the loss of a batch, averaged weights, the exported folder.
 
-A model that predicts noise or v is trained on that, unweighted. One that predicts the clean image has the loss
-`E[ min(SNR_t + 1, cap) * ||x - x_hat(x_t, t, y)||^2 ]`: v-prediction's weighting of the clean image's error (Salimans & Ho
-2022), capped at low noise (as min-SNR does, Hang et al. 2023). Where the model has a mean_predictor, `E ||x - mean_predictor(y)||^2` makes
-it the mean image, which the U-Net is given without passing it gradients.
+A model that predicts noise or v is trained on that, unweighted. One that predicts the clean image has the loss `E[
+min(SNR_t + 1, cap) * ||x - x_hat(x_t, t, y)||^2 ]`: v-prediction's weighting of the clean image's error (Salimans & Ho
+2022), capped at low noise (as min-SNR does, Hang et al. 2023). Where the model has a mean predictor, `E ||x -
+mean(y)||^2` trains it to be the mean image, which the U-Net gets without passing it gradients.
 """
 
 import copy
@@ -29,25 +29,34 @@ from threestudio_like.pretrained import read_json
 
 @dataclass
 class DiffusionTrainingConfig(SystemConfig):
+    """Keys that all trainings of diffusion priors share."""
+
     lr: Schedule = Schedule.constant(8e-4)
+    """Learning rate."""
     weight_decay: float = 0.01
+    """Weight decay of AdamW."""
     batch: int = 64
     """Examples a step and process."""
     layout_steps: int = 0
-    """The first steps train text encoder and mean_predictor only, on `layout_batch` images, before the U-Net joins in."""
+    """First steps, which train text encoder and mean predictor only, before the U-Net joins in."""
     layout_batch: int = 256
+    """Examples a step and process in those steps."""
     ema: float = 0.999
+    """Decay of the averaged weights."""
     weight_cap: float = 5.0
+    """Cap of a clean image's loss weight, SNR + 1."""
     t_power: float = 0.6
-    """Timesteps are drawn as `T u^t_power`, u uniform: below 1, high noise, where shape and view are decided, is commoner."""
+    """Timesteps are drawn as `T u^t_power`, u uniform: values below 1 draw more high noise, which decides shape and
+    view."""
     sample_steps: int = 30
+    """DDIM steps of samples."""
     weights: str | None = None
-    """A model folder to go on from, instead of from the start."""
+    """A model folder to go on from, instead of untrained weights."""
 
 
 @dataclass(frozen=True)
 class Batch:
-    """B examples: images in -1..1, and what the model is told about them: a text or an image in 0..1, a camera."""
+    """B examples: images in -1..1, and their conditions: a text or an image in 0..1, and a camera."""
 
     images: Float[Tensor, "B c H W"]
     tokens: Int[Tensor, "B L"] | None = None
@@ -59,7 +68,7 @@ class Batch:
 
 
 class Denoiser(nn.Module):
-    """Text encoder, mean_predictor (where there is one) and U-Net, as one trainable thing."""
+    """Text encoder, mean predictor (where there is one) and U-Net, as one trainable module."""
 
     def __init__(
         self,
@@ -77,10 +86,11 @@ class Denoiser(nn.Module):
 
     @property
     def schedule(self) -> NoiseSchedule:
+        """Noise schedule of the model."""
         return NoiseSchedule(self.alphas_cumprod)
 
     def patchify(self, images: Float[Tensor, "B c H W"]) -> Float[Tensor, "B C h w"]:
-        """What the U-Net works on."""
+        """Folds images into the U-Net's input."""
         return (
             F.pixel_unshuffle(images, self.patch)
             if self.mean_predictor is None
@@ -88,6 +98,7 @@ class Denoiser(nn.Module):
         )
 
     def unpatchify(self, x: Float[Tensor, "B C h w"]) -> Float[Tensor, "B c H W"]:
+        """Inverts `patchify`."""
         return (
             F.pixel_shuffle(x, self.patch)
             if self.mean_predictor is None
@@ -95,19 +106,22 @@ class Denoiser(nn.Module):
         )
 
     def clip(self, x: Float[Tensor, "B C h w"]) -> Float[Tensor, "B C h w"]:
-        """The nearest whose image is within -1..1."""
+        """Projects folded images onto those whose pixels are within -1..1."""
         return self.patchify(self.unpatchify(x).clamp(-1, 1))
 
     def embed(self, tokens: Int[Tensor, "B L"]) -> Float[Tensor, "B L D"]:
+        """Embeds token ids."""
         return self.text_encoder(tokens).last_hidden_state
 
     def mean(self, text: Tensor, camera: Tensor | None = None) -> Tensor | None:
+        """Predicts the mean image, folded; None without a mean predictor."""
         return None if self.mean_predictor is None else self.mean_predictor(text, camera)
 
     def forward(self, x_t: Tensor, t: Tensor, text: Tensor, camera: Tensor | None = None) -> Tensor:
         return self.denoise(x_t, t, text, camera, self.mean(text, camera))
 
     def denoise(self, x_t: Tensor, t: Tensor, text: Tensor, camera: Tensor | None, mean: Tensor | None) -> Tensor:
+        """Predicts the model's output, given the mean image."""
         spread = 1.0 if self.mean_predictor is None else self.mean_predictor.spread
         return refine(self.unet, mean, x_t, t, text, self.alphas_cumprod[t], spread, camera)
 
@@ -125,7 +139,7 @@ class DiffusionTraining(System):
         self.rank, self.processes = context.rank, context.processes
 
     def use(self, model: Denoiser, tokenizer, scheduler) -> None:
-        """Takes the model that is to be trained, filled from `weights` where the recipe names some. Raises UserError."""
+        """Sets the model that is trained, filled from `weights` where the recipe names some. Raises UserError."""
         if model.mean_predictor is None and self.config.layout_steps:
             raise UserError("layout_steps: this model has no mean_predictor that could be trained first")
         self.model, self.tokenizer, self.scheduler = model, tokenizer, scheduler
@@ -139,7 +153,7 @@ class DiffusionTraining(System):
         return self.average.module
 
     def draw(self, count: int, generator: torch.Generator) -> Batch:
-        """`count` examples."""
+        """Draws `count` examples."""
         raise NotImplementedError
 
     def forward(self, step: int, generator: torch.Generator) -> StepResult:
@@ -160,7 +174,8 @@ class DiffusionTraining(System):
 
     @torch.no_grad()
     def fit_filter(self, step: int, drawn: Batch) -> None:
-        """Patches' components at the first step; and once the mean_predictor knows the mean, how far images are from it."""
+        """Sets the Wiener filter: patches' components at the first step, and later the images' deviation from the
+        mean."""
         mean_predictor, averaged = self.model.mean_predictor, self.averaged.mean_predictor
         if step == 0:
             self.find_components(drawn)
@@ -171,21 +186,23 @@ class DiffusionTraining(System):
         averaged.spread.copy_(mean_predictor.spread)
 
     def find_components(self, drawn: Batch) -> None:
+        """Sets the mean predictor's basis to the images' principal components."""
         self.model.mean_predictor.find_components(drawn.images, self.model.patch)
 
     def told(self, batch: Batch) -> Float[Tensor, "B L D"]:
-        """What the U-Net is told of each example, embedded."""
+        """Embeds each example's condition for the U-Net."""
         return self.model.embed(batch.tokens)
 
     def denoise(
         self, x_t: Tensor, t: Tensor, text: Tensor, batch: Batch, mean: Tensor | None, generator: torch.Generator
     ) -> Tensor:
-        """The model's output, in its own parametrisation."""
+        """Predicts the model's output, in its own parametrisation."""
         return self.model.denoise(x_t, t, text, batch.camera, mean)
 
     def denoising_loss(
         self, x: Tensor, batch: Batch, text: Tensor, mean: Tensor | None, generator: torch.Generator
     ) -> Tensor:
+        """Computes the weighted squared error at random timesteps."""
         schedule = self.model.schedule
         whole = len(x) * self.processes
         uniform = torch.rand(whole, generator=generator, device=x.device)[self.rank :: self.processes]
@@ -205,6 +222,7 @@ class DiffusionTraining(System):
         self.average.update_parameters(self.model)
 
     def tokens(self, texts: list[str]) -> Int[Tensor, "B L"]:
+        """Tokenizes texts, cut or padded to the text encoder's length."""
         encoded = self.tokenizer(
             texts,
             padding="max_length",
@@ -246,14 +264,14 @@ def load_weights(model: Denoiser, tokenizer, folder: Path) -> None:
 
 
 def words_of(folder: Path) -> dict[str, int]:
-    """The vocabulary of a model folder. Raises UserError."""
+    """Reads the vocabulary of a model folder. Raises UserError."""
     return read_json(folder / "tokenizer" / "tokenizer.json")["model"]["vocab"]
 
 
 def with_our_words(
     stored: dict[str, Tensor], ours: dict[str, Tensor], vocabulary: dict[str, int], known: dict[str, int]
 ) -> dict[str, Tensor]:
-    """A text encoder's stored tensors, the word embedding in our vocabulary's order."""
+    """Reorders a stored text encoder's word embedding by our vocabulary; new words keep our vectors."""
     key = next(name for name in ours if name.endswith("token_embedding.weight"))
     embedding = ours[key].clone()
     if vocabulary == known or embedding.shape[1:] != stored[key].shape[1:]:

@@ -32,22 +32,26 @@ from threestudio_like.utils.seeding import on_the_cpu
 
 @dataclass
 class GeometricTrainingConfig(DiffusionTrainingConfig):
+    """Keys of the training of a geometric prior."""
+
     backbone: Annotated[Component, "backbone"] = field(kw_only=True)
     """The text-to-image prior to start from; its text encoder stays as it is."""
     data: Annotated[Component, "coordinates"] = field(kw_only=True)
+    """Coordinate maps with captions and cameras."""
     empty: float = 0.1
-    """Share of examples without a caption, for classifier-free guidance; their camera is told."""
+    """Share of examples without a caption, for classifier-free guidance; they keep their camera."""
     prompts: tuple[str, ...] = ("a dog", "a chair", "a duck", "a car", "a mug", "an aeroplane")
-    """What the sample grids show, from eight sides."""
+    """Prompts of the sample grids, each seen from eight sides."""
     gradient_checkpointing: bool = False
     """The U-Net's activations are computed again for the backward pass, for batches that would not fit otherwise."""
     scale: float = 3.0
+    """Scale of classifier-free guidance in samples."""
     judged: int = 256
     """Held-out maps that the finished model's samples are compared with."""
 
 
 class GeometricTraining(DiffusionTraining):
-    """Trains, samples, measures and saves an aligned geometric prior, in diffusers' folder mean_predictor."""
+    """Trains, samples, measures and saves an aligned geometric prior, in diffusers' folder layout."""
 
     Config = GeometricTrainingConfig
 
@@ -74,7 +78,7 @@ class GeometricTraining(DiffusionTraining):
         self.data = config.data.build()
 
     def draw(self, count: int, generator: torch.Generator) -> Batch:
-        """Maps of training objects, each with one of its captions."""
+        """Draws maps of training objects, each with one of its captions."""
         _, rng = on_the_cpu(generator)
         maps, _ = (self.data.maps(held_out=part) for part in (False, True))  # what is missing is told before the work
         chosen = rng.integers(len(maps), size=count)
@@ -83,12 +87,12 @@ class GeometricTraining(DiffusionTraining):
         return Batch(images, self.tokens(captions), camera_numbers(maps.cameras(chosen)).to(self.device))
 
     def resized(self, images: Float[Tensor, "B 4 H W"]) -> Float[Tensor, "B 4 S S"]:
-        """At the size that the model makes."""
+        """Resizes maps to the size that the model makes."""
         return images if images.shape[-1] == self.size else F.interpolate(images, (self.size, self.size), mode="area")
 
     @torch.no_grad()
     def sample(self, texts: list[str], c2w: Float[Tensor, "N 16"], seed: int = 0) -> Float[Tensor, "N 4 H W"]:
-        """Maps in 0..1 by the averaged weights."""
+        """Samples maps in 0..1 by the averaged weights."""
         text, uncond = (self.averaged.embed(self.tokens(t)) for t in (texts, [""] * len(texts)))
         camera = camera_numbers(c2w).to(self.device).repeat(2, 1)
 
@@ -110,7 +114,7 @@ class GeometricTraining(DiffusionTraining):
         return (self.averaged.unpatchify(x) / 2 + 0.5).clamp(0, 1)
 
     def preview(self) -> Tensor:
-        """One row a prompt, once around the object in eight views."""
+        """Renders one row a prompt, once around the object in eight views."""
         c2w = orbit(8, 15.0, 2.7, 41.0, self.size).c2w.reshape(-1, 16)
         rows = [
             torch.cat(list(self.sample([text] * 8, c2w, seed=i)[:, :3]), dim=-1)
@@ -127,5 +131,6 @@ class GeometricTraining(DiffusionTraining):
         return compare(sampled, self.resized(maps.images(chosen)))
 
     def sampled_like(self, maps: CoordinateMaps, chosen: np.ndarray, seed: int) -> Tensor:
+        """Samples maps for the captions and cameras of these maps."""
         rng = np.random.default_rng(seed)
         return self.sample([maps.caption(i, rng) for i in chosen], maps.cameras(chosen), seed).cpu()

@@ -1,10 +1,10 @@
 """Trains the Toybox multi-view prior: one image of an object to six tiled views of it.
 
-    L = E || views - mean_predictor(c) ||^2 + E[ w(t) || views - model(x_t, t, c) ||^2 ]
+    L = E || views - mean(c) ||^2 + E[ w(t) || views - model(x_t, t, c) ||^2 ]
 
-c is an image, one in ten of them grey, which stands for none. The model is `priors/backbones/multiview.py`'s: it is told the
-image's tokens, and attends to its keys and values (Zero123++, arXiv 2310.15110; those of the clean image: GECO, arXiv
-2405.20327). w(t) is `systems/diffusion_training.py`'s.
+c is an image, one in ten of them grey, which stands for none. The model is that of `priors/backbones/multiview.py`: it
+gets the image's tokens, and attends to its keys and values (Zero123++, arXiv 2310.15110; those of the clean image:
+GECO, arXiv 2405.20327). w(t) is that of `systems/training/diffusion.py`.
 """
 
 import copy
@@ -41,27 +41,32 @@ from threestudio_like.utils.seeding import generator as make_generator
 from threestudio_like.utils.seeding import on_the_cpu
 
 SIDES = {"seen": (0, 5), "unseen": (2, 3)}
-"""Views that show the image's own side, 30 degrees off, and those that show the other; two views lie between."""
+"""Views that show the image's own side, 30 degrees off, and those that show the opposite one; two views lie between."""
 TOGETHER = 32  # objects sampled at once
 
 
 @dataclass
 class MultiviewTrainingConfig(DiffusionTrainingConfig):
+    """Keys of the training of a multi-view prior."""
+
     size: views.Size = field(default_factory=views.Size)
+    """Sizes of the model."""
     data: MultiviewSet = field(default_factory=MultiviewSet)
+    """Objects with one image and six views each."""
     attention: Literal["clean", "noised"] = "clean"
+    """State of the image whose keys and values are attended to: clean, or noised as the views are."""
     start: str | None = None
-    """A text-to-image prior's folder, whose U-Net's weights are this one's first, as far as they fit."""
+    """A text-to-image prior's folder, from whose U-Net the weights are copied as far as they fit."""
     empty: float = 0.1
     """Share of examples without an image, for classifier-free guidance."""
     hues: float = 0.5
-    """Share of examples whose hues are turned (`threestudio_like.utils.color.random_hues`)."""
+    """Share of examples with rotated hues (`threestudio_like.utils.color.random_hues`)."""
     framing: Framing = field(default_factory=Framing)
-    """Of the condition images."""
+    """Framing of the condition images."""
     scale: float = 1.0
-    """Of classifier-free guidance, in samples."""
+    """Scale of classifier-free guidance in samples."""
     denoising_end: float = 0.5
-    """Of the samples' DDIM (`priors.sampling.ddim`)."""
+    """Share of the timesteps that sampling covers (`priors.sampling.ddim`)."""
     judged: int = 48
     """Objects of each held-out split that are sampled and measured at the end."""
     shown: int = 6
@@ -74,7 +79,7 @@ class MultiviewTrainingConfig(DiffusionTrainingConfig):
 
 
 class MultiviewDenoiser(Denoiser):
-    """Image encoder, mean_predictor and U-Net, as one trainable thing; it is told an image where others are told a text."""
+    """Image encoder, mean predictor and U-Net, as one trainable module; its condition is an image instead of a text."""
 
     def __init__(
         self,
@@ -88,12 +93,15 @@ class MultiviewDenoiser(Denoiser):
         self.image_encoder = image_encoder
 
     def fold_image(self, image: Float[Tensor, "B 3 h w"]) -> Float[Tensor, "B C i i"]:
+        """Folds a condition image in 0..1."""
         return self.patchify(2 * image - 1)
 
     def embed(self, image: Float[Tensor, "B 3 h w"]) -> Float[Tensor, "B L D"]:
+        """Encodes condition images to tokens."""
         return self.image_encoder(self.fold_image(image))
 
     def mean(self, text: Tensor, camera: Tensor | None = None) -> Tensor:
+        """Predicts the mean views, folded, from the image's tokens."""
         return self.mean_predictor(text)
 
     def save(self, folder: Path, scheduler: SchedulerMixin) -> None:
@@ -103,7 +111,7 @@ class MultiviewDenoiser(Denoiser):
 
 
 class MultiviewTraining(DiffusionTraining):
-    """Trains, samples, measures and saves a small multi-view prior, in diffusers' folder mean_predictor."""
+    """Trains, samples, measures and saves a small multi-view prior, in diffusers' folder layout."""
 
     Config = MultiviewTrainingConfig
 
@@ -132,7 +140,7 @@ class MultiviewTraining(DiffusionTraining):
         self.average = moving_average(model, self.config.ema)
 
     def draw(self, count: int, generator: torch.Generator) -> Batch:
-        """Objects of the training split; of some, no image is told."""
+        """Draws objects of the training split; some of them without an image."""
         on_cpu, rng = on_the_cpu(generator)
         data = self.config.data.images("train")
         chosen = rng.integers(len(data), size=count)
@@ -143,6 +151,7 @@ class MultiviewTraining(DiffusionTraining):
         return Batch(2 * tile(six).to(self.device) - 1, image=image.to(self.device))
 
     def find_components(self, drawn: Batch) -> None:
+        """Sets the basis to the views' principal components, but for a U-Net that has learned others."""
         if self.config.start is None:  # else they are those that the U-Net knows
             super().find_components(drawn)
 
@@ -165,7 +174,7 @@ class MultiviewTraining(DiffusionTraining):
         )
 
     def finished(self) -> FoldedMultiview:
-        """The averaged model as it will be loaded from its folder."""
+        """Reloads the averaged model as it is read from its folder."""
         with tempfile.TemporaryDirectory() as place:
             self.averaged.save(Path(place), self.scheduler)
             return FoldedMultiview(self.device, MultiviewConfig(place, attention=self.config.attention))
@@ -174,7 +183,7 @@ class MultiviewTraining(DiffusionTraining):
     def views_of(
         self, prior: FoldedMultiview, images: Float[Tensor, "B 3 h w"], how: Literal["many", "one", "mean"], seed: int
     ) -> Float[Tensor, "B 6 3 h w"]:
-        """In 0..1: `many` steps, `one` step, or the `mean` that no noise has touched."""
+        """Samples views in 0..1: by `many` steps, by `one` step, or as the `mean`, which no noise enters."""
         told, random = prior.condition(images.to(self.device)), make_generator(self.device, "samples", seed)
         if how == "mean":
             x = prior.mean_predictor(told.text)
@@ -190,7 +199,7 @@ class MultiviewTraining(DiffusionTraining):
         return self.picture(self.finished(), "held_out")
 
     def picture(self, prior: FoldedMultiview, split: Split) -> Float[Tensor, "H W 3"]:
-        """Of each object the image and the sampled views, and under them the true ones."""
+        """Composes, for each object, the image and the sampled views above the true ones."""
         data = self.config.data.images(split)
         chosen = np.arange(min(self.config.shown, len(data)))
         images, truth = data.images(chosen), data.six_views(chosen)
@@ -222,7 +231,8 @@ class MultiviewTraining(DiffusionTraining):
     def psnr_of_views(
         self, prior: FoldedMultiview, split: Split, how: str, fill: float = torch.nan
     ) -> Float[Tensor, "6"]:
-        """Against the truth in dB, one sample an object, the mean over objects, of images framed by `fill`."""
+        """Measures PSNR of each view in dB: one sample an object, the mean over objects, for images framed by
+        `fill`."""
         data = self.config.data.images(split)
         chosen = np.arange(min(self.config.judged, len(data)))
         parts = np.array_split(chosen, -(-len(chosen) // TOGETHER))

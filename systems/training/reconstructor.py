@@ -1,5 +1,6 @@
-"""Trains a reconstructor from posed views, in InstantMesh's two phases (Xu et al. 2024), of which a stage's `renderer`
-chooses one: volume rendering of the triplane, then rasterisation of its FlexiCubes mesh.
+"""Trains a reconstructor from posed views, in InstantMesh's two phases (Xu et al. 2024).
+
+A stage's `renderer` chooses the phase: volume rendering of the triplane, then rasterisation of its FlexiCubes mesh.
 
     L = MSE(rgb) + a perceptual(rgb) + b MSE(mask) + c |depth| + d (1 - n . n_true) + regularizers
 
@@ -42,39 +43,51 @@ from threestudio_like.utils.seeding import on_the_cpu
 
 RIG = 6
 NEAR = 0.2
-"""Signed distances are learned up to here, in scene units; beyond, only that they are at least as far."""
+"""Signed distances are learned up to here, in scene units; farther ones must only be at least as far."""
 OCCUPANCY_WIDTH = 0.05
 OF_POINTS = ("distance", "occupancy", "color")
 
 
 @dataclass
 class ReconstructorTrainingConfig(SystemConfig):
+    """Keys of the training of a reconstructor."""
+
     renderer: Annotated[Component, "renderer"] = field(kw_only=True)
+    """Renderer of the target views: `volume` or `mesh`."""
     perceptual: Annotated[Component, "perceptual"] = field(kw_only=True)
+    """Network of the perceptual loss."""
     weights: dict[str, Schedule] = field(kw_only=True)
-    """Of the losses: rgb, perceptual, mask, depth, normal of views; distance, occupancy, color of points."""
+    """Weights of the losses: rgb, perceptual, mask, depth, normal of views; distance, occupancy, color of points."""
     regularizers: dict[str, Schedule] = field(default_factory=dict)
+    """Weights of the regularizers of rendered views."""
     size: ReconstructorSize = field(default_factory=ReconstructorSize)
+    """Sizes of the model."""
     data: ReconstructionSet = field(default_factory=ReconstructionSet)
+    """Objects with views and points."""
     lr: Schedule = Schedule.constant(1e-3)
+    """Learning rate."""
     weight_decay: float = 0.01
+    """Weight decay of AdamW."""
     batch: int = 32
     """Objects a step and process."""
     views: tuple[int, ...] = (1, 2, 3, 4, 5, 6)
-    """Of these numbers of input views, each step draws one: 1 is the condition image, more are so many of the six."""
+    """Numbers of input views, of which each step draws one: 1 is the condition image, more are so many of the six."""
     points: int = 256
-    """Of each kind, for each object; see `ReconstructionSet`."""
+    """Points of each kind, for each object; see `ReconstructionSet`."""
     rendered: int = 2
-    """So many of a step's objects are rendered, each from `targets` random views."""
+    """Objects of a step that are rendered."""
     targets: int = 2
+    """Random views that each of them is rendered from."""
     hues: float = 0.5
-    """Share of objects whose hues are turned (`threestudio_like.utils.color.random_hues`)."""
+    """Share of objects with rotated hues (`threestudio_like.utils.color.random_hues`)."""
     framing: Framing = field(default_factory=Framing)
-    """Of condition images."""
+    """Framing of the condition images."""
     ema: float = 0.999
+    """Decay of the averaged weights."""
     model: str | None = None
     """A folder that another run wrote, to go on from."""
     evaluation: ReconstructionEvaluation = field(default_factory=ReconstructionEvaluation)
+    """Evaluation of the finished model."""
 
     def __post_init__(self):
         super().__post_init__()
@@ -96,7 +109,7 @@ class ReconstructorTrainingConfig(SystemConfig):
 
 @dataclass(frozen=True)
 class Batch:
-    """B objects: N posed views of each, points around them, and what others see of the first ones."""
+    """B objects: N posed views of each, points around them, and target views of the first ones."""
 
     images: Float[Tensor, "B N 3 H W"]
     poses: Float[Tensor, "B N 16"]
@@ -105,7 +118,7 @@ class Batch:
 
 
 class ReconstructorTraining(System):
-    """Trains, measures and saves a reconstructor; `model` is trained, `averaged` is what it leaves."""
+    """Trains, measures and saves a reconstructor; `model` is trained, `averaged` is exported."""
 
     Config = ReconstructorTrainingConfig
     predecessors = (ReconstructorTrainingConfig,)
@@ -132,7 +145,7 @@ class ReconstructorTraining(System):
         self.averaged.load_state_dict(previous.averaged.state_dict())
 
     def draw(self, generator: torch.Generator) -> Batch:
-        """This process's share of the step's objects, from a random number of random views."""
+        """Draws this process's share of the step's objects, with a random number of random views."""
         config, (on_cpu, rng) = self.config, on_the_cpu(generator)
         objects = config.data.objects("train")
         chosen = rng.integers(len(objects), size=config.batch * self.processes)[self.rank :: self.processes]
@@ -173,7 +186,7 @@ class ReconstructorTraining(System):
         return StepResult(counted, logs)
 
     def point_losses(self, planes: Float[Tensor, "B 3 C R R"], points: SurfacePoints) -> dict[str, Tensor]:
-        """Signed distance, inside and outside, and colour where they are known."""
+        """Computes the losses at points: signed distance, inside or outside, and colour where it is known."""
         features, on_surface = plane_features(planes, points.x), points.color.shape[1]
         distance = self.model.decoder.distance(points.x, features)
         off = points.distance[:, on_surface:]
@@ -193,12 +206,12 @@ class ReconstructorTraining(System):
 
     @torch.no_grad()
     def reconstruct(self, objects: Objects, index: int, rig: np.ndarray | None) -> Triplane:
-        """From these of an object's six views, or from its condition image (None)."""
+        """Reconstructs an object from some of its six views, or from its condition image (None)."""
         images, poses = posed_views(objects, np.array([index]), rig)
         return self.averaged.scene(self.averaged(images.to(self.device), poses.to(self.device))[0])
 
     def ways(self) -> dict[str, np.ndarray | None]:
-        """What the model is shown when it is judged, by the prefix of its figures."""
+        """Returns the input views of each evaluation, by the prefix of its metrics; None is the condition image."""
         return ({"": np.arange(max(self.config.views))} if max(self.config.views) > 1 else {}) | (
             {"single_" if max(self.config.views) > 1 else "": None} if 1 in self.config.views else {}
         )
@@ -210,7 +223,7 @@ class ReconstructorTraining(System):
         return picture(lambda i: self.reconstruct(objects, i, rig), objects, show.shown, self.device)
 
     def evaluate(self, folder: Path) -> dict[str, float]:
-        """On held-out colours of known categories, and, apart, on whole categories that are never trained on."""
+        """Measures held-out colours of known categories and, apart, whole categories that are never trained on."""
         figures = {}
         for prefix, rig in self.ways().items():
             for split, name in (("held_out", ""), ("unseen", "unseen_")):
@@ -236,7 +249,7 @@ class ReconstructorTraining(System):
 
 
 def outside_of(distance: Float[Tensor, "B K"], truth: Float[Tensor, "B K"]) -> Float[Tensor, "B K"]:
-    """The error of a signed distance that must be right up to NEAR, and no nearer than that beyond."""
+    """Measures the error of a signed distance that must be exact up to NEAR, and at least as far beyond."""
     lowest = torch.where(truth > -NEAR, truth.clamp(max=NEAR), -torch.inf)
     highest = torch.where(truth < NEAR, truth.clamp(min=-NEAR), torch.inf)
     return (lowest - distance).clamp(min=0) + (distance - highest).clamp(min=0)
@@ -245,8 +258,11 @@ def outside_of(distance: Float[Tensor, "B K"], truth: Float[Tensor, "B K"]) -> F
 def posed_views(
     objects: Objects, chosen: np.ndarray, rig: np.ndarray | None
 ) -> tuple[Float[Tensor, "B N 3 H W"], Float[Tensor, "B N 16"]]:
-    """These of the objects' six views, or their condition images (None), and the poses that they have, or are said to
-    have, in the condition images' frame."""
+    """Returns some of the objects' six views, or their condition images (None), with poses in the condition images'
+    frame.
+
+    A condition image's pose is assumed, as its elevation is unknown to a user.
+    """
     config = objects.config.views
     if rig is None:
         camera = orbit(1, CONDITION_ELEVATION_DEG, config.distance, config.fov_deg, config.size)

@@ -1,4 +1,5 @@
-"""Trains the Toybox scorer on photographs of all pairs: the right caption of all, and the azimuth among its bins."""
+"""Trains the Toybox scorer on photographs of all pairs: to tell the right caption of all, and the azimuth among its
+bins."""
 
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -24,19 +25,29 @@ WITH_FRONT = torch.tensor([kind.has_front for kind in CATEGORIES.values()])
 
 @dataclass
 class ScorerTrainingConfig(SystemConfig):
+    """Keys of the training of the scorer."""
+
     lr: Schedule = Schedule.constant(1e-3)
+    """Learning rate."""
     weight_decay: float = 0.02
+    """Weight decay of AdamW."""
     batch: int = 128
+    """Photographs of a step."""
     azimuth_weight: float = 0.5
+    """Weight of the azimuth's loss."""
     azimuth_spread: float = 0.7
     """Standard deviation, in bins, of the soft azimuth target."""
     held_out_count: int = 3000
+    """Photographs of new individuals that the finished scorer is measured on."""
     size: ScorerSize = field(default_factory=ScorerSize)
+    """Sizes of the scorer."""
     data: TrainingSet = field(default_factory=TrainingSet)
+    """Photographs that it is trained on."""
 
 
 class ScorerTraining(System):
-    """Cross entropy of the right caption among all of the world's, plus that of the azimuth where there is a front."""
+    """Trains the scorer: cross entropy of the right caption among all of the world's, and of the azimuth where there is
+    a front."""
 
     Config = ScorerTrainingConfig
 
@@ -59,10 +70,11 @@ class ScorerTraining(System):
         return StepResult({"caption": caption_loss, "azimuth": self.config.azimuth_weight * azimuth})
 
     def similarities(self, image: Tensor) -> Tensor:
-        """Scaled similarities to every colour x category caption, then to every bare category."""
+        """Computes scaled similarities to every colour x category caption, then to every bare category."""
         return self.scorer.log_scale.exp() * image @ self.scorer.text(COLOR_CAPTIONS + CATEGORY_CAPTIONS).T
 
     def azimuth_loss(self, logits: Tensor, photographs: Photographs, chosen: np.ndarray) -> Tensor:
+        """Computes the cross entropy with the soft azimuth target, over objects with a front."""
         bins = self.config.size.bins
         place = torch.from_numpy(photographs.azimuth[chosen]) * bins / (2 * np.pi)
         distance = (torch.arange(bins) - place[:, None] + bins / 2) % bins - bins / 2
@@ -75,7 +87,7 @@ class ScorerTraining(System):
 
     @torch.no_grad()
     def evaluate(self, folder: Path) -> dict[str, float]:
-        """Accuracy on photographs of new individuals: caption among all pairs, category of clay ones, azimuth error."""
+        """Measures new individuals: caption among all pairs, category of clay ones, azimuth error."""
         config = self.config
         another = replace(config.data, count=config.held_out_count, seed=config.data.seed + 10**6)
         new = another.photographs(held_out=None)
@@ -105,14 +117,14 @@ class ScorerTraining(System):
 
 
 def backgrounds(count: int, generator: torch.Generator) -> Tensor:
-    """Mostly the studio's greys, now and then any colour."""
+    """Draws background colours: mostly the studio's greys, and sometimes any colour."""
     any_color = torch.rand(count, 3, generator=generator)
     often = torch.rand(count, 1, generator=generator) < 0.8
     return torch.where(often, random_backgrounds(count, generator), any_color)
 
 
 def augment(images: Tensor, generator: torch.Generator) -> Tensor:
-    """Blurs, noise, brightness, small zooms and shifts: the scorer is to look at the object and not at the render."""
+    """Blurs, adds noise, changes brightness, zoom and position: the scorer is to look at the object and not at the render."""
     count, size = len(images), images.shape[-1]
 
     def draw(low, high, *shape):

@@ -1,4 +1,4 @@
-"""Trains the Toybox text-to-image prior from nothing, on photographs of the procedural world."""
+"""Trains the Toybox text-to-image prior from scratch, on photographs of the procedural world."""
 
 import re
 from dataclasses import dataclass, field
@@ -25,31 +25,38 @@ from threestudio_like.utils.seeding import on_the_cpu
 
 @dataclass
 class Captions:
-    """How much a caption tells: the share of captions that name colour, feature and view, and of empty ones.
-
-    Of the named views, `exact_share` are named as one of eight sides and two heights; of the rest, `side_share` of the
-    left and right ones are called only "side view", as on the web.
-    """
+    """Detail of the captions, as shares of them in 0..1."""
 
     color: float = 0.9
+    """Share that names the colour."""
     feature: float = 0.7
+    """Share that names the feature."""
     view: float = 0.9
+    """Share that names the view."""
     exact_share: float = 0.6
+    """Share of the named views that is named as one of eight sides and two heights."""
     side_share: float = 0.15
+    """Share of the other left and right views that is called only "side view", as on the web."""
     empty: float = 0.1
+    """Share of empty captions, for classifier-free guidance."""
 
 
 @dataclass
 class TextToImageConfig(DiffusionTrainingConfig):
+    """Keys of the training of a text-to-image prior."""
+
     size: build.Size = field(default_factory=build.Size)
+    """Sizes of the model."""
     data: TrainingSet = field(default_factory=TrainingSet)
+    """Photographs that it is trained on."""
     captions: Captions = field(default_factory=Captions)
+    """Detail of the captions."""
     scorer: str | None = None
-    """A scorer's folder: the finished model's samples are scored by it."""
+    """Folder of a scorer that measures the finished model's samples."""
 
 
 class TextToImage(DiffusionTraining):
-    """Trains, samples and saves a small text-to-image model in diffusers' folder mean_predictor."""
+    """Trains, samples and saves a small text-to-image model in diffusers' folder layout."""
 
     Config = TextToImageConfig
 
@@ -70,7 +77,7 @@ class TextToImage(DiffusionTraining):
         self.use(model, tokenizer, scheduler)
 
     def draw(self, count: int, generator: torch.Generator) -> Batch:
-        """Photographs over random backgrounds."""
+        """Draws photographs over random backgrounds, with captions."""
         on_cpu, rng = on_the_cpu(generator)
         photographs = self.config.data.photographs()
         chosen = rng.integers(len(photographs), size=count)
@@ -78,6 +85,7 @@ class TextToImage(DiffusionTraining):
         return Batch(2 * images - 1, self.tokens([self.caption(i, rng) for i in chosen]))
 
     def caption(self, index: int, rng: np.random.Generator) -> str:
+        """Writes a photograph's caption in random detail."""
         told = self.config.captions
         named = (rng.random() < share for share in (told.color, told.feature, told.view, told.exact_share))
         text = self.config.data.photographs().caption(index, *named)
@@ -87,7 +95,7 @@ class TextToImage(DiffusionTraining):
 
     @torch.no_grad()
     def sample(self, texts: list[str], scale: float = 3.0, seed: int = 0) -> Tensor:
-        """Images `[N, 3, H, W]` in 0..1 by the averaged weights."""
+        """Samples images `[N, 3, H, W]` in 0..1 by the averaged weights."""
         size, random = self.config.size, make_generator(self.device, "samples", seed)
         text, uncond = (self.averaged.embed(self.tokens(t)) for t in (texts, [""] * len(texts)))
         shape = (3 * size.patch**2, size.image // size.patch, size.image // size.patch)
@@ -105,10 +113,11 @@ class TextToImage(DiffusionTraining):
         return (self.averaged.unpatchify(x) / 2 + 0.5).clamp(0, 1)
 
     def preview(self) -> Tensor:
-        """One row a category in a colour it was trained on, one column a view."""
+        """Samples one row a category in a colour it was trained on, one column a view."""
         return self.grid(held_out=False, categories=list(CATEGORIES)[::2])
 
     def grid(self, held_out: bool, categories: list[str]) -> Tensor:
+        """Samples these categories, each in a colour that is held out or not, from all views."""
         rows = []
         for i, category in enumerate(categories):
             colors = [color for color in COLORS if is_held_out(color, category) == held_out]
@@ -131,7 +140,7 @@ class TextToImage(DiffusionTraining):
 
 
 def vocabulary() -> list[str]:
-    """Every word of every caption of the world."""
+    """Lists every word of every caption of the world."""
     texts = [
         caption(category, color, feature, view)
         for category, kind in CATEGORIES.items()

@@ -1,4 +1,4 @@
-"""How reconstructed objects look against how they should, rendered from random cameras, as losses.
+"""Image losses between rendered reconstructions and ground-truth views.
 
 MSE(rgb) + a perceptual(rgb) + b MSE(mask) + c |depth| + d (1 - n . n_true) + regularizers
 """
@@ -23,11 +23,11 @@ from threestudio_like.scenes.triplane import Triplane
 
 OF_VIEWS = ("rgb", "perceptual", "mask", "depth", "normal")
 PULL = 0.05
-"""An object that has vanished is pulled back until its middle is so far inside."""
+"""The middle of an object that has vanished is pulled so far inside, in scene units."""
 
 
 def check_names(weights: dict[str, Schedule], known: tuple[str, ...]) -> None:
-    """Raises UserError for a loss that is none of these."""
+    """Raises UserError for a loss of an unknown name."""
     for name in weights:
         if name not in known:
             raise UserError(f"weights: unknown loss '{name}'{nearest(name, known)}")
@@ -35,7 +35,7 @@ def check_names(weights: dict[str, Schedule], known: tuple[str, ...]) -> None:
 
 @dataclass(frozen=True)
 class ViewLosses:
-    """The losses that `weights` and `regularizers` name, not yet weighted."""
+    """The losses named by `weights` and `regularizers`, not yet weighted."""
 
     renderer: Renderer
     perceptual: Perceptual
@@ -77,12 +77,13 @@ class ViewLosses:
         return losses, {"vanished": len(vanished) / len(planes)}
 
     def render(self, scene: Triplane, cameras: Cameras, generator: torch.Generator) -> Render:
+        """Renders one object's target views."""
         self.renderer.forget()
         self.renderer.refresh(scene, 0, generator)
         return self.renderer(scene, cameras, Shading(), generator, normals="normal" in self.weights)
 
     def compare(self, view: Render, truth: Truth, i: int) -> dict[str, Tensor]:
-        """The losses of one object's views; depth and normals count where the object is."""
+        """Computes the losses of one object's views; depth and normals count where the object is."""
         opacity = truth.opacity[i]
         images = [rgb.permute(0, 3, 1, 2) for rgb in (view.rgb, truth.rgb[i])]
         losses = {
@@ -98,6 +99,6 @@ class ViewLosses:
 
 
 def weighted(losses: dict[str, Tensor], weights: dict[str, Schedule], step: int) -> dict[str, Tensor]:
-    """Those that count at this step, by their weights; what has none counts as it is."""
+    """Multiplies each loss by its scheduled weight and drops zero ones; unlisted losses keep weight 1."""
     now = {name: weight(step) for name, weight in weights.items()}
     return {name: now.get(name, 1.0) * loss for name, loss in losses.items() if now.get(name, 1.0) != 0}
