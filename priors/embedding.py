@@ -44,14 +44,14 @@ def embed(config: pretrained.ModelConfig, texts: list[str], device: torch.device
     cache = cache_folder()
     identity = _identity(config)
     paths = {text: cache / f"{_digest(identity, text)}.safetensors" for text in texts}
-    kept = {text: found for text, path in paths.items() if (found := _read(path)) is not None}
-    fresh = [text for text in paths if text not in kept]
-    if fresh:
-        for text, made in zip(fresh, _compute(config, fresh, device), strict=True):
-            _write(paths[text], made)
-            kept[text] = made
-    _warn(kept)
-    return torch.stack([kept[text].tokens for text in texts]).to(device)
+    cached = {text: found for text, path in paths.items() if (found := _read(path)) is not None}
+    missing = [text for text in paths if text not in cached]
+    if missing:
+        for text, embedding in zip(missing, _compute(config, missing, device), strict=True):
+            _write(paths[text], embedding)
+            cached[text] = embedding
+    _warn(cached)
+    return torch.stack([cached[text].tokens for text in texts]).to(device)
 
 
 def cache_folder() -> Path:
@@ -61,13 +61,13 @@ def cache_folder() -> Path:
 
 def _identity(config: pretrained.ModelConfig) -> str:
     """Changes whenever the encoder does: a hub commit, or the names, sizes and times of a folder's files."""
-    place = pretrained.local(config)
-    if place is None or pretrained.is_hub_id(config):
-        place = place or pretrained.find(config, PARTS)
-        return f"{config.model} {place.name} {config.variant} {config.precision}"
-    files = sorted(path for part in PARTS for path in (place / part).glob("*") if path.is_file())
-    stamps = [f"{path.relative_to(place)} {path.stat().st_size} {path.stat().st_mtime_ns}" for path in files]
-    return "\n".join([str(place.resolve()), f"{config.variant} {config.precision}", *stamps])
+    folder = pretrained.local(config)
+    if folder is None or pretrained.is_hub_id(config):
+        folder = folder or pretrained.find(config, PARTS)
+        return f"{config.model} {folder.name} {config.variant} {config.precision}"
+    files = sorted(path for part in PARTS for path in (folder / part).glob("*") if path.is_file())
+    stamps = [f"{path.relative_to(folder)} {path.stat().st_size} {path.stat().st_mtime_ns}" for path in files]
+    return "\n".join([str(folder.resolve()), f"{config.variant} {config.precision}", *stamps])
 
 
 def _digest(identity: str, text: str) -> str:
@@ -75,7 +75,7 @@ def _digest(identity: str, text: str) -> str:
 
 
 def _read(path: Path) -> Embedding | None:
-    """A kept embedding, or None where there is none that can be read."""
+    """A cached embedding, or None where there is none that can be read."""
     try:
         with safe_open(path, "pt") as file:
             notes = file.metadata() or {}
@@ -84,31 +84,31 @@ def _read(path: Path) -> Embedding | None:
         return None
 
 
-def _write(path: Path, made: Embedding) -> None:
+def _write(path: Path, embedding: Embedding) -> None:
     """Whole or not at all, whoever else writes; a cache that cannot be written is only slower."""
-    notes = {"unknown": " ".join(made.unknown)} | ({"cut": "yes"} if made.cut else {})
+    notes = {"unknown": " ".join(embedding.unknown)} | ({"cut": "yes"} if embedding.cut else {})
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=path.parent) as beside:
             whole = Path(beside) / path.name
-            save_file({"tokens": made.tokens.contiguous()}, whole, metadata=notes)
+            save_file({"tokens": embedding.tokens.contiguous()}, whole, metadata=notes)
             os.replace(whole, path)
     except OSError as error:
-        log.warning("text embeddings are not kept: %s", error)
+        log.warning("text embeddings are not cached: %s", error)
 
 
 def _warn(texts: dict[str, Embedding]) -> None:
-    unknown = sorted({word for made in texts.values() for word in made.unknown})
+    unknown = sorted({word for embedding in texts.values() for word in embedding.unknown})
     if unknown:
         log.warning("the text encoder does not know, and ignores: %s", ", ".join(unknown))
-    cut = [text for text, made in texts.items() if made.cut]
+    cut = [text for text, embedding in texts.items() if embedding.cut]
     if cut:
         log.warning("the prompt is longer than the text encoder takes, and is cut at its end: %s", cut[0])
 
 
 def _compute(config: pretrained.ModelConfig, texts: list[str], device: torch.device) -> list[Embedding]:
     tokenizer, encoder = load_encoder(config, device)
-    unknown, cut = notes(tokenizer, encoder, texts)
+    unknown, cut = unknown_and_cut(tokenizer, encoder, texts)
     tokens = encode(tokenizer, encoder, texts).cpu()
     del encoder
     gc.collect()
@@ -121,32 +121,32 @@ def load_encoder(config: pretrained.ModelConfig, device: torch.device):
     """Loads the tokenizer and the text encoder that the model's `model_index.json` names. Raises UserError."""
     import transformers
 
-    place = pretrained.find(config, PARTS)
-    index = pretrained.read_json(place / "model_index.json")
+    folder = pretrained.find(config, PARTS)
+    index = pretrained.read_json(folder / "model_index.json")
     names = {part: (index.get(part) or [None, None])[1] for part in PARTS}
     if names["text_encoder"] not in ENCODERS or names["tokenizer"] not in TOKENIZERS:
         raise UserError(
-            f"{place / 'model_index.json'}: no text encoder of a known kind ({names['tokenizer']}, "
+            f"{folder / 'model_index.json'}: no text encoder of a known kind ({names['tokenizer']}, "
             f"{names['text_encoder']}); known: {', '.join(ENCODERS)}"
         )
     try:
         kind = getattr(transformers, names["tokenizer"])
-        tokenizer = kind.from_pretrained(place / "tokenizer", local_files_only=True)
+        tokenizer = kind.from_pretrained(folder / "tokenizer", local_files_only=True)
     except ImportError:
-        raise UserError(f"{place / 'tokenizer'}: this tokenizer needs `pip install sentencepiece protobuf`") from None
+        raise UserError(f"{folder / 'tokenizer'}: this tokenizer needs `pip install sentencepiece protobuf`") from None
     except Exception as error:  # damaged files fail in as many ways as there are tokenizers
-        raise UserError(f"{place / 'tokenizer'} cannot be loaded ({brief(error)}); fetch the model again") from None
+        raise UserError(f"{folder / 'tokenizer'} cannot be loaded ({brief(error)}); fetch the model again") from None
     dtype = pretrained.dtype_on(device, config.precision)
     kind = getattr(transformers, names["text_encoder"])
-    return tokenizer, pretrained.load(kind, place, "text_encoder", config.variant, dtype).to(device)
+    return tokenizer, pretrained.load(kind, folder, "text_encoder", config.variant, dtype).to(device)
 
 
-def prepare(encoder, text: str) -> str:
+def normalized(encoder, text: str) -> str:
     """Lower-cases and strips a text for a T5, as DeepFloyd IF's was trained; CLIP's tokenizers do that themselves."""
     return text.lower().strip() if encoder.config.model_type == "t5" else text
 
 
-def length(encoder) -> int:
+def max_length(encoder) -> int:
     """Returns the encoder's longest text in tokens."""
     return getattr(encoder.config, "max_position_embeddings", None) or T5_TOKENS
 
@@ -156,23 +156,23 @@ def encode(tokenizer, encoder, texts: list[str]) -> Float[Tensor, "N L D"]:
     """Computes the last hidden state, float32, of texts cut or padded to `max_length`; padding is masked for T5 only,
     as trained."""
     batch = tokenizer(
-        [prepare(encoder, text) for text in texts],
+        [normalized(encoder, text) for text in texts],
         padding="max_length",
         truncation=True,
-        max_length=length(encoder),
+        max_length=max_length(encoder),
         return_tensors="pt",
     ).to(encoder.device)
     mask = batch.attention_mask if encoder.config.model_type == "t5" else None
     return encoder(input_ids=batch.input_ids, attention_mask=mask).last_hidden_state.float()
 
 
-def notes(tokenizer, encoder, texts: list[str]) -> tuple[list[tuple[str, ...]], list[bool]]:
+def unknown_and_cut(tokenizer, encoder, texts: list[str]) -> tuple[list[tuple[str, ...]], list[bool]]:
     """Finds, for each text, the words that the tokenizer does not know, and whether the text is too long."""
-    whole = [prepare(encoder, text) for text in texts]
+    whole = [normalized(encoder, text) for text in texts]
     batch = tokenizer(whole, return_offsets_mapping=True, verbose=False)
     # An end-of-text token that doubles as the unknown one (CLIP) spans no letters.
     unknown = [
         tuple(text[a:b] for token, (a, b) in zip(ids, spans, strict=True) if token == tokenizer.unk_token_id and b > a)
         for text, ids, spans in zip(whole, batch.input_ids, batch.offset_mapping, strict=True)
     ]
-    return unknown, [len(ids) > length(encoder) for ids in batch.input_ids]
+    return unknown, [len(ids) > max_length(encoder) for ids in batch.input_ids]

@@ -115,18 +115,18 @@ def load(unet: UNet2DConditionModel, weights: str) -> bool:
 
     Raises UserError where it is missing, damaged, or of another prior.
     """
-    place = find_folder(weights)
-    if place is None:
+    folder = find_folder(weights)
+    if folder is None:
         raise UserError(f"the generator's folder '{weights}' does not exist; give the one that a run of geco.yaml left")
-    if not (place / WEIGHTS).is_file():
-        load_unet(unet, place)
+    if not (folder / WEIGHTS).is_file():
+        load_unet(unet, folder)
         return False
     try:
-        layers = {name.partition(".lora_")[0] for name in load_file(place / WEIGHTS)}
-        foreign = sorted(layers - dict(unet.named_modules()).keys())
-        if foreign:
-            raise ValueError(f"it has no layer {foreign[0]}")
-        unet.load_lora_adapter(place, prefix=None, weight_name=WEIGHTS, adapter_name=ADAPTER, local_files_only=True)
+        layers = {name.partition(".lora_")[0] for name in load_file(folder / WEIGHTS)}
+        unknown = sorted(layers - dict(unet.named_modules()).keys())
+        if unknown:
+            raise ValueError(f"it has no layer {unknown[0]}")
+        unet.load_lora_adapter(folder, prefix=None, weight_name=WEIGHTS, adapter_name=ADAPTER, local_files_only=True)
     except Exception as error:  # damaged, or of other layers
-        raise UserError(f"{place / WEIGHTS} does not fit the prior ({brief(error)})") from None
+        raise UserError(f"{folder / WEIGHTS} does not fit the prior ({brief(error)})") from None
     return True

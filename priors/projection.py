@@ -38,9 +38,9 @@ def lines(side: int) -> Float[Tensor, "Q K 3"]:
 def project(poses: Float[Tensor, "V 16"], points: Float[Tensor, "M 3"]) -> Float[Tensor, "V M 2"]:
     """Projects points into cameras (`priors.reconstructor.pose_numbers`), as shares of the image's width and height."""
     rotation, position = poses[:, :12].unflatten(-1, (3, 4)).split((3, 1), dim=-1)
-    seen = (points.to(poses) - position[:, None, :, 0]) @ rotation  # a camera looks along its -z
+    local = (points.to(poses) - position[:, None, :, 0]) @ rotation  # a camera looks along its -z
     focal, middle = poses[:, None, 12:14], poses[:, None, 14:16]
-    return focal * seen[..., :2] * seen.new_tensor([1, -1]) / (-seen[..., 2:]).clamp(min=1e-3) + middle
+    return focal * local[..., :2] * local.new_tensor([1, -1]) / (-local[..., 2:]).clamp(min=1e-3) + middle
 
 
 class Epipolar(nn.Module):
@@ -87,10 +87,10 @@ class BackProjection(nn.Module):
 
     def forward(self, images: Float[Tensor, "B N 3 H W"], poses: Float[Tensor, "B N 16"]) -> Float[Tensor, "B 3 C R R"]:
         count, views = images.shape[:2]
-        where = 2 * project(poses.flatten(0, 1), lines(self.side).flatten(0, 1)) - 1
-        seen = F.grid_sample(images.flatten(0, 1), where[:, None], padding_mode="border", align_corners=False)
-        seen = seen[:, :, 0].unflatten(0, (count, views))  # B, N, 3, points
-        white = seen.amin(2)
-        told = torch.cat([seen.mean(1), white.mean(1)[:, None], white.amax(1)[:, None]], dim=1)
-        cells = told.unflatten(-1, (len(PLANES), self.side, self.side, ALONG)).permute(0, 2, 1, 5, 3, 4)
+        grid = 2 * project(poses.flatten(0, 1), lines(self.side).flatten(0, 1)) - 1
+        colors = F.grid_sample(images.flatten(0, 1), grid[:, None], padding_mode="border", align_corners=False)
+        colors = colors[:, :, 0].unflatten(0, (count, views))  # B, N, 3, points
+        white = colors.amin(2)
+        features = torch.cat([colors.mean(1), white.mean(1)[:, None], white.amax(1)[:, None]], dim=1)
+        cells = features.unflatten(-1, (len(PLANES), self.side, self.side, ALONG)).permute(0, 2, 1, 5, 3, 4)
         return self.layers(cells.flatten(0, 1).flatten(1, 2)).unflatten(0, (count, len(PLANES)))

@@ -146,11 +146,11 @@ class ViewEncoder(nn.Module):
             norm.camera = camera
         try:
             resized = images.shape[-1] != self.vit.config.image_size
-            seen = self.vit((images - self.mean) / self.std, interpolate_pos_encoding=resized)
+            encoded = self.vit((images - self.mean) / self.std, interpolate_pos_encoding=resized)
         finally:
             for norm in norms:  # the model can be copied only while it holds no activations
                 norm.camera = None
-        return self.out(seen.last_hidden_state)
+        return self.out(encoded.last_hidden_state)
 
 
 def modulated(vit: ViTModel, trained: bool) -> ViTModel:
@@ -209,6 +209,7 @@ class Reconstructor(ModelMixin, ConfigMixin):
     def __init__(
         self,
         vit: dict,
+        *,
         width: int = 128,
         layers: int = 3,
         heads: int = 4,
@@ -234,17 +235,18 @@ class Reconstructor(ModelMixin, ConfigMixin):
         self.epipolar_bias = Epipolar(layers, heads, tokens) if epipolar else None
         self.norm = nn.LayerNorm(width)
         self.up = nn.ConvTranspose2d(width, channels, upsample, stride=upsample)
+        # the back-projection; shipped weights store it by this name
         self.seen = BackProjection(tokens * upsample, channels) if back_projection else None
         self.decoder = Decoder(PLANES * channels, hidden, hidden_layers)
 
     def forward(self, images: Float[Tensor, "B N 3 H W"], poses: Float[Tensor, "B N 16"]) -> Float[Tensor, "B 3 C R R"]:
         """Predicts the planes of B objects, each from N views in 0..1 on white with their `pose_numbers`."""
-        seen = self.encoder(images.flatten(0, 1), poses.flatten(0, 1)).unflatten(0, (len(images), -1)).flatten(1, 2)
+        tokens = self.encoder(images.flatten(0, 1), poses.flatten(0, 1)).unflatten(0, (len(images), -1)).flatten(1, 2)
         patches = images.shape[-1] // self.config.vit["patch_size"]
         bias = self.epipolar_bias(poses, patches) if self.epipolar_bias else [None] * len(self.blocks)
         x = self.queries.expand(len(images), -1, -1)
-        for block, of_views in zip(self.blocks, bias, strict=True):
-            x = block(x, seen, memory_mask=of_views)
+        for block, attention_bias in zip(self.blocks, bias, strict=True):
+            x = block(x, tokens, memory_mask=attention_bias)
         side = self.config.tokens
         x = self.norm(x).unflatten(1, (PLANES, side, side)).permute(0, 1, 4, 2, 3)
         planes = self.up(x.flatten(0, 1)).unflatten(0, (-1, PLANES))
@@ -268,7 +270,7 @@ class Reconstructor(ModelMixin, ConfigMixin):
                 intermediate_size=4 * size.encoder_width,
             )
             if vit is None
-            else fields(vit.config)
+            else shape_fields(vit.config)
         )
         model = Reconstructor(
             vit=encoder,
@@ -316,7 +318,7 @@ def pretrained(name: str) -> ViTModel:
         ) from None
 
 
-def fields(config: ViTConfig) -> dict:
+def shape_fields(config: ViTConfig) -> dict:
     """Selects the fields of a ViT's config that make its shape."""
     names = (
         "image_size",

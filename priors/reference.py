@@ -37,15 +37,15 @@ class ReferenceProcessor:
         write: Keys | None = None,
         read: Keys | None = None,
     ) -> Tensor:
-        told = hidden_states if encoder_hidden_states is None else encoder_hidden_states
-        key, value = attn.to_k(told), attn.to_v(told)
+        context = hidden_states if encoder_hidden_states is None else encoder_hidden_states
+        key, value = attn.to_k(context), attn.to_v(context)
         if encoder_hidden_states is None and write is not None:
             write[self.name] = key, value
         if encoder_hidden_states is None and read is not None:
             key, value = (torch.cat(both, dim=1) for both in zip((key, value), read[self.name], strict=True))
         heads = (x.unflatten(-1, (attn.heads, -1)).transpose(1, 2) for x in (attn.to_q(hidden_states), key, value))
-        seen = F.scaled_dot_product_attention(*heads).transpose(1, 2).flatten(2)
-        return attn.to_out[1](attn.to_out[0](seen))
+        attended = F.scaled_dot_product_attention(*heads).transpose(1, 2).flatten(2)
+        return attn.to_out[1](attn.to_out[0](attended))
 
 
 def enable_reference_attention(unet: UNet2DConditionModel) -> None:
@@ -61,8 +61,8 @@ def record_kv(
     A U-Net with a mean beside its input gets the image there too: it is the image's mean, given the image.
     """
     keys: Keys = {}
-    seen = image.repeat(1, unet.config.in_channels // image.shape[1], 1, 1)
-    unet(seen, t, encoder_hidden_states=text, cross_attention_kwargs={"write": keys})
+    inputs = image.repeat(1, unet.config.in_channels // image.shape[1], 1, 1)
+    unet(inputs, t, encoder_hidden_states=text, cross_attention_kwargs={"write": keys})
     return keys
 
 

@@ -136,10 +136,10 @@ class Prompt:
             cameras.c2w.reshape(-1, 16).to(self.uncond),
         )
 
-    def blend(self, place: Float[Tensor, "B"], first: Int[Tensor, "B"], sides: int) -> Float[Tensor, "B L D"]:
+    def blend(self, position: Float[Tensor, "B"], first: Int[Tensor, "B"], sides: int) -> Float[Tensor, "B L D"]:
         """Interpolates linearly between the two sides next to the azimuth; `position` counts sides from the front."""
-        before = place.floor()
-        share = (place - before)[:, None, None]
+        before = position.floor()
+        share = (position - before)[:, None, None]
         return (1 - share) * self.views[first + before.long() % sides] + share * self.views[
             first + (before.long() + 1) % sides
         ]

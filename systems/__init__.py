@@ -12,7 +12,7 @@ COMPONENTS = {
         "multiview_prior": "systems.training.multiview:MultiviewTraining",
         "reconstructor": "systems.training.reconstructor:ReconstructorTraining",
         "scorer_training": "systems.training.scorer:ScorerTraining",
-        "text_to_image": "systems.training.text_to_image:TextToImage",
+        "text_to_image": "systems.training.text_to_image:TextToImageTraining",
     }
 }
 """What recipes can name by `type:`, by slot; imported when it is first chosen."""

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from priors.backbones.pixel import PixelBackbone
 from priors.condition import CAMERA_WIDTH, Condition, camera_numbers
-from priors.toybox.build import take_over
+from priors.toybox.build import copy_matching
 from priors.toybox.mean_predictor import MeanPredictor
 
 MAP_CHANNELS = 4
@@ -42,7 +42,7 @@ def geometric_unet(base: UNet2DConditionModel, mean: bool, patch: int) -> UNet2D
             "projection_class_embeddings_input_dim": CAMERA_WIDTH,
         }
     )
-    take_over(unet, base)
+    copy_matching(unet, base)
     nn.init.zeros_(unet.class_embedding.linear_2.weight)
     nn.init.zeros_(unet.class_embedding.linear_2.bias)
     return unet
@@ -52,7 +52,7 @@ def geometric_mean_predictor(base: MeanPredictor, patch: int) -> MeanPredictor:
     """Makes a text-to-image mean predictor one that also knows the camera, and gives coordinate maps."""
     config = dict(base.config) | {"channels": MAP_CHANNELS * patch**2, "camera_width": CAMERA_WIDTH}
     mean_predictor = MeanPredictor.from_config(config)
-    take_over(mean_predictor, base)
+    copy_matching(mean_predictor, base)
     words = base.cells[0].weight
     mean_predictor.cells[0].weight.data[:, : words.shape[1]] = words.data
     return mean_predictor

@@ -18,7 +18,7 @@ from priors.toybox.mean_predictor import MeanPredictor
 
 
 @dataclass
-class Size:
+class TextToImageSize:
     """Sizes of a small text-to-image model."""
 
     image: int = 64
@@ -50,7 +50,7 @@ def word_tokenizer(words: list[str], tokens: int) -> PreTrainedTokenizerFast:
     )
 
 
-def text_encoder(size: Size, vocabulary: int) -> CLIPTextModel:
+def text_encoder(size: TextToImageSize, vocabulary: int) -> CLIPTextModel:
     """Builds a CLIP text encoder without transformer layers or positions: a bag of words suffices for the world's
     captions.
 
@@ -76,7 +76,7 @@ def text_encoder(size: Size, vocabulary: int) -> CLIPTextModel:
     return encoder
 
 
-def unet(size: Size) -> UNet2DConditionModel:
+def unet(size: TextToImageSize) -> UNet2DConditionModel:
     """Builds a U-Net with attention at its last level only."""
     levels = len(size.channels)
     folded = 3 * size.patch**2
@@ -97,7 +97,7 @@ def unet(size: Size) -> UNet2DConditionModel:
     )
 
 
-def mean_predictor(size: Size) -> MeanPredictor:
+def mean_predictor(size: TextToImageSize) -> MeanPredictor:
     """Builds the mean predictor of a text."""
     wide, hidden, width = size.mean_predictor
     return MeanPredictor(
@@ -150,14 +150,14 @@ def save(
 
 
 @torch.no_grad()
-def take_over(model: nn.Module, base: nn.Module) -> None:
+def copy_matching(model: nn.Module, base: nn.Module) -> None:
     """Copies every tensor of the base that has the same name and shape in the model."""
-    own = model.state_dict()
+    state = model.state_dict()
     model.load_state_dict(
-        own
+        state
         | {
             name: tensor
             for name, tensor in base.state_dict().items()
-            if name in own and own[name].shape == tensor.shape
+            if name in state and state[name].shape == tensor.shape
         }
     )

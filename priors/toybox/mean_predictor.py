@@ -59,7 +59,7 @@ class MeanPredictor(ModelMixin, ConfigMixin):
         )
 
         self.register_buffer("basis", torch.eye(channels))
-        self.register_buffer("spread", torch.ones(channels))
+        self.register_buffer("spread", torch.ones(channels))  # the std; shipped weights store it by this name
 
     def patchify(self, images: Float[Tensor, "B image H W"], patch: int) -> Float[Tensor, "B C h w"]:
         """Computes the components of each patch x patch pixels; white noise stays white."""
@@ -82,8 +82,8 @@ class MeanPredictor(ModelMixin, ConfigMixin):
     ) -> Float[Tensor, "B C s s"]:
         """Predicts the mean image, folded, of B embedded texts, seen by these cameras."""
         words = (text * (text != text[:, -1:]).any(-1, keepdim=True)).sum(1) / text.shape[1] ** 0.5
-        told = words if camera is None else torch.cat([words, camera], dim=-1)
-        x = self.cells(told).unflatten(-1, (-1, COARSE, COARSE))
+        cond = words if camera is None else torch.cat([words, camera], dim=-1)
+        x = self.cells(cond).unflatten(-1, (-1, COARSE, COARSE))
         for convolution in self.convolutions:
             x = convolution(F.interpolate(F.silu(x), scale_factor=2))
         return x
@@ -96,7 +96,7 @@ def refine(
     t: Tensor,
     text: Float[Tensor, "B L D"],
     alpha_squared: Float[Tensor, "B"],
-    spread: Float[Tensor, "C"] | float = 1.0,
+    std: Float[Tensor, "C"] | float = 1.0,
     camera: Float[Tensor, "B K"] | None = None,
 ) -> Tensor:
     """Predicts the clean image: the Wiener filter's estimate from x_t for images N(mean, std^2), and the U-Net's
@@ -109,11 +109,11 @@ def refine(
     5, around a mean); with mean 0 and std 1 the U-Net predicts -v. Without a mean, returns the U-Net's own output. A
     camera is added to its time embedding (diffusers' projected class embedding).
     """
-    seen = x_t if mean is None else torch.cat([x_t, mean], dim=1)
-    output = unet(seen, t, encoder_hidden_states=text, class_labels=camera).sample
+    inputs = x_t if mean is None else torch.cat([x_t, mean], dim=1)
+    output = unet(inputs, t, encoder_hidden_states=text, class_labels=camera).sample
     if mean is None:
         return output
-    alpha_squared, spread = alpha_squared[:, None, None, None], torch.as_tensor(spread).to(x_t).view(-1, 1, 1)
+    alpha_squared, std = alpha_squared[:, None, None, None], torch.as_tensor(std).to(x_t).view(-1, 1, 1)
     alpha, sigma = alpha_squared.sqrt(), (1 - alpha_squared).sqrt()
-    variance = alpha_squared * spread**2 + sigma**2
-    return mean + alpha * spread**2 / variance * (x_t - alpha * mean) + spread * sigma / variance.sqrt() * output
+    variance = alpha_squared * std**2 + sigma**2
+    return mean + alpha * std**2 / variance * (x_t - alpha * mean) + std * sigma / variance.sqrt() * output

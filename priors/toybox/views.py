@@ -17,7 +17,7 @@ from diffusers.models import Transformer2DModel
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from priors.toybox.build import take_over
+from priors.toybox.build import copy_matching
 from priors.toybox.mean_predictor import COARSE, MeanPredictor
 from threestudio_like.errors import UserError
 
@@ -36,7 +36,7 @@ def untile(tiled: Float[Tensor, "B C H W"]) -> Float[Tensor, "B 6 C H//3 W//2"]:
 
 
 @dataclass
-class Size:
+class MultiviewSize:
     """Sizes of a small multi-view model."""
 
     view: int = 64
@@ -122,7 +122,7 @@ class ViewMeanPredictor(MeanPredictor):
             nn.init.zeros_(tint.weight)
             nn.init.zeros_(tint.bias)
         self.register_buffer("basis", torch.eye(channels))
-        self.register_buffer("spread", torch.ones(channels))
+        self.register_buffer("spread", torch.ones(channels))  # the std; shipped weights store it by this name
 
     def forward(self, tokens: Float[Tensor, "B 16 D"]) -> Float[Tensor, "B C H W"]:
         """Predicts the mean views, in components."""
@@ -135,18 +135,18 @@ class ViewMeanPredictor(MeanPredictor):
         return tile(x.unflatten(0, (-1, VIEWS)))
 
 
-def image_encoder(size: Size) -> ImageEncoder:
+def image_encoder(size: MultiviewSize) -> ImageEncoder:
     """Builds the image encoder."""
     return ImageEncoder(channels=3 * size.patch**2, size=size.view // size.patch, width=size.tokens_width)
 
 
-def view_mean_predictor(size: Size) -> ViewMeanPredictor:
+def view_mean_predictor(size: MultiviewSize) -> ViewMeanPredictor:
     """Builds the mean predictor of the six views."""
     wide, hidden, width = size.mean_predictor
     return ViewMeanPredictor(size.tokens_width, wide, hidden, width, 3 * size.patch**2, size.view // size.patch)
 
 
-def unet(size: Size) -> UNet2DConditionModel:
+def unet(size: MultiviewSize) -> UNet2DConditionModel:
     """Builds a U-Net with attention at all levels but the first; it also pools the tokens."""
     folded, side, deeper = 3 * size.patch**2, size.view // size.patch, len(size.channels) - 1
     return UNet2DConditionModel(
@@ -177,10 +177,10 @@ def start_from(unet: UNet2DConditionModel, base: UNet2DConditionModel) -> None:
             f"start: that U-Net's first layer is {list(base.conv_in.weight.shape)}, this one's "
             f"{list(unet.conv_in.weight.shape)}; give `size` its patch and channels"
         )
-    take_over(unet, base)
-    known = dict(base.named_modules())
+    copy_matching(unet, base)
+    shared = dict(base.named_modules())
     for name, module in unet.named_modules():
-        if isinstance(module, Transformer2DModel) and name not in known:
+        if isinstance(module, Transformer2DModel) and name not in shared:
             nn.init.zeros_(module.proj_out.weight)
             nn.init.zeros_(module.proj_out.bias)
 

@@ -32,7 +32,7 @@ from priors.reconstructor import Reconstructor, rig_poses
 from priors.toybox.views import untile
 from systems.geco.base import Geco, GecoConfig
 from systems.geco.targets import teacher_views
-from systems.training.view_losses import OF_VIEWS, ViewLosses, check_names, weighted
+from systems.training.view_losses import VIEW_LOSSES, ViewLosses, check_names, weighted
 from threestudio_like.cameras import Cameras
 from threestudio_like.config.registry import Component
 from threestudio_like.config.schedule import Schedule
@@ -117,7 +117,7 @@ class GecoSceneConfig(GecoConfig):
     def __post_init__(self):
         super().__post_init__()
         regularizers.check_names(self.regularizers)
-        check_names(self.weights, OF_VIEWS)
+        check_names(self.weights, VIEW_LOSSES)
 
 
 class GecoScene(Geco):

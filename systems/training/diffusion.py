@@ -25,6 +25,7 @@ from threestudio_like.config.schedule import Schedule
 from threestudio_like.engine.system import Context, ParameterGroup, StepResult, System, SystemConfig
 from threestudio_like.errors import UserError, brief
 from threestudio_like.pretrained import read_json
+from threestudio_like.utils.tensors import map_tensors
 
 
 @dataclass
@@ -37,9 +38,9 @@ class DiffusionTrainingConfig(SystemConfig):
     """Weight decay of AdamW."""
     batch: int = 64
     """Examples a step and process."""
-    layout_steps: int = 0
+    mean_steps: int = 0
     """First steps, which train text encoder and mean predictor only, before the U-Net joins in."""
-    layout_batch: int = 256
+    mean_batch: int = 256
     """Examples a step and process in those steps."""
     ema: float = 0.999
     """Decay of the averaged weights."""
@@ -55,7 +56,7 @@ class DiffusionTrainingConfig(SystemConfig):
 
 
 @dataclass(frozen=True)
-class Batch:
+class DiffusionBatch:
     """B examples: images in -1..1, and their conditions: a text or an image in 0..1, and a camera."""
 
     images: Float[Tensor, "B c H W"]
@@ -63,8 +64,8 @@ class Batch:
     camera: Float[Tensor, "B K"] | None = None
     image: Float[Tensor, "B 3 h w"] | None = None
 
-    def __getitem__(self, part: slice) -> "Batch":
-        return Batch(*(None if x is None else x[part] for x in (self.images, self.tokens, self.camera, self.image)))
+    def __getitem__(self, part: slice) -> "DiffusionBatch":
+        return map_tensors(lambda tensor: tensor[part], self)
 
 
 class Denoiser(nn.Module):
@@ -122,8 +123,8 @@ class Denoiser(nn.Module):
 
     def denoise(self, x_t: Tensor, t: Tensor, text: Tensor, camera: Tensor | None, mean: Tensor | None) -> Tensor:
         """Predicts the model's output, given the mean image."""
-        spread = 1.0 if self.mean_predictor is None else self.mean_predictor.spread
-        return refine(self.unet, mean, x_t, t, text, self.alphas_cumprod[t], spread, camera)
+        std = 1.0 if self.mean_predictor is None else self.mean_predictor.spread
+        return refine(self.unet, mean, x_t, t, text, self.alphas_cumprod[t], std, camera)
 
 
 class DiffusionTraining(System):
@@ -140,8 +141,8 @@ class DiffusionTraining(System):
 
     def use(self, model: Denoiser, tokenizer, scheduler) -> None:
         """Sets the model that is trained, filled from `weights` where the recipe names some. Raises UserError."""
-        if model.mean_predictor is None and self.config.layout_steps:
-            raise UserError("layout_steps: this model has no mean_predictor that could be trained first")
+        if model.mean_predictor is None and self.config.mean_steps:
+            raise UserError("mean_steps: this model has no mean predictor that could be trained first")
         self.model, self.tokenizer, self.scheduler = model, tokenizer, scheduler
         if self.config.weights is not None:
             load_weights(model, tokenizer, Path(self.config.weights))
@@ -152,55 +153,61 @@ class DiffusionTraining(System):
         """The average of the model's parameters over the steps."""
         return self.average.module
 
-    def draw(self, count: int, generator: torch.Generator) -> Batch:
+    def draw(self, count: int, generator: torch.Generator) -> DiffusionBatch:
         """Draws `count` examples."""
         raise NotImplementedError
 
     def forward(self, step: int, generator: torch.Generator) -> StepResult:
-        with_unet = step >= self.config.layout_steps
-        count = self.config.batch if with_unet else self.config.layout_batch
+        with_unet = step >= self.config.mean_steps
+        count = self.config.batch if with_unet else self.config.mean_batch
         with torch.autocast(self.device.type, enabled=False):  # the truth stays as it is
-            drawn = self.draw(count * self.processes, generator)
+            examples = self.draw(count * self.processes, generator)
         if self.config.weights is None and self.model.mean_predictor is not None:
-            self.fit_filter(step, drawn)
-        batch = drawn[self.rank :: self.processes]
-        x, text = self.model.patchify(batch.images), self.told(batch)
+            self.fit_filter(step, examples)
+        batch = examples[self.rank :: self.processes]
+        x, text = self.model.patchify(batch.images), self.condition(batch)
         mean = self.model.mean(text, batch.camera)
         losses = {} if mean is None else {"mean_predictor": (mean - x).square().mean()}
         if with_unet:
-            seen = None if mean is None else mean.detach()
-            losses["denoising"] = self.denoising_loss(x, batch, text, seen, generator)
+            fixed_mean = None if mean is None else mean.detach()
+            losses["denoising"] = self.denoising_loss(x, batch, text, fixed_mean, generator)
         return StepResult(losses)
 
     @torch.no_grad()
-    def fit_filter(self, step: int, drawn: Batch) -> None:
+    def fit_filter(self, step: int, examples: DiffusionBatch) -> None:
         """Sets the Wiener filter: patches' components at the first step, and later the images' deviation from the
         mean."""
         mean_predictor, averaged = self.model.mean_predictor, self.averaged.mean_predictor
         if step == 0:
-            self.find_components(drawn)
-        elif step == self.config.layout_steps:
-            residual = self.model.patchify(drawn.images) - self.model.mean(self.told(drawn), drawn.camera)
+            self.find_components(examples)
+        elif step == self.config.mean_steps:
+            residual = self.model.patchify(examples.images) - self.model.mean(self.condition(examples), examples.camera)
             mean_predictor.spread.copy_(residual.square().mean((0, 2, 3)).sqrt())
         averaged.basis.copy_(mean_predictor.basis)
         averaged.spread.copy_(mean_predictor.spread)
 
-    def find_components(self, drawn: Batch) -> None:
+    def find_components(self, examples: DiffusionBatch) -> None:
         """Sets the mean predictor's basis to the images' principal components."""
-        self.model.mean_predictor.find_components(drawn.images, self.model.patch)
+        self.model.mean_predictor.find_components(examples.images, self.model.patch)
 
-    def told(self, batch: Batch) -> Float[Tensor, "B L D"]:
+    def condition(self, batch: DiffusionBatch) -> Float[Tensor, "B L D"]:
         """Embeds each example's condition for the U-Net."""
         return self.model.embed(batch.tokens)
 
     def denoise(
-        self, x_t: Tensor, t: Tensor, text: Tensor, batch: Batch, mean: Tensor | None, generator: torch.Generator
+        self,
+        x_t: Tensor,
+        t: Tensor,
+        text: Tensor,
+        batch: DiffusionBatch,
+        mean: Tensor | None,
+        generator: torch.Generator,
     ) -> Tensor:
         """Predicts the model's output, in its own parametrisation."""
         return self.model.denoise(x_t, t, text, batch.camera, mean)
 
     def denoising_loss(
-        self, x: Tensor, batch: Batch, text: Tensor, mean: Tensor | None, generator: torch.Generator
+        self, x: Tensor, batch: DiffusionBatch, text: Tensor, mean: Tensor | None, generator: torch.Generator
     ) -> Tensor:
         """Computes the weighted squared error at random timesteps."""
         schedule = self.model.schedule
@@ -256,19 +263,19 @@ def load_weights(model: Denoiser, tokenizer, folder: Path) -> None:
             raise UserError(f"weights: {path} does not exist")
         stored = {key: tensor.float() for key, tensor in load_file(path).items()}
         if name == "text_encoder":
-            stored = with_our_words(stored, part.state_dict(), tokenizer.get_vocab(), words_of(folder))
+            stored = with_vocabulary(stored, part.state_dict(), tokenizer.get_vocab(), vocabulary_of(folder))
         try:
             part.load_state_dict(stored)
         except RuntimeError as error:
             raise UserError(f"weights: {path} does not fit the recipe's size ({brief(error)})") from None
 
 
-def words_of(folder: Path) -> dict[str, int]:
+def vocabulary_of(folder: Path) -> dict[str, int]:
     """Reads the vocabulary of a model folder. Raises UserError."""
     return read_json(folder / "tokenizer" / "tokenizer.json")["model"]["vocab"]
 
 
-def with_our_words(
+def with_vocabulary(
     stored: dict[str, Tensor], ours: dict[str, Tensor], vocabulary: dict[str, int], known: dict[str, int]
 ) -> dict[str, Tensor]:
     """Reorders a stored text encoder's word embedding by our vocabulary; new words keep our vectors."""
@@ -276,7 +283,7 @@ def with_our_words(
     embedding = ours[key].clone()
     if vocabulary == known or embedding.shape[1:] != stored[key].shape[1:]:
         return stored
-    for word, place in vocabulary.items():
+    for word, i in vocabulary.items():
         if word in known:
-            embedding[place] = stored[key][known[word]]
+            embedding[i] = stored[key][known[word]]
     return stored | {key: embedding}

@@ -19,7 +19,7 @@ from torch import Tensor
 from priors.backbones.geometric import MAP_CHANNELS, camera_numbers, geometric_mean_predictor, geometric_unet
 from priors.embedding import load_encoder
 from priors.sampling import ddim
-from systems.training.diffusion import Batch, Denoiser, DiffusionTraining, DiffusionTrainingConfig
+from systems.training.diffusion import Denoiser, DiffusionBatch, DiffusionTraining, DiffusionTrainingConfig
 from threestudio_like.cameras import orbit
 from threestudio_like.config.registry import Component
 from threestudio_like.data.ccm import CoordinateMaps
@@ -77,14 +77,14 @@ class GeometricTraining(DiffusionTraining):
         self.use(model.to(context.device), tokenizer, DDPMScheduler.from_pretrained(base.folder / "scheduler"))
         self.data = config.data.build()
 
-    def draw(self, count: int, generator: torch.Generator) -> Batch:
+    def draw(self, count: int, generator: torch.Generator) -> DiffusionBatch:
         """Draws maps of training objects, each with one of its captions."""
         _, rng = on_the_cpu(generator)
         maps, _ = (self.data.maps(held_out=part) for part in (False, True))  # what is missing is told before the work
         chosen = rng.integers(len(maps), size=count)
         images = 2 * self.resized(maps.images(chosen)).to(self.device) - 1
         captions = ["" if rng.random() < self.config.empty else maps.caption(i, rng) for i in chosen]
-        return Batch(images, self.tokens(captions), camera_numbers(maps.cameras(chosen)).to(self.device))
+        return DiffusionBatch(images, self.tokens(captions), camera_numbers(maps.cameras(chosen)).to(self.device))
 
     def resized(self, images: Float[Tensor, "B 4 H W"]) -> Float[Tensor, "B 4 S S"]:
         """Resizes maps to the size that the model makes."""

@@ -26,7 +26,7 @@ from priors.toybox import build, views
 from priors.toybox.mean_predictor import refine
 from priors.toybox.views import tile, untile
 from systems.training.averaging import moving_average
-from systems.training.diffusion import Batch, Denoiser, DiffusionTraining, DiffusionTrainingConfig
+from systems.training.diffusion import Denoiser, DiffusionBatch, DiffusionTraining, DiffusionTrainingConfig
 from threestudio_like.cameras import RIG_AZIMUTHS_DEG
 from threestudio_like.data.framing import Framing, reframe
 from threestudio_like.data.images import ImageLoading
@@ -42,14 +42,14 @@ from threestudio_like.utils.seeding import on_the_cpu
 
 SIDES = {"seen": (0, 5), "unseen": (2, 3)}
 """Views that show the image's own side, 30 degrees off, and those that show the opposite one; two views lie between."""
-TOGETHER = 32  # objects sampled at once
+CHUNK = 32  # objects sampled at once
 
 
 @dataclass
 class MultiviewTrainingConfig(DiffusionTrainingConfig):
     """Keys of the training of a multi-view prior."""
 
-    size: views.Size = field(default_factory=views.Size)
+    size: views.MultiviewSize = field(default_factory=views.MultiviewSize)
     """Sizes of the model."""
     data: MultiviewSet = field(default_factory=MultiviewSet)
     """Objects with one image and six views each."""
@@ -139,7 +139,7 @@ class MultiviewTraining(DiffusionTraining):
         self.model, self.scheduler = model, scheduler
         self.average = moving_average(model, self.config.ema)
 
-    def draw(self, count: int, generator: torch.Generator) -> Batch:
+    def draw(self, count: int, generator: torch.Generator) -> DiffusionBatch:
         """Draws objects of the training split; some of them without an image."""
         on_cpu, rng = on_the_cpu(generator)
         data = self.config.data.images("train")
@@ -148,18 +148,18 @@ class MultiviewTraining(DiffusionTraining):
         image = turn_hues(reframe(data.images(chosen), self.config.framing.draw(count, on_cpu)), turns)
         six = turn_hues(data.six_views(chosen), turns)
         image[torch.from_numpy(rng.random(count) < self.config.empty)] = GREY
-        return Batch(2 * tile(six).to(self.device) - 1, image=image.to(self.device))
+        return DiffusionBatch(2 * tile(six).to(self.device) - 1, image=image.to(self.device))
 
-    def find_components(self, drawn: Batch) -> None:
+    def find_components(self, examples: DiffusionBatch) -> None:
         """Sets the basis to the views' principal components, but for a U-Net that has learned others."""
         if self.config.start is None:  # else they are those that the U-Net knows
-            super().find_components(drawn)
+            super().find_components(examples)
 
-    def told(self, batch: Batch) -> Float[Tensor, "B L D"]:
+    def condition(self, batch: DiffusionBatch) -> Float[Tensor, "B L D"]:
         return self.model.embed(batch.image)
 
     def denoise(
-        self, x_t: Tensor, t: Tensor, text: Tensor, batch: Batch, mean: Tensor, generator: torch.Generator
+        self, x_t: Tensor, t: Tensor, text: Tensor, batch: DiffusionBatch, mean: Tensor, generator: torch.Generator
     ) -> Tensor:
         model, image = self.model, self.model.fold_image(batch.image)
         if self.config.attention == "noised":
@@ -181,17 +181,21 @@ class MultiviewTraining(DiffusionTraining):
 
     @torch.no_grad()
     def views_of(
-        self, prior: FoldedMultiview, images: Float[Tensor, "B 3 h w"], how: Literal["many", "one", "mean"], seed: int
+        self,
+        prior: FoldedMultiview,
+        images: Float[Tensor, "B 3 h w"],
+        method: Literal["many", "one", "mean"],
+        seed: int,
     ) -> Float[Tensor, "B 6 3 h w"]:
         """Samples views in 0..1: by `many` steps, by `one` step, or as the `mean`, which no noise enters."""
-        told, random = prior.condition(images.to(self.device)), make_generator(self.device, "samples", seed)
-        if how == "mean":
-            x = prior.mean_predictor(told.text)
-        elif how == "one":
-            x = prior.one_step(prior.noise(len(images), random), told, self.config.scale)
+        condition, random = prior.condition(images.to(self.device)), make_generator(self.device, "samples", seed)
+        if method == "mean":
+            x = prior.mean_predictor(condition.text)
+        elif method == "one":
+            x = prior.one_step(prior.noise(len(images), random), condition, self.config.scale)
         else:
             x = prior.sample(
-                told, self.config.scale, self.config.sample_steps, random, denoising_end=self.config.denoising_end
+                condition, self.config.scale, self.config.sample_steps, random, denoising_end=self.config.denoising_end
             )
         return untile(prior.decode(x)).cpu()
 
@@ -212,36 +216,38 @@ class MultiviewTraining(DiffusionTraining):
         return torch.cat(rows, dim=-2).permute(1, 2, 0)
 
     def evaluate(self, folder: Path) -> dict[str, float]:
-        prior, figures = self.finished(), {}
+        prior, metrics = self.finished(), {}
         for split in ("held_out", "unseen"):
             write_png(folder / f"samples-{split.replace('_', '-')}.png", self.picture(prior, split))
-            for how in ("many", "one", "mean"):
-                of_view = self.psnr_of_views(prior, split, how)
-                name = f"{split}_{how}_psnr"
-                figures[name] = of_view.mean().item()
-                figures |= {f"{name}_{side}_side": of_view[list(which)].mean().item() for side, which in SIDES.items()}
-                figures |= {
+            for method in ("many", "one", "mean"):
+                view_psnr = self.psnr_of_views(prior, split, method)
+                name = f"{split}_{method}_psnr"
+                metrics[name] = view_psnr.mean().item()
+                metrics |= {
+                    f"{name}_{side}_side": view_psnr[list(which)].mean().item() for side, which in SIDES.items()
+                }
+                metrics |= {
                     f"{name}_at_{angle:.0f}": value.item()
-                    for angle, value in zip(RIG_AZIMUTHS_DEG, of_view, strict=True)
+                    for angle, value in zip(RIG_AZIMUTHS_DEG, view_psnr, strict=True)
                 }
             framed = self.psnr_of_views(prior, split, "many", ImageLoading().fill)
-            figures[f"{split}_framed_psnr"] = framed.mean().item()
-        return figures
+            metrics[f"{split}_framed_psnr"] = framed.mean().item()
+        return metrics
 
     def psnr_of_views(
-        self, prior: FoldedMultiview, split: Split, how: str, fill: float = torch.nan
+        self, prior: FoldedMultiview, split: Split, method: str, fill: float = torch.nan
     ) -> Float[Tensor, "6"]:
         """Measures PSNR of each view in dB: one sample an object, the mean over objects, for images framed by
         `fill`."""
         data = self.config.data.images(split)
         chosen = np.arange(min(self.config.judged, len(data)))
-        parts = np.array_split(chosen, -(-len(chosen) // TOGETHER))
+        parts = np.array_split(chosen, -(-len(chosen) // CHUNK))
 
         def image(part):
             return reframe(data.images(part), torch.full((len(part),), fill))
 
-        made = torch.cat([self.views_of(prior, image(part), how, seed) for seed, part in enumerate(parts)])
-        return psnr(made.flatten(0, 1), data.six_views(chosen).flatten(0, 1)).view(-1, views.VIEWS).mean(0)
+        sampled = torch.cat([self.views_of(prior, image(part), method, seed) for seed, part in enumerate(parts)])
+        return psnr(sampled.flatten(0, 1), data.six_views(chosen).flatten(0, 1)).view(-1, views.VIEWS).mean(0)
 
     def export(self, folder: Path) -> dict[str, float]:
         """Writes the averaged weights, half precision, as a diffusers folder `model/`."""

@@ -22,7 +22,7 @@ from torch import Tensor
 
 from priors.reconstructor import CONDITION_ELEVATION_DEG, Reconstructor, ReconstructorSize, pose_numbers
 from systems.training.averaging import moving_average
-from systems.training.view_losses import OF_VIEWS, ViewLosses, check_names, weighted
+from systems.training.view_losses import VIEW_LOSSES, ViewLosses, check_names, weighted
 from threestudio_like.cameras import orbit, zero123plus_rig
 from threestudio_like.config.registry import Component, configure
 from threestudio_like.config.schedule import Schedule
@@ -45,7 +45,7 @@ RIG = 6
 NEAR = 0.2
 """Signed distances are learned up to here, in scene units; farther ones must only be at least as far."""
 OCCUPANCY_WIDTH = 0.05
-OF_POINTS = ("distance", "occupancy", "color")
+POINT_LOSSES = ("distance", "occupancy", "color")
 
 
 @dataclass
@@ -92,7 +92,7 @@ class ReconstructorTrainingConfig(SystemConfig):
     def __post_init__(self):
         super().__post_init__()
         regularizers.check_names(self.regularizers)
-        check_names(self.weights, OF_VIEWS + OF_POINTS)
+        check_names(self.weights, VIEW_LOSSES + POINT_LOSSES)
         if not self.views or not 1 <= min(self.views) <= max(self.views) <= RIG:
             raise ValueError(f"views are numbers from 1 to {RIG}, got {list(self.views)}")
         if not 0 <= self.rendered <= self.batch or not 1 <= self.targets <= self.data.targets:
@@ -108,7 +108,7 @@ class ReconstructorTrainingConfig(SystemConfig):
 
 
 @dataclass(frozen=True)
-class Batch:
+class ReconstructionBatch:
     """B objects: N posed views of each, points around them, and target views of the first ones."""
 
     images: Float[Tensor, "B N 3 H W"]
@@ -144,7 +144,7 @@ class ReconstructorTraining(System):
         self.model.load_state_dict(previous.averaged.state_dict())
         self.averaged.load_state_dict(previous.averaged.state_dict())
 
-    def draw(self, generator: torch.Generator) -> Batch:
+    def draw(self, generator: torch.Generator) -> ReconstructionBatch:
         """Draws this process's share of the step's objects, with a random number of random views."""
         config, (on_cpu, rng) = self.config, on_the_cpu(generator)
         objects = config.data.objects("train")
@@ -161,7 +161,7 @@ class ReconstructorTraining(System):
         images, turns = turn_hues(images, turns).to(self.device), turns.to(self.device)
         points = replace(points, color=(points.color @ turns.mT).clamp(0, 1))
         rgb = (truth.rgb @ turns[: config.rendered, None, None].mT).clamp(0, 1)
-        return Batch(images, poses.to(self.device), points, replace(truth, rgb=rgb))
+        return ReconstructionBatch(images, poses.to(self.device), points, replace(truth, rgb=rgb))
 
     def forward(self, step: int, generator: torch.Generator) -> StepResult:
         with torch.autocast(self.device.type, enabled=False):  # the truth stays as it is
@@ -171,29 +171,31 @@ class ReconstructorTraining(System):
         logs = {}
         if self.config.rendered:
             rendered = planes[: self.config.rendered]
-            of_views, logs = self.view_losses(self.model, rendered, batch.truth, step, generator)
+            view_losses, logs = self.view_losses(self.model, rendered, batch.truth, step, generator)
             if self.processes > 1:  # all name the same losses, or one would wait for another's
                 names = (
-                    *(name for name in self.config.weights if name in OF_VIEWS),
+                    *(name for name in self.config.weights if name in VIEW_LOSSES),
                     *self.config.regularizers,
                     "vanished",
                 )
-                of_views = dict.fromkeys(names, 0.0 * self.model.queries.square().sum()) | of_views
-            losses |= of_views
-        counted = weighted(losses, self.config.weights | self.config.regularizers, step)
-        if not counted:
+                view_losses = dict.fromkeys(names, 0.0 * self.model.queries.square().sum()) | view_losses
+            losses |= view_losses
+        weighted_losses = weighted(losses, self.config.weights | self.config.regularizers, step)
+        if not weighted_losses:
             raise UserError("weights: no loss counts at this step; give one of the points' a weight, or render objects")
-        return StepResult(counted, logs)
+        return StepResult(weighted_losses, logs)
 
     def point_losses(self, planes: Float[Tensor, "B 3 C R R"], points: SurfacePoints) -> dict[str, Tensor]:
         """Computes the losses at points: signed distance, inside or outside, and colour where it is known."""
         features, on_surface = plane_features(planes, points.x), points.color.shape[1]
         distance = self.model.decoder.distance(points.x, features)
-        off = points.distance[:, on_surface:]
-        occupancy = F.binary_cross_entropy_with_logits(-distance[:, on_surface:] / OCCUPANCY_WIDTH, (off < 0).to(off))
+        off_surface = points.distance[:, on_surface:]
+        occupancy = F.binary_cross_entropy_with_logits(
+            -distance[:, on_surface:] / OCCUPANCY_WIDTH, (off_surface < 0).to(off_surface)
+        )
         color = self.model.decoder.color(features[:, :on_surface])
         return {
-            "distance": outside_of(distance, points.distance).mean() / NEAR,
+            "distance": truncated_error(distance, points.distance).mean() / NEAR,
             "occupancy": occupancy,
             "color": F.mse_loss(color, points.color),
         }
@@ -210,7 +212,7 @@ class ReconstructorTraining(System):
         images, poses = posed_views(objects, np.array([index]), rig)
         return self.averaged.scene(self.averaged(images.to(self.device), poses.to(self.device))[0])
 
-    def ways(self) -> dict[str, np.ndarray | None]:
+    def input_views(self) -> dict[str, np.ndarray | None]:
         """Returns the input views of each evaluation, by the prefix of its metrics; None is the condition image."""
         return ({"": np.arange(max(self.config.views))} if max(self.config.views) > 1 else {}) | (
             {"single_" if max(self.config.views) > 1 else "": None} if 1 in self.config.views else {}
@@ -219,16 +221,16 @@ class ReconstructorTraining(System):
     def preview(self) -> Tensor:
         show = self.config.evaluation
         objects = show.of(self.config.data).objects("held_out")
-        rig = next(iter(self.ways().values()))
+        rig = next(iter(self.input_views().values()))
         return picture(lambda i: self.reconstruct(objects, i, rig), objects, show.shown, self.device)
 
     def evaluate(self, folder: Path) -> dict[str, float]:
         """Measures held-out colours of known categories and, apart, whole categories that are never trained on."""
-        figures = {}
-        for prefix, rig in self.ways().items():
+        metrics = {}
+        for prefix, rig in self.input_views().items():
             for split, name in (("held_out", ""), ("unseen", "unseen_")):
                 objects = self.config.evaluation.of(self.config.data).objects(split)
-                found = evaluate_reconstructor(
+                measured = evaluate_reconstructor(
                     lambda i, objects=objects, rig=rig: self.reconstruct(objects, i, rig),
                     objects,
                     self.config.evaluation,
@@ -236,19 +238,19 @@ class ReconstructorTraining(System):
                     self.device,
                     folder / f"{prefix}{split}.png",
                 )
-                figures |= {f"{prefix}{name}{key}": value for key, value in found.items()}
-        return figures
+                metrics |= {f"{prefix}{name}{key}": value for key, value in measured.items()}
+        return metrics
 
     def export(self, folder: Path) -> dict[str, float]:
         """Writes the averaged weights, half precision, as a diffusers model `model/`, and a held-out object's mesh."""
         copy.deepcopy(self.averaged).half().cpu().save_pretrained(folder / "model", safe_serialization=True)
         objects = self.config.evaluation.of(self.config.data).objects("held_out")
-        scene = self.reconstruct(objects, 0, next(iter(self.ways().values())))
+        scene = self.reconstruct(objects, 0, next(iter(self.input_views().values())))
         parameters = sum(p.numel() for p in self.averaged.parameters())
         return write_reconstruction(scene, folder / "mesh.glb") | {"parameters": parameters}
 
 
-def outside_of(distance: Float[Tensor, "B K"], truth: Float[Tensor, "B K"]) -> Float[Tensor, "B K"]:
+def truncated_error(distance: Float[Tensor, "B K"], truth: Float[Tensor, "B K"]) -> Float[Tensor, "B K"]:
     """Measures the error of a signed distance that must be exact up to NEAR, and at least as far beyond."""
     lowest = torch.where(truth > -NEAR, truth.clamp(max=NEAR), -torch.inf)
     highest = torch.where(truth < NEAR, truth.clamp(min=-NEAR), torch.inf)

@@ -35,7 +35,7 @@ class ScorerTrainingConfig(SystemConfig):
     """Photographs of a step."""
     azimuth_weight: float = 0.5
     """Weight of the azimuth's loss."""
-    azimuth_spread: float = 0.7
+    azimuth_std: float = 0.7
     """Standard deviation, in bins, of the soft azimuth target."""
     held_out_count: int = 3000
     """Photographs of new individuals that the finished scorer is measured on."""
@@ -62,10 +62,10 @@ class ScorerTraining(System):
         photographs = self.config.data.photographs(held_out=None)
         chosen = rng.integers(len(photographs), size=self.config.batch)
         images = augment(photographs.images(chosen, backgrounds(len(chosen), on_cpu)), on_cpu).to(self.device)
-        seen = self.scorer.features(images)
-        logits = self.similarities(F.normalize(self.scorer.image_head(seen), dim=-1))
+        features = self.scorer.features(images)
+        logits = self.similarities(F.normalize(self.scorer.image_head(features), dim=-1))
         target = photographs.target(chosen)
-        azimuth = self.azimuth_loss(self.scorer.azimuth_head(seen), photographs, chosen)
+        azimuth = self.azimuth_loss(self.scorer.azimuth_head(features), photographs, chosen)
         caption_loss = F.cross_entropy(logits, target.to(self.device))
         return StepResult({"caption": caption_loss, "azimuth": self.config.azimuth_weight * azimuth})
 
@@ -76,9 +76,9 @@ class ScorerTraining(System):
     def azimuth_loss(self, logits: Tensor, photographs: Photographs, chosen: np.ndarray) -> Tensor:
         """Computes the cross entropy with the soft azimuth target, over objects with a front."""
         bins = self.config.size.bins
-        place = torch.from_numpy(photographs.azimuth[chosen]) * bins / (2 * np.pi)
-        distance = (torch.arange(bins) - place[:, None] + bins / 2) % bins - bins / 2
-        target = F.softmax(-0.5 * (distance / self.config.azimuth_spread).square(), dim=-1).to(self.device)
+        position = torch.from_numpy(photographs.azimuth[chosen]) * bins / (2 * np.pi)
+        distance = (torch.arange(bins) - position[:, None] + bins / 2) % bins - bins / 2
+        target = F.softmax(-0.5 * (distance / self.config.azimuth_std).square(), dim=-1).to(self.device)
         counts = WITH_FRONT[torch.from_numpy(photographs.category[chosen]).long()].to(self.device)
         return (F.cross_entropy(logits, target, reduction="none") * counts).sum() / counts.sum()
 
@@ -90,19 +90,24 @@ class ScorerTraining(System):
         """Measures new individuals: caption among all pairs, category of clay ones, azimuth error."""
         config = self.config
         another = replace(config.data, count=config.held_out_count, seed=config.data.seed + 10**6)
-        new = another.photographs(held_out=None)
-        images = new.images(np.arange(len(new)), torch.full((len(new), 3), 0.8)).to(self.device)
+        photographs = another.photographs(held_out=None)
+        images = photographs.images(np.arange(len(photographs)), torch.full((len(photographs), 3), 0.8)).to(self.device)
         logits = torch.cat([self.similarities(self.scorer.image(part)) for part in images.split(256)]).cpu()
-        target, clay = new.target(np.arange(len(new))), torch.from_numpy(new.textureless)
+        target, clay = photographs.target(np.arange(len(photographs))), torch.from_numpy(photographs.textureless)
         pairs = len(COLOR_CAPTIONS)
         right = logits[:, :pairs].argmax(-1) == target
         unseen = torch.tensor(
-            [is_held_out(list(COLORS)[c], list(CATEGORIES)[k]) for c, k in zip(new.color, new.category, strict=True)]
+            [
+                is_held_out(list(COLORS)[c], list(CATEGORIES)[k])
+                for c, k in zip(photographs.color, photographs.category, strict=True)
+            ]
         )
-        kind = torch.from_numpy(new.category).long()
+        kind = torch.from_numpy(photographs.category).long()
         bins = torch.cat([self.scorer.azimuth(part).argmax(-1) for part in images.split(256)]).cpu()
-        error = torch.rad2deg(bins * (2 * np.pi / config.size.bins) - torch.from_numpy(new.azimuth))
-        error = ((error + 180) % 360 - 180).abs()[WITH_FRONT[kind] & (torch.from_numpy(new.elevation) < np.radians(60))]
+        error = torch.rad2deg(bins * (2 * np.pi / config.size.bins) - torch.from_numpy(photographs.azimuth))
+        error = ((error + 180) % 360 - 180).abs()[
+            WITH_FRONT[kind] & (torch.from_numpy(photographs.elevation) < np.radians(60))
+        ]
         return {
             "caption_accuracy": right[~clay].float().mean().item(),
             "caption_accuracy_held_out_pairs": right[~clay & unseen].float().mean().item(),

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from priors.sampling import ddim
 from priors.toybox import build
-from systems.training.diffusion import Batch, Denoiser, DiffusionTraining, DiffusionTrainingConfig
+from systems.training.diffusion import Denoiser, DiffusionBatch, DiffusionTraining, DiffusionTrainingConfig
 from threestudio_like.data.toybox.catalogue import CATEGORIES, COLORS, HEIGHTS, VIEWS, caption, is_held_out
 from threestudio_like.data.toybox.photographs import random_backgrounds
 from threestudio_like.data.toybox.training_set import TrainingSet
@@ -45,7 +45,7 @@ class Captions:
 class TextToImageConfig(DiffusionTrainingConfig):
     """Keys of the training of a text-to-image prior."""
 
-    size: build.Size = field(default_factory=build.Size)
+    size: build.TextToImageSize = field(default_factory=build.TextToImageSize)
     """Sizes of the model."""
     data: TrainingSet = field(default_factory=TrainingSet)
     """Photographs that it is trained on."""
@@ -55,7 +55,7 @@ class TextToImageConfig(DiffusionTrainingConfig):
     """Folder of a scorer that measures the finished model's samples."""
 
 
-class TextToImage(DiffusionTraining):
+class TextToImageTraining(DiffusionTraining):
     """Trains, samples and saves a small text-to-image model in diffusers' folder layout."""
 
     Config = TextToImageConfig
@@ -76,22 +76,22 @@ class TextToImage(DiffusionTraining):
         )
         self.use(model, tokenizer, scheduler)
 
-    def draw(self, count: int, generator: torch.Generator) -> Batch:
+    def draw(self, count: int, generator: torch.Generator) -> DiffusionBatch:
         """Draws photographs over random backgrounds, with captions."""
         on_cpu, rng = on_the_cpu(generator)
         photographs = self.config.data.photographs()
         chosen = rng.integers(len(photographs), size=count)
         images = photographs.images(chosen, random_backgrounds(count, on_cpu)).to(self.device)
-        return Batch(2 * images - 1, self.tokens([self.caption(i, rng) for i in chosen]))
+        return DiffusionBatch(2 * images - 1, self.tokens([self.caption(i, rng) for i in chosen]))
 
     def caption(self, index: int, rng: np.random.Generator) -> str:
         """Writes a photograph's caption in random detail."""
-        told = self.config.captions
-        named = (rng.random() < share for share in (told.color, told.feature, told.view, told.exact_share))
+        shares = self.config.captions
+        named = (rng.random() < share for share in (shares.color, shares.feature, shares.view, shares.exact_share))
         text = self.config.data.photographs().caption(index, *named)
-        if rng.random() < told.side_share:
+        if rng.random() < shares.side_share:
             text = re.sub("(left|right) side view$", "side view", text)
-        return "" if rng.random() < told.empty else text
+        return "" if rng.random() < shares.empty else text
 
     @torch.no_grad()
     def sample(self, texts: list[str], scale: float = 3.0, seed: int = 0) -> Tensor:

@@ -21,7 +21,7 @@ from threestudio_like.renderers.base import Render, Renderer
 from threestudio_like.renderers.shading import Shading
 from threestudio_like.scenes.triplane import Triplane
 
-OF_VIEWS = ("rgb", "perceptual", "mask", "depth", "normal")
+VIEW_LOSSES = ("rgb", "perceptual", "mask", "depth", "normal")
 PULL = 0.05
 """The middle of an object that has vanished is pulled so far inside, in scene units."""
 
@@ -54,16 +54,16 @@ class ViewLosses:
         generator: torch.Generator,
     ) -> tuple[dict[str, Tensor], dict[str, float]]:
         """The means over these objects, and the share of them that have vanished."""
-        found, vanished = [], []
-        for i, own in enumerate(planes):
-            scene = model.scene(own)
+        object_losses, vanished = [], []
+        for i, object_planes in enumerate(planes):
+            scene = model.scene(object_planes)
             try:
                 view = self.render(scene, truth.cameras_of(i), generator)
             except NoSurfaceError:  # pulled back from its middle, which the rendering cannot do
-                vanished.append((scene.distance(own.new_zeros(1, 3)) + PULL).clamp(min=0).sum())
+                vanished.append((scene.distance(planes.new_zeros(1, 3)) + PULL).clamp(min=0).sum())
                 continue
             regularizers.check_render(self.regularizers, view)
-            found.append(
+            object_losses.append(
                 self.compare(view, truth, i)
                 | {
                     name: regularizers.REGULARIZERS[name](view)
@@ -71,7 +71,11 @@ class ViewLosses:
                     if weight(step) != 0
                 }
             )
-        losses = {name: torch.stack([own[name] for own in found]).mean() for name in found[0]} if found else {}
+        losses = (
+            {name: torch.stack([one[name] for one in object_losses]).mean() for name in object_losses[0]}
+            if object_losses
+            else {}
+        )
         if vanished:
             losses["vanished"] = torch.stack(vanished).sum() / len(planes)
         return losses, {"vanished": len(vanished) / len(planes)}

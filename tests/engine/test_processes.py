@@ -12,8 +12,8 @@ from threestudio_like.config.loading import CONFIGS
 
 KEYS = [
     "steps=3",
-    "layout_steps=1",
-    "layout_batch=2",
+    "mean_steps=1",
+    "mean_batch=2",
     "data.count=12",
     "data.capture.samples=1",
     "data.capture.size=16",
@@ -39,7 +39,7 @@ def train(folder, *keys):
 def test_two_processes_are_one_with_twice_the_batch(tmp_path, monkeypatch):
     monkeypatch.setenv("TSL_CACHE", str(tmp_path / "cache"))
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
-    one, log = train(tmp_path / "one", "batch=4", "layout_batch=4")
+    one, log = train(tmp_path / "one", "batch=4", "mean_batch=4")
     two, log_of_two = train(tmp_path / "two", "batch=2", "devices=2")
     assert json.loads((tmp_path / "two/metrics.json").read_text())["status"] == "done"
 

@@ -78,7 +78,7 @@ OLD_VAE_NAMES = {"to_q": "query", "to_k": "key", "to_v": "value", "to_out.0": "p
 def toybox(folder: Path, image: int = 32, words: list[str] = TOYBOX_WORDS) -> Path:
     """As the project's own text-to-image prior: folded pixels, whole words, `sample` prediction."""
     torch.manual_seed(0)
-    size = build.Size(image=image, patch=4, channels=(16, 32), heads=4, text_width=WIDTH, tokens=16)
+    size = build.TextToImageSize(image=image, patch=4, channels=(16, 32), heads=4, text_width=WIDTH, tokens=16)
     tokenizer = build.word_tokenizer(words, size.tokens)
     build.save(
         folder,
@@ -151,7 +151,7 @@ def stable_diffusion_21(folder: Path, size: int = 8, prediction: str = "epsilon"
 def multiview(folder: Path, view: int = 16) -> Path:
     """As the project's own multi-view prior."""
     torch.manual_seed(0)
-    size = views.Size(view=view, patch=2, channels=(16, 16), tokens_width=16, mean_predictor=(16, 8, 8))
+    size = views.MultiviewSize(view=view, patch=2, channels=(16, 16), tokens_width=16, mean_predictor=(16, 8, 8))
     unet, mean_predictor, encoder = views.unet(size), views.view_mean_predictor(size), views.image_encoder(size)
     mean_predictor.find_components(torch.rand(4, 3, 3 * view, 2 * view), size.patch)
     views.save(folder, unet, mean_predictor, encoder, build.noise_scheduler())

@@ -12,7 +12,11 @@ from priors.toybox import views
 @pytest.fixture
 def unet():
     torch.manual_seed(0)
-    return views.unet(views.Size(view=16, patch=2, channels=(16, 16), tokens_width=16)).eval().requires_grad_(False)
+    return (
+        views.unet(views.MultiviewSize(view=16, patch=2, channels=(16, 16), tokens_width=16))
+        .eval()
+        .requires_grad_(False)
+    )
 
 
 T = torch.tensor([300, 700])

@@ -13,7 +13,7 @@ from priors.backbones.zero123plus import Preprocessor, Zero123Plus
 from priors.guidance.fake_score import LoRA, SmallUNet
 from priors.guidance.vsd import VSD, VSDConfig
 from priors.reference import enable_reference_attention, record_kv, with_kv
-from priors.toybox.views import Size, image_encoder, tile, unet, untile, view_mean_predictor
+from priors.toybox.views import MultiviewSize, image_encoder, tile, unet, untile, view_mean_predictor
 from tests.priors import model_folders
 from threestudio_like.config.loading import load
 from threestudio_like.config.registry import Component, parse_component
@@ -51,7 +51,7 @@ def test_tiles_are_filled_row_by_row():
 
 
 def test_the_toybox_size_has_at_most_3_2_million_parameters():
-    size = Size()
+    size = MultiviewSize()
     parts = unet(size), view_mean_predictor(size), image_encoder(size)
     assert sum(p.numel() for part in parts for p in part.parameters()) <= 3.2e6
     assert parts[1](parts[2](torch.randn(2, 48, 16, 16))).shape == (2, 48, 48, 32)
@@ -60,7 +60,7 @@ def test_the_toybox_size_has_at_most_3_2_million_parameters():
 @pytest.mark.parametrize("wrong", [{"view": 20}, {"view": 24}, {"view": 8}])
 def test_sizes_that_cannot_be(wrong):
     with pytest.raises(ValueError, match="view / patch"):
-        Size(**wrong)
+        MultiviewSize(**wrong)
 
 
 def test_views_are_encoded_and_decoded_one_by_one(models):

@@ -5,14 +5,20 @@ from torch import nn
 
 from priors.toybox.mean_predictor import MeanPredictor
 from systems.training.averaging import moving_average
-from systems.training.diffusion import Batch, Denoiser, DiffusionTraining, DiffusionTrainingConfig, with_our_words
+from systems.training.diffusion import (
+    Denoiser,
+    DiffusionBatch,
+    DiffusionTraining,
+    DiffusionTrainingConfig,
+    with_vocabulary,
+)
 from threestudio_like.engine.system import Context
 
 
 def test_words_that_a_model_knew_keep_their_vectors():
     key = "text_model.embeddings.token_embedding.weight"
     stored, fresh = {key: torch.randn(3, 4), "norm": torch.ones(4)}, {key: torch.randn(4, 4), "norm": torch.zeros(4)}
-    filled = with_our_words(
+    filled = with_vocabulary(
         stored, fresh, {"[PAD]": 0, "above": 1, "dog": 2, "red": 3}, {"[PAD]": 0, "dog": 1, "red": 2}
     )
     assert torch.equal(filled[key][[0, 2, 3]], stored[key]) and torch.equal(filled[key][1], fresh[key][1])
@@ -22,24 +28,24 @@ def test_words_that_a_model_knew_keep_their_vectors():
 def test_a_model_of_another_width_is_left_to_be_refused():
     key = "token_embedding.weight"
     stored, fresh = {key: torch.randn(3, 8)}, {key: torch.randn(4, 4)}
-    assert with_our_words(stored, fresh, {"a": 0, "b": 1}, {"a": 0}) is stored
+    assert with_vocabulary(stored, fresh, {"a": 0, "b": 1}, {"a": 0}) is stored
 
 
 def test_the_filter_is_fitted_to_what_the_layout_leaves_open():
     """First to the images themselves, then to their distances from the mean, for both models."""
 
     class Fixed(DiffusionTraining):
-        def told(self, batch):
+        def condition(self, batch):
             return torch.zeros(len(batch.images), 2, 8)
 
-    system = Fixed(Context(torch.device("cpu"), 0, ""), DiffusionTrainingConfig(steps=2, layout_steps=1))
+    system = Fixed(Context(torch.device("cpu"), 0, ""), DiffusionTrainingConfig(steps=2, mean_steps=1))
     mean_predictor = MeanPredictor(text_width=8, wide=8, hidden=8, width=8, channels=12, size=4)
     system.model = Denoiser(
         nn.Identity(), mean_predictor, nn.Identity(), torch.linspace(0.99, 0.01, 10), "sample", patch=2
     )
     system.average = moving_average(system.model, 0.999)
     images = torch.randn(256, 3, 8, 8, generator=torch.Generator().manual_seed(0))
-    system.fit_filter(0, Batch(images))
+    system.fit_filter(0, DiffusionBatch(images))
     x = system.model.patchify(images)
     torch.testing.assert_close(mean_predictor.spread, x.std((0, 2, 3)), rtol=0.02, atol=0)
     mean = torch.randn(12, 4, 4, generator=torch.Generator().manual_seed(1))
@@ -51,7 +57,7 @@ def test_the_filter_is_fitted_to_what_the_layout_leaves_open():
         * torch.randn(256, 12, 4, 4, generator=torch.Generator().manual_seed(2)),
         2,
     )
-    system.fit_filter(1, Batch(near))
+    system.fit_filter(1, DiffusionBatch(near))
     torch.testing.assert_close(mean_predictor.spread, 0.1 * torch.arange(1, 13), rtol=0.05, atol=0)
     assert torch.equal(system.averaged.mean_predictor.spread, mean_predictor.spread) and torch.equal(
         system.averaged.mean_predictor.basis, mean_predictor.basis

@@ -16,7 +16,7 @@ from threestudio_like.pretrained import ModelConfig
 RECIPE = {
     "steps": 4,
     "batch": 3,
-    "layout_batch": 6,
+    "mean_batch": 6,
     "lr": 1.0e-3,
     "sample_steps": 2,
     "judged": 3,
@@ -56,7 +56,7 @@ def test_the_layout_learns_from_its_own_loss_only():
     system = training()
     system(0, generator()).losses["denoising"].backward()
     assert all(p.grad is None for p in system.model.mean_predictor.parameters())
-    only = training(layout_steps=2)(0, generator()).losses
+    only = training(mean_steps=2)(0, generator()).losses
     assert set(only) == {"mean_predictor"}
 
 
@@ -83,7 +83,7 @@ def test_without_an_image_it_is_told_grey():
     system(0, generator())
     batch = system.draw(4, generator())
     assert (batch.image == 0.5).all() and batch.images.shape == (4, 3, 48, 32)
-    text = system.told(batch)
+    text = system.condition(batch)
     prior = system.finished()
     uncond = prior.condition(torch.rand(4, 3, 16, 16)).uncond
     torch.testing.assert_close(prior.tokens(batch.image)[0], uncond)

@@ -10,7 +10,7 @@ import trimesh
 
 import launch
 from priors.reconstructor import Reconstructor
-from systems.training.reconstructor import NEAR, ReconstructorTraining, outside_of
+from systems.training.reconstructor import NEAR, ReconstructorTraining, truncated_error
 from threestudio_like.config.loading import load
 from threestudio_like.config.recipe import parse_recipe
 from threestudio_like.engine.system import Context
@@ -141,7 +141,9 @@ def test_an_object_that_has_vanished_is_pulled_back(judge):
 def test_distances_count_up_to_here():
     truth = torch.tensor([[0.1, 0.1, 0.5, 0.5, 0.5, -0.5, -0.5]])
     guess = torch.tensor([[0.3, -0.1, 0.9, 0.1, NEAR, -0.9, 0.0]])
-    torch.testing.assert_close(outside_of(guess, truth), torch.tensor([[0.2, 0.2, 0.0, NEAR - 0.1, 0.0, 0.0, NEAR]]))
+    torch.testing.assert_close(
+        truncated_error(guess, truth), torch.tensor([[0.2, 0.2, 0.0, NEAR - 0.1, 0.0, 0.0, NEAR]])
+    )
 
 
 def test_one_view_is_the_condition_image(judge):
@@ -155,7 +157,7 @@ def test_one_view_is_the_condition_image(judge):
     framed = built("volume", judge, "stages.volume.views=[1]", "hues=0", "framing.share=1").draw(generator("cpu", 3))
     assert not any(torch.equal(*pair) for pair in zip(framed.images, batch.images, strict=True))
     assert torch.equal(framed.truth.rgb, batch.truth.rgb)
-    assert list(system.ways()) == [""] and built("mesh", judge).ways().keys() == {"", "single_"}
+    assert list(system.input_views()) == [""] and built("mesh", judge).input_views().keys() == {"", "single_"}
 
 
 def test_hues_turn_in_the_images_and_in_what_they_show(judge):

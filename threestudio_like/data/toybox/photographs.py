@@ -40,7 +40,7 @@ class CaptureConfig:
     """Share of photographs from overhead, at 61 to 85 degrees."""
     front_share: float = 0.3
     """Share of photographs from around the front; the others' azimuths are uniform."""
-    front_spread_deg: float = 35.0
+    front_std_deg: float = 35.0
     """Standard deviation of the azimuths around the front."""
     ambient: tuple[float, float] = (0.45, 0.75)
     """Range of the ambient share of the light."""
@@ -50,7 +50,7 @@ class CaptureConfig:
     def cameras(self, count: int, rng: np.random.Generator) -> Cameras:
         """Draws cameras with the web's bias: `front_share` of them crowd around azimuth 0, the rest are uniform."""
         uniform = rng.uniform(-math.pi, math.pi, count)
-        front = rng.normal(0, math.radians(self.front_spread_deg), count)
+        front = rng.normal(0, math.radians(self.front_std_deg), count)
         azimuth = np.where(rng.random(count) < self.front_share, front, uniform)
         azimuth = (azimuth + math.pi) % (2 * math.pi) - math.pi
         elevation = rng.uniform(*self.elevation_deg, count)
