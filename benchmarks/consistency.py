@@ -31,14 +31,15 @@ RESOLUTION = 96
 
 
 def pictures(toys: np.ndarray) -> torch.Tensor:
-    """`[VIEWS, 3, 64, 64]` around one packed toy (or one a view)."""
+    """Renders `[VIEWS, 3, 64, 64]` around one packed toy (or one a view)."""
     cameras = orbit(VIEWS, 15.0, 2.7, 41.0, 64)
     view = render_toys(np.broadcast_to(toys, (VIEWS, *toys.shape[1:])).copy(), cameras, Light.flat(VIEWS), 2)
     return (view.rgb + (1 - view.opacity) * 0.85).permute(0, 3, 1, 2)
 
 
 def mirrored(true: torch.Tensor) -> torch.Tensor:
-    """Two-faced: the front half and its mirror image, so that from behind one sees the front, flipped."""
+    """Composes a two-faced object: the front half and its mirror image, so that from behind one sees the front,
+    flipped."""
     views = []
     for k in range(VIEWS):
         behind = math.cos(2 * math.pi * k / VIEWS) < -1e-6
@@ -47,20 +48,21 @@ def mirrored(true: torch.Tensor) -> torch.Tensor:
 
 
 def repeated(true: torch.Tensor, fronts: int) -> torch.Tensor:
-    """`fronts` copies of the front, one after the other around the object."""
+    """Composes an object with `fronts` copies of its front, one after the other around it."""
     period = VIEWS // fronts
     return torch.stack([true[((k + period // 2) % period - period // 2) % VIEWS] for k in range(VIEWS)])
 
 
 def in_front(points: np.ndarray, fronts: int) -> np.ndarray:
-    """Turns each point `[N, 3]` about z by the multiple of 360 / fronts degrees that brings it to the front."""
+    """Rotates each point `[N, 3]` about z by the multiple of 360 / fronts degrees that brings it to the front."""
     angle, period = np.arctan2(points[:, 1], points[:, 0]), 2 * np.pi / fronts
     angle, radius = (angle + period / 2) % period - period / 2, np.hypot(points[:, 0], points[:, 1])
     return np.stack([radius * np.cos(angle), radius * np.sin(angle), points[:, 2]], axis=-1).astype(np.float32)
 
 
 def solid_pictures(toy: Toy, fronts: int) -> torch.Tensor:
-    """`[VIEWS, 3, 64, 64]` around a solid made of `fronts` copies of the toy's front wedge: heads on all its sides."""
+    """Renders `[VIEWS, 3, 64, 64]` around a solid of `fronts` copies of the toy's front wedge: heads on all its
+    sides."""
     axis = np.linspace(-1, 1, RESOLUTION, dtype=np.float32)
     grid = np.stack(np.meshgrid(axis, axis, axis, indexing="ij"), axis=-1).reshape(-1, 3)
     distance = trace_cpu.distances(toy.primitives, in_front(grid, fronts))[0].reshape((RESOLUTION,) * 3)

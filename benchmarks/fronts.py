@@ -1,7 +1,7 @@
-"""Tells which way a run's shape faces: its mean distance to true toys of its prompt, in each of four quarter turns.
+"""Measures which way a run's shape faces: its mean distance to true toys of its prompt, as it stands and turned.
 
-A shape whose front is in its form is nearest as it stands; one that looks the same from behind has its front in its
-paint.
+It is turned by a quarter, half and three quarters. A shape whose front is in its form is nearest as it stands; one that
+looks the same from behind has its front in its paint.
 
 python benchmarks/fronts.py RUN... takes folders of finished runs, and prints a row each.
 """
@@ -27,12 +27,13 @@ INDIVIDUALS = 4
 
 
 def points(mesh: trimesh.Trimesh, seed: int) -> np.ndarray:
-    """Of a mesh whose box is centred and has a longest side of 1."""
+    """Samples surface points of a mesh, its box centred and scaled to a longest side of 1."""
     low, high = mesh.bounds
     return (surface_points(mesh, seed) - (low + high) / 2) / (high - low).max()
 
 
 def distance(a: np.ndarray, b: np.ndarray) -> float:
+    """Computes the mean distance between two sets of points, both ways."""
     return 0.5 * (cKDTree(a).query(b)[0].mean() + cKDTree(b).query(a)[0].mean())
 
 

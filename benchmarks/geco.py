@@ -1,4 +1,5 @@
-"""GECO from an image to a GLB, each part timed in one warm process: `python benchmarks/geco.py [--paper] [--images N]`.
+"""Times GECO from an image to a GLB, part by part in one warm process: `python benchmarks/geco.py [--paper] [--images
+N]`.
 
 The shipped Toybox models on held-out toys; with `--paper` Zero123++ and a reconstructor of InstantMesh's size, both at
 their published sizes with random weights (4 GB in half precision are written, and kept where `--folder` names a place).
@@ -77,12 +78,13 @@ def main() -> None:
 
 
 def toybox(device: torch.device) -> ImageTo3D:
+    """Loads the shipped pipeline."""
     recipe = parse_recipe(load("geco.yaml", []), "geco")
     return load_pipeline(list(recipe.stages.values())[-1].config, device)
 
 
 def published(folder: Path, tiny: bool, device: torch.device) -> ImageTo3D:
-    """The paper's sizes, or all of it tiny."""
+    """Builds the pipeline at the paper's sizes with random weights, or all of it tiny."""
     if not (folder / "model_index.json").exists():
         model_folders.zero123plus(folder, None if tiny else model_folders.ZERO123PLUS)
     size = TINY if tiny else LARGE

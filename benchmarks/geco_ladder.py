@@ -1,4 +1,5 @@
-"""GECO against its ablations on held-out toys: `python benchmarks/geco_ladder.py [--single FOLDER] [key=value ...]`.
+"""Compares GECO with its ablations on held-out toys: `python benchmarks/geco_ladder.py [--single FOLDER] [key=value
+...]`.
 
 The shipped generator and reconstructor on 64 objects of known categories in held-out colours and on 64 of the three
 categories that were left out when the views' prior and the reconstructor were trained: quality, sharpness of the unseen
@@ -42,7 +43,7 @@ FIGURES = {
 
 
 def compared(folder: Path, split: str) -> str:
-    """GECO less its slow teacher, object by object, with 95 % intervals, and what the teacher has."""
+    """Describes GECO less its slow teacher, object by object, with 95 % intervals."""
     told = []
     for name in ("psnr", "ssim", "perceptual", "volume_iou"):
         geco, teacher = (
@@ -86,14 +87,14 @@ def main() -> None:
     run = Run(parse_recipe(load("geco-long.yaml", keys), "geco"))
     system = run.build("scene")
     given.out.mkdir(parents=True, exist_ok=True)
-    found = system.evaluate(given.out)
-    (given.out / "baselines.json").write_text(json.dumps(found, indent=2) + "\n")
+    metrics = system.evaluate(given.out)
+    (given.out / "baselines.json").write_text(json.dumps(metrics, indent=2) + "\n")
     told = {"held_out": "known categories, held-out colours", "unseen": "other categories"}
     for name in system.config.evaluation.splits:
         prefix, split = "unseen_" if name == "unseen" else "", told[name]
         print(f"\n{split}\n\n| views from | {' | '.join(FIGURES)} |\n|{'---|' * (len(FIGURES) + 1)}")
         for baseline in baselines:
-            values = [found.get(f"{prefix}{baseline}_{figure}") for figure in FIGURES]
+            values = [metrics.get(f"{prefix}{baseline}_{figure}") for figure in FIGURES]
             shown = [
                 "" if value is None else format(value, form)
                 for value, form in zip(values, FIGURES.values(), strict=True)
@@ -101,10 +102,10 @@ def main() -> None:
             print(f"| {baseline.replace('_', ' ')} | {' | '.join(shown)} |")
         if {"geco", "teacher"} <= set(baselines):
             print("\n" + compared(given.out, name.replace("_", "-")))
-    if system.config.evaluation.diverse and "teacher_diversity" in found:
+    if system.config.evaluation.diverse and "teacher_diversity" in metrics:
         print(
-            f"\ndiversity of the unseen sides: teacher {found['teacher_diversity']:.4f}, "
-            f"GECO {found['generator_diversity']:.4f}"
+            f"\ndiversity of the unseen sides: teacher {metrics['teacher_diversity']:.4f}, "
+            f"GECO {metrics['generator_diversity']:.4f}"
         )
 
 

@@ -1,4 +1,4 @@
-"""How much faster the compiled kernels are than their PyTorch references: one markdown table a device.
+"""Times the compiled kernels against their PyTorch references: one markdown table a device.
 
     python benchmarks/kernels.py [--points 131072] [--rays 16384] [--repetitions 7] [--threads 2] [--only rasterise]
 
@@ -31,6 +31,7 @@ from threestudio_like.kernels.rasterize import Edges, antialias, rasterize
 
 
 def hashgrid_cases(points: int, device: str) -> dict[str, Callable]:
+    """Returns what is timed of the hash grid, by name."""
     grid = HashGrid(n_levels=16, n_features_per_level=2, log2_hashmap_size=17)
     x = torch.rand(points, 3, device=device)
     table = torch.rand(grid.total_entries, grid.n_features_per_level, device=device, requires_grad=True)
@@ -47,7 +48,7 @@ def hashgrid_cases(points: int, device: str) -> dict[str, Callable]:
 
 
 def ray_cases(rays: int, device: str) -> dict[str, Callable]:
-    """Rays at a ball of half the cube's size, in a 64^3 grid."""
+    """Returns what is timed of marching and compositing: rays at a ball of half the cube's size, in a 64^3 grid."""
     axis = (torch.arange(64, device=device) + 0.5) / 32 - 1
     occupancy = sum(square**2 for square in torch.meshgrid(axis, axis, axis, indexing="ij")) < 0.25
     origins = 2.5 * F.normalize(torch.randn(rays, 3, device=device), dim=-1)
@@ -69,7 +70,8 @@ def ray_cases(rays: int, device: str) -> dict[str, Callable]:
 
 
 def rasterizer_cases(device: str) -> dict[str, Callable]:
-    """A sphere of about 20,000 faces, whose vertices are moved by what its picture says."""
+    """Returns what is timed of the rasteriser: a sphere of about 20,000 faces, whose vertices are moved by what its
+    picture says."""
     ball = trimesh.creation.uv_sphere(0.7, count=(71, 71))
     vertices = torch.as_tensor(ball.vertices, dtype=torch.float32, device=device).requires_grad_()
     faces = torch.as_tensor(ball.faces, device=device)
@@ -90,6 +92,7 @@ def rasterizer_cases(device: str) -> dict[str, Callable]:
 
 
 def milliseconds(case: Callable, side: str, device: str) -> float:
+    """Times one call of a case by the reference's or the device's kernels."""
     start = time.perf_counter()
     with backend.forced(side):
         case()
@@ -99,7 +102,7 @@ def milliseconds(case: Callable, side: str, device: str) -> float:
 
 
 def compare(case: Callable, device: str, repetitions: int) -> tuple[float, float]:
-    """Median milliseconds of the reference and of the device's kernels."""
+    """Measures the median milliseconds of the reference and of the device's kernels, in turns."""
     sides = ("reference", device)
     times = [[milliseconds(case, side, device) for side in sides] for _ in range(repetitions + 2)]
     return tuple(statistics.median(column) for column in zip(*times[2:], strict=True))

@@ -89,14 +89,14 @@ def disturb(command: list[str], folder: Path, kills: int, longest: float, moment
 
 
 def done(folder: Path) -> list[Path]:
-    """The figures of the runs that are done."""
+    """Lists the metrics of the runs that are done."""
     return [
         path for path in folder.glob("runs/*/*/metrics.json") if json.loads(path.read_text()).get("status") == "done"
     ]
 
 
 def table(path: Path) -> list[dict[str, str]]:
-    """A row a run, without what a clock, a meter or the folder says."""
+    """Reads a row a run, without what a clock, a meter or the folder says."""
     with path.open(encoding="utf-8") as file:
         return [
             {name: value for name, value in row.items() if not any(word in name for word in CLOCKS)}

@@ -1,9 +1,9 @@
-"""What SDS and VSD make of a mixture of three Gaussians whose score is exact: a plot and a table of moments.
+"""Distils a mixture of three Gaussians of exact score by SDS and by VSD: a plot and a table of moments.
 
     python benchmarks/mixture.py [--points 1024] [--out docs/images/mixture.png]
 
-Each point is a scene of its own under one prior. SDS moves all to the modes; VSD, whose fake_score knows where they all
-are, keeps the mixture's spread (ProlificDreamer, section 3).
+Each point is a scene of its own under one prior. SDS moves all to the modes; VSD, whose fake score knows their
+distribution, keeps the mixture's width (ProlificDreamer, section 3).
 """
 
 import argparse
@@ -25,7 +25,7 @@ ONE = Schedule.constant(1.0)
 
 
 def distilled(count: int) -> dict[str, torch.Tensor]:
-    """Where `count` points come to lie, by method."""
+    """Computes the points to which `count` points move, by method."""
     torch.manual_seed(0)
     backbone = MixtureBackbone()
     which = torch.randint(len(MEANS), (count,), generator=torch.Generator().manual_seed(1))
@@ -52,7 +52,7 @@ def main() -> None:
 
     found = distilled(given.points)
     figure, axes = pyplot.subplots(
-        1, len(found), figsize=(3 * len(found), 3), sharex=True, sharey=True, mean_predictor="constrained"
+        1, len(found), figsize=(3 * len(found), 3), sharex=True, sharey=True, layout="constrained"
     )
     print("| points | shares | distance of the means from the modes | variance, in the prior's |\n|---|---|---|---|")
     for axis, (name, points) in zip(axes, found.items(), strict=True):

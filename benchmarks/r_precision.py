@@ -57,7 +57,7 @@ NEW = (
 
 
 def prompts() -> list[tuple[str, str, bool]]:
-    """(colour, category, held out): each list is moved on to the nearest colour of its split."""
+    """Lists (colour, category, held out): each list is moved on to the nearest colour of its split."""
     chosen = []
     for pairs, held_out in ((SEEN, False), (NEW, True)):
         for color, category in pairs:
@@ -68,13 +68,13 @@ def prompts() -> list[tuple[str, str, bool]]:
 
 
 def shown(values: Values) -> str:
-    """`mean [low, high]` in percent."""
+    """Formats `mean [low, high]` in percent."""
     found = interval(values)
     return f"{100 * found.mean:.0f} % [{100 * found.low:.0f}, {100 * found.high:.0f}]"
 
 
 def ceiling(scorer: Scorer, chosen, seeds: int) -> tuple[Values, Values]:
-    """The same two scores for true toys, as they are and in clay."""
+    """Computes both scores for true toys, as they are and in clay."""
     color_right, shape_right = {}, {}
     for color, category, _ in chosen:
         for seed in range(seeds):

@@ -1,4 +1,5 @@
-"""Where the time of a step goes, method by method: `python benchmarks/step.py [method ...] [--comparison claims]`.
+"""Measures where the time of a step goes, method by method: `python benchmarks/step.py [method ...] [--comparison
+claims]`.
 
 The methods are a comparison's. They train for a while first (an empty scene is not the one that runs) and are then
 timed in turn, block by block, so that whatever else the machine does hits all alike. The memory is measured in a
@@ -49,6 +50,7 @@ class Method:
                 self.time(term.guidance, "prior_loss", "fake_score's own loss, forward")
 
     def time(self, owner, name: str, part: str) -> None:
+        """Replaces a method of `owner` by one that adds its seconds to a part."""
         function = getattr(owner, name)
 
         def timed(*args, **named):
@@ -60,6 +62,7 @@ class Method:
         setattr(owner, name, timed)
 
     def run(self, steps: int) -> None:
+        """Trains this many steps, timed."""
         for _ in range(steps):
             begin = now()
             losses = self.system(self.step, generator(self.device, 0, self.step)).losses
@@ -73,6 +76,7 @@ class Method:
 
 
 def now() -> float:
+    """Returns the time once the device has finished its work."""
     if torch.cuda.is_available():
         torch.cuda.synchronize()
     return time.perf_counter()

@@ -1,4 +1,5 @@
-"""How fast toys are photographed: `python benchmarks/toybox.py`. Prints a markdown table of images a second."""
+"""Measures how fast toys are photographed: `python benchmarks/toybox.py`. Prints a markdown table of images a
+second."""
 
 import os
 import sys
@@ -18,7 +19,7 @@ from threestudio_like.data.toybox.render import render_toys
 
 
 def rate(device: str, size: int, samples: int, count: int = 256) -> float:
-    """Images a second, after a warm-up; the median of three."""
+    """Measures images a second, after a warm-up; the median of three."""
     rng = np.random.default_rng(0)
     capture = CaptureConfig(size=size)
     toys = pack([random_toy(rng) for _ in range(count)])

@@ -1,4 +1,4 @@
-"""Finds pretrained models in diffusers' folder mean_predictor, says in a sentence what is wrong with one, loads its parts.
+"""Finds pretrained models in diffusers' folder layout, says in a sentence what is wrong with one, loads its parts.
 
 A model is a local folder, or a name on the Hugging Face hub, which becomes a folder of the local hub cache. Weights are
 safetensors only: nothing is ever unpickled.

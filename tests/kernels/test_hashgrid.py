@@ -1,4 +1,4 @@
-"""The hash grid encoding against the reference, values and gradients, and its mean_predictor against plain integers."""
+"""The hash grid encoding against the reference, values and gradients, and its layout against plain integers."""
 
 import pytest
 import torch

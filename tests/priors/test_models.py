@@ -1,4 +1,4 @@
-"""Models of every published mean_predictor go through the real loading code."""
+"""Models of every published layout go through the real loading code."""
 
 import diffusers
 import pytest
