@@ -34,30 +34,30 @@ CONNECT_SECONDS = 5
 
 @dataclass(frozen=True)
 class ModelConfig:
-    """Which pretrained model, in which precision.
-
-    `model`: a folder (as given, or relative to the repository), or a hub id. `variant`: which of several weight files,
-    such as `fp16`; where a local folder has the plain file only, that one. `revision`: the hub's branch, tag or commit.
-    """
+    """A pretrained model and its precision."""
 
     model: str
+    """A folder (as given, or of the repository), or a hub id."""
     precision: Literal["fp32", "fp16", "bf16"] = "fp32"
+    """Precision of the weights."""
     variant: str | None = None
+    """One of several weight files, such as `fp16`; a local folder that has the plain file only uses that."""
     revision: str | None = None
+    """The hub's branch, tag or commit."""
 
 
 def dtype_on(device: torch.device, precision: str) -> torch.dtype:
-    """The dtype to compute in; fp16 saves nothing on a CPU, which computes in fp32 instead."""
+    """Returns the dtype to compute in; fp16 saves nothing on a CPU, which computes in fp32 instead."""
     return torch.float32 if device.type == "cpu" and precision == "fp16" else DTYPES[precision]
 
 
 def is_hub_id(config: ModelConfig) -> bool:
-    """Whether the name is no local folder and has the form of a hub id, `owner/name`."""
+    """Tells whether the name is no local folder and has the form of a hub id, `owner/name`."""
     return find_folder(config.model) is None and re.fullmatch(r"\w[\w.-]*/[\w.-]+", config.model) is not None
 
 
 def local(config: ModelConfig) -> Path | None:
-    """The model's folder on this machine, complete or not; touches no network."""
+    """Finds the model's folder on this machine, complete or not; touches no network."""
     if not is_hub_id(config):
         return find_folder(config.model)
     from huggingface_hub import snapshot_download
@@ -72,7 +72,7 @@ def local(config: ModelConfig) -> Path | None:
 
 
 def missing(config: ModelConfig, parts: tuple[str, ...]) -> str | None:
-    """One sentence on what keeps these parts of the model from loading, or None; touches no network."""
+    """Says in one sentence what keeps these parts of the model from loading, or None; touches no network."""
     folder = local(config)
     if folder is not None:
         return _wrong(folder, parts, config.variant)
@@ -82,7 +82,7 @@ def missing(config: ModelConfig, parts: tuple[str, ...]) -> str | None:
 
 
 def find(config: ModelConfig, parts: tuple[str, ...]) -> Path:
-    """The folder that holds these parts, downloaded first where needed. Raises UserError."""
+    """Finds the folder that holds these parts, downloaded first where needed. Raises UserError."""
     problem = missing(config, parts)
     if problem is None:
         return local(config)
@@ -183,7 +183,7 @@ def _files(place: Path, stem: str, variant: str | None) -> list[Path]:
 
 
 def read_json(path: Path) -> dict:
-    """A JSON file's map. Raises UserError."""
+    """Reads a JSON file's map. Raises UserError."""
     try:
         node = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
@@ -196,7 +196,8 @@ def read_json(path: Path) -> dict:
 
 
 def load(kind: type, folder: Path, part: str, variant: str | None, dtype: torch.dtype):
-    """A part's model, frozen and in evaluation mode, on the CPU. Raises UserError where weights and config disagree."""
+    """Loads a part's model, frozen and in evaluation mode, on the CPU. Raises UserError where weights and config
+    disagree."""
     import transformers
 
     place = folder / part

@@ -27,6 +27,7 @@ class Parser(argparse.ArgumentParser):
     """A parser whose refusals are UserErrors, with the nearest option."""
 
     def error(self, message: str):
+        """Raises UserError, with the nearest option to an unknown one."""
         unknown = message.removeprefix("unrecognized arguments: ").split()
         if len(unknown) == len(message.split()):
             raise UserError(message)
@@ -55,6 +56,7 @@ class Arguments:
 
 
 def parser_for(command: str) -> Parser:
+    """Builds the parser of the launcher's options; `command` is the program's name in its examples."""
     parser = Parser(
         prog=command,
         description="Runs a recipe: every stage, then evaluation and export.",
@@ -124,7 +126,7 @@ def resolve(given: Arguments) -> Request:
 
 
 def divide(keys: tuple[str, ...], *prefixes: str) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """The keys that begin with one of the prefixes, and the others."""
+    """Divides keys into those that begin with one of the prefixes, and the others."""
     own = tuple(key for key in keys if key.startswith(prefixes))
     return own, tuple(key for key in keys if not key.startswith(prefixes))
 

@@ -54,6 +54,7 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def carry_out(given: Arguments) -> int:
+    """Prints the help, or resolves the command line and carries the request out; returns the exit code."""
     if given.help:
         print_help(given)
         return 0
@@ -62,11 +63,12 @@ def carry_out(given: Arguments) -> int:
 
 
 def command() -> str:
-    """What the user typed to come here: `python launch.py`, or the installed script's name."""
+    """Returns the command that the user typed: `python launch.py`, or the installed script's name."""
     name = Path(sys.argv[0]).name
     return name if name.startswith("threestudio-like") else "python launch.py"
 
 
 def fail(message: str, code: int) -> int:
+    """Prints a message in one line; returns the exit code."""
     print(message if code == INTERRUPTED else f"error: {message}", file=sys.stderr)
     return code

@@ -13,18 +13,21 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Crew:
-    """Who carries out many runs, and how."""
+    """The way many runs are carried out."""
 
     check: bool = False
     """Only say what would run."""
     table: bool = False
     """Only print what is there."""
     workers: int = 1
+    """Runs at once."""
     retries: int = 0
+    """New tries of a run that fails."""
     cluster: str | None = None
+    """Cluster system whose jobs the runs are; null runs them here."""
 
     def run(self, jobs: list, cluster_keys: tuple[str, ...]) -> None:
-        """Carries out the jobs, here or on the cluster; a mistake in any run is told before the first."""
+        """Carries out the jobs, here or on the cluster; a mistake in any run is reported before the first."""
         from threestudio_like.experiments import slurm, sweep
 
         cluster, _ = slurm.read_cluster(list(cluster_keys))
@@ -45,6 +48,7 @@ class RunRequest:
     stage: str | None
 
     def carry_out(self) -> int:
+        """Carries out the action; returns the exit code."""
         recipe = parse_recipe(self.plain, self.name)
         for note in self.plain.notes():
             log.warning(note)
@@ -76,6 +80,7 @@ class SweepRequest:
     cluster_keys: tuple[str, ...]
 
     def carry_out(self) -> int:
+        """Carries out the runs and prints their table; returns the exit code."""
         recipe = parse_recipe(self.plain, self.name)
         from threestudio_like.experiments import sweep
         from threestudio_like.experiments.jobs import grid
@@ -98,6 +103,7 @@ class CompareRequest:
     cluster_keys: tuple[str, ...]
 
     def carry_out(self) -> int:
+        """Carries out the runs and writes the report; returns the exit code."""
         from threestudio_like.experiments.comparison import parse_comparison
 
         comparison = parse_comparison(self.plain, self.path.stem, self.path.parent)
@@ -143,6 +149,7 @@ class GenerateRequest:
         return GenerateRequest(plain, name, own.get("image") or None, n)
 
     def carry_out(self) -> int:
+        """Generates the objects; returns the exit code."""
         recipe = parse_recipe(self.plain, self.name)
         from systems.geco.evaluation import evaluate_reconstruction
         from systems.geco.generate import generate

@@ -71,12 +71,13 @@ def overlay(base: dict, top: dict, changes: list[TypeChange] | None = None, path
 
 
 def is_schedule(node: dict) -> bool:
-    """Whether a map is one value that changes with the step (`schedule.Schedule`), whose knots belong together."""
+    """Tells whether a map is one value that changes with the step (`schedule.Schedule`), whose knots belong
+    together."""
     return list(node) == ["ramp"] or (bool(node) and all(str(key).isdigit() for key in node))
 
 
 def find_recipe(name: str, beside: Path | None = None) -> Path:
-    """The file of a recipe: a path, or a bare name (with or without .yaml) in `configs/`. Raises UserError."""
+    """Finds the file of a recipe: a path, or a bare name (with or without .yaml) in `configs/`. Raises UserError."""
     places = [Path(name)] + ([beside / name] if beside else []) + [CONFIGS / name]
     for place in places:
         for path in (place, place.with_name(place.name + ".yaml")):
@@ -87,7 +88,7 @@ def find_recipe(name: str, beside: Path | None = None) -> Path:
 
 
 def read_yaml(path: Path) -> dict:
-    """A YAML file's map, not interpolated. Raises UserError where it cannot be read as one."""
+    """Reads a YAML file's map, not interpolated. Raises UserError where it cannot be read as one."""
     try:
         node = OmegaConf.load(path)
     except (yaml.YAMLError, OmegaConfBaseException, UnicodeDecodeError, OSError) as error:
@@ -99,7 +100,8 @@ def read_yaml(path: Path) -> dict:
 
 
 def load(name: str, overrides: list[str] | tuple[str, ...] = (), beside: Path | None = None) -> Loaded:
-    """The recipe as plain data: what it extends below it, the overrides `key.path=value` on top, interpolated.
+    """Loads a recipe as plain data: the recipes it extends below it, the overrides `key.path=value` on top,
+    interpolated.
 
     An override counts in every stage, also in those that set the key, or the component it is of, themselves.
     """
@@ -146,7 +148,7 @@ def _sets(node: Any, path: list[str]) -> bool:
 
 
 def parse_override(text: str) -> dict:
-    """`key.path=value` as nested plain data. Raises UserError."""
+    """Parses `key.path=value` into nested plain data. Raises UserError."""
     key, equals, value = text.partition("=")
     if not equals or not re.fullmatch(r"[\w.-]+", key):
         raise UserError(f"'{text}' is not an override of the form key.path=value")
@@ -163,5 +165,5 @@ def parse_override(text: str) -> dict:
 
 
 def to_the_letter(text: str) -> str:
-    """Text of which OmegaConf interpolates nothing: a backslash before `${`, and those that are there already doubled."""
+    """Escapes a text so that OmegaConf interpolates nothing: a backslash before `${`, those already there doubled."""
     return re.sub(r"(\\*)\$\{", r"\1\1\\${", text)

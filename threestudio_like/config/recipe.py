@@ -1,4 +1,4 @@
-"""A recipe as typed configs: the run's own keys, and its stages in order; and which run on disk it is."""
+"""A recipe as typed configs: the run's own keys, its stages in order, and the run's folder."""
 
 import re
 from dataclasses import dataclass, fields
@@ -63,7 +63,7 @@ def refuse_unknown(block: dict, where: str, own: set[str]) -> None:
 
 
 def dropped_by(changes: list[TypeChange], error: MissingKeyError) -> str:
-    """The end of a message on a missing key: the change of type that dropped it, if one did."""
+    """Returns the end of a message on a missing key: the change of type that dropped it, if one did."""
     for change in changes:
         if error.key in change.dropped and f".{error.where}".endswith(f".{change.path}"):
             return f"; {change}"
@@ -86,19 +86,19 @@ def check_order(stages: dict[str, Component]) -> None:
 
 
 def slug(text: str) -> str:
-    """A file name for any prompt of any length."""
+    """Makes a file name of any prompt of any length."""
     return re.sub(r"[^a-z0-9]+", "-", text.lower()).strip("-")[:60].strip("-") or "run"
 
 
 def run_folder(recipe: Recipe) -> Path:
-    """`out`, or `outputs/<config>/<prompt-slug>-<seed>`."""
+    """Returns a run's folder: `out`, or `outputs/<config>/<prompt-slug>-<seed>`."""
     if recipe.run.out:
         return Path(recipe.run.out)
     return Path("outputs") / recipe.name / f"{slug(recipe.run.prompt)}-{recipe.run.seed}"
 
 
 def read_stored(path: Path) -> dict:
-    """The plain data of the recipe that a run's `config.yaml` holds. Raises UserError."""
+    """Reads the plain data of the recipe in a run's `config.yaml`. Raises UserError."""
     try:
         plain = OmegaConf.to_container(OmegaConf.create(read_yaml(path)), resolve=True)
     except OmegaConfBaseException as error:
@@ -108,8 +108,10 @@ def read_stored(path: Path) -> dict:
 
 
 def changed_key(stored: Path, plain: dict, free: tuple[str, ...] = ()) -> str | None:
-    """The first key, but for those that are `free`, at which a recipe differs from the one that a run's `config.yaml` holds.
-    Raises UserError."""
+    """Finds the first key, but for those that are `free`, at which a recipe differs from a run's `config.yaml`.
+
+    Raises UserError.
+    """
     before = translated(read_stored(stored))
     changed = (
         key for key in {**before, **plain} if key not in (*SAME_RUN, *free) and before.get(key) != plain.get(key)

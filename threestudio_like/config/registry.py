@@ -24,7 +24,7 @@ _classes: dict[str, dict[str, type | str]] = {}
 """By slot and name: a class, or "module:Class" as long as nobody has chosen it."""
 
 PLAIN = str | bool | int | float | dict | list | tuple | type | None
-"""What is no built object."""
+"""Types of plain data; anything else is an object that is built already."""
 
 
 def register(slot: str, name: str):
@@ -45,13 +45,13 @@ def offer(components: Mapping[str, Mapping[str, str]]) -> None:
 
 
 def registered(slot: str) -> list[str]:
-    """The names in a slot, sorted; imports none of their classes."""
+    """Lists the names in a slot, sorted; imports none of their classes."""
     _offer_own()
     return sorted(_classes.get(slot, {}))
 
 
 def find(slot: str, name: str) -> type:
-    """The class of this name in a slot, imported if need be. Raises KeyError."""
+    """Returns the class of this name in a slot, imported if need be. Raises KeyError."""
     _offer_own()
     chosen = _classes[slot][name]
     if isinstance(chosen, str):
@@ -108,6 +108,7 @@ class Built:
 
     @property
     def type(self) -> str:
+        """Name of the object's class."""
         return type(self.object).__name__
 
     def build(self, *collaborators):
@@ -132,7 +133,7 @@ def configure(piece: Any, config: Any, fields: dict[str, Any]) -> Any:
 
 
 def components(value: Any) -> Iterator[Component]:
-    """Every component inside a Config, however deep."""
+    """Lists every component inside a Config, however deep."""
     if isinstance(value, Component):
         yield value
         yield from components(value.config)
@@ -166,7 +167,7 @@ def parse_component(slot: str, node: Any, where: str) -> Component | Built:
 
 
 def parse(kind: Any, value: Any, where: str) -> Any:
-    """`value` (plain YAML data) as the annotated type `kind`. Raises UserError that names the path `where`."""
+    """Parses `value` (plain YAML data) as the annotated type `kind`. Raises UserError that names the path `where`."""
     origin, arguments = typing.get_origin(kind), typing.get_args(kind)
     if origin is Annotated and arguments[0] is Component:
         return parse_component(arguments[1], value, where)

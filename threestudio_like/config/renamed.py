@@ -1,4 +1,4 @@
-"""Keys of earlier versions and their names of today, so that an old recipe is told what to write, and an old run read.
+"""Keys of earlier versions and their names of today, for messages on old recipes, and to read old runs.
 
 Paths are relative to a stage; `*` stands for any one key. A key is looked up below parents that have today's names.
 """
@@ -44,14 +44,14 @@ RENAMED = {
 }
 """The same value by another name."""
 TERMS = {"look": "rgb", "align": "ccm"}
-"""What the terms of `guides` were called in the recipes that came with it."""
+"""Old names of the terms of `guides` in the recipes that came with it."""
 CHANGED = {
     "stop": "'denoising_end', which is 1 - stop,",
     "targets.stop": "'denoising_end', which is 1 - stop,",
     "generation.text.stop": "'denoising_end', which is 1 - stop,",
     "generation.show.scorer": "'generation.scorer'",
 }
-"""What took a key's place with another meaning, or in another block."""
+"""Keys that took an old key's place with another meaning, or in another block."""
 REMOVED = {"init.convert": "the stage's own scene.type says it"}
 """Keys that had no effect, and why none is needed."""
 
@@ -67,7 +67,7 @@ STATE = {
 
 
 def hint(path: str, known: Iterable[str]) -> str:
-    """The end of a message on an unknown key: its name of today, or the nearest of those that are known."""
+    """Returns the end of a message on an unknown key: its name of today, or the nearest of those that are known."""
     keys = split(path)
     if (new := look_up(RENAMED, keys)) is not None:
         return f"; it is '{new}' now"
@@ -79,7 +79,7 @@ def hint(path: str, known: Iterable[str]) -> str:
 
 
 def translated(node: Any, keys: tuple[str, ...] = ()) -> Any:
-    """Plain data with the names of today, where only the name differs."""
+    """Renames the keys of plain data to those of today, where only the name differs."""
     if not isinstance(node, dict):
         return node
     made = {}
@@ -95,7 +95,7 @@ def translated(node: Any, keys: tuple[str, ...] = ()) -> Any:
 
 
 def translated_path(path: str) -> str:
-    """A key's path with the names of today; the path itself where it has them."""
+    """Renames a key's path to that of today."""
     keys = path.split(".")
     node: Any = 0
     for key in reversed(keys):
@@ -108,7 +108,7 @@ def translated_path(path: str) -> str:
 
 
 def translated_state(state: dict[str, Any]) -> dict[str, Any]:
-    """A checkpoint's tensors by the names of today."""
+    """Renames a checkpoint's tensors to the names of today."""
 
     def today(name: str) -> str:
         for old, new in STATE.items():
@@ -119,7 +119,7 @@ def translated_state(state: dict[str, Any]) -> dict[str, Any]:
 
 
 def look_up(table: dict[str, str], keys: tuple[str, ...]) -> str | None:
-    """What a table has for a path."""
+    """Returns a table's entry for a path."""
     own = keys[2:] if keys[0] == "stages" else keys
     for pattern, new in table.items():
         parts = pattern.split(".")
@@ -129,4 +129,5 @@ def look_up(table: dict[str, str], keys: tuple[str, ...]) -> str | None:
 
 
 def split(path: str) -> tuple[str, ...]:
+    """Splits a key's path at its dots."""
     return tuple(path.strip(".").split("."))

@@ -30,6 +30,7 @@ class Schedule:
 
     @staticmethod
     def constant(value: float) -> "Schedule":
+        """Returns a schedule of one value."""
         return Schedule("steps", (0,), (float(value),))
 
     @staticmethod

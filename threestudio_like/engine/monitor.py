@@ -1,4 +1,4 @@
-"""What a person sees of a run: progress bar, log file, TensorBoard scalars and pictures."""
+"""Progress of a run: progress bar, log file, TensorBoard scalars and pictures."""
 
 import contextlib
 import logging
@@ -24,7 +24,7 @@ FIRST_STEPS = 4
 
 
 def to_bytes(image: Tensor) -> np.ndarray:
-    """An image in 0..1 as bytes."""
+    """Converts an image in 0..1 to bytes."""
     return (image.detach().float().clamp(0, 1) * 255).round().byte().cpu().numpy()
 
 
@@ -43,7 +43,7 @@ class Monitor:
 
     @contextlib.contextmanager
     def stage(self, name: str, start: int, steps: int) -> Iterator[None]:
-        """While a stage runs."""
+        """Opens the progress bar and the TensorBoard writer while a stage runs."""
         if self.folder is None:
             yield
             return
@@ -89,7 +89,7 @@ class Monitor:
 
 
 def peak_memory_mib(device: torch.device) -> float:
-    """The process's peak: of device memory on CUDA, else of resident memory."""
+    """Returns the process's peak memory in MiB: of the device on CUDA, else resident."""
     if device.type == "cuda":
         return torch.cuda.max_memory_allocated(device) / 2**20
     try:

@@ -95,15 +95,16 @@ class Run:
         return getattr(self.system, name)
 
     def checkpoint_path(self, stage: str) -> Path:
+        """Returns the path of a stage's checkpoint."""
         return self.folder / "checkpoints" / f"{stage}.pt"
 
     def build(self, stage: str) -> System:
-        """The stage's system on the run's device, with every initial value drawn from the run's seed."""
+        """Builds the stage's system on the run's device, with every initial value drawn from the run's seed."""
         torch.manual_seed(self.recipe.run.seed)  # torch's layers initialise from the global generator only
         return self.recipe.stages[stage].build(self.context).to(self.fabric.device)
 
     def validated(self, stage: str) -> System:
-        """The stage's system as it starts. Raises UserError where its parts do not fit together."""
+        """Builds the stage's system as it starts. Raises UserError where its parts do not fit together."""
         system = self.build(stage)
         init = system.config.init
         system.validate(self.recipe.stages[init.stage].config if init is not None else None)
@@ -111,7 +112,8 @@ class Run:
         return system
 
     def finished(self, stage: str) -> System:
-        """The stage's system with its trained state. Raises UserError where it has none, or stopped before its end."""
+        """Builds the stage's system with its trained state. Raises UserError where it has none, or stopped before its
+        end."""
         path = self.checkpoint_path(stage)
         if not path.exists():
             raise UserError(f"{self.folder}: stage '{stage}' has no checkpoint; run it first")
@@ -334,12 +336,13 @@ class Run:
             self._lock.close()
 
     def write_metrics(self) -> None:
+        """Writes `metrics.json`, from the first process."""
         if self.fabric.global_rank == 0:
             write_text(self.folder / "metrics.json", json.dumps(self.metrics, indent=2) + "\n")
 
 
 def write_recipe(recipe: Recipe, path: Path) -> None:
-    """The recipe as it was resolved, with the git revision."""
+    """Writes the recipe as it was resolved, with the git revision."""
     plain = recipe.plain | {"git_revision": git_revision()}
     write_text(path, OmegaConf.to_yaml(OmegaConf.create(_escaped(plain))))
 
@@ -370,7 +373,7 @@ def _escaped(node):
 
 
 def git_revision() -> str | None:
-    """The checkout's commit, with `+` where the tree differs from it; None outside a git checkout."""
+    """Returns the checkout's commit, with `+` where the tree differs from it; None outside a git checkout."""
     if not (ROOT / ".git").exists():
         return None  # installed, perhaps inside another checkout
     ask = ["git", "-C", str(ROOT), "describe", "--always", "--abbrev=40", "--dirty=+"]

@@ -1,4 +1,4 @@
-"""What the training loop drives: a system computes the losses of one step and says what it optimises."""
+"""The interface of the training loop: a system computes the losses of one step and names its parameters."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
@@ -48,7 +48,7 @@ class Frozen(Generic[M]):
 
 @dataclass(frozen=True)
 class Context:
-    """Where and for what a system is built."""
+    """Device, seed, prompt and process that a system is built for."""
 
     device: torch.device
     seed: int
@@ -59,34 +59,34 @@ class Context:
 
 @dataclass
 class Optimizer:
-    """Adam, with decoupled weight decay where a group asks for it."""
+    """Settings of Adam, with decoupled weight decay where a group asks for it."""
 
     betas: tuple[float, float] = (0.9, 0.99)
-    """Decay rates of the gradient's first and second moments."""
+    """Decay rates of the moments."""
     eps: float = 1e-15
-    """Added to the root of the second moment."""
+    """Term added to the denominator."""
     clip_norm: float | None = None
-    """Bounds the gradient's global norm; null leaves it as it is."""
+    """Bound of the gradient's global norm; null clips nothing."""
 
 
 @dataclass
 class Init:
-    """What a stage starts from."""
+    """The start of a stage."""
 
     stage: str
-    """An earlier stage of the recipe, whose result is taken over."""
+    """An earlier stage of the recipe, from whose result it starts."""
 
 
 @dataclass
 class SystemConfig:
-    """What every stage of every system has."""
+    """Keys that every stage of every system has."""
 
     steps: int
-    """How many steps the stage is trained."""
+    """Steps of the stage."""
     optimizer: Optimizer = field(default_factory=Optimizer)
-    """How the parameters are moved."""
+    """Settings of the optimiser."""
     init: Init | None = None
-    """What the stage starts from; null, from nothing."""
+    """Earlier stage to start from."""
 
     def __post_init__(self):
         if self.steps < 0:
@@ -110,11 +110,11 @@ class System(nn.Module):
     """
 
     def forward(self, step: int, generator: torch.Generator) -> StepResult:
-        """The losses of step `step`."""
+        """Computes the losses of step `step`."""
         raise NotImplementedError
 
     def parameter_groups(self) -> Iterable[ParameterGroup]:
-        """What is optimised."""
+        """Lists the parameters that are optimised."""
         raise NotImplementedError
 
     def validate(self, previous: SystemConfig | None) -> None:
@@ -128,14 +128,14 @@ class System(nn.Module):
             )
 
     def start_from(self, previous: "System") -> None:
-        """Takes over the result of an earlier stage."""
+        """Starts from the result of an earlier stage."""
         raise NotImplementedError(f"{type(self).__name__} cannot start from another stage")
 
     def after_step(self, step: int) -> None:
-        """Called when the optimiser has stepped."""
+        """Does what follows the optimiser's step, such as averaging weights."""
 
     def preview(self) -> Float[Tensor, "H W 3"] | None:
-        """A picture, in 0..1, of how things stand."""
+        """Renders a picture, in 0..1, of the present state; None where there is none."""
         return None
 
     def evaluate(self, folder: Path) -> dict[str, float]:

@@ -24,16 +24,20 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Settings:
-    """How a run is carried out."""
+    """Settings of the loop."""
 
     seed: int
+    """Seed of all random numbers."""
     checkpoint_every: int
+    """Steps between checkpoints, at most."""
     checkpoint_seconds: float
+    """Seconds between checkpoints, at most."""
     preview_every: int
+    """Steps between preview pictures."""
 
 
 def make_fabric(device: str, devices: int, precision: str) -> Fabric:
-    """Fabric for `auto`, `cpu` or `cuda`. Raises UserError where the device is not there."""
+    """Sets up Fabric for `auto`, `cpu` or `cuda`. Raises UserError where the device is not there."""
     if device == "cuda" and not torch.cuda.is_available():
         raise UserError("device: cuda was asked for, but torch finds no CUDA device; use device=cpu or device=auto")
     accelerator = {"auto": "cuda" if torch.cuda.is_available() else "cpu", "cuda": "cuda", "cpu": "cpu"}[device]
@@ -105,12 +109,14 @@ def train(system: System, name: str, path: Path, settings: Settings, fabric: Fab
 
 
 def make_optimizer(system: System, groups) -> torch.optim.Optimizer:
+    """Builds AdamW over the parameter groups."""
     config = system.config.optimizer
     described = [dict(params=group.parameters, lr=group.lr(0), weight_decay=group.weight_decay) for group in groups]
     return torch.optim.AdamW(described, betas=config.betas, eps=config.eps, fused=True)
 
 
 def restore(system: System, optimizer: torch.optim.Optimizer, saved: Checkpoint, path: Path) -> None:
+    """Loads a checkpoint's system and optimiser. Raises UserError where they do not fit."""
     take_over(system, saved, path)
     try:
         optimizer.load_state_dict(saved.optimizer)
@@ -119,7 +125,7 @@ def restore(system: System, optimizer: torch.optim.Optimizer, saved: Checkpoint,
 
 
 def take_over(system: System, saved: Checkpoint, path: Path) -> None:
-    """The state of the checkpoint that was read from `path`. Raises UserError where it does not fit."""
+    """Loads the system's state from a checkpoint that was read from `path`. Raises UserError where it does not fit."""
     try:
         system.load_state_dict(saved.system)
     except (RuntimeError, ValueError, KeyError) as error:
@@ -127,18 +133,19 @@ def take_over(system: System, saved: Checkpoint, path: Path) -> None:
 
 
 def misfit(path: Path, error: Exception) -> UserError:
+    """Returns the error of a checkpoint that does not fit the recipe."""
     return UserError(f"{path}: does not fit this recipe ({brief(error)})")
 
 
 def anywhere(fabric: Fabric, here: bool) -> bool:
-    """Whether it is so in any of the processes, which all must ask."""
+    """Tells whether it is so in any of the processes, which all must ask."""
     if fabric.world_size == 1:
         return here
     return bool(fabric.all_reduce(torch.tensor(float(here), device=fabric.device), reduce_op="sum") > 0)
 
 
 def total(result: StepResult, stage: str, step: int, fabric: Fabric) -> Tensor:
-    """The sum of the step's losses. Raises NonFiniteError that names the loss, in all processes."""
+    """Sums the step's losses. Raises NonFiniteError that names the loss, in all processes."""
     bad = next((name for name, loss in result.losses.items() if not torch.isfinite(loss)), None)
     if anywhere(fabric, bad is not None):
         told = (
@@ -151,7 +158,7 @@ def total(result: StepResult, stage: str, step: int, fabric: Fabric) -> Tensor:
 
 
 def check_gradients(system: System, stage: str, step: int, clip_norm: float | None) -> Tensor:
-    """The gradient's global norm, after which it is clipped. Raises NonFiniteError that names the parameter."""
+    """Returns the gradient's global norm, and clips it. Raises NonFiniteError that names the parameter."""
     trained = [(name, p) for name, p in system.named_parameters() if p.grad is not None]
     norm = torch.nn.utils.get_total_norm([p.grad for _, p in trained])
     if not torch.isfinite(norm):
@@ -163,7 +170,7 @@ def check_gradients(system: System, stage: str, step: int, clip_norm: float | No
 
 
 class StopFlag:
-    """While active, the first Ctrl-C or SIGTERM is only noted, so that the step ends and the state is saved."""
+    """A context in which the first Ctrl-C or SIGTERM is only noted, so that the step ends and the state is saved."""
 
     def __enter__(self) -> "StopFlag":
         self.requested = False
