@@ -109,10 +109,10 @@ def measure(pipeline: ImageTo3D, count: int, folder: Path) -> None:
         begin = time.perf_counter()
         loaded = load_image(file, pipeline.prior.view_size, ImageLoading())
         seconds = {"image": time.perf_counter() - begin}
-        made = pipeline(loaded, i)
+        result = pipeline(loaded, i)
         begin = time.perf_counter()
-        write_mesh(made.mesh, folder / "mesh.glb")
-        seconds |= made.seconds | {"export": time.perf_counter() - begin}
+        write_mesh(result.mesh, folder / "mesh.glb")
+        seconds |= result.seconds | {"export": time.perf_counter() - begin}
         rows.append([seconds[part] for part in PARTS])
     rows = np.array(rows)
     print(

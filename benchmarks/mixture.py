@@ -50,12 +50,12 @@ def main() -> None:
     matplotlib.use("Agg")
     from matplotlib import pyplot
 
-    found = distilled(given.points)
+    points_of = distilled(given.points)
     figure, axes = pyplot.subplots(
-        1, len(found), figsize=(3 * len(found), 3), sharex=True, sharey=True, layout="constrained"
+        1, len(points_of), figsize=(3 * len(points_of), 3), sharex=True, sharey=True, layout="constrained"
     )
     print("| points | shares | distance of the means from the modes | variance, in the prior's |\n|---|---|---|---|")
-    for axis, (name, points) in zip(axes, found.items(), strict=True):
+    for axis, (name, points) in zip(axes, points_of.items(), strict=True):
         axis.scatter(*points[:, :2].T, s=3, alpha=0.5)
         axis.scatter(*MEANS[:, :2].T, marker="+", color="black")
         axis.set(title=name, aspect="equal", xlim=(-1.5, 1.7), ylim=(-1.6, 1.6))

@@ -69,8 +69,8 @@ def prompts() -> list[tuple[str, str, bool]]:
 
 def shown(values: Values) -> str:
     """Formats `mean [low, high]` in percent."""
-    found = interval(values)
-    return f"{100 * found.mean:.0f} % [{100 * found.low:.0f}, {100 * found.high:.0f}]"
+    estimate = interval(values)
+    return f"{100 * estimate.mean:.0f} % [{100 * estimate.low:.0f}, {100 * estimate.high:.0f}]"
 
 
 def ceiling(scorer: Scorer, chosen, seeds: int) -> tuple[Values, Values]:
@@ -124,9 +124,9 @@ def main() -> None:
                     )
                 assert code == 0, f"{folder}: exit code {code}"
             rows.append((color, category, held_out, seed, json.loads(stored.read_text())))
-            found = rows[-1][-1]
-            verdict = f"colour {found['color_correct']:.0f} shape {found['geometry_correct']:.0f}"
-            print(f"{color} {category} {seed}: {verdict} {found['wall_seconds']:.0f} s", file=sys.stderr)
+            metrics = rows[-1][-1]
+            verdict = f"colour {metrics['color_correct']:.0f} shape {metrics['geometry_correct']:.0f}"
+            print(f"{color} {category} {seed}: {verdict} {metrics['wall_seconds']:.0f} s", file=sys.stderr)
     print("\n| prompts | runs | colour | geometry | consistent | seconds |\n|---|---|---|---|---|---|")
     for name, wanted in (("seen pairs", {False}), ("held-out pairs", {True}), ("all", {False, True})):
         part = {

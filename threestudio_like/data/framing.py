@@ -48,15 +48,15 @@ def reframe(images: Float[Tensor, "B 3 H W"], fill: Float[Tensor, "B"]) -> Float
     scale = torch.where(stays, 1.0, torch.maximum(right - left, bottom - top) / (size * fill.nan_to_num(1.0)))
     x, y = (torch.where(stays, 0.0, (first + last) / size - 1) for first, last in ((left, right), (top, bottom)))
     zero = torch.zeros_like(scale)
-    where = torch.stack([scale, zero, x, zero, scale, y], dim=-1).view(-1, 2, 3)
-    grid = F.affine_grid(where, list(images.shape), align_corners=False)
+    theta = torch.stack([scale, zero, x, zero, scale, y], dim=-1).view(-1, 2, 3)
+    grid = F.affine_grid(theta, list(images.shape), align_corners=False)
     framed = 1 + F.grid_sample(images - 1, grid, mode="bicubic", align_corners=False)
     return torch.where(stays[:, None, None, None], images, framed.clamp(0, 1))
 
 
-def edges(taken: Tensor) -> tuple[Float[Tensor, "B"], Float[Tensor, "B"]]:
+def edges(mask: Tensor) -> tuple[Float[Tensor, "B"], Float[Tensor, "B"]]:
     """Finds where the first True of each row of booleans `[B, N]` begins and the last one ends."""
-    places = torch.arange(taken.shape[1], device=taken.device)
-    first = torch.where(taken, places, taken.shape[1]).amin(1)
-    last = torch.where(taken, places + 1, 0).amax(1)
+    index = torch.arange(mask.shape[1], device=mask.device)
+    first = torch.where(mask, index, mask.shape[1]).amin(1)
+    last = torch.where(mask, index + 1, 0).amax(1)
     return first.float(), last.float()

@@ -170,8 +170,8 @@ class MapFiles:
         self.config, self.objects = config, list(keys.items())
 
     def __getitem__(self, rows: Int[np.ndarray, "B"]) -> UInt8[np.ndarray, "B S S 4"]:
-        places = (divmod(row, self.config.views) for row in rows)
-        return np.stack([cached_maps(self.config, *self.objects[i])[view] for i, view in places])
+        indices = (divmod(row, self.config.views) for row in rows)
+        return np.stack([cached_maps(self.config, *self.objects[i])[view] for i, view in indices])
 
 
 def in_processes(function: Callable, items: list, workers: int) -> Iterator:

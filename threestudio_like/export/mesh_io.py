@@ -43,8 +43,8 @@ def write_mesh(mesh: Mesh, path: str | Path) -> None:
     if path.suffix == ".obj" and mesh.texture is not None:
         write_textured_obj(body, path)
     else:
-        how = {"tree_postprocessor": matte} if path.suffix == ".glb" and mesh.texture is None else {}
-        write_atomically(path, lambda unfinished: body.export(unfinished, file_type=path.suffix[1:], **how))
+        options = {"tree_postprocessor": matte} if path.suffix == ".glb" and mesh.texture is None else {}
+        write_atomically(path, lambda unfinished: body.export(unfinished, file_type=path.suffix[1:], **options))
 
 
 def matte(tree: dict) -> None:

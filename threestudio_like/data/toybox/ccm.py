@@ -119,6 +119,6 @@ def boxes(toys: list[Toy]) -> tuple[Float[Tensor, "B 3"], Float[Tensor, "B 3"]]:
     full = torch.ones(len(angles))
     cameras = orbit_cameras(angles[:, 0], angles[:, 1], 2.7 * full, math.radians(41.0) * full, BOX_SIZE, BOX_SIZE)
     view = render_toys(np.repeat(pack(toys), len(BOX_VIEWS), axis=0), cameras, Light.flat(len(angles)))
-    seen = (view.opacity > SEEN).unflatten(0, (len(toys), -1)).flatten(1, 3)
+    covered = (view.opacity > SEEN).unflatten(0, (len(toys), -1)).flatten(1, 3)
     xyz = view.xyz.unflatten(0, (len(toys), -1)).flatten(1, 3)
-    return (torch.where(seen, xyz, torch.inf).amin(1), torch.where(seen, xyz, -torch.inf).amax(1))
+    return (torch.where(covered, xyz, torch.inf).amin(1), torch.where(covered, xyz, -torch.inf).amax(1))

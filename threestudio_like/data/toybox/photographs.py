@@ -135,7 +135,7 @@ def render_dataset(capture: CaptureConfig, count: int, seed: int, held_out: bool
     rng = np.random.default_rng([seed, (False, True, None).index(held_out)])
     rgba = np.empty((count, capture.size, capture.size, 4), dtype=np.uint8)
     labels = np.empty((count, 3), dtype=np.int16)
-    where = np.empty((count, 2), dtype=np.float32)
+    angles = np.empty((count, 2), dtype=np.float32)
     textureless = np.empty(count, dtype=bool)
     for start in progress(range(0, count, 512), f"making {count} photographs"):
         stop = min(start + 512, count)
@@ -147,9 +147,9 @@ def render_dataset(capture: CaptureConfig, count: int, seed: int, held_out: bool
         for i, toy in enumerate(toys):
             feature = -1 if toy.feature is None else CATEGORIES[toy.category].features.index(toy.feature)
             labels[start + i] = names.index(toy.category), colors.index(toy.color), feature
-        where[start:stop] = torch.stack([cameras.azimuth, cameras.elevation], -1).numpy()
+        angles[start:stop] = torch.stack([cameras.azimuth, cameras.elevation], -1).numpy()
         textureless[start:stop] = light.textureless.numpy()
-    return Photographs(rgba, *labels.T, *where.T, textureless)
+    return Photographs(rgba, *labels.T, *angles.T, textureless)
 
 
 def cached_dataset(capture: CaptureConfig, count: int, seed: int, held_out: bool | None = False) -> Photographs:

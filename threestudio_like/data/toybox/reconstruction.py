@@ -130,11 +130,11 @@ class Objects:
     def sample_points(self, chosen: Int[np.ndarray, "B"], count: int, rng: np.random.Generator) -> SurfacePoints:
         """Draws `count` of the stored points of each kind, at the same positions of all B objects."""
         each = self.config.points
-        places = np.concatenate([kind * each + rng.permutation(each)[:count] for kind in range(KINDS)])
+        index = np.concatenate([kind * each + rng.permutation(each)[:count] for kind in range(KINDS)])
         return SurfacePoints(
-            torch.from_numpy(self.points[chosen[:, None], places].astype(np.float32)) / LATTICE,
-            torch.from_numpy(self.distances[chosen[:, None], places].astype(np.float32)),
-            torch.from_numpy(self.colors[chosen[:, None], places[:count]]).float() / 255,
+            torch.from_numpy(self.points[chosen[:, None], index].astype(np.float32)) / LATTICE,
+            torch.from_numpy(self.distances[chosen[:, None], index].astype(np.float32)),
+            torch.from_numpy(self.colors[chosen[:, None], index[:count]]).float() / 255,
         )
 
     def mesh(self, index: int, resolution: int = 96) -> Mesh:

@@ -43,9 +43,9 @@ def visible_faces(
     if faces.device.type == "cpu" and len(faces) and not 0 <= int(faces.min()) <= int(faces.max()) < screen.shape[1]:
         raise ValueError(f"faces name the vertices {int(faces.min())} to {int(faces.max())} of {screen.shape[1]}")
     screen, depth, faces = screen.detach().float(), depth.detach().float(), faces.long().contiguous()
-    drawn = (depth > NEAR) & screen.isfinite().all(-1) & depth.isfinite()
-    inverse = torch.where(drawn, 1 / depth, 0.0)
-    vertices = torch.cat([torch.where(drawn[..., None], screen, 0.0), inverse[..., None]], dim=-1).contiguous()
+    valid = (depth > NEAR) & screen.isfinite().all(-1) & depth.isfinite()
+    inverse = torch.where(valid, 1 / depth, 0.0)
+    vertices = torch.cat([torch.where(valid[..., None], screen, 0.0), inverse[..., None]], dim=-1).contiguous()
     if rasterizer == "nvdiffrast":
         from threestudio_like.kernels.rasterize import nvdiffrast
 

@@ -57,16 +57,18 @@ def antialias(
     so much of its colour a pixel gives to the other.
     """
     with torch.no_grad():
-        seen = torch.full((fragments.face.numel(),), torch.inf, device=image.device, dtype=depth.dtype)
-        seen[fragments.pixel] = fragments.depth.detach()
+        pixel_depth = torch.full((fragments.face.numel(),), torch.inf, device=image.device, dtype=depth.dtype)
+        pixel_depth[fragments.pixel] = fragments.depth.detach()
         view, ends, side = silhouettes(screen, edges)
     colors = image.flatten(0, 2)
     smooth = colors
     for axis in (0, 1):
-        here, there, share = crossings(fragments.face.shape, seen, view, ends, side, screen, depth, axis)
+        on_face, beyond, share = crossings(fragments.face.shape, pixel_depth, view, ends, side, screen, depth, axis)
         gained = (share - 0.5)[:, None].to(colors.dtype)
-        step = rows(colors, here) - rows(colors, there)
-        smooth = smooth.index_add(0, there, gained.clamp(min=0) * step).index_add(0, here, gained.clamp(max=0) * step)
+        step = rows(colors, on_face) - rows(colors, beyond)
+        smooth = smooth.index_add(0, beyond, gained.clamp(min=0) * step).index_add(
+            0, on_face, gained.clamp(max=0) * step
+        )
     return smooth.view(image.shape)
 
 
@@ -80,7 +82,7 @@ def silhouettes(screen: Float[Tensor, "B V 2"], edges: Edges) -> tuple[Tensor, T
 
 def crossings(
     shape: torch.Size,
-    seen: Float[Tensor, "P"],
+    pixel_depth: Float[Tensor, "P"],
     view: Int[Tensor, "S"],
     ends: Int[Tensor, "S 2"],
     side: Float[Tensor, "S"],
@@ -91,7 +93,7 @@ def crossings(
     """Finds where silhouette edges cross between two pixels that neighbour along `axis` (0: x, 1: y).
 
     Returns the pixels on the edge's face, those beyond it, and the share of the way between their centres,
-    differentiable in `screen`. `seen [P]` is the depth that each pixel sees. Hidden edges are left out.
+    differentiable in `screen`. `pixel_depth [P]` is the depth that each pixel sees. Hidden edges are left out.
     """
     other, sizes = 1 - axis, (shape[2], shape[1])
     with torch.no_grad():
@@ -117,15 +119,15 @@ def crossings(
         between = (low >= 0) & (low < sizes[axis] - 1)
         low = low.clamp(0, sizes[axis] - 2)
         x, y = (low, line) if axis == 0 else (line, low)
-        one = (view * shape[1] + y) * shape[2] + x
-        two = one + (1 if axis == 0 else shape[2])
-        here, there = torch.where(face_above, two, one), torch.where(face_above, one, two)
-        visible = between & seen[here].isfinite() & (seen[there] > edge_depth)
-        visible &= seen[here] > (1 - OCCLUDED) * edge_depth
+        lower = (view * shape[1] + y) * shape[2] + x
+        upper = lower + (1 if axis == 0 else shape[2])
+        on_face, beyond = torch.where(face_above, upper, lower), torch.where(face_above, lower, upper)
+        visible = between & pixel_depth[on_face].isfinite() & (pixel_depth[beyond] > edge_depth)
+        visible &= pixel_depth[on_face] > (1 - OCCLUDED) * edge_depth
     share = torch.where(face_above, low + 1.5 - crossed, crossed - low - 0.5)
-    here, there, share = here[visible], there[visible], share[visible]
-    outermost = farthest(2 * here + (there > here), share.detach())
-    return here[outermost], there[outermost], share[outermost]
+    on_face, beyond, share = on_face[visible], beyond[visible], share[visible]
+    outermost = farthest(2 * on_face + (beyond > on_face), share.detach())
+    return on_face[outermost], beyond[outermost], share[outermost]
 
 
 @torch.no_grad()

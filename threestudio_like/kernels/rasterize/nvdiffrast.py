@@ -20,25 +20,28 @@ def nearest_face(
 
     Raises UserError where nvdiffrast is not installed or the tensors are not on CUDA.
     """
-    drawn = vertices[..., 2] > 0
-    if drawn.all():
+    valid = vertices[..., 2] > 0
+    if valid.all():
         return draw(clip_space(vertices, height, width, near), faces, height, width)
     # A face that lacks a vertex is left out, but a call draws the same faces in all views: so a call a view.
     views = []
-    for own, there in zip(vertices, drawn, strict=True):
-        kept = there[faces].all(-1).nonzero()[:, 0]
-        seen = draw(
-            clip_space(own.masked_fill(~there[:, None], 1.0), height, width, near)[None], faces[kept], height, width
+    for corners, visible in zip(vertices, valid, strict=True):
+        visible_faces = visible[faces].all(-1).nonzero()[:, 0]
+        nearest = draw(
+            clip_space(corners.masked_fill(~visible[:, None], 1.0), height, width, near)[None],
+            faces[visible_faces],
+            height,
+            width,
         )[0]
-        views.append(torch.where(seen < 0, -1, kept[seen.clamp(min=0)] if len(kept) else -1))
+        views.append(torch.where(nearest < 0, -1, visible_faces[nearest.clamp(min=0)] if len(visible_faces) else -1))
     return torch.stack(views)
 
 
 def clip_space(vertices: Float[Tensor, "... V 3"], height: int, width: int, near: float) -> Float[Tensor, "... V 4"]:
     """Computes clip coordinates whose image has its first row on top; depths from `near` to infinity are -w to w."""
     x, y, inverse = vertices.unbind(-1)
-    place = torch.stack([2 * x / width - 1, 2 * y / height - 1, 1 - 2 * near * inverse, torch.ones_like(x)], dim=-1)
-    return (place / inverse[..., None]).contiguous()
+    ndc = torch.stack([2 * x / width - 1, 2 * y / height - 1, 1 - 2 * near * inverse, torch.ones_like(x)], dim=-1)
+    return (ndc / inverse[..., None]).contiguous()
 
 
 def draw(clip: Float[Tensor, "B V 4"], faces: Int[Tensor, "F 3"], height: int, width: int) -> Int[Tensor, "B H W"]:
@@ -46,8 +49,8 @@ def draw(clip: Float[Tensor, "B V 4"], faces: Int[Tensor, "F 3"], height: int, w
     if len(faces) == 0:
         return torch.full((len(clip), height, width), -1, device=clip.device)
     library, context = opened(clip.device)
-    seen, _ = library.rasterize(context, clip, faces.int().contiguous(), (height, width), grad_db=False)
-    return seen[..., 3].long() - 1
+    image, _ = library.rasterize(context, clip, faces.int().contiguous(), (height, width), grad_db=False)
+    return image[..., 3].long() - 1
 
 
 @functools.cache

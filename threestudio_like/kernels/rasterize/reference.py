@@ -14,7 +14,7 @@ def nearest_face(
     drawn)."""
     axes = [torch.arange(n, device=faces.device) + 0.5 for n in (height, width)]
     y, x = (grid.reshape(-1, 1) for grid in torch.meshgrid(*axes, indexing="ij"))
-    seen = []
+    nearest = []
     for view in vertices:
         best = torch.zeros(height * width, device=faces.device)
         face = torch.full((height * width,), -1, device=faces.device)
@@ -23,8 +23,8 @@ def nearest_face(
             value, index = nearness.max(dim=1)  # the first of equal ones
             closer = value > best
             best, face = torch.where(closer, value, best), torch.where(closer, index + start, face)
-        seen.append(face.view(height, width))
-    return torch.stack(seen)
+        nearest.append(face.view(height, width))
+    return torch.stack(nearest)
 
 
 def inverse_depth(

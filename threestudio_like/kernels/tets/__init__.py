@@ -98,8 +98,8 @@ def marching_tetrahedra(
     number = crossed.cumsum(0) - 1
     at_edge = number[grid.tet_edges[mixed]]
     table = triangles().to(sdf.device)[case]  # [M, 2, 3]
-    drawn = table[..., 0] >= 0
-    faces = at_edge.gather(1, table.clamp(min=0).flatten(1)).view(-1, 2, 3)[drawn]
+    valid = table[..., 0] >= 0
+    faces = at_edge.gather(1, table.clamp(min=0).flatten(1)).view(-1, 2, 3)[valid]
     return surface, faces
 
 
