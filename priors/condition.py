@@ -1,4 +1,4 @@
-"""Conditions of diffusion models: what images are to show, and seen from where."""
+"""Conditions of diffusion models: the contents of images, and their cameras."""
 
 from dataclasses import dataclass
 
@@ -11,7 +11,7 @@ CAMERA_WIDTH = 12
 
 @dataclass(frozen=True)
 class Condition:
-    """What B images are to show: text embeddings of L tokens, and, for the priors that look at them, camera and image.
+    """Conditions of B images: text embeddings of L tokens, and, for the priors that use them, camera and image.
 
     `uncond` is what classifier-free guidance moves away from; `negatives` are K prompts for Perp-Neg with their weights
     (>= 0); `camera` is the camera-to-world matrix, row by row; `image` is in 0..1.
@@ -26,7 +26,7 @@ class Condition:
 
 
 def camera_numbers(c2w: Float[Tensor, "B 16"]) -> Float[Tensor, "B 12"]:
-    """The camera-to-world matrix, row by row, without its last row (section 3.2).
+    """Returns the camera-to-world matrix, row by row, without its last row (section 3.2).
 
     The position is made a unit vector: every world has its own scale, and the distance hardly varies.
     """

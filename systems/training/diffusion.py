@@ -128,7 +128,7 @@ class Denoiser(nn.Module):
 
 
 class DiffusionTraining(System):
-    """Base of the systems that train a `Denoiser`; a subclass sets `model` by `use`, draws batches, and shows samples."""
+    """Base of the systems that train a `Denoiser`; subclasses set `model` by `use`, draw batches and show samples."""
 
     Config = DiffusionTrainingConfig
     one_batch = True

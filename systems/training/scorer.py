@@ -129,7 +129,7 @@ def backgrounds(count: int, generator: torch.Generator) -> Tensor:
 
 
 def augment(images: Tensor, generator: torch.Generator) -> Tensor:
-    """Blurs, adds noise, changes brightness, zoom and position: the scorer is to look at the object and not at the render."""
+    """Blurs, adds noise, changes brightness, zoom and position: the scorer is to see the object and not the render."""
     count, size = len(images), images.shape[-1]
 
     def draw(low, high, *shape):

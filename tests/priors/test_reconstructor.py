@@ -6,7 +6,7 @@ import pytest
 import torch
 from transformers import ViTConfig, ViTModel
 
-from priors.reconstructor import POSE_NUMBERS, CameraNorm, Reconstructor, ReconstructorSize, fields, pose_numbers
+from priors.reconstructor import POSE_NUMBERS, CameraNorm, Reconstructor, ReconstructorSize, pose_numbers, shape_fields
 from threestudio_like.cameras import orbit, zero123plus_rig
 from threestudio_like.errors import UserError
 from threestudio_like.evaluate.perceptual import LPIPS, ScorerDistance
@@ -54,7 +54,7 @@ def test_the_papers_size_can_be_said():
     """InstantMesh-large, without its weights: a ViT-B/16 and sixteen layers."""
     with torch.device("meta"):
         model = Reconstructor(
-            fields(ViTConfig(image_size=320)),
+            shape_fields(ViTConfig(image_size=320)),
             width=1024,
             layers=16,
             heads=16,

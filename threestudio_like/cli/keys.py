@@ -107,7 +107,7 @@ def component(field: Field, slot: str, value: Any, path: str) -> Iterator[Key]:
 
 
 def is_block(field: Field, annotation: ast.expr) -> bool:
-    """Whether values are blocks of keys: a dataclass that is not read from a number or text, or a component."""
+    """Tells whether values are blocks of keys: a dataclass that is not read from a number or text, or a component."""
     if slot_of(annotation) is not None:
         return True
     inner = look_up(field.module, annotation)
@@ -118,7 +118,7 @@ def is_block(field: Field, annotation: ast.expr) -> bool:
 
 
 def default_type(field: Field) -> str | None:
-    """The type of a default such as `Component("background", "solid", ...)`."""
+    """Returns the type of a default such as `Component("background", "solid", ...)`."""
     for node in ast.walk(field.default) if field.default is not None else ():
         if isinstance(node, ast.Call) and ast.unparse(node.func) == "Component" and len(node.args) > 1:
             return ast.literal_eval(node.args[1])
@@ -126,7 +126,7 @@ def default_type(field: Field) -> str | None:
 
 
 def kind_of(annotation: ast.expr) -> str:
-    """The type in a word or two."""
+    """Names the type in a word or two."""
     kinds = []
     for part in parts(annotation):
         choices = arguments(part, "Literal")
@@ -135,7 +135,7 @@ def kind_of(annotation: ast.expr) -> str:
 
 
 def shown(field: Field, value: Any) -> str:
-    """The recipe's value, or the default."""
+    """Formats the recipe's value, or the default."""
     default = field.default
     if isinstance(default, ast.Call) and ast.unparse(default.func) == "field":
         keywords = {keyword.arg: keyword.value for keyword in default.keywords}

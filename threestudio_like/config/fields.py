@@ -99,6 +99,7 @@ def member(owner: Class, name: str) -> Class | None:
 
 
 def bases(owner: Class) -> list[Class]:
+    """Lists the classes that a class is derived from, as far as they are the house's own."""
     found = (look_up(owner.module, base) for base in owner.node.bases)
     return [base for base in found if isinstance(base, Class)]
 

@@ -61,7 +61,7 @@ def find(slot: str, name: str) -> type:
 
 
 def place_of(slot: str, name: str) -> str:
-    """Where the class of this name in a slot is, as "module:Class"; imports nothing. Raises KeyError."""
+    """Returns where the class of this name in a slot is, as "module:Class"; imports nothing. Raises KeyError."""
     _offer_own()
     return _identity(_classes[slot][name])
 

@@ -29,8 +29,8 @@ On a background with grain they are larger: 1.5 and 2.7 times what 95 % of the b
 SPECK = 0.02
 """Parts with less than this share of the largest part's solid pixels belong to the background."""
 PLAIN_BORDER, CLEAR_BORDER = 0.95, 0.5
-"""Shares of the border's pixels that must have one colour for the background to be called plain, and that must be clear for
-the object to be called cut out."""
+"""Shares of the border's pixels that must have one colour for the background to be called plain, and that must be clear
+for the object to be called cut out."""
 DAMAGED = (
     OSError,
     SyntaxError,

@@ -10,7 +10,7 @@ Data = TypeVar("Data")
 
 
 def map_tensors(function: Callable[..., Tensor], first: Data, *others: Data) -> Data:
-    """Returns a copy of the first dataclass in which each tensor is what the function makes of all dataclasses' tensors.
+    """Applies a function to each tensor of one or several dataclasses; returns a copy of the first with the results.
 
     Fields that hold no tensor are the first one's: `map_tensors(lambda x: x.to(device), cameras)`.
     """
