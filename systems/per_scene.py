@@ -87,6 +87,16 @@ class Particle(nn.Module):
         self.renderer.start_from(previous.renderer)
 
 
+def check_start(scene: Component, earlier: Component) -> None:
+    """Raises UserError where a scene cannot take over that of an earlier stage: other tensors, or another kind."""
+    has_surface, had_surface = (hasattr(one.cls, "surface") for one in (scene, earlier))
+    if scene.type != earlier.type and (had_surface or not has_surface):
+        raise UserError(f"init: a scene of type '{scene.type}' cannot start from one of type '{earlier.type}'")
+    for name in ("encoding", "hidden", *["resolution"] * had_surface):
+        if getattr(scene.config, name, None) != getattr(earlier.config, name, None):
+            raise UserError(f"init: `scene.{name}` must be what it is in the stage before")
+
+
 class PerScene(System):
     """Optimises scenes by the gradients that guidance gives to their renders."""
 
@@ -186,10 +196,12 @@ class PerScene(System):
         learns = any(term.guidance.parameter_groups() for term in self.terms.values())
         if self.config.update_every > 1 and not learns:
             raise UserError("update_every: no guidance learns anything in the steps between; use 1")
-        if isinstance(previous, PerSceneConfig) and previous.particles != self.config.particles:
-            raise UserError(
-                f"particles: {self.config.particles} cannot start from the {previous.particles} of the stage before"
-            )
+        if isinstance(previous, PerSceneConfig):
+            check_start(self.config.scene, previous.scene)
+            if previous.particles != self.config.particles:
+                raise UserError(
+                    f"particles: {self.config.particles} cannot start from the {previous.particles} of the stage before"
+                )
 
     def start_from(self, previous: System) -> None:
         for particle, earlier in zip(self.particles, previous.particles, strict=True):

@@ -103,6 +103,13 @@ def test_a_mistaken_key_is_refused(capsys, keys, override, says):
             "stages.nerff: prolificdreamer has no such stage; did you mean 'nerf'?",
         ),
         ("prolificdreamer", ["stages.nerf.particles=2"], "particles: 1 cannot start from the 2 of the stage before"),
+        (
+            "prolificdreamer",
+            ["stages.geometry.scene.hidden=16"],
+            "init: `scene.hidden` must be what it is in the stage",
+        ),
+        ("prolificdreamer", ["stages.texture.scene.resolution=16"], "init: `scene.resolution` must be what it is in"),
+        ("prolificdreamer", ["stages.texture.scene.type=flexicubes"], "a scene of type 'flexicubes' cannot start from"),
         ("prolificdreamer", ["stages.geometry.lr.sfd=1"], "unknown parameter group 'sfd'; did you mean 'sdf'?"),
     ],
 )
@@ -136,7 +143,9 @@ def test_an_option_that_means_nothing_is_refused(capsys, tmp_path, words, says):
 def test_a_change_of_type_says_what_it_drops(capsys, caplog, keys):
     said = refused(capsys, "--config", "dreamfusion", *keys, "backbone.type=latent")
     assert "the key 'model' is missing; backbone.type changed from pixel to latent: its other keys were drop" in said
-    assert "'volume' cannot draw" in refused(capsys, "--config", "dreamfusion", *keys, "scene.type=tetmesh")
+    assert "'volume' draws a volume, and a 'tetmesh' has none" in refused(
+        capsys, "--config", "dreamfusion", *keys, "scene.type=tetmesh"
+    )
     assert any("scene.type changed from field to tetmesh" in record.message for record in caplog.records)
     caplog.clear()
     argv = ["--config", "dreamfusion", *keys, "--check", "guidance.rgb.method.type=csd"]
