@@ -41,7 +41,7 @@ def nearest(name: str, known: Iterable[str]) -> str:
 
 
 def brief(error: object) -> str:
-    """Shortens an exception, or a program's complaint, to one line: its beginning, and its end, which is often the cause."""
+    """Shortens an exception or a program's complaint to one line: its beginning, and its end, often the cause."""
     text = " ".join(str(error).split()) or type(error).__name__
     half = LONGEST // 2
     return text if len(text) <= LONGEST else f"{text[:half].rstrip()} … {text[-half:].lstrip()}"

@@ -78,7 +78,7 @@ def missing(config: ModelConfig, parts: tuple[str, ...]) -> str | None:
         return _wrong(folder, parts, config.variant)
     if is_hub_id(config):
         return f"the model '{config.model}' is neither a folder nor in the local Hugging Face cache; a run downloads it"
-    return f"the model folder '{config.model}' does not exist; give `model` a folder in diffusers' mean_predictor or a hub id"
+    return f"the model folder '{config.model}' does not exist; give `model` a folder in diffusers' layout or a hub id"
 
 
 def find(config: ModelConfig, parts: tuple[str, ...]) -> Path:

@@ -30,7 +30,10 @@ class Recipe:
 
 
 def parse_recipe(plain: dict, name: str) -> Recipe:
-    """Reads plain data. Keys that are not the run's are shared by all stages; without `stages:` there is one, `main`."""
+    """Reads plain data.
+
+    Keys that are not the run's are shared by all stages; without `stages:` there is one, `main`.
+    """
     own = {of_run.name for of_run in fields(RunConfig)}
     run = parse(RunConfig, {key: value for key, value in plain.items() if key in own}, "")
     plug_in(run.imports)

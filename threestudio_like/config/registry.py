@@ -1,8 +1,8 @@
 """Finds the classes that recipes select by `type:`, and parses plain data into their typed Configs.
 
-A class stands under a slot and a name; `{type: name, ...}` in a recipe selects it, and every other key is a field of its
-dataclass `Config`. The house's own classes stand in the `COMPONENTS` tables of its packages and are imported when they
-are first chosen; classes from elsewhere are added by `register` or `offer`.
+A class stands under a slot and a name; `{type: name, ...}` in a recipe selects it, and every other key is a field of
+its dataclass `Config`. The house's own classes stand in the `COMPONENTS` tables of its packages and are imported when
+they are first chosen; classes from elsewhere are added by `register` or `offer`.
 """
 
 import dataclasses

@@ -121,7 +121,8 @@ class Run:
         saved = checkpoint.load(path, self.fabric.device)
         if saved.step < system.config.steps:
             raise UserError(
-                f"{self.folder}: stage '{stage}' stopped at step {saved.step} of {system.config.steps}; --resume it first"
+                f"{self.folder}: stage '{stage}' stopped at step {saved.step} of {system.config.steps}; "
+                "--resume it first"
             )
         take_over(system, replace(saved, system=translated_state(saved.system)), path)
         return system
@@ -139,8 +140,11 @@ class Run:
         return [*said, f"would run in {self.folder}"]
 
     def start(self, resume: bool, only: str | None = None) -> None:
-        """Starts the other processes, and makes the folder ready. One that holds another run is refused (resume) or moved
-        aside (fresh); what it trained before the stage `only`, by the same keys, is taken over."""
+        """Starts the other processes, and makes the folder ready.
+
+        One that holds another run is refused (resume) or moved aside (fresh); what it trained before the stage `only`,
+        by the same keys, is taken over.
+        """
         self.fabric.launch()
         self.context = replace(
             self.context, device=self.fabric.device, rank=self.fabric.global_rank, processes=self.fabric.world_size
@@ -279,7 +283,7 @@ class Run:
         return f"done: {self.folder} has {', '.join(files)}{first}"
 
     def test(self, only: str | None, export_only: bool) -> None:
-        """Evaluates, or exports, a finished run again, as its recipe says or by other keys of `evaluation` and `generation`."""
+        """Evaluates or exports a finished run again; keys of `evaluation` and `generation` may differ."""
         self._check_same("--export" if export_only else "--test", ("evaluation", "generation"))
         self._lock = lock(self.folder)
         try:

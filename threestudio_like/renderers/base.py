@@ -23,7 +23,10 @@ ALBEDO = Shading()
 
 @dataclass(frozen=True)
 class RaySamples:
-    """The M samples along the rays of a volume rendering, for regularizers. `normal` is None where none was asked for."""
+    """The M samples along the rays of a volume rendering, for regularizers.
+
+    `normal` is None where none was asked for.
+    """
 
     weights: Float[Tensor, "M"]
     directions: Float[Tensor, "M 3"]
@@ -104,7 +107,7 @@ class Renderer(nn.Module):
     def images(
         self, scene: Scene, cameras: Cameras, shading: Shading, normals: bool = False, at_once: int = 1
     ) -> Iterator[Render]:
-        """Yields the renders of `at_once` cameras at a time, without gradients and samples: for evaluation at any size."""
+        """Yields renders of `at_once` cameras at a time, without gradients and samples: for evaluation at any size."""
         for start in range(0, len(cameras), at_once):
             part = slice(start, start + at_once)
             yield replace(self(scene, cameras[part], shading[part], normals=normals), samples=None)

@@ -14,5 +14,6 @@ def map_tensors(function: Callable[..., Tensor], first: Data, *others: Data) -> 
 
     Fields that hold no tensor are the first one's: `map_tensors(lambda x: x.to(device), cameras)`.
     """
-    names = [field.name for field in fields(first) if isinstance(getattr(first, field.name), Tensor)]
-    return replace(first, **{name: function(*(getattr(part, name) for part in (first, *others))) for name in names})
+    names = [field.name for field in fields(first) if isinstance(getattr(first, field.name), Tensor)]  # type: ignore[arg-type]
+    results = {name: function(*(getattr(part, name) for part in (first, *others))) for name in names}
+    return replace(first, **results)  # type: ignore[type-var]
