@@ -122,6 +122,15 @@ def test_the_student_learns_the_renders(models):
     assert probe() < 0.85 * before
 
 
+def test_a_guidance_says_itself_what_it_learns(models):
+    backbone = PixelBackbone("cpu", PixelBackbone.Config(str(models("toybox"))))
+    assert SDS(backbone).parameter_groups() == []
+    vsd = VSD(backbone, config(lr=Schedule.constant(3e-4), weight_decay=0.25))
+    (group,) = vsd.parameter_groups()
+    assert group.lr(0) == 3e-4 and group.weight_decay == 0.25
+    assert {id(p) for p in group.parameters} == {id(p) for p in vsd.fake_score.parameters()}
+
+
 def test_the_student_may_predict_v(backbone):
     vsd = VSD(backbone, config(Component("fake_score", "lora", LoRA.Config(prediction="v_prediction"))))
     score = vsd(images(backbone), told(backbone), 0, generator())
