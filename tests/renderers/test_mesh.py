@@ -115,7 +115,10 @@ def test_toy_mesh_and_field_give_one_coordinate_map(duck):
     class Solid(torch.nn.Module):
         """The same shape as a field: dense where the mesh scene's distance is negative."""
 
-        background = scene.background
+        background, device, mesh = scene.background, torch.device("cpu"), None
+
+        def material(self, x):
+            return x * 0 + 0.5
 
         def density(self, x):
             if not hasattr(self, "grid"):

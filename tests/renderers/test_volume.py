@@ -47,6 +47,9 @@ class Ball(nn.Module):
     def material(self, x):
         return 0.5 * x + 0.5
 
+    def mesh(self, settings=None):
+        return extract(self, settings or MeshSettings())
+
 
 def rendered(scene, cameras, shading=Shading(), normals=False, **keys):
     renderer = VolumeRenderer(VolumeRenderer.Config(**({"render_step_size": 0.01} | keys)))
