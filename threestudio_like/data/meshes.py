@@ -32,7 +32,8 @@ from threestudio_like.errors import UserError
 from threestudio_like.renderers.ccm import canonical_coordinates
 from threestudio_like.renderers.mesh import MeshRenderer
 from threestudio_like.renderers.shading import Shading
-from threestudio_like.scenes.mesh import Surface
+from threestudio_like.scenes.base import MeshSettings
+from threestudio_like.scenes.mesh import Mesh, Surface
 from threestudio_like.scenes.signed_distance import BOX_LENGTH, read_mesh
 from threestudio_like.utils.progress import progress
 
@@ -252,6 +253,8 @@ def random_cameras(config: MeshFolder.Config, path: Path) -> Cameras:
 class Shape:
     """A mesh as the mesh renderer takes one; without colours."""
 
+    surface_fields: frozenset[str] = frozenset()
+
     def __init__(self, mesh: trimesh.Trimesh):
         self.vertices = torch.from_numpy(np.asarray(mesh.vertices, dtype=np.float32))
         self.faces = torch.from_numpy(np.asarray(mesh.faces, dtype=np.int64))
@@ -267,6 +270,10 @@ class Shape:
     def background(self, directions: Tensor, generator: torch.Generator | None) -> Tensor:
         """Returns black."""
         return torch.zeros_like(directions)
+
+    def mesh(self, settings: MeshSettings | None = None) -> Mesh:
+        """Returns the mesh in black, whatever the settings."""
+        return Mesh(self.vertices.numpy(), self.faces.numpy(), np.zeros_like(self.vertices.numpy()))
 
 
 @torch.no_grad()
