@@ -23,7 +23,7 @@ def test_the_licence_is_whole_and_named():
     licence = (ROOT / "LICENSE").read_text(encoding="utf-8")
     assert "Apache License" in licence and "END OF TERMS AND CONDITIONS" in licence
     assert 'license="Apache-2.0"' in (ROOT / "setup.py").read_text(encoding="utf-8")
-    assert "[LICENSE](LICENSE)" in (ROOT / "README.md").read_text(encoding="utf-8")
+    assert "[Apache-2.0](LICENSE)" in (ROOT / "README.md").read_text(encoding="utf-8")
 
 
 @pytest.mark.parametrize("card", CARDS, ids=lambda card: card.parent.name)
