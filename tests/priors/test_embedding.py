@@ -73,7 +73,7 @@ def test_a_cache_that_cannot_be_written_only_warns(models, tmp_path, monkeypatch
     (tmp_path / "file").write_text("")
     monkeypatch.setenv("TSL_CACHE", str(tmp_path / "file"))
     assert embedding.embed(config(models), ["a red dog"], CPU).shape == (1, 16, 16)
-    assert "not kept" in caplog.text
+    assert "not cached" in caplog.text
 
 
 def test_the_cache_has_a_place_of_its_own(monkeypatch):

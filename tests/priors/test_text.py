@@ -159,7 +159,7 @@ def test_the_recipe_form():
     node = {
         "text": "a dog",
         "views": "perp_neg",
-        "words": {"around": ["front", "left", "back", "right"]},
+        "view_prompts": {"around": ["front", "left", "back", "right"]},
         "perp_neg": {"side_back": [1, 2, 3]},
     }
     config = parse(Prompt.Config, node, "prompt")
