@@ -182,7 +182,7 @@ class Decoder(nn.Module):
         self.distance_net, self.color_net = (mlp(features, hidden, layers, outputs) for outputs in (1, 3))
         self.deformation_net, self.weights_net = mlp(features, hidden, layers, 3), mlp(8 * features, hidden, layers, 21)
 
-    def distance(self, x: Float[Tensor, "N 3"], features: Float[Tensor, "N F"]) -> Float[Tensor, "N"]:
+    def distance(self, x: Float[Tensor, "*N 3"], features: Float[Tensor, "*N F"]) -> Float[Tensor, "*N"]:
         """Predicts the signed distance."""
         return x.norm(dim=-1) - self.ball + self.distance_net(features)[..., 0]
 

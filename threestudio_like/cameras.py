@@ -55,7 +55,7 @@ class Cameras:
         """Returns the same cameras with another image size."""
         return replace(self, height=height, width=width)
 
-    def __getitem__(self, index: slice | Tensor | np.ndarray) -> "Cameras":
+    def __getitem__(self, index: slice | list[int] | Tensor | np.ndarray) -> "Cameras":
         return map_tensors(lambda tensor: tensor[index], self)
 
     @staticmethod
@@ -106,7 +106,7 @@ def look_at(
     return c2w
 
 
-def spherical(azimuth: Tensor, elevation: Tensor, distance: Tensor) -> Float[Tensor, "B 3"]:
+def spherical(azimuth: Tensor, elevation: Tensor, distance: Tensor) -> Float[Tensor, "*B 3"]:
     """Computes the point at these spherical coordinates around the origin; angles in radians."""
     flat = distance * torch.cos(elevation)
     return torch.stack([flat * torch.cos(azimuth), flat * torch.sin(azimuth), distance * torch.sin(elevation)], dim=-1)
