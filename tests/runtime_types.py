@@ -7,8 +7,8 @@ import numpy as np
 from beartype import BeartypeConf, BeartypeHintOverrides, beartype
 from jaxtyping import install_import_hook
 
-ROOMS = ("cli", "config", "engine", "experiments", "export", "kernels", "utils")
-PACKAGES = [f"threestudio_like.{room}" for room in ROOMS]
+ROOMS = ("cli", "config", "data", "engine", "experiments", "export", "kernels", "utils")
+PACKAGES = [*(f"threestudio_like.{room}" for room in ROOMS), "systems.geco"]
 COMPILED = (".cpu", ".cuda", ".trace_cpu")
 """Ends of the names of modules that numba and Triton compile: neither can compile a wrapped function."""
 NUMBERS = BeartypeHintOverrides({int: int | np.integer, float: float | int | np.integer | np.floating})
