@@ -23,7 +23,8 @@ from threestudio_like.config.recipe import Recipe, slug
 from threestudio_like.data.images import image_files, load_image
 from threestudio_like.engine.checkpoint import write_text
 from threestudio_like.engine.monitor import peak_memory_mib, write_png
-from threestudio_like.engine.run import Run, write_recipe
+from threestudio_like.engine.record import write_recipe
+from threestudio_like.engine.run import Run
 from threestudio_like.engine.run_folder import lock, move_aside, read_map
 from threestudio_like.engine.timing import Clock
 from threestudio_like.errors import NoSurfaceError, UserError

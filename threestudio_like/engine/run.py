@@ -1,37 +1,28 @@
 """One run of a recipe: its folder, its stages in order, its evaluation and export, its metrics."""
 
-import contextlib
 import functools
 import gc
-import itertools
-import json
 import logging
-import shutil
-import subprocess
-import time
-import traceback
+from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
 
 import torch
-from omegaconf import OmegaConf
 from torch import nn
 
-from threestudio_like.config.loading import to_the_letter
-from threestudio_like.config.recipe import Recipe, changed_key, parse_recipe, read_stored, run_folder
+from threestudio_like.config.recipe import Recipe, parse_recipe, read_stored, run_folder
 from threestudio_like.config.registry import components
 from threestudio_like.config.renamed import translated, translated_state
 from threestudio_like.engine import checkpoint
-from threestudio_like.engine.checkpoint import write_text
 from threestudio_like.engine.expectation import Expectation
-from threestudio_like.engine.monitor import Monitor, peak_memory_mib
-from threestudio_like.engine.run_folder import lock, move_aside
+from threestudio_like.engine.monitor import Monitor
+from threestudio_like.engine.record import Record, log_to, write_recipe
+from threestudio_like.engine.run_folder import check_same, checkpoint_path, lock, move_aside, take_over_stages
 from threestudio_like.engine.system import Context, System, SystemConfig
 from threestudio_like.engine.trainer import Settings, make_fabric, take_over, train
-from threestudio_like.errors import NonFiniteError, NoSurfaceError, StoppedError, UserError, nearest
+from threestudio_like.errors import UserError, nearest
 from threestudio_like.kernels import backend
-from threestudio_like.utils.paths import ROOT
 from threestudio_like.utils.progress import long_part
 from threestudio_like.utils.threads import threads
 
@@ -49,8 +40,8 @@ class Run:
         self.context = Context(
             self.fabric.device, recipe.run.seed, recipe.run.prompt
         )  # of one process, until they are launched
-        self.metrics: dict[str, Any] = {}
-        self._lock = None
+        self.record = Record(self.folder)
+        self._locked = ExitStack()  # holds the folder's lock, from `start` until training ends
 
     @classmethod
     def open(cls, folder: str | Path, device: Literal["auto", "cpu", "cuda"] = "auto") -> "Run":
@@ -63,10 +54,15 @@ class Run:
             raise UserError(f"{folder}: there is no run here; give the folder that the launcher printed")
         plain = translated(read_stored(folder / "config.yaml")) | {"out": str(folder), "device": device, "devices": 1}
         run = cls(parse_recipe(plain, folder.parent.name))
-        run.metrics = run._stored_metrics()
+        run.record.metrics = run.record.stored()
         if run.metrics.get("status") != "done":
             raise UserError(f"{folder}: this run is {run.metrics.get('status', 'unfinished')}; --resume it first")
         return run
+
+    @property
+    def metrics(self) -> dict[str, Any]:
+        """What the run has measured so far, as `metrics.json` holds it."""
+        return self.record.metrics
 
     @property
     def config(self) -> SystemConfig:
@@ -96,7 +92,7 @@ class Run:
 
     def checkpoint_path(self, stage: str) -> Path:
         """Returns the path of a stage's checkpoint."""
-        return self.folder / "checkpoints" / f"{stage}.pt"
+        return checkpoint_path(self.folder, stage)
 
     def build(self, stage: str) -> System:
         """Builds the stage's system on the run's device, with every initial value drawn from the run's seed."""
@@ -155,73 +151,21 @@ class Run:
                 self._make_ready(resume, self._chosen(only)[0])
             except UserError as error:
                 problem = error
-                self._unlock()
+                self._locked.close()
         problem = self.fabric.broadcast(problem)  # which is also a barrier
         if problem is not None:
             raise problem
 
     def _make_ready(self, resume: bool, first: str) -> None:
-        self._lock = lock(self.folder)
-        stored = self.folder / "config.yaml"
+        self._locked = lock(self.folder)
         if resume:
-            self._check_same("--resume")
-            _log_to(self.folder / "log.txt")
+            check_same(self.folder, self.recipe, "--resume")
+            log_to(self.folder / "log.txt")
             return
         try:
-            self._make_room(stored, first)
+            self._make_room(first)
         except OSError as error:
             raise UserError(f"{self.folder}: the run cannot be written there ({error.strerror})") from None
-
-    def _make_room(self, stored: Path, first: str) -> None:
-        aside = move_aside(self.folder) if stored.exists() else None
-        self.folder.mkdir(parents=True, exist_ok=True)
-        _log_to(self.folder / "log.txt")
-        if aside is not None:
-            log.info("an earlier run was here; it is kept as %s", aside)
-            self._take_over(aside, first)
-        write_recipe(self.recipe, stored)
-
-    def _take_over(self, earlier: Path, first: str) -> None:
-        """The checkpoints of the stages before `first`, as far as that run's keys for them were these."""
-        before = list(itertools.takewhile(lambda stage: stage != first, self.recipe.stages))
-        if not before:
-            return
-        try:
-            then = parse_recipe(read_stored(earlier / "config.yaml"), self.recipe.name)
-        except UserError:
-            return  # of another version: none of it is the same
-        for stage in before:
-            old = earlier / "checkpoints" / f"{stage}.pt"
-            same = then.run.seed == self.recipe.run.seed and repr(then.stages.get(stage)) == repr(
-                self.recipe.stages[stage]
-            )
-            if not same or not old.exists():
-                log.info(
-                    "its stage '%s' %s",
-                    stage,
-                    "has no checkpoint" if same else "was trained by other keys, and is not used",
-                )
-                return
-            self.checkpoint_path(stage).parent.mkdir(exist_ok=True)
-            shutil.copy2(old, self.checkpoint_path(stage))
-
-    def _check_same(self, option: str, free: tuple[str, ...] = ()) -> None:
-        """Raises UserError where the folder's run was made by other keys than these, but for those that are `free`."""
-        stored = self.folder / "config.yaml"
-        if not stored.exists():
-            raise UserError(f"{option}: there is no run in {self.folder}")
-        before = read_stored(stored)
-        if option == "--resume" and before != translated(before):
-            raise UserError(
-                f"--resume: the run in {self.folder} was made by an earlier version, whose keys had other names; "
-                "start anew without --resume, or go on with that version"
-            )
-        key = changed_key(stored, self.recipe.plain, free)
-        if key is not None:
-            raise UserError(
-                f"{option}: the recipe has changed since this run began, at '{key}'; "
-                f"start anew without {option}, or give the keys it had ({stored})"
-            )
 
     def train(self, only: str | None = None) -> None:
         """Trains the stages in order, each from its checkpoint if it has one, then evaluates and exports the last."""
@@ -235,7 +179,8 @@ class Run:
         expectation = self.announce(stages)
         monitor = Monitor(self.folder if self.fabric.global_rank == 0 else None, expectation)
         seconds, steps = 0.0, 0
-        with self._status(), threads(self.recipe.run.threads):
+        status = self.record.status(self.fabric.device, self.fabric.global_rank == 0)
+        with self._locked, status, threads(self.recipe.run.threads):
             for stage in stages[1:]:
                 self.validated(stage)  # a mistake in a later stage is told before the first is trained
             for stage in stages:
@@ -248,16 +193,16 @@ class Run:
                 seconds += train(system, stage, self.checkpoint_path(stage), settings, self.fabric, monitor)
                 self.fabric.barrier()  # the checkpoint is there before another process looks for it
                 steps += system.config.steps
-                self.metrics |= {
+                self.record.metrics |= {
                     "steps": steps,
                     "train_seconds": round(seconds, 2),
                     "seconds_per_step": round(seconds / max(steps, 1), 4),
                 }
             if self.fabric.global_rank == 0:
                 with long_part("evaluating"):
-                    self.metrics |= system.evaluate(self.folder)
+                    self.record.metrics |= system.evaluate(self.folder)
                 with long_part("exporting"):
-                    self.metrics |= system.export(self.folder)
+                    self.record.metrics |= system.export(self.folder)
                 log.info("%s", self.left())
 
     def announce(self, stages: list[str]) -> Expectation:
@@ -284,24 +229,25 @@ class Run:
 
     def test(self, only: str | None, export_only: bool) -> None:
         """Evaluates or exports a finished run again; keys of `evaluation` and `generation` may differ."""
-        self._check_same("--export" if export_only else "--test", ("evaluation", "generation"))
-        self._lock = lock(self.folder)
-        try:
-            self.metrics = self._stored_metrics()
-            _log_to(self.folder / "log.txt")
+        check_same(self.folder, self.recipe, "--export" if export_only else "--test", ("evaluation", "generation"))
+        with lock(self.folder), threads(self.recipe.run.threads):
+            self.record.metrics = self.record.stored()
+            log_to(self.folder / "log.txt")
             system = self.finished(self._chosen(only)[-1])
-            with threads(self.recipe.run.threads), long_part("exporting" if export_only else "evaluating"):
-                self.metrics |= system.export(self.folder) if export_only else system.evaluate(self.folder)
-            self.write_metrics()
-        finally:
-            self._unlock()
+            with long_part("exporting" if export_only else "evaluating"):
+                self.record.metrics |= system.export(self.folder) if export_only else system.evaluate(self.folder)
+            self.record.write()
 
-    def _stored_metrics(self) -> dict[str, Any]:
-        """What the folder's run has measured so far; empty where nothing can be read."""
-        try:
-            return json.loads((self.folder / "metrics.json").read_text())
-        except (OSError, ValueError):
-            return {}
+    def _make_room(self, first: str) -> None:
+        """Moves an earlier run aside, and takes over what it trained before the stage `first` by the same keys."""
+        stored = self.folder / "config.yaml"
+        aside = move_aside(self.folder) if stored.exists() else None
+        self.folder.mkdir(parents=True, exist_ok=True)
+        log_to(self.folder / "log.txt")
+        if aside is not None:
+            log.info("an earlier run was here; it is kept as %s", aside)
+            take_over_stages(aside, self.folder, self.recipe, first)
+        write_recipe(self.recipe, stored)
 
     def _chosen(self, only: str | None) -> list[str]:
         if only is None:
@@ -309,79 +255,3 @@ class Run:
         if only not in self.recipe.stages:
             raise UserError(f"--stage: no stage '{only}'{nearest(only, self.recipe.stages)}")
         return [only]
-
-    @contextlib.contextmanager
-    def _status(self):
-        """Keeps `metrics.json` true: running, done, interrupted, or failed and why."""
-        began, earlier = time.monotonic(), self._stored_metrics()  # of a run that is resumed
-        self.metrics |= {"status": "running", "device": str(self.fabric.device)}
-        self.write_metrics()
-        try:
-            yield
-            self.metrics["status"] = "done"
-        except BaseException as error:
-            stopped = isinstance(error, (StoppedError, KeyboardInterrupt))
-            if not isinstance(error, (StoppedError, KeyboardInterrupt, UserError, NoSurfaceError, NonFiniteError)):
-                with contextlib.suppress(OSError), open(self.folder / "log.txt", "a", encoding="utf-8") as file:
-                    traceback.print_exc(file=file)  # a sweep keeps the last line only
-            self.metrics |= {"status": "interrupted"} if stopped else {"status": "failed", "reason": str(error)}
-            raise
-        finally:
-            self.metrics["wall_seconds"] = round(earlier.get("wall_seconds", 0.0) + time.monotonic() - began, 2)
-            self.metrics["peak_memory_mib"] = max(
-                earlier.get("peak_memory_mib", 0), round(peak_memory_mib(self.fabric.device))
-            )
-            with contextlib.suppress(OSError):  # a full disk must not hide the error that is on its way
-                self.write_metrics()
-            self._unlock()
-
-    def _unlock(self) -> None:
-        if self._lock is not None:
-            self._lock.close()
-
-    def write_metrics(self) -> None:
-        """Writes `metrics.json`, from the first process."""
-        if self.fabric.global_rank == 0:
-            write_text(self.folder / "metrics.json", json.dumps(self.metrics, indent=2) + "\n")
-
-
-def write_recipe(recipe: Recipe, path: Path) -> None:
-    """Writes the recipe as it was resolved, with the git revision."""
-    plain = recipe.plain | {"git_revision": git_revision()}
-    write_text(path, OmegaConf.to_yaml(OmegaConf.create(_escaped(plain))))
-
-
-class RunLog(logging.FileHandler):
-    """A run's `log.txt`."""
-
-
-def _log_to(path: Path) -> None:
-    """Copies what is logged from now on into the file, and no longer into an earlier run's."""
-    root = logging.getLogger()
-    for earlier in [handler for handler in root.handlers if isinstance(handler, RunLog)]:
-        root.removeHandler(earlier)
-        earlier.close()
-    handler = RunLog(path, encoding="utf-8")
-    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
-    root.addHandler(handler)
-    root.setLevel(logging.INFO)
-
-
-def _escaped(node):
-    """Plain data whose text is safe from interpolation when it is read back."""
-    if isinstance(node, dict):
-        return {key: _escaped(value) for key, value in node.items()}
-    if isinstance(node, list):
-        return [_escaped(value) for value in node]
-    return to_the_letter(node) if isinstance(node, str) else node
-
-
-def git_revision() -> str | None:
-    """Returns the checkout's commit, with `+` where the tree differs from it; None outside a git checkout."""
-    if not (ROOT / ".git").exists():
-        return None  # installed, perhaps inside another checkout
-    ask = ["git", "-C", str(ROOT), "describe", "--always", "--abbrev=40", "--dirty=+"]
-    try:
-        return subprocess.run(ask, capture_output=True, text=True, check=True).stdout.strip()
-    except (OSError, subprocess.CalledProcessError):
-        return None

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from itertools import combinations
 from typing import Literal
 
-from threestudio_like.engine.run import git_revision
+from threestudio_like.engine.record import git_revision
 from threestudio_like.evaluate.metrics import Metric, find_metric
 from threestudio_like.experiments import statistics
 from threestudio_like.experiments.comparison import Cell, Claim, Comparison

@@ -1,0 +1,104 @@
+"""Keeps the record of a run: its recipe with the revision, its log, its figures and its status."""
+
+import contextlib
+import json
+import logging
+import subprocess
+import time
+import traceback
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import torch
+from omegaconf import OmegaConf
+
+from threestudio_like.config.loading import to_the_letter
+from threestudio_like.config.recipe import Recipe
+from threestudio_like.engine.checkpoint import write_text
+from threestudio_like.engine.monitor import peak_memory_mib
+from threestudio_like.engine.run_folder import read_map
+from threestudio_like.errors import NonFiniteError, NoSurfaceError, StoppedError, UserError
+from threestudio_like.utils.paths import ROOT
+
+
+class Record:
+    """A run's `metrics.json`: what was measured so far, and whether it is running, done, interrupted or failed."""
+
+    def __init__(self, folder: Path):
+        self.folder = folder
+        self.metrics: dict[str, Any] = {}
+
+    def stored(self) -> dict[str, Any]:
+        """Reads what the folder's run has measured so far; empty where nothing can be read."""
+        return read_map(self.folder / "metrics.json")
+
+    def write(self) -> None:
+        """Writes `metrics.json`."""
+        write_text(self.folder / "metrics.json", json.dumps(self.metrics, indent=2) + "\n")
+
+    @contextlib.contextmanager
+    def status(self, device: torch.device, first_process: bool) -> Iterator[None]:
+        """Keeps the status true while a run trains; only its first process writes."""
+        began, earlier = time.monotonic(), self.stored()  # of a run that is resumed
+        self.metrics |= {"status": "running", "device": str(device)}
+        if first_process:
+            self.write()
+        try:
+            yield
+            self.metrics["status"] = "done"
+        except BaseException as error:
+            stopped = isinstance(error, (StoppedError, KeyboardInterrupt))
+            if not isinstance(error, (StoppedError, KeyboardInterrupt, UserError, NoSurfaceError, NonFiniteError)):
+                with contextlib.suppress(OSError), open(self.folder / "log.txt", "a", encoding="utf-8") as file:
+                    traceback.print_exc(file=file)  # a sweep keeps the last line only
+            self.metrics |= {"status": "interrupted"} if stopped else {"status": "failed", "reason": str(error)}
+            raise
+        finally:
+            self.metrics["wall_seconds"] = round(earlier.get("wall_seconds", 0.0) + time.monotonic() - began, 2)
+            self.metrics["peak_memory_mib"] = max(earlier.get("peak_memory_mib", 0), round(peak_memory_mib(device)))
+            if first_process:
+                with contextlib.suppress(OSError):  # a full disk must not hide the error that is on its way
+                    self.write()
+
+
+def write_recipe(recipe: Recipe, path: Path) -> None:
+    """Writes the recipe as it was resolved, with the git revision."""
+    plain = recipe.plain | {"git_revision": git_revision()}
+    write_text(path, OmegaConf.to_yaml(OmegaConf.create(escaped(plain))))
+
+
+class RunLog(logging.FileHandler):
+    """A run's `log.txt`."""
+
+
+def log_to(path: Path) -> None:
+    """Copies what is logged from now on into the file, and no longer into an earlier run's."""
+    root = logging.getLogger()
+    for earlier in [handler for handler in root.handlers if isinstance(handler, RunLog)]:
+        root.removeHandler(earlier)
+        earlier.close()
+    handler = RunLog(path, encoding="utf-8")
+    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
+    root.addHandler(handler)
+    root.setLevel(logging.INFO)
+
+
+def escaped(node: Any) -> Any:
+    """Returns plain data whose text is safe from interpolation when it is read back."""
+    if isinstance(node, dict):
+        return {key: escaped(value) for key, value in node.items()}
+    if isinstance(node, list):
+        return [escaped(value) for value in node]
+    return to_the_letter(node) if isinstance(node, str) else node
+
+
+def git_revision() -> str | None:
+    """Returns the checkout's commit, with `+` where the tree differs from it; None outside a git checkout."""
+    if not (ROOT / ".git").exists():
+        return None  # installed, perhaps inside another checkout
+    ask = ["git", "-C", str(ROOT), "describe", "--always", "--abbrev=40", "--dirty=+"]
+    try:
+        return subprocess.run(ask, capture_output=True, text=True, check=True).stdout.strip()
+    except (OSError, subprocess.CalledProcessError):
+        return None
