@@ -61,7 +61,7 @@ class Run:
 
     @property
     def metrics(self) -> dict[str, Any]:
-        """What the run has measured so far, as `metrics.json` holds it."""
+        """The figures that the run has measured so far, as `metrics.json` holds them."""
         return self.record.metrics
 
     @property
