@@ -69,7 +69,16 @@ setup(
         ],
         "viewer": ["viser>=1.0"],
         "rembg": ["rembg[cpu]>=2.0.60"],  # cuts objects out of photographs
-        "test": [*REPORT, *SLURM, "beartype>=0.20", "mypy>=1.15", "pytest>=8", "ruff>=0.12", "types-PyYAML>=6.0"],
+        "test": [
+            *REPORT,
+            *SLURM,
+            "beartype>=0.20",
+            "mypy>=1.15",
+            "pytest>=8",
+            "pytest-xdist>=3.6",
+            "ruff>=0.12",
+            "types-PyYAML>=6.0",
+        ],
         "docs": ["mkdocstrings-python>=1.16", "zensical>=0.0.60"],
     },
 )

@@ -98,7 +98,7 @@ class Baselines:
             x = self.generator(z, condition)
         return untile(teacher.decode(x))[0]
 
-    def scene(self, baseline: Baseline, objects: Objects, index: int, views: Tensor) -> Triplane:
+    def scene(self, baseline: Baseline, objects: Objects, index: int, views: Tensor | None) -> Triplane:
         """Reconstructs the object from the views as a baseline does."""
         toys, device = objects.config.views, self.teacher.device
         if baseline == "single_image":

@@ -74,6 +74,18 @@ def test_unknown_names(monkeypatch):
 @pytest.mark.skipif(torch.cuda.is_available(), reason="the CUDA kernels are tested on the device itself")
 def test_cuda_kernels_in_the_interpreter():
     """Runs this folder's CUDA tests in a process in which Triton interprets its kernels on the CPU."""
-    command = [sys.executable, "-m", "pytest", "-q", "-m", "cuda", "-p", "no:cacheprovider", str(Path(__file__).parent)]
+    command = [
+        sys.executable,
+        "-m",
+        "pytest",
+        "-q",
+        "-n",
+        "0",
+        "-m",
+        "cuda",
+        "-p",
+        "no:cacheprovider",
+        str(Path(__file__).parent),
+    ]
     run = subprocess.run(command, env={**os.environ, "TRITON_INTERPRET": "1"}, capture_output=True, text=True)
     assert run.returncode == 0 and "skipped" not in run.stdout, run.stdout + run.stderr

@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from threestudio_like.config.run_config import ExpectedSeconds
 from threestudio_like.utils.progress import duration
 
-REFERENCE_PROBE = 0.0085
+REFERENCE_PROBE = 0.006
 """Seconds of `probe` where the recipes' seconds were measured: one core of an AMD EPYC with AVX-512 at 2.6 GHz."""
 PROBES = 24
 

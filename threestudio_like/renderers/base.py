@@ -9,7 +9,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from threestudio_like.cameras import Cameras
-from threestudio_like.config.registry import find, registered
+from threestudio_like.config.registry import find, place_of, registered
 from threestudio_like.errors import UserError
 from threestudio_like.renderers.shading import Shading
 from threestudio_like.scenes.base import MeshSettings, Scene
@@ -126,5 +126,6 @@ def check_scene(renderer: Renderer, scene: Scene) -> None:
 
 def name_of(slot: str, built: object) -> str:
     """Returns what recipes call an object's class; the class's own name where they do not know it."""
-    names = [name for name in registered(slot) if find(slot, name) is type(built)]
+    own = f"{type(built).__module__}:{type(built).__qualname__}"
+    names = [name for name in registered(slot) if place_of(slot, name) == own]
     return names[0] if names else type(built).__name__
