@@ -186,11 +186,11 @@ class Decoder(nn.Module):
         """Predicts the signed distance."""
         return x.norm(dim=-1) - self.ball + self.distance_net(features)[..., 0]
 
-    def color(self, features: Float[Tensor, "N F"]) -> Float[Tensor, "N 3"]:
+    def color(self, features: Float[Tensor, "*N F"]) -> Float[Tensor, "*N 3"]:
         """Predicts the colour, in 0..1."""
         return self.color_net(features).sigmoid()
 
-    def deformation(self, features: Float[Tensor, "N F"]) -> Float[Tensor, "N 3"]:
+    def deformation(self, features: Float[Tensor, "*N F"]) -> Float[Tensor, "*N 3"]:
         """Predicts the deformation of grid vertices, in -1..1."""
         return self.deformation_net(features).tanh()
 

@@ -1,4 +1,4 @@
-"""Checks annotations at every call of the rooms named here: types by beartype, shapes by jaxtyping."""
+"""Checks annotations at every call of the project: types by beartype, shapes by jaxtyping."""
 
 import sys
 from importlib.machinery import PathFinder
@@ -7,8 +7,7 @@ import numpy as np
 from beartype import BeartypeConf, BeartypeHintOverrides, beartype
 from jaxtyping import install_import_hook
 
-ROOMS = ("cli", "config", "data", "engine", "experiments", "export", "kernels", "utils")
-PACKAGES = [*(f"threestudio_like.{room}" for room in ROOMS), "systems.geco"]
+PACKAGES = ("threestudio_like", "priors", "systems")
 COMPILED = (".cpu", ".cuda", ".trace_cpu")
 """Ends of the names of modules that numba and Triton compile: neither can compile a wrapped function."""
 NUMBERS = BeartypeHintOverrides({int: int | np.integer, float: float | int | np.integer | np.floating})
@@ -26,6 +25,6 @@ class _Unchecked:
 
 
 def install() -> None:
-    """Lets all modules of the rooms that are imported from here on be checked."""
+    """Lets all modules of the project that are imported from here on be checked."""
     install_import_hook(PACKAGES, "tests.runtime_types.checked")
     sys.meta_path.insert(0, _Unchecked)

@@ -75,6 +75,7 @@ def test_plain_values_are_read_as_in_recipes():
         (lambda: priors.load("toybox", precison="fp16"), "did you mean 'precision'"),
     ],
 )
+@pytest.mark.usefixtures("unchecked")
 def test_what_is_wrong_is_one_sentence(build, message):
     with pytest.raises(UserError) as caught:
         build()

@@ -136,6 +136,7 @@ def test_what_appears_has_no_colour_of_its_own():
     assert torch.autograd.grad(view.opacity[empty].sum(), scene.values)[0].abs().max() > 0.1
 
 
+@pytest.mark.usefixtures("unchecked")
 def test_a_scene_that_tells_no_distance_is_refused():
     class Untold(torch.nn.Module):
         def __init__(self, scene):

@@ -164,8 +164,8 @@ def test_penalties_on_known_renders():
     assert regularizers.orientation(inward) > 0.02
     assert regularizers.entropy(view) < 0.1
     assert regularizers.sparsity(view) == view.opacity.mean()
-    assert regularizers.opacity(replace(view, opacity=torch.zeros(1, 4, 4, 1))).item() == pytest.approx(0.1)
-    foggy = replace(view, opacity=torch.full((1, 4, 4, 1), 0.5))
+    assert regularizers.opacity(replace(view, opacity=torch.zeros_like(view.opacity))).item() == pytest.approx(0.1)
+    foggy = replace(view, opacity=torch.full_like(view.opacity, 0.5))
     assert regularizers.entropy(foggy).item() == pytest.approx(math.log(2), rel=1e-4)
     with pytest.raises(UserError, match="did you mean 'sparsity'"):
         regularizers.check_names(["sparsty"])

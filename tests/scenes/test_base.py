@@ -41,6 +41,7 @@ def test_a_scene_that_cannot_be_drawn_is_a_sentence():
         check_scene(VOLUME, tetmesh())
 
 
+@pytest.mark.usefixtures("unchecked")
 def test_a_field_starts_from_a_field_only():
     torch.manual_seed(1)
     other = small_field()

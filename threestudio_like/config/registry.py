@@ -100,20 +100,17 @@ class Component:
         return self.cls(*collaborators, config=self.config)
 
 
-@dataclass(frozen=True)
-class Built:
-    """Stands where a Component is expected for an object that exists already."""
-
-    object: Any
+class Built(Component):
+    """Stands where a Component is expected for an object that exists already; its `config` is that object."""
 
     @property
-    def type(self) -> str:
-        """Name of the object's class."""
-        return type(self.object).__name__
+    def cls(self) -> type:
+        """The object's class."""
+        return type(self.config)
 
     def build(self, *collaborators):
         """Returns the object."""
-        return self.object
+        return self.config
 
 
 def configure(piece: Any, config: Any, fields: dict[str, Any]) -> Any:
@@ -134,6 +131,8 @@ def configure(piece: Any, config: Any, fields: dict[str, Any]) -> Any:
 
 def components(value: Any) -> Iterator[Component]:
     """Lists every component inside a Config, however deep."""
+    if isinstance(value, Built):
+        return
     if isinstance(value, Component):
         yield value
         yield from components(value.config)
@@ -145,7 +144,7 @@ def components(value: Any) -> Iterator[Component]:
             yield from components(getattr(value, field.name))
 
 
-def parse_component(slot: str, node: Any, where: str) -> Component | Built:
+def parse_component(slot: str, node: Any, where: str) -> Component:
     """Reads `{type: name, field: value, ...}`, or takes what is built already.
 
     Raises UserError with the path `where` and the nearest valid name.
@@ -153,7 +152,7 @@ def parse_component(slot: str, node: Any, where: str) -> Component | Built:
     if isinstance(node, Component) and node.slot == slot:
         return node
     if not isinstance(node, PLAIN) and not isinstance(node, Component):
-        return Built(node)
+        return Built(slot, type(node).__name__, node)
     known = registered(slot)
     if isinstance(node, str):
         node = {"type": node}

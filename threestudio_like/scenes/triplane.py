@@ -34,13 +34,13 @@ INWARD = 2.0
 class TriplaneDecoder(Protocol):
     """Turns features of points, `[N, F]` with F = 3 C, into numbers."""
 
-    def distance(self, x: Float[Tensor, "N 3"], features: Float[Tensor, "N F"]) -> Float[Tensor, "N"]:
+    def distance(self, x: Float[Tensor, "*N 3"], features: Float[Tensor, "*N F"]) -> Float[Tensor, "*N"]:
         """Computes the signed distance, negative inside."""
 
-    def color(self, features: Float[Tensor, "N F"]) -> Float[Tensor, "N 3"]:
+    def color(self, features: Float[Tensor, "*N F"]) -> Float[Tensor, "*N 3"]:
         """Computes the albedo, 0..1."""
 
-    def deformation(self, features: Float[Tensor, "N F"]) -> Float[Tensor, "N 3"]:
+    def deformation(self, features: Float[Tensor, "*N F"]) -> Float[Tensor, "*N 3"]:
         """Computes the shift of a grid vertex along each axis, -1..1 as a share of the farthest."""
 
     def weights(self, corners: Float[Tensor, "M D"]) -> Float[Tensor, "M 21"]:
