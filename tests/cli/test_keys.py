@@ -2,6 +2,7 @@
 
 import ast
 import dataclasses
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -13,6 +14,7 @@ import priors
 import systems
 import threestudio_like
 from threestudio_like.config.fields import config_fields
+from threestudio_like.config.loading import CONFIGS
 from threestudio_like.config.registry import find, place_of
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -81,3 +83,23 @@ assert not heavy, heavy
     assert len(said) == 2 * len(MISTAKES)
     for (_, says), line, code in zip(MISTAKES, said[::2], said[1::2], strict=True):
         assert line.startswith("error: ") and says in line and code == "2", line
+
+
+RECIPES = sorted(str(path.relative_to(CONFIGS)) for path in CONFIGS.rglob("*.yaml") if path.parent.name != "backbones")
+
+
+@pytest.mark.parametrize("recipe", RECIPES)
+def test_help_says_of_every_key_what_it_means(recipe, capsys):
+    assert launch.main(["--help", "--config", recipe]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    keys = [i for i, line in enumerate(lines) if re.match(r"  \S+ = ", line)]
+    silent = [lines[i] for i in keys if not lines[i + 1 : i + 2] or not lines[i + 1].startswith("        ")]
+    assert keys and not silent, silent
+
+
+def test_a_reader_who_stops_reading_is_no_mistake():
+    words = [sys.executable, "launch.py", "--help", "--config", "prolificdreamer"]
+    with subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, cwd=ROOT) as run:
+        run.stdout.close()
+        assert run.stderr.read() == b""
+    assert run.returncode == 0

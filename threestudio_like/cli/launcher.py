@@ -42,6 +42,9 @@ def main(argv: list[str] | None = None) -> int:
         return carry_out(given)
     except UserError as error:
         return fail(str(error), BUSY if isinstance(error, BusyError) else 2)
+    except BrokenPipeError:  # whoever read the output has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
     except OSError as error:
         if error.errno not in USER_ERRNOS and "cannot write" not in str(error):
             raise

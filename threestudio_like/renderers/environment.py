@@ -43,15 +43,18 @@ def harmonics(d: Float[Tensor, "N 3"]) -> Float[Tensor, "N 9"]:
 
 @dataclass
 class EnvironmentLight:
-    """A studio: light of `sky` from above, of `ground` from below, and a lamp of total irradiance `lamp` (facing it) in
-    the direction of these angles. All in linear light, white having 1.
-    """
+    """A studio: light from above and from below, and a lamp. All in linear light, white having 1."""
 
     sky: tuple[float, float, float] = (0.9, 0.9, 0.9)
+    """Radiance from straight above; between above and below it changes linearly with the height."""
     ground: tuple[float, float, float] = (0.45, 0.45, 0.45)
+    """Radiance from straight below."""
     lamp: tuple[float, float, float] = (0.45, 0.45, 0.45)
+    """Irradiance by the lamp of a surface that faces it."""
     lamp_azimuth_deg: float = 40.0
+    """Direction of the lamp around the object; 0 is its front."""
     lamp_elevation_deg: float = 55.0
+    """Height of the lamp over the horizon."""
 
     def light(self, turn: Float[Tensor, "B"]) -> Float[Tensor, "B 9 3"]:
         """Computes radiance coefficients of the studio turned about z by these angles, in radians."""

@@ -19,10 +19,15 @@ class HashGrid:
     """
 
     n_levels: int = 16
+    """Grids of rising resolution."""
     n_features_per_level: int = 2
+    """Numbers at each vertex of a level."""
     log2_hashmap_size: int = 17
+    """Binary logarithm of a level's rows in the table, at most."""
     base_resolution: int = 16
+    """Cells a side of the coarsest level."""
     max_resolution: int = 2048
+    """Cells a side of the finest level."""
 
     def __post_init__(self):
         if self.n_levels < 1 or self.n_features_per_level < 1:
