@@ -126,7 +126,7 @@ class Guidance(nn.Module):
         return None
 
     def forward(
-        self, images: Float[Tensor, "B H W 3"], condition: Condition, step: int, generator: torch.Generator
+        self, images: Float[Tensor, "B H W C"], condition: Condition, step: int, generator: torch.Generator
     ) -> ScoreLoss:
         """The loss of images in 0..1 whose gradient is the distillation's, averaged over the B images."""
         return self.distil(self.backbone.encode(images.permute(0, 3, 1, 2)).float(), condition, step, generator)

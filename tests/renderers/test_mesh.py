@@ -115,7 +115,10 @@ def test_toy_mesh_and_field_give_one_coordinate_map(duck):
     class Solid(torch.nn.Module):
         """The same shape as a field: dense where the mesh scene's distance is negative."""
 
-        background, device, mesh = scene.background, torch.device("cpu"), None
+        background, device = scene.background, torch.device("cpu")
+
+        def mesh(self, settings=None):
+            raise NotImplementedError
 
         def material(self, x):
             return x * 0 + 0.5
