@@ -84,6 +84,7 @@ def test_a_grid_of_two_cubes_is_refused():
         cube_grid(2)
 
 
+@pytest.mark.slow
 def test_gradients_reach_everything():
     grid = cube_grid(4)
     vertices = grid.vertices.double().requires_grad_()

@@ -71,6 +71,7 @@ def test_only_gradients_change():
     assert of(soft).sum() < 0 and of(soft).max() <= 0  # a smaller distance makes it more opaque
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["tetmesh", "flexicubes"])
 @pytest.mark.parametrize("softness", [0.0, SOFTNESS])
 def test_a_lump_becomes_a_ring_only_with_soft_silhouettes(kind, softness):

@@ -99,6 +99,7 @@ def test_gradients_never_mix(backbone):
     assert all(p.grad is None for name, p in backbone.unet.named_parameters() if ".lora_" not in name)
 
 
+@pytest.mark.slow
 def test_the_student_learns_the_renders(models):
     backbone = PixelBackbone("cpu", PixelBackbone.Config(str(models("toybox"))))
     torch.manual_seed(0)

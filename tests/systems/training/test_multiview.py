@@ -60,6 +60,7 @@ def test_the_layout_learns_from_its_own_loss_only():
     assert set(only) == {"mean_predictor"}
 
 
+@pytest.mark.slow
 def test_it_learns():
     system = training(empty=0.0)
     parameters = [p for group in system.parameter_groups() for p in group.parameters]
