@@ -1,6 +1,6 @@
 """Fantasia3D (Chen et al. 2023, arXiv 2303.13873): the shape first, by its looks as a shape; then a material on it.
 
-Geometry stages optimise a DMTet seen by guides under random light or as a map of normals; the appearance stage keeps
+Geometry stages optimise a DMTet seen by guidance under random light or as a map of normals; the appearance stage keeps
 the shape and optimises base colour, roughness and metallic under an environment light that turns around the object, so
 that what belongs to the light does not end up in the material (section 3.3). SweetDreamer is this with one guide more.
 """

@@ -1,4 +1,4 @@
-"""DreamFusion's light by step, the channels that guides see, and that a scene follows its guide."""
+"""DreamFusion's light by step, the channels that guidance sees, and that a scene follows it."""
 
 from collections import Counter
 from types import SimpleNamespace
