@@ -85,6 +85,17 @@ def test_imports_run_downwards(name):
         assert floor_of(module) <= floor_of(name), f"{name} imports {module}, which stands above it"
 
 
+def test_the_core_imports_neither_priors_nor_systems():
+    wrong = {
+        (name, module)
+        for name in MODULES
+        if name.startswith("threestudio_like")
+        for module in IMPORTS[name]
+        if module.startswith(("priors", "systems"))
+    }
+    assert not wrong
+
+
 def test_there_are_no_circles():
     for name in MODULES:
         assert name not in reached_from(name), f"{name} imports itself through others"

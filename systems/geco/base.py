@@ -16,8 +16,10 @@ from priors.generator import OneStepConfig, OneStepGenerator
 from priors.reconstructor import Reconstructor
 from priors.toybox.views import untile
 from systems.geco.evaluation import Baselines, GecoEvaluation, evaluate_baselines, evaluate_reconstruction
+from systems.geco.generate import generate
 from systems.geco.pipeline import Generation, ImageTo3D, save
 from systems.geco.targets import ConditionImages, ImageFolder, TargetSampling
+from threestudio_like.config.recipe import Recipe
 from threestudio_like.config.registry import Component, configure
 from threestudio_like.config.schedule import Schedule
 from threestudio_like.data.framing import Framing
@@ -133,6 +135,10 @@ class Geco(System):
             draws=self.config.targets,
         )
         return evaluate_baselines(baselines, self.config.evaluation, self.config.data, self.perceptual.model, folder)
+
+    @classmethod
+    def generate(cls, recipe: Recipe, image: str | None, n: int) -> tuple[Path, int]:
+        return generate(recipe, image, n, evaluate_reconstruction)
 
     def export(self, folder: Path) -> dict[str, float]:
         """Writes `generator/` and `reconstructor/`, half precision, which `generation.weights` takes, and the mesh, the

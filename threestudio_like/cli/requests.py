@@ -151,10 +151,8 @@ class GenerateRequest:
     def carry_out(self) -> int:
         """Generates the objects; returns the exit code."""
         recipe = parse_recipe(self.plain, self.name)
-        from systems.geco.evaluation import evaluate_reconstruction
-        from systems.geco.generate import generate
-
-        folder, code = generate(recipe, self.image, self.n, evaluate_reconstruction)
+        system = list(recipe.stages.values())[-1].cls
+        folder, code = system.generate(recipe, self.image, self.n)
         print(folder)
         return code
 

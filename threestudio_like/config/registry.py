@@ -91,7 +91,7 @@ class Component:
     config: Any
 
     @property
-    def cls(self) -> type:
+    def cls(self) -> Any:
         """The class itself."""
         return find(self.slot, self.type)
 
@@ -104,7 +104,7 @@ class Built(Component):
     """Stands where a Component is expected for an object that exists already; its `config` is that object."""
 
     @property
-    def cls(self) -> type:
+    def cls(self) -> Any:
         """The object's class."""
         return type(self.config)
 

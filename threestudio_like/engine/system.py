@@ -9,6 +9,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from threestudio_like.config.recipe import Recipe
 from threestudio_like.config.schedule import Schedule
 from threestudio_like.errors import UserError
 
@@ -133,6 +134,14 @@ class System(nn.Module):
 
     def after_step(self, step: int) -> None:
         """Does what follows the optimiser's step, such as averaging weights."""
+
+    @classmethod
+    def generate(cls, recipe: Recipe, image: str | None, n: int) -> tuple[Path, int]:
+        """Makes `n` objects of an image, of each image of a folder, or of the prompt, in one pass, without training.
+
+        Returns the folder of the results and the exit code. Raises UserError where the method is none that can.
+        """
+        raise UserError(f"--generate: '{recipe.name}' makes nothing in one pass; use --config geco.yaml")
 
     def preview(self) -> Float[Tensor, "H W 3"] | None:
         """Renders a picture, in 0..1, of the present state; None where there is none."""
