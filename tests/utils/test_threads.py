@@ -1,5 +1,9 @@
 """Threads are bounded for a part of the work only, and a run keeps to those that its recipe names."""
 
+import os
+import subprocess
+import sys
+
 import pytest
 import torch
 
@@ -32,3 +36,17 @@ def test_a_run_keeps_to_its_threads(tmp_path, monkeypatch):
     made = run(tmp_path, steps=1, preview_every=0, threads=1)
     made.train()
     assert made.metrics["threads"] == 1 and torch.get_num_threads() == before
+
+
+@pytest.mark.parametrize(
+    "start",
+    [
+        "from threestudio_like.data.toybox.trace_cpu import distances as d; d(np.zeros((1, 24), 'f'), np.ones((9, 3), 'f'))",
+        "from threestudio_like.utils.threads import numba_like_torch as start; assert start() == 1",
+    ],
+)
+def test_numbas_start_leaves_torch_its_threads(start):
+    """A run's sums would change in its middle, and a resumed run would end elsewhere than an undisturbed one."""
+    code = f"import numpy as np, torch; torch.set_num_threads(1); {start}; assert torch.get_num_threads() == 1"
+    environment = os.environ | {"NUMBA_NUM_THREADS": "2", "OMP_NUM_THREADS": "2"}
+    assert subprocess.run([sys.executable, "-c", code], env=environment).returncode == 0

@@ -66,15 +66,6 @@ def at_least_float32(x: Tensor) -> Tensor:
     return x.to(torch.promote_types(x.dtype, torch.float32))
 
 
-def use_torch_threads() -> int:
-    """Lets numba use as many threads as PyTorch does; returns their number."""
-    import numba
-
-    threads = min(torch.get_num_threads(), numba.config.NUMBA_NUM_THREADS)
-    numba.set_num_threads(threads)
-    return threads
-
-
 @functools.cache  # an import of what is there costs ten times a call
 def _module(name: str) -> ModuleType:
     return importlib.import_module(name)

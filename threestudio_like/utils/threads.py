@@ -1,4 +1,4 @@
-"""Bounds the CPU threads of a part of the work: small models lose more by waiting for a second than it does."""
+"""Bounds the CPU threads of PyTorch and of the numba kernels: small models lose by waiting for a second."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -15,3 +15,15 @@ def threads(count: int | None) -> Iterator[None]:
         yield
     finally:
         torch.set_num_threads(before)
+
+
+def numba_like_torch() -> int:
+    """Lets numba use as many threads as PyTorch does, before each of its parallel functions; returns their number."""
+    import numba
+
+    torch_threads = torch.get_num_threads()
+    count = min(torch_threads, numba.config.NUMBA_NUM_THREADS)
+    numba.set_num_threads(count)
+    if torch.get_num_threads() != torch_threads:  # numba gives a shared OpenMP all cores when it starts
+        torch.set_num_threads(torch_threads)
+    return count

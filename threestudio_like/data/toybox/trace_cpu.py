@@ -6,6 +6,7 @@ import numba
 import numpy as np
 
 from threestudio_like.data.toybox.assembly import BLEND, BOUND, BOX, CONE, CUT, ELLIPSOID, GRAIN, KIND, LIMB, ROUND
+from threestudio_like.utils.threads import numba_like_torch
 
 STEPS = 96
 HIT = 1e-3
@@ -146,14 +147,36 @@ def grain_factor(row, x, y, z):
     return 1.0 - row[GRAIN] * (0.5 + 0.5 * math.sin(GRAIN_FREQUENCY * (px + 0.35 * py + 0.15 * pz)))
 
 
-@numba.njit(cache=True, fastmath=True, parallel=True, error_model="numpy")
-def trace(toys, c2w, fov_y, light, ambient, textureless, height, width, samples):
+def trace(
+    toys: np.ndarray,
+    c2w: np.ndarray,
+    fov_y: np.ndarray,
+    light: np.ndarray,
+    ambient: np.ndarray,
+    textureless: np.ndarray,
+    height: int,
+    width: int,
+    samples: int,
+) -> np.ndarray:
     """Renders B toys by B cameras, the mean of `samples`^2 rays a pixel.
 
     toys [B, P, 24] (padded with zero rows), c2w [B, 4, 4], fov_y [B], light [B, 3] unit directions towards the light,
     ambient [B] in 0..1 (diffuse is the rest), textureless [B] bool. Returns [B, H, W, 11]: shaded rgb times opacity,
     opacity, depth, normal, point, the last seven averaged over the rays that hit.
     """
+    numba_like_torch()
+    return trace_rows(toys, c2w, fov_y, light, ambient, textureless, height, width, samples)
+
+
+def distances(rows: np.ndarray, points: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Computes the signed distance [N] of a toy [P, 24] at points [N, 3], and the nearest row [N]."""
+    numba_like_torch()
+    return distances_and_rows(rows, points)
+
+
+@numba.njit(cache=True, fastmath=True, parallel=True, error_model="numpy")
+def trace_rows(toys, c2w, fov_y, light, ambient, textureless, height, width, samples):
+    """Traces image rows side by side; see `trace`."""
     batch = len(toys)
     out = np.zeros((batch, height, width, 11), dtype=np.float32)
     for job in numba.prange(batch * height):
@@ -207,8 +230,8 @@ def trace(toys, c2w, fov_y, light, ambient, textureless, height, width, samples)
 
 
 @numba.njit(cache=True, fastmath=True, parallel=True, error_model="numpy")
-def distances(rows, points):
-    """Computes the signed distance [N] of a toy [P, 24] at points [N, 3], and the nearest row [N]."""
+def distances_and_rows(rows, points):
+    """Measures points side by side; see `distances`."""
     out = np.empty(len(points), dtype=np.float32)
     nearest = np.empty(len(points), dtype=np.int64)
     everything = np.arange(len(rows))

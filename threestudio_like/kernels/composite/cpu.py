@@ -8,7 +8,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from threestudio_like.kernels.backend import use_torch_threads
+from threestudio_like.utils.threads import numba_like_torch
 
 ZERO, ONE = np.float32(0), np.float32(1)
 
@@ -19,7 +19,7 @@ def composite(
     density: Float[Tensor, "M"], step: float, offsets: Int[Tensor, "K"]
 ) -> tuple[Float[Tensor, "M"], Float[Tensor, "M"]]:
     """Computes the weights, and the transmittance behind each sample, which the gradient needs."""
-    use_torch_threads()
+    numba_like_torch()
     weights, behind = torch.empty_like(density), torch.empty_like(density)
     composite_rays(density.detach().numpy(), np.float32(step), offsets.numpy(), weights.numpy(), behind.numpy())
     return weights, behind
@@ -33,7 +33,7 @@ def composite_gradient(
     step: float,
 ) -> Float[Tensor, "M"]:
     """Computes the loss' gradient by the densities."""
-    use_torch_threads()
+    numba_like_torch()
     to_density = torch.empty_like(weights)
     composite_rays_gradient(
         to_weights.numpy(),
@@ -50,7 +50,7 @@ def accumulate(
     weights: Float[Tensor, "M"], values: Float[Tensor, "M C"], offsets: Int[Tensor, "K"]
 ) -> Float[Tensor, "K-1 C"]:
     """Sums weight times value along each ray."""
-    use_torch_threads()
+    numba_like_torch()
     sums = torch.zeros(len(offsets) - 1, values.shape[1])
     accumulate_rays(weights.detach().numpy(), values.detach().numpy(), offsets.numpy(), sums.numpy())
     return sums
@@ -63,7 +63,7 @@ def accumulate_gradient(
     offsets: Int[Tensor, "K"],
 ) -> tuple[Float[Tensor, "M"], Float[Tensor, "M C"]]:
     """Computes the loss' gradients by the weights and by the values."""
-    use_torch_threads()
+    numba_like_torch()
     to_weights, to_values = torch.empty_like(weights), torch.empty_like(values)
     accumulate_rays_gradient(
         to_sums.numpy(),

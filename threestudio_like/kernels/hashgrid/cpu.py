@@ -12,8 +12,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from threestudio_like.kernels.backend import use_torch_threads
 from threestudio_like.kernels.hashgrid.grid import PRIMES, HashGrid
+from threestudio_like.utils.threads import numba_like_torch
 
 PRIME_Y, PRIME_Z = np.uint32(PRIMES[1]), np.uint32(PRIMES[2])
 ZERO, ONE = np.float32(0), np.float32(1)
@@ -27,7 +27,7 @@ def interpolate(
     x: Float[Tensor, "N 3"], table: Float[Tensor, "T F"], grid: HashGrid, active: int, with_jacobian: bool
 ) -> tuple[Float[Tensor, "N W"], Float[Tensor, "N W 3"]]:
     """Computes the features, and their derivative by x; the latter is empty unless it is asked for."""
-    threads = use_torch_threads()
+    threads = numba_like_torch()
     filled = torch.empty if active == grid.n_levels else torch.zeros
     features = filled(len(x), grid.width)
     jacobian = filled(len(x) if with_jacobian else 0, grid.width, 3)
@@ -51,7 +51,7 @@ def table_gradient(
     to_jacobian: Float[Tensor, "N W 3"] | None,
 ) -> Float[Tensor, "T F"]:
     """Computes the loss' gradient by the table, given those by the features and, if any, by the jacobian."""
-    threads = use_torch_threads()
+    threads = numba_like_torch()
     gradient = torch.zeros(grid.total_entries, grid.n_features_per_level)
     to_jacobian = torch.empty(0, grid.width, 3) if to_jacobian is None else to_jacobian
     spread_levels(

@@ -9,7 +9,7 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from threestudio_like.kernels.backend import use_torch_threads
+from threestudio_like.utils.threads import numba_like_torch
 
 BLOCK = 8  # cells along a side of the blocks that a ray leaps over when they are empty; a power of two
 
@@ -26,7 +26,7 @@ def count(
     step: float,
 ) -> Int[Tensor, "N"]:
     """Counts the samples on each ray."""
-    use_torch_threads()
+    numba_like_torch()
     counts = torch.empty(len(origins), dtype=torch.int64)
     count_rays(
         origins.numpy(),
@@ -51,7 +51,7 @@ def place(
     offsets: Int[Tensor, "N+1"],
 ) -> Float[Tensor, "M"]:
     """Computes the samples' distances."""
-    use_torch_threads()
+    numba_like_torch()
     t = torch.empty(int(offsets[-1]))
     place_rays(
         origins.numpy(),

@@ -6,7 +6,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from threestudio_like.kernels.backend import use_torch_threads
+from threestudio_like.utils.threads import numba_like_torch
 
 BAND = 32  # rows
 ZERO, HALF = np.float32(0), np.float32(0.5)
@@ -20,7 +20,7 @@ def nearest_face(
 ) -> Int[Tensor, "B H W"]:
     """Finds the nearest face at each pixel's centre, or -1; a vertex is its pixel x, y and inverse depth (0: not
     drawn)."""
-    use_torch_threads()
+    numba_like_torch()
     face = torch.full((len(vertices), height, width), -1)
     best = torch.zeros(len(vertices), height, width)
     rows = torch.empty(len(vertices), len(faces), 2, dtype=torch.int32)
