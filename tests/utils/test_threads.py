@@ -41,7 +41,7 @@ def test_a_run_keeps_to_its_threads(tmp_path, monkeypatch):
 @pytest.mark.parametrize(
     "start",
     [
-        "from threestudio_like.data.toybox.trace_cpu import distances as d; d(np.zeros((1, 24), 'f'), np.ones((9, 3), 'f'))",
+        "from threestudio_like.data.toybox.trace_cpu import distances; distances(np.zeros((1, 24)), np.ones((9, 3)))",
         "from threestudio_like.utils.threads import numba_like_torch as start; assert start() == 1",
     ],
 )
