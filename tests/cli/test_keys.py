@@ -33,6 +33,13 @@ MISTAKES = [
     (["--config", "dreamfusion", "system=dreamfussion"], "unknown system 'dreamfussion'; did you mean 'dreamfusion'?"),
     (["--config", "dreamfusion", "--chekc"], "unknown option '--chekc'; did you mean '--check'?"),
     (["--config", "dreamfusion", "--sweep", "seed=0,1", "sed=3"], "unknown key 'sed'; did you mean 'seed'?"),
+    (["--config", "dreamfusion", "--sweep", "sed=0,1"], "unknown key 'sed'; did you mean 'seed'?"),
+    (["--config", "dreamfusion", "--sweep", "scene.hiden=0,1"], "unknown key 'hiden'; did you mean 'hidden'?"),
+    (["--config", "dreamfusion", "scene.hiden=3"], "scene: unknown key 'hiden'; did you mean 'hidden'?"),
+    (["--config", "dreamfusion", "scene.type=feild"], "scene.type: unknown scene 'feild'; did you mean 'field'?"),
+    (["--config", "dreamfusion", "guidance.rgb.method.scael=3"], "unknown key 'scael'; did you mean 'scale'?"),
+    (["--config", "dreamfusion", "guidance.rgb.method.type=sdss"], "unknown guidance 'sdss'; did you mean 'sds'?"),
+    (["--config", "dreamfusion", "scene.background.colour=1"], "unknown key 'colour'; did you mean 'color'?"),
     (["--config", "prolificdreamer", "stages.nerf.stesp=3"], "stages.nerf: unknown key 'stesp'; did you mean 'steps'?"),
 ]
 

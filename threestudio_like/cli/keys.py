@@ -14,8 +14,10 @@ from threestudio_like.config.fields import (
     Field,
     arguments,
     config_fields,
+    default_type,
     fields_at,
     fields_of,
+    is_block,
     look_up,
     parts,
     slot_of,
@@ -104,25 +106,6 @@ def component(field: Field, slot: str, value: Any, path: str) -> Iterator[Key]:
     yield Key(f"{path}.type", " | ".join(names), said, field.about)
     if chosen in names:
         yield from described(config_fields(place_of(slot, chosen)) or {}, node, path)
-
-
-def is_block(field: Field, annotation: ast.expr) -> bool:
-    """Tells whether values are blocks of keys: a dataclass that is not read from a number or text, or a component."""
-    if slot_of(annotation) is not None:
-        return True
-    inner = look_up(field.module, annotation)
-    if not isinstance(inner, Class):
-        return False
-    methods = {node.name for node in inner.node.body if isinstance(node, ast.FunctionDef)}
-    return "from_config" not in methods and any("dataclass" in ast.unparse(one) for one in inner.node.decorator_list)
-
-
-def default_type(field: Field) -> str | None:
-    """Returns the type of a default such as `Component("background", "solid", ...)`."""
-    for node in ast.walk(field.default) if field.default is not None else ():
-        if isinstance(node, ast.Call) and ast.unparse(node.func) == "Component" and len(node.args) > 1:
-            return ast.literal_eval(node.args[1])
-    return None
 
 
 def kind_of(annotation: ast.expr) -> str:

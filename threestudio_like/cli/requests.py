@@ -4,7 +4,7 @@ import logging
 from dataclasses import dataclass
 from pathlib import Path
 
-from threestudio_like.config.loading import Loaded
+from threestudio_like.config.loading import Loaded, load
 from threestudio_like.config.recipe import parse_recipe
 from threestudio_like.errors import UserError
 
@@ -81,12 +81,12 @@ class SweepRequest:
 
     def carry_out(self) -> int:
         """Carries out the runs and prints their table; returns the exit code."""
-        recipe = parse_recipe(self.plain, self.name)
-        from threestudio_like.experiments import sweep
         from threestudio_like.experiments.jobs import grid
 
-        folder = Path(recipe.run.out or f"outputs/sweeps/{self.name}")
-        jobs = grid(self.axes, folder, self.config, self.keys)
+        jobs = grid(self.axes, Path(self.plain.get("out") or f"outputs/sweeps/{self.name}"), self.config, self.keys)
+        parse_recipe(load(self.config, jobs[0].keys), self.name)  # a mistaken key is told before anything is imported
+        from threestudio_like.experiments import sweep
+
         if not self.crew.table:
             self.crew.run(jobs, self.cluster_keys)
         print(sweep.table(jobs))

@@ -62,7 +62,7 @@ def read_module(name: str) -> Module | None:
 def find_class(place: str) -> Class | None:
     """Returns the class at "module:Class"; None where it is not to be found in the source."""
     name, _, path = place.partition(":")
-    module = read_module(name)
+    module = read_module(name) if "<locals>" not in path else None
     found = None if module is None else look_up(module, ast.parse(path, mode="eval").body)
     return found if isinstance(found, Class) else None
 
@@ -104,6 +104,12 @@ def bases(owner: Class) -> list[Class]:
     return [base for base in found if isinstance(base, Class)]
 
 
+def is_whole(owner: Class) -> bool:
+    """Tells whether all that a class is derived from is found, so that its fields are all that it has."""
+    found = bases(owner)
+    return len(found) == len(owner.node.bases) and all(is_whole(base) for base in found)
+
+
 def fields_of(config: Class) -> dict[str, Field]:
     """Returns the fields of a dataclass by name, its bases' first."""
     fields: dict[str, Field] = {}
@@ -128,7 +134,7 @@ def config_fields(place: str) -> dict[str, Field] | None:
     """Returns the fields of the Config of the class at "module:Class"; None where they cannot be read."""
     owner = find_class(place)
     config = None if owner is None else member(owner, "Config")
-    return None if config is None else fields_of(config)
+    return fields_of(config) if config is not None and is_whole(config) else None
 
 
 def parts(annotation: ast.expr) -> Iterator[ast.expr]:
@@ -161,3 +167,22 @@ def arguments(annotation: ast.expr, of: str) -> list[ast.expr]:
     if isinstance(annotation, ast.Subscript) and ast.unparse(annotation.value) == of:
         return annotation.slice.elts if isinstance(annotation.slice, ast.Tuple) else [annotation.slice]
     return []
+
+
+def is_block(field: Field, annotation: ast.expr) -> bool:
+    """Tells whether values are blocks of keys: a dataclass that is not read from a number or text, or a component."""
+    if slot_of(annotation) is not None:
+        return True
+    inner = look_up(field.module, annotation)
+    if not isinstance(inner, Class):
+        return False
+    methods = {node.name for node in inner.node.body if isinstance(node, ast.FunctionDef)}
+    return "from_config" not in methods and any("dataclass" in ast.unparse(one) for one in inner.node.decorator_list)
+
+
+def default_type(field: Field) -> str | None:
+    """Returns the type of a default such as `Component("background", "solid", ...)`."""
+    for node in ast.walk(field.default) if field.default is not None else ():
+        if isinstance(node, ast.Call) and ast.unparse(node.func) == "Component" and len(node.args) > 1:
+            return ast.literal_eval(node.args[1])
+    return None

@@ -7,11 +7,11 @@ from pathlib import Path
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from threestudio_like.config.fields import config_fields
 from threestudio_like.config.loading import TypeChange, overlay, read_yaml
+from threestudio_like.config.misspelt import refuse_misspelt
 from threestudio_like.config.plugins import plug_in
-from threestudio_like.config.registry import Component, parse, parse_component, place_of, registered
-from threestudio_like.config.renamed import hint, translated
+from threestudio_like.config.registry import Component, parse, parse_component
+from threestudio_like.config.renamed import translated
 from threestudio_like.config.run_config import RunConfig
 from threestudio_like.errors import MissingKeyError, UserError, brief, nearest
 
@@ -40,29 +40,25 @@ def parse_recipe(plain: dict, name: str) -> Recipe:
     shared = {key: value for key, value in plain.items() if key not in own}
     if "system" not in shared:
         raise UserError(f"{name}: the key 'system' is missing{nearest('system', shared) if shared else ''}")
-    stages, changes = {}, list(getattr(plain, "changes", ()))
+    blocks, stages, changes = {}, {}, list(getattr(plain, "changes", ()))
     for stage, keys in (run.stages or {"main": {}}).items():
         if not isinstance(keys, dict | None):
             raise UserError(f"stages.{stage}: expected a block, got {keys!r}")
-        where = f"stages.{stage}" if run.stages else ""
-        block = overlay(shared, keys or {}, changes, where)
-        refuse_unknown(block, where, own)
-        block["type"] = block.pop("system")
+        block = overlay(shared, keys or {}, changes, where(run, stage))
+        blocks[stage] = {"type": block.pop("system"), **block}
+        refuse_misspelt("system", blocks[stage], where(run, stage), own)
+    for stage, block in blocks.items():
         try:
-            stages[stage] = parse_component("system", block, where)
+            stages[stage] = parse_component("system", block, where(run, stage))
         except MissingKeyError as error:
             raise UserError(f"{error}{dropped_by(changes, error)}") from None
     check_order(stages)
     return Recipe(name, run, stages, plain)
 
 
-def refuse_unknown(block: dict, where: str, own: set[str]) -> None:
-    """Raises UserError for a key that neither the stage's system nor the run has, before the system is imported."""
-    system = block["system"]
-    fields = config_fields(place_of("system", system)) if system in registered("system") else None
-    for key in block:
-        if fields is not None and key not in fields and key != "system":
-            raise UserError(f"{where or 'recipe'}: unknown key '{key}'{hint(f'{where}.{key}', {*fields, *own})}")
+def where(run: RunConfig, stage: str) -> str:
+    """Returns the path of a stage's keys in the recipe; empty where it is the only one."""
+    return f"stages.{stage}" if run.stages else ""
 
 
 def dropped_by(changes: list[TypeChange], error: MissingKeyError) -> str:

@@ -153,16 +153,20 @@ def parse_component(slot: str, node: Any, where: str) -> Component:
         return node
     if not isinstance(node, PLAIN) and not isinstance(node, Component):
         return Built(slot, type(node).__name__, node)
+    name = chosen_type(slot, node, where)
+    fields = {key: value for key, value in node.items() if key != "type"} if isinstance(node, dict) else {}
+    return Component(slot, name, parse(find(slot, name).Config, fields, where))
+
+
+def chosen_type(slot: str, node: Any, where: str) -> str:
+    """Returns the type that a component's block names. Raises UserError for none, or an unknown one."""
     known = registered(slot)
-    if isinstance(node, str):
-        node = {"type": node}
-    if not isinstance(node, dict) or "type" not in node:
+    name = node.get("type") if isinstance(node, dict) else node
+    if not isinstance(name, str):
         raise UserError(f"{where}: expected a block with `type:`; {slot} types: {', '.join(known)}")
-    name = node["type"]
     if name not in known:
         raise UserError(f"{where or slot}{'.type' if where else ''}: unknown {slot} '{name}'{nearest(name, known)}")
-    fields = {key: value for key, value in node.items() if key != "type"}
-    return Component(slot, name, parse(find(slot, name).Config, fields, where))
+    return name
 
 
 def parse(kind: Any, value: Any, where: str) -> Any:
