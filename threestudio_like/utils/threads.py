@@ -22,7 +22,7 @@ def numba_like_torch() -> int:
     import numba
 
     torch_threads = torch.get_num_threads()
-    count = min(torch_threads, numba.config.NUMBA_NUM_THREADS)
+    count = min(torch_threads, numba.config.NUMBA_NUM_THREADS)  # type: ignore[attr-defined]  # set as numba starts
     numba.set_num_threads(count)
     if torch.get_num_threads() != torch_threads:  # numba gives a shared OpenMP all cores when it starts
         torch.set_num_threads(torch_threads)
