@@ -78,15 +78,22 @@ def _read(path: Path) -> Embedding | None:
     """A cached embedding, or None where there is none that can be read."""
     try:
         with safe_open(path, "pt") as file:
-            notes = file.metadata() or {}
-            return Embedding(file.get_tensor("tokens"), tuple(notes.get("unknown", "").split()), "cut" in notes)
+            notes, tokens = file.metadata() or {}, file.get_tensor("tokens")
+        found = Embedding(tokens, tuple(notes.get("unknown", "").split()), "cut" in notes)
+        return found if notes.get("checksum") == _checksum(found) else None
     except (OSError, SafetensorError):
         return None
 
 
+def _checksum(embedding: Embedding) -> str:
+    described = repr((tuple(embedding.tokens.shape), embedding.unknown, embedding.cut)).encode()
+    return hashlib.blake2b(embedding.tokens.contiguous().numpy().tobytes() + described, digest_size=16).hexdigest()
+
+
 def _write(path: Path, embedding: Embedding) -> None:
     """Whole or not at all, whoever else writes; a cache that cannot be written is only slower."""
-    notes = {"unknown": " ".join(embedding.unknown)} | ({"cut": "yes"} if embedding.cut else {})
+    notes = {"unknown": " ".join(embedding.unknown), "checksum": _checksum(embedding)}
+    notes |= {"cut": "yes"} if embedding.cut else {}
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=path.parent) as beside:

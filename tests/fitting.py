@@ -29,6 +29,8 @@ class FitConfig(SystemConfig):
     break_at: int = -1
     break_gradient: bool = False
     stop_at: int = -1
+    spoil_at: int = -1
+    """The step after which the point is no number any more."""
     size: int = 3
 
 
@@ -60,6 +62,8 @@ class Fit(System):
 
     def after_step(self, step):
         self.count += 1
+        if step == self.config.spoil_at:
+            self.point.data[0] = torch.nan
 
     def parameter_groups(self):
         yield ParameterGroup("point", [self.point], self.config.lr)

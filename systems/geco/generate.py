@@ -2,7 +2,6 @@
 
 import contextlib
 import itertools
-import json
 import logging
 import time
 from collections.abc import Callable
@@ -21,13 +20,13 @@ from priors.sampling import ddim
 from systems.geco.pipeline import PARTS, Generation, ImageTo3D, Reconstruction3D, TextToImage, save
 from threestudio_like.config.recipe import Recipe, slug
 from threestudio_like.data.images import image_files, load_image
-from threestudio_like.engine.checkpoint import write_text
 from threestudio_like.engine.monitor import peak_memory_mib, write_png
 from threestudio_like.engine.record import write_recipe
 from threestudio_like.engine.run import Run
 from threestudio_like.engine.run_folder import lock, move_aside, read_map
 from threestudio_like.engine.timing import Clock
 from threestudio_like.errors import NoSurfaceError, UserError
+from threestudio_like.utils.files import write_json
 from threestudio_like.utils.seeding import generator as make_generator
 from threestudio_like.utils.threads import threads
 
@@ -110,7 +109,7 @@ def write_summary(
         "made": made,
         "failed": failed,
     }
-    write_text(path, json.dumps(summary, indent=2) + "\n")
+    write_json(path, summary)
 
 
 def means(made: dict[str, dict[str, float]]) -> dict[str, float]:
@@ -151,7 +150,7 @@ def generate_one(
             continue
         one = replace(one, seconds=seconds | one.seconds)
         made[own] = save(one, image, config, folder / own) | evaluate(one, config, prompt)
-        write_text(folder / own / "metrics.json", json.dumps(made[own], indent=2) + "\n")
+        write_json(folder / own / "metrics.json", made[own])
         log.info(
             "%s: %.2f s (%s)",
             folder / own,

@@ -1,17 +1,20 @@
 """The training loop on a small system: exact resume, stages, interruption, broken losses, and what a run leaves."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
 import tests.fitting  # noqa: F401  (registers the small system)
 from threestudio_like.config.recipe import parse_recipe, run_folder, slug
 from threestudio_like.engine import checkpoint
+from threestudio_like.engine.checkpoint import Checkpoint
 from threestudio_like.engine.run import Run
-from threestudio_like.engine.trainer import NonFiniteError, StoppedError
-from threestudio_like.errors import UserError
+from threestudio_like.engine.trainer import check_state
+from threestudio_like.errors import NonFiniteError, StoppedError, UserError
 
 
 def run(tmp_path, resume=False, only=None, **keys):
@@ -193,21 +196,97 @@ def test_a_fresh_start_keeps_the_earlier_run(tmp_path):
     assert (tmp_path / "run.1/checkpoints/main.pt").exists() and not (tmp_path / "run/checkpoints").exists()
 
 
-@pytest.mark.parametrize(
-    "damage",
-    [
-        lambda p: p.write_bytes(p.read_bytes()[:100]),
-        lambda p: p.write_bytes(b""),
-        lambda p: p.write_text("no checkpoint"),
-        lambda p: torch.save({"step": 3}, p),
-    ],
-)
-def test_a_damaged_checkpoint_is_named(tmp_path, damage):
+@pytest.mark.parametrize("step", [9, 19], ids=["in the middle", "the last"])
+def test_a_parameter_that_is_no_number_is_neither_saved_nor_done(tmp_path, step):
+    made = run(tmp_path, spoil_at=step, checkpoint_every=1)
+    with pytest.raises(NonFiniteError, match=f"stage 'main', step {step}: the parameter 'point' is not finite"):
+        made.train()
+    assert final(made).step == step and torch.isfinite(final(made).system["point"]).all()
+    assert json.loads((made.folder / "metrics.json").read_text())["status"] == "failed"
+
+
+def test_a_learning_rate_that_is_no_number_names_the_parameter(tmp_path):
+    made = run(tmp_path, lr={"0": 0.05, "8": float("nan")})
+    with pytest.raises(NonFiniteError, match="the parameter 'point' is not finite"):
+        made.train()
+
+
+def test_what_is_meant_to_be_infinite_is_saved_and_a_nan_in_a_buffer_is_not(tmp_path):
+    made = run(tmp_path, steps=1)
+    system = made.build("main")
+    good = Checkpoint(1, 0.0, system.state_dict() | {"count": torch.tensor(torch.inf)}, {"state": {}})
+    check_state(system, good, "main")
+    for bad in (
+        replace(good, system=good.system | {"count": torch.tensor(torch.nan)}),
+        replace(good, system=good.system | {"point": torch.tensor([0, torch.inf])}),
+        replace(good, optimizer={"state": {0: {"exp_avg": torch.tensor(torch.nan)}}}),
+    ):
+        with pytest.raises(NonFiniteError, match=r"stage .main., step 0: .+ is not finite"):
+            check_state(system, bad, "main")
+
+
+def test_the_last_two_checkpoints_are_kept(tmp_path):
     made = run(tmp_path)
     made.train()
+    kept = checkpoint.load(checkpoint.previous(made.checkpoint_path("main")), torch.device("cpu"))
+    assert (kept.step, final(made).step) == (14, 20)
+
+
+DAMAGES = {
+    "cut": lambda p: p.write_bytes(p.read_bytes()[:100]),
+    "empty": lambda p: p.write_bytes(b""),
+    "text": lambda p: p.write_text("no checkpoint"),
+    "other content": lambda p: torch.save({"step": 3}, p),
+    "text for seconds": lambda p: torch.save({"step": 3, "seconds": "1", "system": {}, "optimizer": {}}, p),
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGES.values(), ids=DAMAGES)
+def test_a_damaged_checkpoint_is_named(tmp_path, damage):
+    made = run(tmp_path, checkpoint_every=100)
+    made.train()
     damage(made.checkpoint_path("main"))
-    with pytest.raises(UserError, match="not a usable checkpoint"):
-        run(tmp_path, resume=True).train()
+    with pytest.raises(UserError, match=r"not a usable checkpoint .*; delete it to start anew"):
+        run(tmp_path, resume=True, checkpoint_every=100).train()
+
+
+def test_every_flipped_bit_that_matters_is_noticed(tmp_path):
+    """A flip either leaves what is read as it was (between the file's parts), or the file is refused."""
+    made = run(tmp_path)
+    made.train()
+    path, true = made.checkpoint_path("main"), final(made)
+    whole, random = path.read_bytes(), np.random.default_rng(0)
+    refused = 0
+    for place in random.choice(8 * len(whole), 200, replace=False):
+        flipped = bytearray(whole)
+        flipped[place // 8] ^= 1 << place % 8
+        path.write_bytes(flipped)
+        try:
+            read = final(made)
+        except UserError:
+            refused += 1
+            continue
+        assert read.step == true.step and read.system.keys() == true.system.keys()
+        assert all(torch.equal(read.system[key], true.system[key]) for key in true.system)
+    assert refused > 50
+
+
+def test_training_goes_on_from_the_checkpoint_before_a_damaged_one(tmp_path, caplog):
+    whole = run(tmp_path)
+    whole.train()
+    true, path = final(whole), whole.checkpoint_path("main")
+    bytes_ = bytearray(path.read_bytes())
+    bytes_[bytes_.index(true.system["point"].numpy().tobytes()) + 2] ^= 8
+    path.write_bytes(bytes_)
+    with pytest.raises(
+        UserError, match=r"checksum of its part '.*' is wrong\); .*previous/main.pt is the one before it"
+    ):
+        whole.finished("main")
+    again = run(tmp_path, resume=True)
+    again.train()
+    assert torch.equal(final(again).system["point"], true.system["point"]) and final(again).step == 20
+    assert (path.parent / "damaged/main.pt").read_bytes() == bytes_
+    assert "goes on from the checkpoint before it" in caplog.text
 
 
 def test_a_checkpoint_of_another_shape_is_refused(tmp_path):

@@ -59,6 +59,18 @@ def test_a_corrupt_file_is_computed_again(models, text_cache, damage):
     assert embedding._read(path) is not None
 
 
+def test_a_flipped_bit_is_computed_again(models, text_cache):
+    first = embedding.embed(config(models), ["a red dog"], CPU)
+    (path,) = text_cache.iterdir()
+    whole = path.read_bytes()
+    for place in range(0, 8 * len(whole), 97):
+        flipped = bytearray(whole)
+        flipped[place // 8] ^= 1 << place % 8
+        path.write_bytes(flipped)
+        found = embedding._read(path)
+        assert found is None or (torch.equal(found.tokens, first[0]) and found.unknown == () and not found.cut)
+
+
 def test_another_encoder_is_another_key(models, tmp_path, text_cache):
     place = shutil.copytree(models("toybox"), tmp_path / "copy")
     embedding.embed(ModelConfig(str(place)), ["a red dog"], CPU)

@@ -4,14 +4,18 @@ import hashlib
 import logging
 import os
 import tempfile
-import zipfile
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import BinaryIO
 
 import numpy as np
 
 log = logging.getLogger(__name__)
+DIGEST = 32
+"""Bytes of the digest at the end of a mapped file."""
+UNWRITABLE = "%s: nothing can be kept there, which only costs time (%s)"
+AT_ONCE = 1 << 24
+"""Bytes that are read at once."""
 
 
 def cached(name: str, key: str, make: Callable[[], dict[str, np.ndarray]]) -> dict[str, np.ndarray]:
@@ -21,20 +25,48 @@ def cached(name: str, key: str, make: Callable[[], dict[str, np.ndarray]]) -> di
         try:
             with np.load(path) as stored:
                 return dict(stored)
-        except (OSError, ValueError, EOFError, zipfile.BadZipFile):
+        except Exception:  # a flipped bit fails in as many ways as there are layers; each array has a checksum
             log.warning("%s is damaged and is made anew", path)
     arrays = make()
-    write(path, lambda file: np.savez(file, **arrays))
+    try:
+        write(path, lambda file: np.savez(file, **arrays))
+    except OSError as error:
+        log.warning(UNWRITABLE, path.parent, error)
     return arrays
 
 
 def cached_memmap(name: str, key: str, shape: tuple[int, ...], rows: Callable[[], Iterable[np.ndarray]]) -> np.ndarray:
     """Maps cached bytes `[N, *shape]` that are too many for the memory; they are written row by row at the first
-    use."""
+    use, and a digest of all of them at the end."""
     path = cache_path(name, key, ".bytes")
-    if not path.exists():
-        write(path, lambda file: file.writelines(np.ascontiguousarray(row, np.uint8).data for row in rows()))
-    return np.memmap(path, np.uint8, "r").reshape(-1, *shape)
+    if not path.exists() or not is_whole(path):
+        try:
+            write(path, lambda file: file.writelines(with_digest(rows())))
+        except OSError as error:
+            log.warning(UNWRITABLE, path.parent, error)
+            return np.stack([np.asarray(row, np.uint8) for row in rows()])
+    length = path.stat().st_size - DIGEST
+    return np.memmap(path, np.uint8, "r", shape=(length,)).reshape(-1, *shape)
+
+
+def with_digest(rows: Iterable[np.ndarray]) -> Iterator[bytes | memoryview]:
+    """Yields the rows' bytes, then their digest."""
+    digest = hashlib.blake2b(digest_size=DIGEST)
+    for row in rows:
+        data = np.ascontiguousarray(row, np.uint8).data
+        digest.update(data)
+        yield data
+    yield digest.digest()
+
+
+def is_whole(path: Path) -> bool:
+    """Tells whether a file ends with the digest of what is before it."""
+    digest, left = hashlib.blake2b(digest_size=DIGEST), path.stat().st_size - DIGEST
+    with open(path, "rb") as file:
+        while left > 0 and (data := file.read(min(left, AT_ONCE))):
+            digest.update(data)
+            left -= len(data)
+        return left == 0 and file.read() == digest.digest()
 
 
 def cache_path(name: str, key: str, suffix: str) -> Path:

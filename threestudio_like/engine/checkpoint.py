@@ -1,14 +1,18 @@
-"""Saving and loading, never half a file: a checkpoint is written beside its place and then renamed onto it."""
+"""Saving and loading checkpoints: never half a file, never a damaged one, and the one before is kept."""
 
-import os
+import logging
 import pickle
+import zipfile
+import zlib
 from dataclasses import dataclass
 from pathlib import Path
-from zipfile import BadZipFile
 
 import torch
 
 from threestudio_like.errors import UserError, brief
+from threestudio_like.utils.files import keep_beside, write_atomically
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -21,39 +25,59 @@ class Checkpoint:
     optimizer: dict
 
 
-def write_atomically(path: Path, write) -> None:
-    """Calls `write(temporary_path)`, then puts the file in place; a crash leaves the old file whole."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = path.with_name(f".{path.name}.{os.getpid()}{path.suffix}")
-    try:
-        write(unfinished)
-        with open(unfinished, "rb+") as file:
-            os.fsync(file.fileno())
-        unfinished.replace(path)
-    finally:
-        unfinished.unlink(missing_ok=True)
-
-
-def write_text(path: Path, text: str) -> None:
-    """Writes a small text file atomically."""
-    write_atomically(path, lambda unfinished: unfinished.write_text(text, encoding="utf-8"))
+def previous(path: Path) -> Path:
+    """Returns where the checkpoint before this one is kept."""
+    return path.parent / "previous" / path.name
 
 
 def save(path: Path, checkpoint: Checkpoint) -> None:
-    """Writes the checkpoint atomically. Raises OSError where the disk is full."""
+    """Writes the checkpoint atomically, and keeps the one before it. Raises OSError where the disk is full."""
 
     def write(unfinished: Path) -> None:
         try:
-            torch.save(vars(checkpoint), unfinished)
-        except RuntimeError as error:  # torch reports a failed write without its errno
-            raise OSError(f"cannot write {path}: {brief(error)}") from error
+            with open(unfinished, "wb") as file:
+                torch.save(vars(checkpoint), file)
+        except RuntimeError as error:  # torch's own, in the course of which the file's was raised
+            raise error.__context__ if isinstance(error.__context__, OSError) else error from None
 
+    if path.exists():
+        keep_beside(path, previous(path))
     write_atomically(path, write)
 
 
 def load(path: Path, device: torch.device) -> Checkpoint:
     """Reads a checkpoint without unpickling code. Raises UserError where the file is damaged."""
+    reason = damage(path)
+    if reason is None:
+        try:
+            saved = Checkpoint(**torch.load(path, map_location=device, weights_only=True))
+            if isinstance(saved.step, int) and isinstance(saved.seconds, int | float):
+                return saved
+            reason = "its step and seconds are no numbers"
+        except (RuntimeError, EOFError, zipfile.BadZipFile, TypeError, pickle.UnpicklingError) as error:
+            reason = brief(error)
+    earlier = previous(path)
+    remedy = f"{earlier} is the one before it" if earlier.exists() else "delete it to start anew"
+    raise UserError(f"{path}: not a usable checkpoint ({reason}); {remedy}")
+
+
+def damage(path: Path) -> str | None:
+    """Says what is wrong with a file's bytes, by the CRC-32 that its every part carries; None where nothing is."""
     try:
-        return Checkpoint(**torch.load(path, map_location=device, weights_only=True))
-    except (RuntimeError, EOFError, BadZipFile, TypeError, pickle.UnpicklingError) as error:
-        raise UserError(f"{path}: not a usable checkpoint ({brief(error)}); delete it to start anew") from None
+        with zipfile.ZipFile(path) as parts:
+            bad = parts.testzip()
+    except (zipfile.BadZipFile, zlib.error, OSError, EOFError, ValueError, NotImplementedError, RuntimeError) as error:
+        return brief(error)
+    return None if bad is None else f"the checksum of its part '{bad}' is wrong"
+
+
+def mend(path: Path) -> None:
+    """Puts the checkpoint before it in a damaged one's place, which is kept in `damaged/`; training is the same."""
+    earlier = previous(path)
+    reason = damage(path) if path.exists() else None
+    if reason is None or not earlier.exists() or damage(earlier) is not None:
+        return
+    kept = path.parent / "damaged" / path.name
+    keep_beside(path, kept)
+    keep_beside(earlier, path)
+    log.warning("%s is damaged (%s) and kept as %s; training goes on from the checkpoint before it", path, reason, kept)

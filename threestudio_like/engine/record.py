@@ -1,7 +1,6 @@
 """Keeps the record of a run: its recipe with the revision, its log, its figures and its status."""
 
 import contextlib
-import json
 import logging
 import subprocess
 import time
@@ -15,10 +14,10 @@ from omegaconf import OmegaConf
 
 from threestudio_like.config.loading import to_the_letter
 from threestudio_like.config.recipe import Recipe
-from threestudio_like.engine.checkpoint import write_text
 from threestudio_like.engine.monitor import peak_memory_mib
 from threestudio_like.engine.run_folder import read_map
 from threestudio_like.errors import NonFiniteError, NoSurfaceError, StoppedError, UserError
+from threestudio_like.utils.files import write_json, write_text
 from threestudio_like.utils.paths import ROOT
 
 
@@ -35,7 +34,7 @@ class Record:
 
     def write(self) -> None:
         """Writes `metrics.json`."""
-        write_text(self.folder / "metrics.json", json.dumps(self.metrics, indent=2) + "\n")
+        write_json(self.folder / "metrics.json", self.metrics)
 
     @contextlib.contextmanager
     def status(self, device: torch.device, first_process: bool) -> Iterator[None]:

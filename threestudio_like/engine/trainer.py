@@ -59,6 +59,9 @@ def train(system: System, name: str, path: Path, settings: Settings, fabric: Fab
     groups = list(system.parameter_groups())
     optimizer = make_optimizer(system, groups)
     start, seconds_before = 0, 0.0
+    if fabric.global_rank == 0:
+        checkpoint.mend(path)
+    fabric.barrier()
     if path.exists():
         saved = checkpoint.load(path, fabric.device)
         restore(system, optimizer, saved, path)
@@ -74,7 +77,9 @@ def train(system: System, name: str, path: Path, settings: Settings, fabric: Fab
     def save(step: int) -> None:
         if fabric.global_rank == 0:
             seconds = seconds_before + clock.seconds()
-            checkpoint.save(path, Checkpoint(step, seconds, system.state_dict(), optimizer.state_dict()))
+            saved = Checkpoint(step, seconds, system.state_dict(), optimizer.state_dict())
+            check_state(system, saved, name)
+            checkpoint.save(path, saved)
 
     with StopFlag() as stop, monitor.stage(name, start, steps):
         for step in range(start, steps):
@@ -92,6 +97,7 @@ def train(system: System, name: str, path: Path, settings: Settings, fabric: Fab
             optimizer.step()
             optimizer.zero_grad(set_to_none=True)
             system.after_step(step)
+            check_parameters(system, name, step)
             done = step + 1
             clock.tick()
             monitor.step(done, loss, result, gradient_norm)
@@ -167,6 +173,30 @@ def check_gradients(system: System, stage: str, step: int, clip_norm: float | No
     if clip_norm is not None:
         torch.nn.utils.clip_grads_with_norm_([p for _, p in trained], clip_norm, norm)
     return norm
+
+
+def check_parameters(system: System, stage: str, step: int) -> None:
+    """Raises NonFiniteError that names the parameter which the optimiser's step made infinite or not a number."""
+    trained = {name: parameter.detach() for name, parameter in system.named_parameters() if parameter.requires_grad}
+    if trained and not torch.isfinite(torch.nn.utils.get_total_norm(trained.values())):
+        bad = next((name for name, parameter in trained.items() if not torch.isfinite(parameter).all()), None)
+        if bad is not None:  # else their squares alone are beyond what a number holds
+            raise NonFiniteError(f"stage '{stage}', step {step}: the parameter '{bad}' is not finite")
+
+
+def check_state(system: System, saved: Checkpoint, stage: str) -> None:
+    """Raises NonFiniteError for what must not be saved: a parameter that is not finite, a buffer with a NaN.
+
+    A buffer may hold an infinity that is meant: the extent of nothing, a density that is not known yet. So may not the
+    optimiser's moments.
+    """
+    parameters = {name for name, _ in system.named_parameters()}
+    named = {name: (value, name in parameters) for name, value in saved.system.items()}
+    for index, moments in saved.optimizer["state"].items():
+        named |= {f"the optimiser's {key} of parameter {index}": (value, True) for key, value in moments.items()}
+    for name, (value, finite) in named.items():
+        if isinstance(value, Tensor) and not (torch.isfinite(value).all() if finite else not value.isnan().any()):
+            raise NonFiniteError(f"stage '{stage}', step {saved.step - 1}: '{name}' is not finite")
 
 
 class StopFlag:

@@ -19,7 +19,6 @@ from torch import Tensor
 
 from threestudio_like.cameras import Cameras, zero123plus_rig
 from threestudio_like.data.toybox.reconstruction import Objects, ReconstructionSet
-from threestudio_like.engine.checkpoint import write_text
 from threestudio_like.engine.monitor import write_png
 from threestudio_like.engine.timing import wait_for
 from threestudio_like.errors import NoSurfaceError
@@ -34,6 +33,7 @@ from threestudio_like.renderers.shading import Shading
 from threestudio_like.scenes.convert import remove_small_components
 from threestudio_like.scenes.mesh import Mesh
 from threestudio_like.scenes.triplane import Triplane
+from threestudio_like.utils.files import write_text
 from threestudio_like.utils.progress import progress
 
 log = logging.getLogger(__name__)

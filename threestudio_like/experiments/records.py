@@ -39,7 +39,8 @@ class RunRecord:
     @property
     def has_infinite_figures(self) -> bool:
         """Whether a figure is infinite or not a number."""
-        return any(is_number(value) and not math.isfinite(value) for value in self.state.metrics.values())
+        numbers = [value for value in self.state.metrics.values() if is_number(value)]
+        return bool(self.state.metrics.get("not_finite")) or not all(map(math.isfinite, numbers))
 
 
 def read_records(comparison: Comparison) -> tuple[RunRecord, ...]:

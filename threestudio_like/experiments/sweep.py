@@ -4,7 +4,6 @@ A run's folder is the only state. What is done stays done, what was cut off is r
 tried again as often as asked; so a sweep that is killed goes on when the same command is given again.
 """
 
-import json
 import logging
 import os
 import signal
@@ -21,10 +20,10 @@ from tqdm import tqdm
 
 from threestudio_like.config.loading import find_recipe, load
 from threestudio_like.config.recipe import changed_key, parse_recipe
-from threestudio_like.engine.checkpoint import write_text
 from threestudio_like.engine.run_folder import BUSY, INTERRUPTED
 from threestudio_like.errors import UserError
 from threestudio_like.experiments.jobs import RECORD, Job, JobState, is_number
+from threestudio_like.utils.files import write_json
 
 log = logging.getLogger(__name__)
 WAIT_SECONDS = 2.0
@@ -148,7 +147,7 @@ def record(job: Job, reason: str) -> None:
     """Counts an attempt, which failed where there is a reason."""
     entry = {"attempts": job.read().attempts + 1} | ({"reason": reason} if reason else {})
     job.folder.mkdir(parents=True, exist_ok=True)
-    write_text(job.folder / RECORD, json.dumps(entry) + "\n")
+    write_json(job.folder / RECORD, entry)
 
 
 def environment(place: int, workers: int) -> dict[str, str]:

@@ -9,10 +9,10 @@ from PIL import Image
 from trimesh.visual import ColorVisuals, TextureVisuals
 from trimesh.visual.material import PBRMaterial
 
-from threestudio_like.engine.checkpoint import write_atomically, write_text
 from threestudio_like.errors import UserError, nearest
 from threestudio_like.scenes.mesh import Mesh, Texture
 from threestudio_like.utils.color import linear_from_srgb
+from threestudio_like.utils.files import write_atomically, write_text
 
 FORMATS = ("glb", "obj", "ply")
 

@@ -9,11 +9,11 @@ import torch
 from torch import Tensor
 
 from threestudio_like.cameras import Cameras, orbit
-from threestudio_like.engine.checkpoint import write_atomically
 from threestudio_like.engine.monitor import to_bytes, write_png
 from threestudio_like.export.mesh_io import check_formats
 from threestudio_like.renderers.base import Render
 from threestudio_like.renderers.shading import Shading, headlight
+from threestudio_like.utils.files import write_atomically
 
 Views = Callable[[Cameras, Shading], list[Render]]
 """Renders cameras one by one."""

@@ -7,10 +7,10 @@ import importlib.util
 from collections.abc import Iterator
 from pathlib import Path
 
-from threestudio_like.engine.checkpoint import write_text
 from threestudio_like.errors import UserError
 from threestudio_like.experiments.analysis import Analysis
 from threestudio_like.experiments.report import tables
+from threestudio_like.utils.files import write_text
 
 PACKAGES = ("matplotlib", "jinja2")
 """The packages of the extra `report`."""

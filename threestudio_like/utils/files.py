@@ -1,0 +1,70 @@
+"""Writes files as a whole or not at all: beside their place first, then renamed onto it."""
+
+import json
+import math
+import os
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+UNFINISHED = ".*.unfinished*"
+"""Pattern of the files that a process which was killed has left half written."""
+
+
+def write_atomically(path: Path, write: Callable[[Path], object]) -> None:
+    """Calls `write(temporary_path)`, then puts the file in place; a crash leaves the old file whole."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    unfinished = path.with_name(f".{path.stem[:100]}.{os.getpid()}.unfinished{path.suffix}")
+    try:
+        write(unfinished)
+        with open(unfinished, "rb+") as file:
+            os.fsync(file.fileno())
+        unfinished.replace(path)
+    finally:
+        unfinished.unlink(missing_ok=True)
+
+
+def write_text(path: Path, text: str) -> None:
+    """Writes a small text file atomically."""
+    write_atomically(path, lambda unfinished: unfinished.write_text(text, encoding="utf-8"))
+
+
+def write_json(path: Path, node: dict[str, Any]) -> None:
+    """Writes a map as JSON, atomically; a number that is not finite becomes null, and `not_finite` says what it was.
+
+    JSON knows neither NaN nor infinity, and other readers than Python's refuse a file with them.
+    """
+    reasons: dict[str, str] = {}
+    plain = _finite(node, "", reasons)
+    write_text(path, json.dumps(plain | ({"not_finite": reasons} if reasons else {}), indent=2, allow_nan=False) + "\n")
+
+
+def _finite(node: Any, where: str, reasons: dict[str, str]) -> Any:
+    if isinstance(node, dict):
+        return {key: _finite(value, f"{where}.{key}".lstrip("."), reasons) for key, value in node.items()}
+    if isinstance(node, list | tuple):
+        return [_finite(value, f"{where}[{i}]", reasons) for i, value in enumerate(node)]
+    if isinstance(node, float) and not math.isfinite(node):
+        reasons[where] = str(node)
+        return None
+    return node
+
+
+def keep_beside(path: Path, kept: Path) -> None:
+    """Gives a file a second name, which replaces what had it; `path` is there at every moment."""
+    kept.parent.mkdir(parents=True, exist_ok=True)
+
+    def link(unfinished: Path) -> None:
+        try:
+            os.link(path, unfinished)
+        except OSError:  # a file system without hard links
+            shutil.copy2(path, unfinished)
+
+    write_atomically(kept, link)
+
+
+def remove_unfinished(folder: Path) -> None:
+    """Removes what a process that was killed has left half written in a folder, however deep."""
+    for path in folder.rglob(UNFINISHED):
+        path.unlink(missing_ok=True)
