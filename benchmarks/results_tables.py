@@ -32,7 +32,7 @@ from threestudio_like.experiments.report import tables
 ROOT = Path(__file__).resolve().parents[1]
 REPORTS = ROOT / "docs" / "reports"
 BLOCK = re.compile(
-    r"^<!-- table: (?P<name>[\w-]+)(?P<options>[^\n]*) -->\n(?P<table>.*?)^<!-- end table -->$", re.M | re.S
+    r"^(?P<head><!-- table: (?P<name>[\w-]+)(?P<options>[^\n]*) -->\n).*?(?P<end>^<!-- end table -->)$", re.M | re.S
 )
 OPTIONS = ("metrics", "n")
 
@@ -75,7 +75,7 @@ def filled(text: str) -> str:
     opened, blocks = len(re.findall(r"^<!-- table:", text, re.M)), len(BLOCK.findall(text))
     if opened != blocks:
         raise UserError("a `<!-- table: NAME ... -->` has no `<!-- end table -->` behind it")
-    return BLOCK.sub(lambda block: block[0].replace(block["table"], table(block["name"], block["options"])), text)
+    return BLOCK.sub(lambda block: block["head"] + table(block["name"], block["options"]) + block["end"], text)
 
 
 def table(name: str, options: str) -> str:

@@ -1,8 +1,11 @@
 """The tables of results in the docs are those of the committed runs."""
 
+import re
+from pathlib import Path
+
 import pytest
 
-from benchmarks.results_tables import main
+from benchmarks.results_tables import BLOCK, main
 
 PAGE = "Before.\n\n<!-- table: quick metrics=consistent,frechet n=no -->\n{}<!-- end table -->\n\nAfter.\n"
 
@@ -11,11 +14,22 @@ def test_the_docs_are_up_to_date(capsys):
     assert main(["--check"]) == 0, capsys.readouterr().out
 
 
-def test_a_stale_table_is_told_and_then_filled(tmp_path, capsys):
+@pytest.mark.parametrize("page", ["results.md", "performance.md"])
+def test_other_tables_name_their_command_and_revision(page):
+    text = BLOCK.sub("", (Path(__file__).parents[1] / "docs" / page).read_text(encoding="utf-8"))
+    sections = [section for section in re.split(r"(?m)^#+ ", text) if "\n|" in section]
+    assert sections
+    for section in sections:
+        assert re.search(r"`python (benchmarks/|launch\.py)", section), section
+        assert re.search(r"revision\s`[0-9a-f]{7}`", section), section
+
+
+@pytest.mark.parametrize("before", ["| typed by hand |\n", ""])
+def test_a_stale_table_is_told_and_then_filled(tmp_path, capsys, before):
     page = tmp_path / "page.md"
-    page.write_text(PAGE.format("| typed by hand |\n"))
+    page.write_text(PAGE.format(before))
     assert main(["--check", str(page)]) == 1 and "differs from its runs" in capsys.readouterr().out
-    assert page.read_text() == PAGE.format("| typed by hand |\n")
+    assert page.read_text() == PAGE.format(before)
     assert main([str(page)]) == 0 and main(["--check", str(page)]) == 0
     lines = page.read_text().splitlines()
     assert lines[3] == "| method | Consistent, % ↑ | Fréchet ↓ |" and lines[5].startswith("| DreamFusion | ")
