@@ -19,12 +19,16 @@ class MissingKeyError(UserError):
         self.where, self.key = where, key
 
 
-class NoSurfaceError(RuntimeError):
+class RunError(RuntimeError):
+    """A run that fails by what it computes, and not by a mistake in what it was given."""
+
+
+class NoSurfaceError(RunError):
     """The scene has no surface: it is empty, or full, at the threshold."""
 
 
-class NonFiniteError(RuntimeError):
-    """A loss or a gradient became infinite or not a number; the message names it and the step."""
+class NonFiniteError(RunError):
+    """A loss, a gradient or a parameter became infinite or not a number; the message names it and the step."""
 
 
 class StoppedError(Exception):

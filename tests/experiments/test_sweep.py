@@ -8,6 +8,7 @@ import sys
 import time
 from pathlib import Path
 
+import psutil
 import pytest
 from omegaconf import OmegaConf
 
@@ -108,18 +109,18 @@ if "kind=busy" in sys.argv and attempts == 1:
 def test_what_fails_is_tried_as_often_as_asked_and_what_is_done_stays(tmp_path, monkeypatch):
     """A launcher that trains nothing: one run fails always, one finds its folder busy at first."""
     (tmp_path / "launcher.py").write_text(LAUNCHER)
-    monkeypatch.setattr(sys, "argv", [str(tmp_path / "launcher.py")])
+    program = str(tmp_path / "launcher.py")
     monkeypatch.setattr(sweeps, "WAIT_SECONDS", 0.01)
     jobs = grid(["kind=good,bad,busy"], tmp_path / "out", "fit")
 
     def attempts():
         return [len((job.folder / "attempts.txt").read_text()) for job in jobs]
 
-    sweeps.run(jobs, workers=2, retries=2)
+    sweeps.run(jobs, 2, 2, program)
     good, bad, busy = (job.read() for job in jobs)
     assert (good.status, busy.status, bad.sentence) == ("done", "done", "failed: it broke")
     assert (good.attempts, bad.attempts, busy.attempts) == (1, 3, 1) and attempts() == [1, 3, 2]
-    sweeps.run(jobs, workers=2, retries=0)  # a new command is a new try for what failed, and for nothing else
+    sweeps.run(jobs, 2, 0, program)  # a new command is a new try for what failed, and for nothing else
     assert attempts() == [1, 4, 2] and jobs[1].read().attempts == 1
     assert not sweeps.all_done(jobs) and sweeps.all_done([jobs[0], jobs[2]])
     with pytest.raises(UserError, match="workers must be at least 1"):
@@ -131,9 +132,9 @@ def sweep(tmp_path):
     """Starts a sweep over the small system of the training loop's tests."""
     program, recipe = fitting.write(tmp_path)
 
-    def start(*words):
+    def start(*words, **options):
         command = [sys.executable, str(program), "--config", str(recipe), *words, f"out={tmp_path / 'out'}"]
-        return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, **options)
 
     return start
 
@@ -170,21 +171,33 @@ def test_a_killed_sweep_goes_on_and_runs_nothing_twice(sweep, tmp_path):
     assert steps == [400] * 3
 
 
+ENDS = {
+    "Ctrl-C in a terminal": (signal.SIGINT, "group"),
+    "SIGTERM to the launcher alone": (signal.SIGTERM, "launcher"),
+    "SIGHUP to the launcher alone": (signal.SIGHUP, "launcher"),
+    "kill -9 of the launcher alone": (signal.SIGKILL, "launcher"),
+}
+
+
 @pytest.mark.slow
-def test_ctrl_c_saves_what_runs_and_starts_no_other(sweep, tmp_path):
-    process = sweep("--sweep", "seed=0,1,2", "steps=1000000")
+@pytest.mark.parametrize("number, whom", ENDS.values(), ids=ENDS)
+def test_the_runs_end_with_their_sweep_and_are_saved(sweep, tmp_path, number, whom):
+    process = sweep("--workers", "2", "--sweep", "seed=0,1,2", "steps=1000000", start_new_session=True)
     deadline = time.time() + 120
-    while not list((tmp_path / "out").glob("*/checkpoints/main.pt")) and time.time() < deadline:
+    while len(list((tmp_path / "out").glob("*/checkpoints/main.pt"))) < 2 and time.time() < deadline:
         time.sleep(0.05)
-    child = subprocess.run(["pgrep", "-P", str(process.pid)], capture_output=True, text=True).stdout.split()
-    for pid in (process.pid, *map(int, child)):  # as a terminal does
-        os.kill(pid, signal.SIGINT)
+    runs = psutil.Process(process.pid).children(recursive=True)
+    (os.killpg if whom == "group" else os.kill)(process.pid, number)
     _, err = process.communicate(timeout=200)
-    assert process.returncode == 130 and err.rstrip().endswith(
-        "seed=0,1,2 steps=1000000 out=" + str(tmp_path / "out")
-    ), err
-    (begun,) = (tmp_path / "out").glob("[!.]*")
-    assert json.loads((begun / "metrics.json").read_text())["status"] != "done" and not (begun / "sweep.json").exists()
+    _, alive = psutil.wait_procs(runs, timeout=30)
+    assert not alive
+    for folder in (tmp_path / "out").glob("[!.]*"):
+        assert json.loads((folder / "metrics.json").read_text())["status"] == "interrupted"
+        assert not (folder / "sweep.json").exists()
+    assert len(list((tmp_path / "out").glob("[!.]*"))) == 2  # no other has begun
+    if number != signal.SIGKILL:
+        assert process.returncode == 130
+        assert err.rstrip().endswith("seed=0,1,2 steps=1000000 out=" + str(tmp_path / "out")), err
 
 
 def test_a_killed_run_says_by_what():

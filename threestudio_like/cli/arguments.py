@@ -1,7 +1,10 @@
 """Reads the command line and resolves it into the one request that it makes."""
 
 import argparse
+import os
+import sys
 from dataclasses import dataclass
+from pathlib import Path
 
 from threestudio_like.cli.keys import listing
 from threestudio_like.cli.requests import CompareRequest, Crew, GenerateRequest, Request, RunRequest, SweepRequest
@@ -101,10 +104,16 @@ def read_arguments(argv: list[str], command: str) -> Arguments:
     if given.config is None and not given.help:
         raise UserError("--config: name a recipe or comparison, such as dreamfusion; --help says more")
     action = next((name for name in (*ACTIONS, "generate") if getattr(given, name)), "train")
-    crew = Crew(given.check, given.table, given.workers, given.retries, given.cluster)
+    crew = Crew(given.check, given.table, given.workers, given.retries, given.cluster, program(argv))
     return Arguments(
         parser, given.help, given.config, action, tuple(given.sweep or ()), given.stage, crew, tuple(given.keys)
     )
+
+
+def program(argv: list[str]) -> str | None:
+    """Returns the program whose command line this is; None where it was called from another (a notebook, a test)."""
+    own = argv == sys.argv[1:] and Path(sys.argv[0]).is_file() and Path(sys.argv[0]).name != "__main__.py"
+    return os.path.abspath(sys.argv[0]) if own else None
 
 
 def resolve(given: Arguments) -> Request:

@@ -1,21 +1,26 @@
 """Turns a command line into one request, carries it out, and turns what goes wrong into a sentence and an exit code."""
 
+import contextlib
 import errno
 import logging
 import os
 import shlex
 import sys
+import tempfile
+import traceback
 from pathlib import Path
 
 from threestudio_like.cli.arguments import Arguments, print_help, read_arguments, resolve
 from threestudio_like.engine.allocator import keep_freed_pages
 from threestudio_like.engine.run_folder import BUSY, INTERRUPTED, BusyError
-from threestudio_like.errors import NonFiniteError, NoSurfaceError, StoppedError, UserError
+from threestudio_like.errors import RunError, StoppedError, UserError, brief
 from threestudio_like.utils.progress import heartbeat
+from threestudio_like.utils.run_log import current_log
 
 USER_ERRNOS = {
     errno.ENOSPC,
     errno.EDQUOT,
+    errno.EFBIG,
     errno.EACCES,
     errno.EPERM,
     errno.EROFS,
@@ -23,13 +28,15 @@ USER_ERRNOS = {
     errno.EEXIST,
     errno.EISDIR,
     errno.ENAMETOOLONG,
+    errno.ELOOP,
+    errno.EMFILE,
 }
+OUT_OF_MEMORY = ("can't allocate memory", "out of memory", "not enough memory")
 NOISY = ("httpx", "lightning_fabric", "numba", "matplotlib", "fontTools")
 
 
-def main(argv: list[str] | None = None) -> int:
+def main(argv: list[str]) -> int:
     """Returns the exit code: 0 done, 1 failed, 2 a mistake that the user can mend, 130 interrupted and saved."""
-    argv = sys.argv[1:] if argv is None else argv
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # torch and numba have a thread pool each; idle ones would spin
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
@@ -40,20 +47,46 @@ def main(argv: list[str] | None = None) -> int:
     try:
         given = read_arguments(argv, command())
         return carry_out(given)
-    except UserError as error:
-        return fail(str(error), BUSY if isinstance(error, BusyError) else 2)
-    except BrokenPipeError:  # whoever read the output has seen enough
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 0
-    except OSError as error:
-        if error.errno not in USER_ERRNOS and "cannot write" not in str(error):
-            raise
-        return fail(f"{error.filename or ''}: {error.strerror or error}".lstrip(": "), 2)
-    except (NonFiniteError, NoSurfaceError) as error:
-        return fail(f"{error}; the checkpoint before it is kept", 1)
     except (StoppedError, KeyboardInterrupt) as error:
         again = f"{command()} {shlex.join(argv)}{' --resume' if given is not None and given.resumable else ''}"
         return fail(f"{error or 'stopped'}; to go on: {again}", INTERRUPTED)
+    except BrokenPipeError:  # whoever read the output has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    except Exception as error:
+        return fail(*sentence(error))
+
+
+def sentence(error: Exception) -> tuple[str, int]:
+    """Says in one line what went wrong, whatever it was, and which exit code it has."""
+    notes = "".join(f"; {note}" for note in getattr(error, "__notes__", ()))
+    match error:
+        case UserError():
+            return str(error), BUSY if isinstance(error, BusyError) else 2
+        case RunError():
+            return f"{error}{notes}", 1
+        case OSError() if error.errno in USER_ERRNOS:
+            return f"{error.filename or ''}: {error.strerror or brief(error)}".lstrip(": "), 2
+    if isinstance(error, MemoryError) or any(words in str(error).lower() for words in OUT_OF_MEMORY):
+        return f"out of memory ({brief(error)}); ask for smaller sizes, or for fewer things at once{notes}", 1
+    kind = type(error).__name__
+    return f"unexpected {kind}: {brief(error)}; {where_it_is_told(error)}", 1
+
+
+def where_it_is_told(error: Exception) -> str:
+    """Writes the traceback into the run's log, or into a file of its own, and says where it is."""
+    told = "".join(traceback.format_exception(error))
+    try:
+        path = current_log()
+        if path is None:
+            handle, name = tempfile.mkstemp(prefix="threestudio-like-", suffix=".txt")
+            os.close(handle)
+            path = Path(name)
+        with open(path, "a", encoding="utf-8", errors="backslashreplace") as file:
+            file.write(told)
+    except OSError as problem:
+        return f"its traceback could not be written ({problem.strerror})"
+    return f"its traceback is in {path}"
 
 
 def carry_out(given: Arguments) -> int:
@@ -73,5 +106,7 @@ def command() -> str:
 
 def fail(message: str, code: int) -> int:
     """Prints a message in one line; returns the exit code."""
-    print(message if code == INTERRUPTED else f"error: {message}", file=sys.stderr)
+    line = " ".join((message if code == INTERRUPTED else f"error: {message}").split("\n"))
+    with contextlib.suppress(OSError, ValueError):  # the terminal may be gone
+        print(line.encode(errors="backslashreplace").decode(), file=sys.stderr)
     return code

@@ -25,6 +25,8 @@ class Crew:
     """New tries of a run that fails."""
     cluster: str | None = None
     """Cluster system whose jobs the runs are; null runs them here."""
+    launcher: str | None = None
+    """Program that carries out a run; null is this package's own."""
 
     def run(self, jobs: list, cluster_keys: tuple[str, ...]) -> None:
         """Carries out the jobs, here or on the cluster; a mistake in any run is reported before the first."""
@@ -33,9 +35,9 @@ class Crew:
         cluster, _ = slurm.read_cluster(list(cluster_keys))
         sweep.check(jobs)
         if self.cluster == "slurm":
-            slurm.run(jobs, cluster, self.retries)
+            slurm.run(jobs, cluster, self.retries, self.launcher)
         else:
-            sweep.run(jobs, self.workers, self.retries)
+            sweep.run(jobs, self.workers, self.retries, self.launcher)
 
 
 @dataclass(frozen=True)

@@ -1,10 +1,8 @@
 """Keeps the record of a run: its recipe with the revision, its log, its figures and its status."""
 
 import contextlib
-import logging
 import subprocess
 import time
-import traceback
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -16,7 +14,7 @@ from threestudio_like.config.loading import to_the_letter
 from threestudio_like.config.recipe import Recipe
 from threestudio_like.engine.monitor import peak_memory_mib
 from threestudio_like.engine.run_folder import read_map
-from threestudio_like.errors import NonFiniteError, NoSurfaceError, StoppedError, UserError
+from threestudio_like.errors import StoppedError
 from threestudio_like.utils.files import write_json, write_text
 from threestudio_like.utils.paths import ROOT
 
@@ -48,9 +46,6 @@ class Record:
             self.metrics["status"] = "done"
         except BaseException as error:
             stopped = isinstance(error, (StoppedError, KeyboardInterrupt))
-            if not isinstance(error, (StoppedError, KeyboardInterrupt, UserError, NoSurfaceError, NonFiniteError)):
-                with contextlib.suppress(OSError), open(self.folder / "log.txt", "a", encoding="utf-8") as file:
-                    traceback.print_exc(file=file)  # a sweep keeps the last line only
             self.metrics |= {"status": "interrupted"} if stopped else {"status": "failed", "reason": str(error)}
             raise
         finally:
@@ -65,22 +60,6 @@ def write_recipe(recipe: Recipe, path: Path) -> None:
     """Writes the recipe as it was resolved, with the git revision."""
     plain = recipe.plain | {"git_revision": git_revision()}
     write_text(path, OmegaConf.to_yaml(OmegaConf.create(escaped(plain))))
-
-
-class RunLog(logging.FileHandler):
-    """A run's `log.txt`."""
-
-
-def log_to(path: Path) -> None:
-    """Copies what is logged from now on into the file, and no longer into an earlier run's."""
-    root = logging.getLogger()
-    for earlier in [handler for handler in root.handlers if isinstance(handler, RunLog)]:
-        root.removeHandler(earlier)
-        earlier.close()
-    handler = RunLog(path, encoding="utf-8")
-    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
-    root.addHandler(handler)
-    root.setLevel(logging.INFO)
 
 
 def escaped(node: Any) -> Any:

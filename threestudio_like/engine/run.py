@@ -3,7 +3,8 @@
 import functools
 import gc
 import logging
-from contextlib import ExitStack
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
@@ -17,13 +18,14 @@ from threestudio_like.config.renamed import translated, translated_state
 from threestudio_like.engine import checkpoint
 from threestudio_like.engine.expectation import Expectation
 from threestudio_like.engine.monitor import Monitor
-from threestudio_like.engine.record import Record, log_to, write_recipe
+from threestudio_like.engine.record import Record, write_recipe
 from threestudio_like.engine.run_folder import check_same, checkpoint_path, lock, move_aside, take_over_stages
 from threestudio_like.engine.system import Context, System, SystemConfig
 from threestudio_like.engine.trainer import Settings, make_fabric, take_over, train
-from threestudio_like.errors import UserError, nearest
+from threestudio_like.errors import RunError, UserError, nearest
 from threestudio_like.kernels import backend
 from threestudio_like.utils.progress import long_part
+from threestudio_like.utils.run_log import log_to
 from threestudio_like.utils.threads import threads
 
 log = logging.getLogger(__name__)
@@ -190,7 +192,8 @@ class Run:
                 init = system.config.init
                 if init is not None and not self.checkpoint_path(stage).exists():
                     system.start_from(self.finished(init.stage))
-                seconds += train(system, stage, self.checkpoint_path(stage), settings, self.fabric, monitor)
+                with self._naming_what_is_kept(stage):
+                    seconds += train(system, stage, self.checkpoint_path(stage), settings, self.fabric, monitor)
                 self.fabric.barrier()  # the checkpoint is there before another process looks for it
                 steps += system.config.steps
                 self.record.metrics |= {
@@ -204,6 +207,16 @@ class Run:
                 with long_part("exporting"):
                     self.record.metrics |= system.export(self.folder)
                 log.info("%s", self.left())
+
+    @contextmanager
+    def _naming_what_is_kept(self, stage: str) -> Iterator[None]:
+        try:
+            yield
+        except RunError as error:
+            path = self.checkpoint_path(stage)
+            if path.exists():
+                error.add_note(f"the checkpoint before it is kept ({path})")
+            raise
 
     def announce(self, stages: list[str]) -> Expectation:
         """Says what will happen, where the results go and how long it takes."""

@@ -1,7 +1,6 @@
 """The only training loop, and the only importer of Fabric (devices, precision, several processes)."""
 
 import logging
-import signal
 import time
 import warnings
 from dataclasses import dataclass
@@ -17,6 +16,7 @@ from threestudio_like.engine.monitor import Monitor
 from threestudio_like.engine.system import StepResult, System
 from threestudio_like.engine.timing import StepClock
 from threestudio_like.errors import NonFiniteError, StoppedError, UserError, brief
+from threestudio_like.utils import stopping
 from threestudio_like.utils.seeding import generator
 
 log = logging.getLogger(__name__)
@@ -81,7 +81,7 @@ def train(system: System, name: str, path: Path, settings: Settings, fabric: Fab
             check_state(system, saved, name)
             checkpoint.save(path, saved)
 
-    with StopFlag() as stop, monitor.stage(name, start, steps):
+    with stopping.patiently(), monitor.stage(name, start, steps):
         for step in range(start, steps):
             for group, described in zip(optimizer.param_groups, groups, strict=True):
                 group["lr"] = described.lr(step)
@@ -104,11 +104,11 @@ def train(system: System, name: str, path: Path, settings: Settings, fabric: Fab
             if settings.preview_every and (done % settings.preview_every == 0 or done == steps):
                 monitor.picture(done, system.preview())
             overdue = time.monotonic() - last_saved > settings.checkpoint_seconds
-            stopping = anywhere(fabric, stop.requested)
-            if done == steps or done % settings.checkpoint_every == 0 or overdue or stopping:
+            to_stop = anywhere(fabric, stopping.requested())
+            if done == steps or done % settings.checkpoint_every == 0 or overdue or to_stop:
                 save(done)
                 last_saved = time.monotonic()
-            if stopping:
+            if to_stop:
                 fabric.barrier()  # a process that ends takes the others with it, which may be saving
                 raise StoppedError(f"stage '{name}' stopped after step {done} of {steps}")
     return seconds_before + clock.seconds()
@@ -197,22 +197,3 @@ def check_state(system: System, saved: Checkpoint, stage: str) -> None:
     for name, (value, finite) in named.items():
         if isinstance(value, Tensor) and not (torch.isfinite(value).all() if finite else not value.isnan().any()):
             raise NonFiniteError(f"stage '{stage}', step {saved.step - 1}: '{name}' is not finite")
-
-
-class StopFlag:
-    """A context in which the first Ctrl-C or SIGTERM is only noted, so that the step ends and the state is saved."""
-
-    def __enter__(self) -> "StopFlag":
-        self.requested = False
-        self.before = {number: signal.signal(number, self._note) for number in (signal.SIGINT, signal.SIGTERM)}
-        return self
-
-    def _note(self, number, frame) -> None:
-        if self.requested:
-            raise KeyboardInterrupt
-        self.requested = True
-        log.warning("stopping after this step (again to stop at once) ...")
-
-    def __exit__(self, *error) -> None:
-        for number, handler in self.before.items():
-            signal.signal(number, handler)

@@ -62,11 +62,12 @@ class Job:
         attempts = read_map(self.folder / RECORD)
         return JobState(read_map(self.folder / "metrics.json"), attempts.get("attempts", 0), attempts.get("reason", ""))
 
-    def command(self, launcher: str) -> list[str]:
-        """Builds the command that starts it, or goes on with it."""
+    def command(self, launcher: str | None) -> list[str]:
+        """Builds the command that starts it, or goes on with it; `launcher` None is this package's own."""
         begun = (self.folder / "config.yaml").exists()
         how = ["--generate"] if self.generate else ["--resume"] if begun else []
-        return [sys.executable, launcher, "--config", self.config, *how, *self.keys, f"out={self.folder}"]
+        program = ["-m", "threestudio_like.cli"] if launcher is None else [launcher]
+        return [sys.executable, *program, "--config", self.config, *how, *self.keys, f"out={self.folder}"]
 
 
 def grid(axes: Iterable[str], out: Path, config: str, shared: tuple[str, ...] = ()) -> list[Job]:

@@ -9,7 +9,6 @@ import hashlib
 import os
 import signal
 import subprocess
-import sys
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -70,7 +69,7 @@ class Task:
     """One attempt at a job, which SLURM runs."""
 
     job: Job
-    launcher: str
+    launcher: str | None
     cpus: int
 
     def __call__(self) -> None:
@@ -92,7 +91,7 @@ def ignore_sigusr2() -> None:
     signal.signal(signal.SIGUSR2, signal.SIG_IGN)
 
 
-def run(jobs: list[Job], cluster: Cluster, retries: int) -> None:
+def run(jobs: list[Job], cluster: Cluster, retries: int, launcher: str | None = None) -> None:
     """Keeps every job that is not done in the queue until it is, or has failed too often. Raises UserError."""
     check(cluster)
     waiting = sweep.try_again(jobs)
@@ -108,7 +107,7 @@ def run(jobs: list[Job], cluster: Cluster, retries: int) -> None:
                     sweep.record(job, f"its SLURM job ended without a word; see {logs(job)}")
                     state = job.read()
                 if sweep.wants_another(state, retries):
-                    submit(job, cluster)
+                    submit(job, cluster, launcher)
                     submitted[job.folder] += 1
                 else:
                     sweep.report_end(job, bar)
@@ -119,7 +118,7 @@ def run(jobs: list[Job], cluster: Cluster, retries: int) -> None:
             time.sleep(POLL_SECONDS)
 
 
-def submit(job: Job, cluster: Cluster) -> None:
+def submit(job: Job, cluster: Cluster, launcher: str | None) -> None:
     """Puts one run into the queue."""
     import submitit
 
@@ -137,7 +136,7 @@ def submit(job: Job, cluster: Cluster) -> None:
         slurm_setup=[f'export PYTHONPATH="{ROOT}:$PYTHONPATH"'],
     )
     try:
-        executor.submit(Task(job, os.path.abspath(sys.argv[0]), cluster.cpus))
+        executor.submit(Task(job, launcher, cluster.cpus))
     except submitit.core.utils.FailedJobError as error:
         raise UserError(f"--cluster slurm: the job was refused ({brief(error)}); {REMEDY}") from None
 

@@ -13,7 +13,8 @@ import time
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from queue import SimpleQueue
-from threading import Event
+from subprocess import CompletedProcess
+from threading import Event, Lock
 
 import torch
 from tqdm import tqdm
@@ -23,6 +24,7 @@ from threestudio_like.config.recipe import changed_key, parse_recipe
 from threestudio_like.engine.run_folder import BUSY, INTERRUPTED
 from threestudio_like.errors import UserError
 from threestudio_like.experiments.jobs import RECORD, Job, JobState, is_number
+from threestudio_like.utils import stopping
 from threestudio_like.utils.files import write_json
 
 log = logging.getLogger(__name__)
@@ -48,21 +50,24 @@ def check(jobs: Iterable[Job]) -> None:
             )
 
 
-def run(jobs: list[Job], workers: int, retries: int) -> None:
-    """Runs what is not done, `workers` at once, each on a GPU of its own or a share of the cores."""
+def run(jobs: list[Job], workers: int, retries: int, launcher: str | None = None) -> None:
+    """Runs what is not done, `workers` at once, each on a GPU of its own or a share of the cores.
+
+    `launcher` is the program that carries out a run; None is this package's own. The runs end with this process,
+    however it ends: they save what they have.
+    """
     if workers < 1:
         raise UserError(f"workers must be at least 1, got {workers}")
     places = SimpleQueue()
     for place in range(workers):
         places.put(place)
-
-    stopped = Event()
+    stopped, lifelines = Event(), Lifelines()
 
     def one(job: Job) -> Job:
         place = places.get()
         try:
             while wants_another(job.read(), retries) and not stopped.is_set():
-                run_once(job, os.path.abspath(sys.argv[0]), environment(place, workers))
+                run_once(job, launcher, environment(place, workers), lifelines=lifelines)
         finally:
             places.put(place)
         return job
@@ -72,10 +77,53 @@ def run(jobs: list[Job], workers: int, retries: int) -> None:
         try:
             for finished in as_completed([pool.submit(one, job) for job in waiting]):
                 report_end(finished.result(), bar)
-        except KeyboardInterrupt:
-            stopped.set()  # the runs, which were interrupted too, save what they have; no other begins
+        except BaseException:
+            stopped.set()  # no other run begins
+            lifelines.close()
             pool.shutdown(wait=True, cancel_futures=True)
             raise
+
+
+class Lifelines:
+    """Pipes to the processes of a sweep: one that closes, as all do when this process ends, asks for a stop."""
+
+    def __init__(self):
+        self._processes: set[subprocess.Popen] = set()
+        self._lock = Lock()
+        self._closed = False
+
+    def run(self, command: list[str], env: dict[str, str], before: Callable[[], None] | None) -> CompletedProcess:
+        """Runs a command at the end of a lifeline, and waits for it."""
+        with self._lock:
+            process = subprocess.Popen(
+                command,
+                env=env | {stopping.LIFELINE: "1"},
+                text=True,
+                errors="replace",
+                preexec_fn=before,
+                stdin=subprocess.PIPE,
+                stdout=subprocess.DEVNULL,
+                stderr=subprocess.PIPE,
+            )
+            self._processes.add(process)
+            if self._closed:
+                process.stdin.close()
+        try:
+            said = process.stderr.read()  # not `communicate`, which would close the lifeline
+            process.wait()
+        finally:
+            with self._lock:
+                self._processes.discard(process)
+                process.stdin.close()
+            process.stderr.close()
+        return CompletedProcess(command, process.returncode, stderr=said)
+
+    def close(self) -> None:
+        """Asks all processes to stop, and those that are yet to be started."""
+        with self._lock:
+            self._closed = True
+            for process in self._processes:
+                process.stdin.close()
 
 
 def wants_another(state: JobState, retries: int) -> bool:
@@ -110,20 +158,20 @@ def report_end(job: Job, bar: tqdm) -> None:
     bar.update(1)
 
 
-def run_once(job: Job, launcher: str, env: dict[str, str], before: Callable[[], None] | None = None) -> None:
+def run_once(
+    job: Job,
+    launcher: str | None,
+    env: dict[str, str],
+    before: Callable[[], None] | None = None,
+    lifelines: Lifelines | None = None,
+) -> None:
     """Starts or resumes a run in a process of its own, waits for it, and records why it failed if it did.
 
     `before` is called in that process before the run begins.
     """
+    lifelines = lifelines or Lifelines()
     while True:
-        done = subprocess.run(
-            job.command(launcher),
-            env=env,
-            text=True,
-            preexec_fn=before,
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.PIPE,
-        )
+        done = lifelines.run(job.command(launcher), env, before)
         if done.returncode != BUSY:
             break
         time.sleep(WAIT_SECONDS)  # a process of an earlier sweep is still at it
@@ -133,7 +181,7 @@ def run_once(job: Job, launcher: str, env: dict[str, str], before: Callable[[], 
         record(job, failure_reason(done))
 
 
-def failure_reason(done: subprocess.CompletedProcess) -> str:
+def failure_reason(done: CompletedProcess) -> str:
     """Says why a run failed, in a sentence; empty where it did not."""
     if done.returncode < 0:
         return f"killed by {signal.Signals(-done.returncode).name}" + (

@@ -2,7 +2,6 @@
 
 import csv
 import json
-import sys
 from unittest.mock import create_autospec
 
 import numpy as np
@@ -159,8 +158,7 @@ def test_mistakes_are_sentences(keys, tmp_path, capsys, more, says):
 
 
 @pytest.mark.slow
-def test_a_comparison_takes_what_is_generated_for_a_method(keys, tmp_path, monkeypatch):
-    monkeypatch.setattr(sys, "argv", [launch.__file__])
+def test_a_comparison_takes_what_is_generated_for_a_method(keys, tmp_path):
     told = {key: yaml.safe_load(value) for key, value in (text.split("=", 1) for text in keys)}
     told["generation.show"] |= {"strip_size": 16}
     told |= {

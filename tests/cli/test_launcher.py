@@ -1,0 +1,78 @@
+"""The launcher's net: whatever goes wrong is a sentence with the way to the whole story, never a traceback."""
+
+import errno
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import launch
+from threestudio_like.cli import launcher
+from threestudio_like.errors import NoSurfaceError, UserError
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def said(capsys, monkeypatch, error: BaseException) -> tuple[int, str]:
+    """The exit code and what is printed where a command fails by an error."""
+
+    def carry_out(given):
+        raise error
+
+    monkeypatch.setattr(launcher, "carry_out", carry_out)
+    code = launch.main(["--config", "dreamfusion"])
+    return code, capsys.readouterr().err.strip()
+
+
+def noted(error: Exception, note: str) -> Exception:
+    error.add_note(note)
+    return error
+
+
+@pytest.mark.parametrize(
+    "error, code, says",
+    [
+        (UserError("a mistake"), 2, "error: a mistake"),
+        (NoSurfaceError("it has vanished"), 1, "error: it has vanished"),
+        (noted(NoSurfaceError("it has vanished"), "a checkpoint is kept"), 1, "vanished; a checkpoint is kept"),
+        (OSError(errno.ENOSPC, "No space left on device", "a.pt"), 2, "error: a.pt: No space left on device"),
+        (MemoryError(), 1, "error: out of memory"),
+        (RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried ..."), 1, "error: out of memory"),
+        (UserError("a lone \udc80"), 2, "error: a lone \\udc80"),
+        (UserError("two\nlines"), 2, "error: two lines"),
+    ],
+    ids=repr,
+)
+def test_an_error_is_a_sentence(capsys, monkeypatch, error, code, says):
+    found, line = said(capsys, monkeypatch, error)
+    assert found == code and says in line and len(line.splitlines()) == 1 and "Traceback" not in line
+
+
+def test_what_nobody_expected_names_the_file_with_its_traceback(capsys, monkeypatch):
+    code, line = said(capsys, monkeypatch, ZeroDivisionError("division by zero"))
+    assert code == 1 and line.startswith("error: unexpected ZeroDivisionError: division by zero; its traceback is in ")
+    told = Path(line.rpartition(" ")[2])
+    assert "ZeroDivisionError: division by zero" in told.read_text() and "Traceback" in told.read_text()
+    told.unlink()
+
+
+def test_an_interruption_says_how_to_go_on(capsys, monkeypatch):
+    code, line = said(capsys, monkeypatch, KeyboardInterrupt())
+    assert code == 130 and line.endswith("to go on: python launch.py --config dreamfusion --resume")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+@pytest.mark.parametrize("delay", [0.3, 1.0])
+def test_a_signal_in_the_first_second_is_no_traceback(tmp_path, number, delay):
+    """While Python starts nobody can answer; from the launcher's first line on it does."""
+    command = [sys.executable, "launch.py", "--config", "dreamfusion", "device=cpu", f"out={tmp_path / 'run'}"]
+    child = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    with pytest.raises(subprocess.TimeoutExpired):
+        child.wait(timeout=delay)
+    os.kill(child.pid, number)
+    _, err = child.communicate(timeout=60)
+    assert child.returncode == 130 and "Traceback" not in err, err
