@@ -25,6 +25,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 from threestudio_like.cameras import orbit
 from threestudio_like.kernels import backend
 from threestudio_like.kernels.composite import accumulate, composite
+from threestudio_like.kernels.encoded_mlp import Weights, encoded_mlp, encoded_mlp_with_gradient
 from threestudio_like.kernels.hashgrid import HashGrid, encode, encode_with_jacobian
 from threestudio_like.kernels.march import march
 from threestudio_like.kernels.rasterize import Edges, antialias, rasterize
@@ -43,6 +44,25 @@ def hashgrid_cases(points: int, device: str) -> dict[str, Callable]:
         "hash grid with jacobian, forward": lambda: encode_with_jacobian(x, table, grid),
         "hash grid with jacobian, forward + backward": lambda: torch.autograd.grad(
             encode_with_jacobian(x, table, grid), table, [to_features, to_jacobian]
+        ),
+    }
+
+
+def mlp_cases(points: int, device: str) -> dict[str, Callable]:
+    """Returns what is timed of the encoding and MLP in one: the size of `configs/dreamfusion.yaml`, along rays."""
+    grid = HashGrid(n_levels=8, log2_hashmap_size=15, base_resolution=8, max_resolution=96)
+    start, end = torch.rand(2, points // 64 + 1, 1, 3, device=device)
+    x = (start + (end - start) * torch.linspace(0, 1, 64, device=device)[:, None]).flatten(0, 1)[:points]
+    shapes = ((grid.total_entries, 2), (32, grid.width), (32,), (4, 32), (4,))
+    tensors = [torch.randn(*shape, device=device, requires_grad=True) for shape in shapes]
+    weights, to_outputs, to_gradient = Weights(*tensors), torch.randn(points, 4, device=device), torch.randn_like(x)
+    return {
+        "encoded MLP, forward": lambda: encoded_mlp(x, weights, grid),
+        "encoded MLP, forward + backward": lambda: torch.autograd.grad(
+            encoded_mlp(x, weights, grid), tensors, to_outputs
+        ),
+        "encoded MLP with gradient, forward + backward": lambda: torch.autograd.grad(
+            encoded_mlp_with_gradient(x, weights, grid), tensors, [to_outputs, to_gradient]
         ),
     }
 
@@ -126,7 +146,8 @@ def main():
             f"entries, {arguments.rays:,} rays, median of {arguments.repetitions}\n"
         )
         print(f"| operation | reference, ms | {device}, ms | reference : {device} |\n|---|---:|---:|---:|")
-        cases = hashgrid_cases(arguments.points, device) | ray_cases(arguments.rays, device) | rasterizer_cases(device)
+        cases = hashgrid_cases(arguments.points, device) | mlp_cases(arguments.points, device)
+        cases |= ray_cases(arguments.rays, device) | rasterizer_cases(device)
         for name, case in cases.items():
             if arguments.only not in name:
                 continue

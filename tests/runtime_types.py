@@ -8,7 +8,7 @@ from beartype import BeartypeConf, BeartypeHintOverrides, beartype
 from jaxtyping import install_import_hook
 
 PACKAGES = ("threestudio_like", "priors", "systems")
-COMPILED = (".cpu", ".cuda", ".trace_cpu")
+COMPILED = (".cpu", ".cuda", ".trace_cpu", ".encoded_mlp.blocks", ".encoded_mlp.encoding")
 """Ends of the names of modules that numba and Triton compile: neither can compile a wrapped function."""
 NUMBERS = BeartypeHintOverrides({int: int | np.integer, float: float | int | np.integer | np.floating})
 """An int is a float too (PEP 484), and numpy's numbers are as good as Python's."""

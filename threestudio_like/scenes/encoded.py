@@ -1,11 +1,11 @@
 """A multi-resolution hash grid and a small MLP on it: what fields and textures are made of (Instant-NGP)."""
 
 import torch
-import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from threestudio_like.kernels.hashgrid import HashGrid, encode, encode_with_jacobian
+from threestudio_like.kernels.encoded_mlp import Weights, encoded_mlp, encoded_mlp_with_gradient
+from threestudio_like.kernels.hashgrid import HashGrid
 
 
 class EncodedMLP(nn.Module):
@@ -20,15 +20,22 @@ class EncodedMLP(nn.Module):
         self.hidden = nn.Linear(encoding.width, hidden)
         self.head = nn.Linear(hidden, outputs)
 
+    def weights(self, outputs: int | None = None) -> Weights:
+        """Returns the parameters as the kernel takes them, for the first so many outputs; None means all."""
+        head, bias = self.head.weight[:outputs], self.head.bias[:outputs]
+        return Weights(self.table, self.hidden.weight, self.hidden.bias, head, bias)
+
     def forward(self, x: Float[Tensor, "N 3"]) -> Float[Tensor, "N outputs"]:
-        return self.head(F.relu(self.hidden(encode(0.5 * x + 0.5, self.table, self.encoding))))
+        return encoded_mlp(0.5 * x + 0.5, self.weights(), self.encoding)
+
+    def first(self, x: Float[Tensor, "N 3"]) -> Float[Tensor, "N"]:
+        """Computes the first output alone."""
+        return encoded_mlp(0.5 * x + 0.5, self.weights(1), self.encoding)[:, 0]
 
     def with_gradient(self, x: Float[Tensor, "N 3"]) -> tuple[Float[Tensor, "N outputs"], Float[Tensor, "N 3"]]:
         """Computes the outputs, and the gradient of the first by the point; both can be differentiated."""
-        features, jacobian = encode_with_jacobian(0.5 * x + 0.5, self.table, self.encoding)
-        before = self.hidden(features)
-        through = ((before > 0) * self.head.weight[:1]) @ self.hidden.weight
-        return self.head(F.relu(before)), 0.5 * torch.einsum("nw,nwc->nc", through, jacobian)
+        outputs, gradient = encoded_mlp_with_gradient(0.5 * x + 0.5, self.weights(), self.encoding)
+        return outputs, 0.5 * gradient
 
     def parameters_by_name(self) -> dict[str, list[nn.Parameter]]:
         """Returns the parameters by the groups that recipes give learning rates to."""

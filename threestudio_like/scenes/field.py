@@ -66,10 +66,10 @@ class Field(nn.Module):
 
         Normals, where asked for, carry gradients: n = -grad(tau) / |grad(tau)|.
         """
-        blob, blob_gradient = self._blob(x)
         outputs, gradient = self.net.with_gradient(x) if normals else (self.net(x), None)
-        normal = -F.normalize(gradient + blob_gradient, dim=-1, eps=1e-6) if normals else None
-        return Points(F.softplus(outputs[:, 0] + blob + self.config.density_shift), outputs[:, 1:].sigmoid(), normal)
+        blob = self._blob(x)
+        normal = -F.normalize(gradient + self._blob_gradient(x, blob), dim=-1, eps=1e-6) if normals else None
+        return Points(self._activated(outputs[:, 0], blob), outputs[:, 1:].sigmoid(), normal)
 
     @property
     def device(self) -> torch.device:
@@ -78,7 +78,7 @@ class Field(nn.Module):
 
     def density(self, x: Float[Tensor, "N 3"]) -> Float[Tensor, "N"]:
         """Computes the density per unit of length at points of the scene cube."""
-        return self.at(x).density
+        return self._activated(self.net.first(x), self._blob(x))
 
     def material(self, x: Float[Tensor, "N 3"]) -> Float[Tensor, "N 3"]:
         """Computes the albedo in 0..1 at points of the scene cube."""
@@ -104,15 +104,22 @@ class Field(nn.Module):
         except RuntimeError as error:
             raise UserError(f"init: the fields' `encoding` and `hidden` must be equal ({brief(error)})") from None
 
-    def _blob(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """Computes the starting density before the activation, and its gradient."""
-        blob = self.config.blob
-        squared = x.square().sum(-1)
+    def _activated(self, output: Tensor, blob: Tensor) -> Tensor:
+        return F.softplus(output + blob + self.config.density_shift)
+
+    def _blob(self, x: Tensor) -> Tensor:
+        """Computes the starting density before the activation."""
+        blob, squared = self.config.blob, x.square().sum(-1)
         if blob.shape == "gaussian":
-            value = blob.strength * torch.exp(-squared / (2 * blob.radius**2))
-            return value, -value[:, None] * x / blob.radius**2
-        r = squared.sqrt()
-        return blob.strength * (1 - r / blob.radius), -blob.strength / blob.radius * x / r.clamp(min=1e-6)[:, None]
+            return blob.strength * torch.exp(-squared / (2 * blob.radius**2))
+        return blob.strength * (1 - squared.sqrt() / blob.radius)
+
+    def _blob_gradient(self, x: Tensor, value: Tensor) -> Tensor:
+        """Computes its gradient by the point."""
+        blob = self.config.blob
+        if blob.shape == "gaussian":
+            return -value[:, None] * x / blob.radius**2
+        return -blob.strength / blob.radius * x / x.norm(dim=-1, keepdim=True).clamp(min=1e-6)
 
     def parameters_by_name(self) -> dict[str, list[nn.Parameter]]:
         """Returns the parameters by the groups that recipes give learning rates to."""

@@ -1,0 +1,99 @@
+"""The encoded MLP on the CPU, fused: nothing but inputs and outputs is kept between forward and backward.
+
+Grids of other than two features a level go by way of the hash grid's own kernel, as in the reference.
+"""
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from torch import Tensor
+from torch.autograd import Function
+from torch.autograd.function import once_differentiable
+
+from threestudio_like.kernels.encoded_mlp import blocks, reference
+from threestudio_like.kernels.encoded_mlp.encoding import BLOCK, PLACE
+from threestudio_like.kernels.encoded_mlp.weights import Weights
+from threestudio_like.kernels.hashgrid import HashGrid
+from threestudio_like.kernels.hashgrid.cpu import level_table
+from threestudio_like.utils.threads import numba_like_torch
+
+
+def encoded_mlp(x: Float[Tensor, "N 3"], weights: Weights, grid: HashGrid) -> Float[Tensor, "N O"]:
+    """Computes the outputs; the gradients reach points and weights."""
+    if grid.n_features_per_level != 2:
+        return reference.encoded_mlp(x, weights, grid)
+    return Evaluate.apply(x, *tensors(weights), grid, False)[0]
+
+
+def encoded_mlp_with_gradient(
+    x: Float[Tensor, "N 3"], weights: Weights, grid: HashGrid
+) -> tuple[Float[Tensor, "N O"], Float[Tensor, "N 3"]]:
+    """Computes the outputs and the first one's gradient by the point; the gradients of both reach the weights."""
+    if grid.n_features_per_level != 2:
+        return reference.encoded_mlp_with_gradient(x, weights, grid)
+    return Evaluate.apply(x, *tensors(weights), grid, True)
+
+
+def tensors(weights: Weights) -> tuple[Tensor, ...]:
+    """Lists the weights' tensors, contiguous."""
+    parts = (weights.table, weights.hidden, weights.hidden_bias, weights.head, weights.head_bias)
+    return tuple(part.contiguous() for part in parts)
+
+
+def arrays(x, table, hidden, hidden_bias, head, head_bias, grid) -> tuple[np.ndarray, ...]:
+    """Views the inputs as what the compiled functions take; both features of an entry as one 64-bit number."""
+    pairs = table.detach().numpy().view(np.uint64).reshape(-1)
+    layers = (layer.detach().numpy() for layer in (hidden, hidden_bias, head, head_bias))
+    return x.detach().numpy(), pairs, level_table(grid), *layers
+
+
+class Evaluate(Function):
+    """Outputs, and the first one's gradient by the points or an empty tensor; the gradients of both reach the weights,
+    and those of the outputs the points.
+    """
+
+    @staticmethod
+    def forward(ctx, x, table, hidden, hidden_bias, head, head_bias, grid, with_gradient):
+        threads, x = numba_like_torch(), x.contiguous()
+        ctx.save_for_backward(x, table, hidden, hidden_bias, head, head_bias)
+        ctx.grid, ctx.with_gradient = grid, with_gradient
+        ctx.set_materialize_grads(False)
+        outputs = torch.empty(len(x), len(head))
+        gradient = torch.empty(len(x) if with_gradient else 0, 3)
+        blocks.evaluate(
+            *arrays(x, table, hidden, hidden_bias, head, head_bias, grid), outputs.numpy(), gradient.numpy(), threads
+        )
+        return outputs, gradient
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx, to_outputs, to_gradient):
+        x, table, hidden, hidden_bias, head, head_bias = ctx.saved_tensors
+        threads, count = numba_like_torch(), -(-len(x) // BLOCK)
+        chunks = -(-count // blocks.CHUNK)
+        to_outputs = torch.zeros(len(x), len(head)) if to_outputs is None else to_outputs.detach().contiguous()
+        to_gradient = torch.empty(0, 3) if to_gradient is None else to_gradient.detach().contiguous()
+        to_x = torch.empty(len(x) if ctx.needs_input_grad[0] else 0, 3)
+        places = torch.empty(count, PLACE * BLOCK)
+        to_features = torch.empty(count, hidden.shape[1] * BLOCK)
+        to_slopes = torch.empty_like(to_features) if len(to_gradient) > 0 else torch.empty(1, 0)
+        sums = [torch.zeros(chunks, *part.shape) for part in (hidden, hidden_bias, head, head_bias)]
+        _, pairs, levels, *layers = arrays(x, table, hidden, hidden_bias, head, head_bias, ctx.grid)
+        blocks.differentiate_mlp(
+            x.detach().numpy(),
+            pairs,
+            levels,
+            *layers[:3],
+            to_outputs.numpy(),
+            to_gradient.numpy(),
+            tuple(part.numpy() for part in (places, to_features, to_slopes)),
+            tuple(part.numpy() for part in sums),
+            to_x.numpy(),
+            threads,
+        )
+        to_table = torch.zeros_like(table)
+        blocks.spread_levels(
+            levels, places.numpy(), to_features.numpy(), to_slopes.numpy(), to_table.numpy().reshape(-1), threads
+        )
+        to_layers = (torch.from_numpy(part.numpy().sum(axis=0)) for part in sums)  # numpy sums in one order
+        return to_x if ctx.needs_input_grad[0] else None, to_table, *to_layers, None, None
