@@ -23,6 +23,8 @@ def ddim(
     clip: Callable[[Tensor], Tensor] | None = None,
     z: Tensor | None = None,
     denoising_end: float = 1.0,
+    draws: int = 0,
+    draws_at: float = 0.45,
 ) -> Tensor:
     """Samples latents `[B, *shape]` for the embeddings `text` and `uncond` `[B, L, D]`.
 
@@ -30,7 +32,9 @@ def ddim(
     affine in the others at a fixed x_t. `clip` projects every step's clean image onto the range of valid images.
     Sampling starts from the noise `z`, or the generator's. With `denoising_end` below 1, all `steps` are taken in that
     first share of the timesteps, and the clean image predicted at its end is the result: for models that leave grain at
-    low noise.
+    low noise. With `draws`, that image gets so many fresh noises of the timestep at the share `draws_at`, and the mean
+    of the clean images predicted from them without guidance is the result: grain comes from the noise, what is drawn
+    does not.
     """
     if not 0 < denoising_end <= 1:
         raise ValueError(f"denoising_end must lie above 0 and be at most 1, got {denoising_end}")
@@ -49,4 +53,11 @@ def ddim(
         x0 = to_x0(output, x, t, schedule, scheduler.config.prediction_type)
         x0 = clip(x0) if clip else x0
         x = sampler.step(x0, step, x).prev_sample
-    return x0
+    if not draws:
+        return x0
+    noisy = x0.repeat_interleave(draws, dim=0)
+    t = torch.full((len(noisy),), round(draws_at * schedule.steps), device=noisy.device)
+    noisy = schedule.add_noise(noisy, torch.randn(noisy.shape, generator=generator, device=noisy.device), t)
+    output = predict(noisy, t, text.repeat_interleave(draws, dim=0))
+    means = to_x0(output, noisy, t, schedule, scheduler.config.prediction_type)
+    return (clip(means) if clip else means).unflatten(0, (-1, draws)).mean(1)

@@ -130,6 +130,8 @@ class Backbone:
     image_channels: int = 3
 
     schedule: NoiseSchedule
+    channels: int
+    """Channels of what `encode` gives; the U-Net may see more beside them."""
     image_size: int
     device: torch.device
 
@@ -145,6 +147,7 @@ class Backbone:
         self.unet = pretrained.load(UNet2DConditionModel, self.folder, "unet", config.variant, self.dtype).to(
             self.device
         )
+        self.channels = self.unet.config.in_channels
 
     @classmethod
     def missing(cls, config: pretrained.ModelConfig) -> str | None:

@@ -37,7 +37,7 @@ def geometric_unet(base: UNet2DConditionModel, mean: bool, patch: int) -> UNet2D
         dict(base.config)
         | {
             "in_channels": 2 * channels if mean else channels,
-            "out_channels": channels,
+            "out_channels": 2 * channels if mean else channels,  # with a gate beside a mean
             "class_embed_type": "projection",
             "projection_class_embeddings_input_dim": CAMERA_WIDTH,
         }

@@ -41,7 +41,6 @@ class MultiviewBackbone(Backbone):
 
     Config = MultiviewConfig
     view_size: int
-    channels: int
     factor: int
     """Pixels to a side of what the U-Net sees as one."""
     mean_predictor: ViewMeanPredictor | None = None

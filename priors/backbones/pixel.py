@@ -29,11 +29,12 @@ class PixelBackbone(Backbone):
             self.mean_predictor = pretrained.load(
                 MeanPredictor, self.folder, "mean_predictor", config.variant, self.dtype
             ).to(self.device)
-        channels = self.unet.config.in_channels - (self.mean_predictor.config.channels if self.mean_predictor else 0)
-        self.patch = math.isqrt(channels // self.image_channels)
-        if self.image_channels * self.patch**2 != channels:
+        if self.mean_predictor is not None:
+            self.channels -= self.mean_predictor.config.channels
+        self.patch = math.isqrt(self.channels // self.image_channels)
+        if self.image_channels * self.patch**2 != self.channels:
             raise UserError(
-                f"{self.folder / 'unet'}: {channels} input channels are not {self.image_channels} p^2 of p x p "
+                f"{self.folder / 'unet'}: {self.channels} input channels are not {self.image_channels} p^2 of p x p "
                 "pixels; a model with a VAE is `type: latent`, one of coordinate maps `type: geometric`"
             )
         self.image_size = self.unet.config.sample_size * self.patch

@@ -58,7 +58,7 @@ class Zero123Plus(MultiviewBackbone):
         self.vae, self.vision = load(AutoencoderKL, "vae"), load(CLIPVisionModelWithProjection, "vision_encoder")
         self.vae.use_slicing = config.vae_slicing
         self.factor = 2 ** (len(self.vae.config.block_out_channels) - 1)
-        self.channels, self.view_size = self.unet.config.in_channels, config.view_size
+        self.view_size = config.view_size
         if self.view_size < self.factor or self.view_size % self.factor:
             raise UserError(f"view_size: {self.view_size} is no multiple of {self.factor}, the VAE's pixels a latent")
         self.for_clip, self.for_vae = (

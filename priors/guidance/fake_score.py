@@ -182,13 +182,12 @@ class SmallUNet(FakeScore):
         config = configure(self, config, fields)
         self.prediction = config.prediction
         levels, base = len(config.channels), backbone.unet.config
-        folded = base.out_channels if base.in_channels > base.out_channels else base.in_channels
         from diffusers import UNet2DConditionModel
 
         self.unet = UNet2DConditionModel(
             sample_size=base.sample_size,
-            in_channels=folded,
-            out_channels=folded,
+            in_channels=backbone.channels,
+            out_channels=backbone.channels,
             block_out_channels=config.channels,
             layers_per_block=config.layers,
             norm_num_groups=8,

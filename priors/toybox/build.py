@@ -83,7 +83,7 @@ def unet(size: TextToImageSize) -> UNet2DConditionModel:
     return UNet2DConditionModel(
         sample_size=size.image // size.patch,
         in_channels=2 * folded,
-        out_channels=folded,
+        out_channels=2 * folded,  # the addition and the gate of `mean_predictor.refine`
         block_out_channels=size.channels,
         layers_per_block=size.layers,
         norm_num_groups=8,

@@ -102,12 +102,14 @@ def refine(
     """Predicts the clean image: the Wiener filter's estimate from x_t for images N(mean, std^2), and the U-Net's
     addition to it.
 
-        x_hat = mean + k (x_t - alpha mean) + c unet([x_t, mean], t, text)
+        x_hat = mean + 2 sigmoid(g) k (x_t - alpha mean) + c u      u, g = unet([x_t, mean], t, text)
         k = alpha std^2 / v     c = std sigma / sqrt(v)     v = alpha^2 std^2 + sigma^2
 
     c is the filter's standard error, so that the U-Net's part has the same size at every t (Karras et al. 2022, section
-    5, around a mean); with mean 0 and std 1 the U-Net predicts -v. Without a mean, returns the U-Net's own output. A
-    camera is added to its time embedding (diffusers' projected class embedding).
+    5, around a mean); with mean 0 and std 1 the U-Net predicts -v. The gate g makes the filter adaptive: where an image
+    is flat, all of x_t's detail is noise. A U-Net of as many outputs as the image has channels has no gate (g = 0).
+    Without a mean, returns the U-Net's own output. A camera is added to its time embedding (diffusers' projected class
+    embedding).
     """
     inputs = x_t if mean is None else torch.cat([x_t, mean], dim=1)
     output = unet(inputs, t, encoder_hidden_states=text, class_labels=camera).sample
@@ -116,4 +118,8 @@ def refine(
     alpha_squared, std = alpha_squared[:, None, None, None], torch.as_tensor(std).to(x_t).view(-1, 1, 1)
     alpha, sigma = alpha_squared.sqrt(), (1 - alpha_squared).sqrt()
     variance = alpha_squared * std**2 + sigma**2
-    return mean + alpha * std**2 / variance * (x_t - alpha * mean) + std * sigma / variance.sqrt() * output
+    filtered = alpha * std**2 / variance * (x_t - alpha * mean)
+    if output.shape[1] == 2 * mean.shape[1]:
+        output, gate = output.chunk(2, dim=1)
+        filtered = 2 * gate.sigmoid() * filtered
+    return mean + filtered + std * sigma / variance.sqrt() * output

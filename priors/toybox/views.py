@@ -152,7 +152,7 @@ def unet(size: MultiviewSize) -> UNet2DConditionModel:
     return UNet2DConditionModel(
         sample_size=(ROWS * side, COLUMNS * side),
         in_channels=2 * folded,
-        out_channels=folded,
+        out_channels=2 * folded,  # the addition and the gate of `mean_predictor.refine`
         block_out_channels=size.channels,
         layers_per_block=size.layers,
         norm_num_groups=8,

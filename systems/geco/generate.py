@@ -230,5 +230,6 @@ def draw(backbone: Backbone, config: TextToImage, prompt: str, *keys: object) ->
         generator=make_generator(device, "image of a text", *keys),
         clip=clip,
         denoising_end=config.denoising_end,
+        draws=config.draws,
     )
     return backbone.decode(x)[0].permute(1, 2, 0)

@@ -48,6 +48,8 @@ class TextToImage:
     """Steps of deterministic DDIM."""
     denoising_end: float = 1.0
     """The share of the timesteps above which all steps lie."""
+    draws: int = 0
+    """Fresh noises that the image is the mean of at last, against grain (`priors.sampling.ddim`)."""
 
 
 @dataclass

@@ -35,7 +35,9 @@ class DiffusionTrainingConfig(SystemConfig):
     lr: Schedule = Schedule.constant(8e-4)
     """Learning rate."""
     weight_decay: float = 0.01
-    """Weight decay of AdamW."""
+    """Decoupled weight decay."""
+    muon: bool = False
+    """Hidden matrices and convolutions are updated by Muon, all else by AdamW."""
     batch: int = 64
     """Examples a step and process."""
     mean_steps: int = 0
@@ -223,7 +225,11 @@ class DiffusionTraining(System):
 
     def parameter_groups(self):
         trained = [p for p in self.model.parameters() if p.requires_grad]
-        yield ParameterGroup("model", trained, self.config.lr, self.config.weight_decay)
+        hidden = {id(p) for p in hidden_weights(self.model)} if self.config.muon else set()
+        for name, muon in (("model", False), ("hidden", True)):
+            chosen = [p for p in trained if (id(p) in hidden) == muon]
+            if chosen:
+                yield ParameterGroup(name, chosen, self.config.lr, self.config.weight_decay, muon)
 
     def after_step(self, step: int) -> None:
         self.average.update_parameters(self.model)
@@ -248,6 +254,16 @@ class DiffusionTraining(System):
         return {"parameters": sum(p.numel() for p in model.parameters())}
 
 
+def hidden_weights(model: Denoiser) -> list[nn.Parameter]:
+    """Lists the matrices and convolutions between a model's first and last layers, which Muon is for."""
+    ends = [model.unet.conv_in, model.unet.conv_out]
+    if model.mean_predictor is not None:
+        ends.append(model.mean_predictor.convolutions[-1])
+    outer = {id(p) for end in ends for p in end.parameters()}
+    parts = [part for part in (model.unet, model.mean_predictor) if part is not None]
+    return [p for part in parts for p in part.parameters() if p.ndim >= 2 and id(p) not in outer]
+
+
 def load_weights(model: Denoiser, tokenizer, folder: Path) -> None:
     """Fills the model from a folder that `export` wrote; words that it did not know keep their vectors.
 
@@ -262,12 +278,23 @@ def load_weights(model: Denoiser, tokenizer, folder: Path) -> None:
         if not path.exists():
             raise UserError(f"weights: {path} does not exist")
         stored = {key: tensor.float() for key, tensor in load_file(path).items()}
+        if name == "unet":
+            stored = with_gate(stored, part.state_dict())
         if name == "text_encoder":
             stored = with_vocabulary(stored, part.state_dict(), tokenizer.get_vocab(), vocabulary_of(folder))
         try:
             part.load_state_dict(stored)
         except RuntimeError as error:
             raise UserError(f"weights: {path} does not fit the recipe's size ({brief(error)})") from None
+
+
+def with_gate(stored: dict[str, Tensor], ours: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Adds zero rows to the last convolution of a U-Net that has no gate where ours has one, which changes nothing."""
+    added = {}
+    for key in ("conv_out.weight", "conv_out.bias"):
+        if len(ours[key]) == 2 * len(stored[key]):
+            added[key] = torch.cat([stored[key], torch.zeros_like(stored[key])])
+    return stored | added
 
 
 def vocabulary_of(folder: Path) -> dict[str, int]:

@@ -51,6 +51,10 @@ class TextToImageConfig(DiffusionTrainingConfig):
     """Photographs that it is trained on."""
     captions: Captions = field(default_factory=Captions)
     """Detail of the captions."""
+    denoising_end: float = 1.0
+    """Share of the timesteps in which samples take their steps (`priors.sampling.ddim`)."""
+    draws: int = 0
+    """Fresh noises that a sample is the mean of at last, against grain (`priors.sampling.ddim`)."""
     scorer: str | None = None
     """Folder of a scorer that measures the finished model's samples."""
 
@@ -109,6 +113,8 @@ class TextToImageTraining(DiffusionTraining):
             steps=self.config.sample_steps,
             generator=random,
             clip=self.averaged.clip,
+            denoising_end=self.config.denoising_end,
+            draws=self.config.draws,
         )
         return (self.averaged.unpatchify(x) / 2 + 0.5).clamp(0, 1)
 

@@ -47,6 +47,22 @@ def test_refine_without_a_unet_is_the_best_guess_for_gaussian_images(alpha_squar
     torch.testing.assert_close(added, torch.full_like(added, least**0.5))
 
 
+def test_the_gate_scales_the_filter_place_by_place():
+    class Gated(torch.nn.Module):
+        def forward(self, x, t, encoder_hidden_states, class_labels):
+            addition, gate = torch.zeros(2, 4, 8, 8), torch.zeros(2, 4, 8, 8)
+            gate[:, :, :4], gate[:, :, 4:, :4] = 40.0, -40.0
+            return type("Output", (), {"sample": torch.cat([addition, gate], dim=1)})
+
+    mean, x = torch.randn(2, 4, 8, 8), torch.randn(2, 4, 8, 8)
+    told = torch.tensor([500, 500]), torch.randn(2, 3, 8), torch.tensor([0.5, 0.5]), 0.4
+    filtered = refine(Silent(), mean, x, *told) - mean
+    gated = refine(Gated(), mean, x, *told) - mean
+    torch.testing.assert_close(gated[:, :, :4], 2 * filtered[:, :, :4])
+    torch.testing.assert_close(gated[:, :, 4:, :4], torch.zeros(2, 4, 4, 4))
+    torch.testing.assert_close(gated[:, :, 4:, 4:], filtered[:, :, 4:, 4:])
+
+
 @pytest.fixture
 def mean_predictor():
     """One that knows the components of smooth images."""

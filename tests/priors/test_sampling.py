@@ -46,3 +46,23 @@ def test_samples_have_the_distributions_mean_and_spread(kind):
         generator=torch.Generator().manual_seed(0),
     )
     assert uncond.mean().item() == pytest.approx(0, abs=0.02)
+
+
+def test_a_mean_of_draws_leaves_the_grain_out():
+    """A model that errs by a fixed number of its input's noise: the more draws, the less of it is left."""
+    scheduler = DDPMScheduler(beta_schedule="squaredcos_cap_v2", prediction_type="sample", clip_sample=False)
+
+    def grainy(x_t, t, text):
+        return MEAN * text.mean() + 0.1 * x_t
+
+    def drawn(draws):
+        text = torch.ones(4, 2, 3)
+        random = torch.Generator().manual_seed(0)
+        shape = (3, 32, 32)
+        options = dict(scale=1.0, steps=5, generator=random, denoising_end=0.5, draws=draws)
+        return ddim(grainy, scheduler, text, torch.zeros_like(text), shape, **options)
+
+    one, sixteen = drawn(1), drawn(16)
+    sigma = (1 - scheduler.alphas_cumprod[450]).sqrt().item()
+    assert one.std().item() == pytest.approx(0.1 * sigma, rel=0.3) and one.shape == (4, 3, 32, 32)
+    assert sixteen.std().item() < 0.45 * one.std().item()

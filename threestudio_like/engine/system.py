@@ -32,6 +32,8 @@ class ParameterGroup:
     parameters: list[nn.Parameter]
     lr: Schedule
     weight_decay: float = 0.0
+    muon: bool = False
+    """Updated by Muon instead of AdamW: for hidden matrices and convolutions (`threestudio_like/engine/muon.py`)."""
 
 
 @dataclass(frozen=True, eq=False)

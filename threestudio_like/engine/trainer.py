@@ -13,6 +13,7 @@ from torch import Tensor
 from threestudio_like.engine import checkpoint
 from threestudio_like.engine.checkpoint import Checkpoint
 from threestudio_like.engine.monitor import Monitor
+from threestudio_like.engine.muon import MuonAdamW
 from threestudio_like.engine.system import StepResult, System
 from threestudio_like.engine.timing import StepClock
 from threestudio_like.errors import NonFiniteError, StoppedError, UserError, brief
@@ -115,10 +116,13 @@ def train(system: System, name: str, path: Path, settings: Settings, fabric: Fab
 
 
 def make_optimizer(system: System, groups) -> torch.optim.Optimizer:
-    """Builds AdamW over the parameter groups."""
+    """Builds AdamW over the parameter groups, and Muon over those that ask for it."""
     config = system.config.optimizer
     described = [dict(params=group.parameters, lr=group.lr(0), weight_decay=group.weight_decay) for group in groups]
-    return torch.optim.AdamW(described, betas=config.betas, eps=config.eps, fused=True)
+    if not any(group.muon for group in groups):
+        return torch.optim.AdamW(described, betas=config.betas, eps=config.eps, fused=True)
+    described = [one | {"muon": group.muon} for one, group in zip(described, groups, strict=True)]
+    return MuonAdamW(described, betas=config.betas, eps=config.eps, fused=True)
 
 
 def restore(system: System, optimizer: torch.optim.Optimizer, saved: Checkpoint, path: Path) -> None:
