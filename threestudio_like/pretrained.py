@@ -9,7 +9,7 @@ import re
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -83,9 +83,9 @@ def missing(config: ModelConfig, parts: tuple[str, ...]) -> str | None:
 
 def find(config: ModelConfig, parts: tuple[str, ...]) -> Path:
     """Finds the folder that holds these parts, downloaded first where needed. Raises UserError."""
-    problem = missing(config, parts)
-    if problem is None:
-        return local(config)
+    problem, folder = missing(config, parts), local(config)
+    if problem is None and folder is not None:
+        return folder
     if not is_hub_id(config):
         raise UserError(problem)
     folder = _download(config, parts)
@@ -195,7 +195,7 @@ def read_json(path: Path) -> dict:
     return node
 
 
-def load(kind: type, folder: Path, part: str, variant: str | None, dtype: torch.dtype):
+def load(kind: type[Any], folder: Path, part: str, variant: str | None, dtype: torch.dtype):
     """Loads a part's model, frozen and in evaluation mode, on the CPU. Raises UserError where weights and config
     disagree."""
     import transformers

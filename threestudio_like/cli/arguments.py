@@ -118,6 +118,7 @@ def program(argv: list[str]) -> str | None:
 
 def resolve(given: Arguments) -> Request:
     """Loads what is named, and says which request is made. Raises UserError where an option means nothing for it."""
+    assert given.config is not None, "read_arguments asks for one"
     swept, shared = axes(given.sweep)
     cluster, keys = divide((*given.keys, *shared), "cluster.")
     if given.action == "generate":

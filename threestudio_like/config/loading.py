@@ -59,12 +59,13 @@ def overlay(base: dict, top: dict, changes: list[TypeChange] | None = None, path
     merged = dict(base)
     for key, value in top.items():
         below, here = merged.get(key), f"{path}.{key}".lstrip(".")
-        both = isinstance(below, dict) and isinstance(value, dict) and not is_schedule(value)
-        if both and value.get("type", below.get("type")) == below.get("type"):
+        if not isinstance(below, dict) or not isinstance(value, dict) or is_schedule(value):
+            merged[key] = value
+        elif value.get("type", below.get("type")) == below.get("type"):
             merged[key] = overlay(below, value, changes, here)
         else:
             merged[key] = value
-            if both and "type" in below and changes is not None:
+            if "type" in below and changes is not None:
                 dropped = tuple(name for name in below if name not in value)
                 changes.append(TypeChange(here, below["type"], value["type"], dropped))
     return merged
@@ -90,7 +91,7 @@ def find_recipe(name: str, beside: Path | None = None) -> Path:
 def read_yaml(path: Path) -> dict:
     """Reads a YAML file's map, not interpolated. Raises UserError where it cannot be read as one."""
     try:
-        node = OmegaConf.load(path)
+        node: Any = OmegaConf.load(path)
     except (yaml.YAMLError, OmegaConfBaseException, UnicodeDecodeError, OSError) as error:
         raise UserError(f"{path}: cannot be read as YAML: {brief(error)}") from None
     node = OmegaConf.to_container(node, resolve=False)
@@ -110,7 +111,8 @@ def load(name: str, overrides: list[str] | tuple[str, ...] = (), beside: Path | 
     recipe = _with_extends(find_recipe(name, beside), (), in_files)
     for override in overrides:
         keys, path = parse_override(override), override.partition("=")[0].split(".")
-        stages = recipe.get("stages") if isinstance(recipe.get("stages"), dict) else {}
+        stages = recipe.get("stages")
+        stages = stages if isinstance(stages, dict) else {}
         today = translated_path(".".join(path))
         if today != ".".join(path) and today:
             raise UserError(f"{'.'.join(path)}: this key is '{today}' now")
@@ -120,7 +122,8 @@ def load(name: str, overrides: list[str] | tuple[str, ...] = (), beside: Path | 
         own = [stage for stage, node in stages.items() if _sets(node, path)]
         recipe = overlay(recipe, {"stages": dict.fromkeys(own, keys)}, by_overrides) if own else recipe
     try:
-        loaded = Loaded(OmegaConf.to_container(OmegaConf.create(recipe), resolve=True))
+        resolved: Any = OmegaConf.to_container(OmegaConf.create(recipe), resolve=True)
+        loaded = Loaded(resolved)
     except OmegaConfBaseException as error:
         raise UserError(f"{name}: {brief(error)}") from None
     loaded.changes = (*in_files, *(replace(change, by_override=True) for change in by_overrides))
@@ -152,11 +155,13 @@ def parse_override(text: str) -> dict:
     key, equals, value = text.partition("=")
     if not equals or not re.fullmatch(r"[\w.-]+", key):
         raise UserError(f"'{text}' is not an override of the form key.path=value")
+    node: Any
     if key in TEXT_KEYS:
-        node: Any = to_the_letter(value)
+        node = to_the_letter(value)
     else:
         try:
-            node = OmegaConf.to_container(OmegaConf.from_dotlist([f"value={value}"]), resolve=False)["value"]
+            node = OmegaConf.to_container(OmegaConf.from_dotlist([f"value={value}"]), resolve=False)
+            node = node["value"]
         except (yaml.YAMLError, OmegaConfBaseException):
             raise UserError(f"'{text}': the value cannot be read as YAML") from None
     for part in reversed(key.split(".")):

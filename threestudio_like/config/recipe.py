@@ -3,6 +3,7 @@
 import re
 from dataclasses import dataclass, fields
 from pathlib import Path
+from typing import Any
 
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
@@ -99,7 +100,7 @@ def run_folder(recipe: Recipe) -> Path:
 def read_stored(path: Path) -> dict:
     """Reads the plain data of the recipe in a run's `config.yaml`. Raises UserError."""
     try:
-        plain = OmegaConf.to_container(OmegaConf.create(read_yaml(path)), resolve=True)
+        plain: Any = OmegaConf.to_container(OmegaConf.create(read_yaml(path)), resolve=True)
     except OmegaConfBaseException as error:
         raise UserError(f"{path}: cannot be read ({brief(error)}); move the run's folder away") from None
     plain.pop("git_revision", None)

@@ -50,7 +50,7 @@ def registered(slot: str) -> list[str]:
     return sorted(_classes.get(slot, {}))
 
 
-def find(slot: str, name: str) -> type:
+def find(slot: str, name: str) -> type[Any]:
     """Returns the class of this name in a slot, imported if need be. Raises KeyError."""
     _offer_own()
     chosen = _classes[slot][name]

@@ -29,7 +29,7 @@ def cached(name: str, key: str, make: Callable[[], dict[str, np.ndarray]]) -> di
             log.warning("%s is damaged and is made anew", path)
     arrays = make()
     try:
-        write(path, lambda file: np.savez(file, **arrays))
+        write(path, lambda file: np.savez(file, allow_pickle=False, **arrays))
     except OSError as error:
         log.warning(UNWRITABLE, path.parent, error)
     return arrays

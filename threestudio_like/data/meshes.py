@@ -111,7 +111,7 @@ class MeshFolder:
         Raises UserError where none can be read, or none are left.
         """
         names, c2w = self.rendered["names"].tolist(), self.rendered["c2w"]
-        numbers = range(len(names))
+        numbers = list(range(len(names)))
         if held_out is not None:
             if len(names) < 2:
                 raise UserError(

@@ -30,7 +30,8 @@ class Expectation:
         if self.expected is None:
             return "how long it takes is said after the first steps"
         slowness = probe() / REFERENCE_PROBE
-        told = f"it takes about {duration(slowness * (self.expected.start + self.rest(self.steps)))} on this machine"
+        whole = self.expected.start + self.rest(self.expected, self.steps)
+        told = f"it takes about {duration(slowness * whole)} on this machine"
         if self.expected.first:
             more = duration(slowness * self.expected.first)
             told += f", and {more} more the first time (kernels are compiled, data is made)"
@@ -44,11 +45,11 @@ class Expectation:
             return told
         slowness = seconds_each / self.expected.steps[stage]
         later = list(self.steps)[list(self.steps).index(stage) + 1 :]
-        return f"{told}, the whole run about {duration(own + slowness * self.rest(later))}"
+        return f"{told}, the whole run about {duration(own + slowness * self.rest(self.expected, later))}"
 
-    def rest(self, stages: Iterable[str]) -> float:
+    def rest(self, expected: ExpectedSeconds, stages: Iterable[str]) -> float:
         """Returns the reference machine's seconds of these stages, the evaluation and the export."""
-        return sum(self.steps[stage] * self.expected.steps[stage] for stage in stages) + self.expected.end
+        return sum(self.steps[stage] * expected.steps[stage] for stage in stages) + expected.end
 
 
 def probe() -> float:

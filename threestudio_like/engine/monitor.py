@@ -5,6 +5,7 @@ import logging
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import imageio.v3 as iio
 import numpy as np
@@ -14,6 +15,9 @@ from torch import Tensor
 from threestudio_like.engine.expectation import Expectation
 from threestudio_like.engine.system import StepResult
 from threestudio_like.utils.progress import long_part
+
+if TYPE_CHECKING:
+    from torch.utils.tensorboard import SummaryWriter
 
 log = logging.getLogger(__name__)
 SCALARS_EVERY = 10
@@ -39,7 +43,7 @@ class Monitor:
 
     def __init__(self, folder: Path | None, expectation: Expectation | None = None):
         self.folder, self.expectation = folder, expectation
-        self.writer = None
+        self.writer: SummaryWriter | None = None
 
     @contextlib.contextmanager
     def stage(self, name: str, start: int, steps: int) -> Iterator[None]:
@@ -51,20 +55,18 @@ class Monitor:
 
         self.name, self.start, self.steps = name, start, steps
         log.info("stage '%s': steps %d to %d", name, start, steps)
-        with long_part(name, steps, start) as self.part:
-            self.writer = SummaryWriter(self.folder / "tensorboard" / name, purge_step=start)
-            try:
-                yield
-            finally:
-                self.writer.close()
+        writer = SummaryWriter(self.folder / "tensorboard" / name, purge_step=start)
+        with long_part(name, steps, start) as self.part, writer as self.writer:
+            yield
 
     def step(self, done: int, loss: Tensor, result: StepResult, gradient_norm: Tensor) -> None:
         """Records the step whose number of steps done is `done`."""
-        if self.folder is None:
+        if self.writer is None:
             return
         self.part.advance()
-        if self.expectation is not None and done == self.start + FIRST_STEPS < self.steps:
-            log.info("%s", self.expectation.by_steps(self.name, self.steps - done, self.part.seconds_each))
+        each = self.part.seconds_each
+        if self.expectation is not None and each is not None and done == self.start + FIRST_STEPS < self.steps:
+            log.info("%s", self.expectation.by_steps(self.name, self.steps - done, each))
         line = done % max(self.steps // LINES, 1) == 0 or done == self.steps
         if done % SCALARS_EVERY and not line:
             return
@@ -82,7 +84,7 @@ class Monitor:
 
     def picture(self, done: int, image: Tensor | None) -> None:
         """Records a preview picture."""
-        if self.folder is None or image is None:
+        if self.folder is None or self.writer is None or image is None:
             return
         write_png(self.folder / "previews" / f"{self.name}-{done:06d}.png", image)
         self.writer.add_image(f"{self.name}/preview", image.detach().clamp(0, 1), done, dataformats="HWC")

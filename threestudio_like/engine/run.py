@@ -201,7 +201,7 @@ class Run:
                     "train_seconds": round(seconds, 2),
                     "seconds_per_step": round(seconds / max(steps, 1), 4),
                 }
-            if self.fabric.global_rank == 0:
+            if self.fabric.global_rank == 0 and system is not None:
                 with long_part("evaluating"):
                     self.record.metrics |= system.evaluate(self.folder)
                 with long_part("exporting"):

@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Generic, TypeVar
+from typing import Any, ClassVar, Generic, TypeVar
 
 import torch
 from jaxtyping import Float
@@ -103,7 +103,9 @@ class System(nn.Module):
     parameter or a buffer.
     """
 
-    Config = SystemConfig
+    Config: ClassVar[type[SystemConfig]] = SystemConfig
+    config: Any
+    """The system's own Config."""
     predecessors: tuple[type[SystemConfig], ...] = ()
     """The configs of the stages that this one can start from."""
     one_batch = False

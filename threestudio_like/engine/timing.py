@@ -15,7 +15,8 @@ class Clock:
     """Takes the seconds of one part after another, the device's work included."""
 
     def __init__(self, device: torch.device):
-        self.device, self.seconds = device, {}
+        self.device = device
+        self.seconds: dict[str, float] = {}
         self.begin = time.perf_counter()
 
     def stop(self, part: str) -> None:

@@ -5,6 +5,7 @@ import time
 import warnings
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, Literal
 
 import torch
 from lightning_fabric import Fabric
@@ -14,7 +15,7 @@ from threestudio_like.engine import checkpoint
 from threestudio_like.engine.checkpoint import Checkpoint
 from threestudio_like.engine.monitor import Monitor
 from threestudio_like.engine.muon import MuonAdamW
-from threestudio_like.engine.system import StepResult, System
+from threestudio_like.engine.system import ParameterGroup, StepResult, System
 from threestudio_like.engine.timing import StepClock
 from threestudio_like.errors import NonFiniteError, StoppedError, UserError, brief
 from threestudio_like.utils import stopping
@@ -37,7 +38,7 @@ class Settings:
     """Steps between preview pictures."""
 
 
-def make_fabric(device: str, devices: int, precision: str) -> Fabric:
+def make_fabric(device: str, devices: int, precision: Literal["32-true", "bf16-mixed"]) -> Fabric:
     """Sets up Fabric for `auto`, `cpu` or `cuda`. Raises UserError where the device is not there."""
     if device == "cuda" and not torch.cuda.is_available():
         raise UserError("device: cuda was asked for, but torch finds no CUDA device; use device=cpu or device=auto")
@@ -115,7 +116,7 @@ def train(system: System, name: str, path: Path, settings: Settings, fabric: Fab
     return seconds_before + clock.seconds()
 
 
-def make_optimizer(system: System, groups) -> torch.optim.Optimizer:
+def make_optimizer(system: System, groups: list[ParameterGroup]) -> torch.optim.Optimizer:
     """Builds AdamW over the parameter groups, and Muon over those that ask for it."""
     config = system.config.optimizer
     described = [dict(params=group.parameters, lr=group.lr(0), weight_decay=group.weight_decay) for group in groups]
@@ -151,7 +152,8 @@ def anywhere(fabric: Fabric, here: bool) -> bool:
     """Tells whether it is so in any of the processes, which all must ask."""
     if fabric.world_size == 1:
         return here
-    return bool(fabric.all_reduce(torch.tensor(float(here), device=fabric.device), reduce_op="sum") > 0)
+    asked: Any = fabric.all_reduce(torch.tensor(float(here), device=fabric.device), reduce_op="sum")
+    return bool(asked > 0)
 
 
 def total(result: StepResult, stage: str, step: int, fabric: Fabric) -> Tensor:
@@ -169,13 +171,13 @@ def total(result: StepResult, stage: str, step: int, fabric: Fabric) -> Tensor:
 
 def check_gradients(system: System, stage: str, step: int, clip_norm: float | None) -> Tensor:
     """Returns the gradient's global norm, and clips it. Raises NonFiniteError that names the parameter."""
-    trained = [(name, p) for name, p in system.named_parameters() if p.grad is not None]
-    norm = torch.nn.utils.get_total_norm([p.grad for _, p in trained])
+    trained = [(name, p, p.grad) for name, p in system.named_parameters() if p.grad is not None]
+    norm = torch.nn.utils.get_total_norm([grad for _, _, grad in trained])
     if not torch.isfinite(norm):
-        bad = next((name for name, p in trained if not torch.isfinite(p.grad).all()), "all together")
+        bad = next((name for name, _, grad in trained if not torch.isfinite(grad).all()), "all together")
         raise NonFiniteError(f"stage '{stage}', step {step}: the gradient of '{bad}' is not finite")
     if clip_norm is not None:
-        torch.nn.utils.clip_grads_with_norm_([p for _, p in trained], clip_norm, norm)
+        torch.nn.utils.clip_grads_with_norm_([p for _, p, _ in trained], clip_norm, norm)
     return norm
 
 

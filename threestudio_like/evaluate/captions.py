@@ -7,13 +7,13 @@ from torch import Tensor
 from threestudio_like.data.toybox.catalogue import CATEGORIES
 from threestudio_like.errors import UserError
 from threestudio_like.evaluate.clip import ImageTextScorer
-from threestudio_like.evaluate.metrics import metric
+from threestudio_like.evaluate.metrics import Need, metric
 from threestudio_like.evaluate.result import Result
 from threestudio_like.evaluate.scorer import Scorer, words_of
 
 ALIKE = 0.9999
 """The similarity of two captions that a scorer reads as one."""
-NEEDS = ("views", "scorer", "captions")
+NEEDS: tuple[Need, ...] = ("views", "scorer", "captions")
 
 
 @metric(

@@ -87,8 +87,8 @@ def pairwise_distances(results: list[Result]) -> list[float | None]:
     found = []
     for i, own in enumerate(means):
         others = means[:i] + means[i + 1 :]
-        distances = [torch.pdist(own).repeat(2)] + ([torch.cdist(own, torch.cat(others)).flatten()] if others else [])
-        distances = torch.cat(distances)
+        between = [torch.cdist(own, torch.cat(others)).flatten()] if others else []
+        distances = torch.cat([torch.pdist(own).repeat(2), *between])
         found.append(distances.mean().item() if distances.numel() else None)
     return found
 
@@ -110,6 +110,8 @@ def frechet_of_runs(results: list[Result]) -> tuple[Callable[[tuple[RunKey, ...]
     Each run counts as often as it is among those given.
     """
     reference, truth = results[0].context.reference, results[0].context.reference_features
+    assert reference is not None, "the metric says that it needs one"
+    one_prompt = 1 if reference.shared else None
     results = [result for result in results if result.prompt in truth]
     known = {(result.method, result.prompt, result.seed): torch.cat(result.features) for result in results}
 
@@ -119,7 +121,7 @@ def frechet_of_runs(results: list[Result]) -> tuple[Callable[[tuple[RunKey, ...]
 
     @cache  # every pair of methods draws the same prompts
     def distance(chosen: tuple[RunKey, ...]) -> float:
-        prompts = tuple(prompt for _, prompt, _ in chosen[: 1 if reference.shared else None])
+        prompts = tuple(prompt for _, prompt, _ in chosen[:one_prompt])
         return frechet_between(Gaussian.fit(torch.cat([known[run] for run in chosen])), true(prompts))
 
     return distance, results

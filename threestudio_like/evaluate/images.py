@@ -1,5 +1,7 @@
 """Compares images in 0..1, `[B, 3, H, W]`, and measures their colours."""
 
+from typing import Any
+
 from jaxtyping import Float
 from torch import Tensor
 
@@ -38,7 +40,8 @@ def ssim(images: Float[Tensor, "B 3 H W"], truth: Float[Tensor, "B 3 H W"]) -> F
     """Computes the structural similarity, at most 1 where equal; higher is better (Wang et al. 2004; torchmetrics)."""
     from torchmetrics.functional.image import structural_similarity_index_measure
 
-    return structural_similarity_index_measure(images, truth, data_range=1.0, reduction="none")
+    measured: Any = structural_similarity_index_measure(images, truth, data_range=1.0, reduction="none")
+    return measured
 
 
 def saturation(images: Float[Tensor, "B 3 H W"], opacity: Float[Tensor, "B 1 H W"]) -> Float[Tensor, "B"]:

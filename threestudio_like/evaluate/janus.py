@@ -72,7 +72,7 @@ def classify_views(
         scores[name] = torch.stack(rotated).max().item()
     scores[UNTOLD] = -math.log(SHARE * bins)
     others = max(score for name, score in scores.items() if name != CONSISTENT)
-    return Consistency(max(scores, key=scores.get), scores[CONSISTENT] - others)
+    return Consistency(max(scores, key=scores.__getitem__), scores[CONSISTENT] - others)
 
 
 def interpolate(values: Float[Tensor, "N bins"], azimuth: Float[Tensor, "N"]) -> Float[Tensor, "N"]:

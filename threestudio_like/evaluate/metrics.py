@@ -59,6 +59,11 @@ class Metric:
         """The unit behind a number, with its space."""
         return " %" if self.percent else ""
 
+    def of(self, results: Any) -> Any:
+        """Computes the metric of what its scope says; of none that runs leave themselves."""
+        assert self.compute is not None, f"'{self.name}' is a figure of the run's own"
+        return self.compute(results)
+
     def show(self, value: float) -> str:
         """Writes the number as a table shows it; percents without their sign."""
         return f"{100 * value:.0f}" if self.percent else f"{value:.{self.digits}f}"

@@ -113,7 +113,7 @@ def evaluate_reconstructor(
         mesh = mesh_or_none(scene)
         seconds = {"reconstruction_seconds": middle - begin, "mesh_seconds": time.perf_counter() - middle}
         images, truth = views(scene, objects, i, device)
-        of_views = {"psnr": psnr, "ssim": ssim, "perceptual": perceptual}
+        of_views: dict[str, Callable[..., Tensor]] = {"psnr": psnr, "ssim": ssim, "perceptual": perceptual}
         scores.append(
             seconds
             | {"surfaces": float(mesh is not None)}

@@ -64,7 +64,7 @@ class Reference:
     def saturation(self) -> dict[str, float]:
         """The mean saturation of each prompt's true toys, in 0..1."""
         return {
-            prompt: np.mean([saturation(*true_views(*toy, i)).mean().item() for i in range(INDIVIDUALS)])
+            prompt: float(np.mean([saturation(*true_views(*toy, i)).mean().item() for i in range(INDIVIDUALS)]))
             for prompt, toy in self.toys.items()
         }
 

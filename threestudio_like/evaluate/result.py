@@ -29,11 +29,13 @@ class Context:
     @cached_property
     def caption_embeddings(self) -> Float[Tensor, "N D"]:
         """The captions as unit vectors."""
+        assert self.scorer is not None, "a metric that needs captions says so"
         return self.scorer.text(list(self.captions))
 
     @cached_property
     def reference_features(self) -> dict[str, Float[Tensor, "M E"]]:
         """The features that results are compared with, by prompt."""
+        assert self.reference is not None and self.scorer is not None, "a metric that needs them says so"
         return self.reference.features(self.scorer)
 
 
@@ -67,7 +69,9 @@ class Result:
     @cached_property
     def features(self) -> tuple[Float[Tensor, "8 E"], ...]:
         """The scorer's features of each object's colour views."""
-        return tuple(self.context.scorer.features(views[0]).cpu() for views in self.turntables)
+        scorer = self.context.scorer
+        assert scorer is not None, "a metric that needs a scorer says so"
+        return tuple(scorer.features(views[0]).cpu() for views in self.turntables)
 
     @cached_property
     def color_scores(self) -> Float[Tensor, "P N"]:
@@ -86,6 +90,7 @@ class Result:
 
     def _caption_scores(self, row: int) -> Float[Tensor, "P N"]:
         scorer, text = self.context.scorer, self.context.caption_embeddings
+        assert scorer is not None, "a metric that needs a scorer says so"
         return torch.stack([(scorer.image(views[row]) @ text.T).mean(0) for views in self.turntables])
 
 

@@ -13,5 +13,7 @@ from threestudio_like.evaluate.result import Result
 )
 def saturation_error(result: Result) -> float | None:
     """Computes the distance between a run's saturation and the truth's; None for a prompt that names no toy."""
-    true, own = result.context.reference.saturation.get(result.prompt), result.figures.get("saturation")
+    reference, own = result.context.reference, result.figures.get("saturation")
+    assert reference is not None, "the metric says that it needs one"
+    true = reference.saturation.get(result.prompt)
     return None if true is None or own is None else abs(own - true)

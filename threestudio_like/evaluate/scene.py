@@ -117,6 +117,7 @@ def scores(
             log.info("not scored: '%s' does not name one of the Toybox's toys and one of its colours", prompt)
         return {}
     category, color = toy
+    assert show.scorer is not None, "without one nothing is scored"
     scorer = Scorer.load(show.scorer, device)
     cameras = orbit(4, 30.0, show.distance, show.fov_deg, show.scorer_size).to(device)
 

@@ -43,30 +43,31 @@ def score_samples(sample: Callable[[list[str], int], Tensor], scorer: Scorer) ->
     `sample(texts, seed)` gives `[N, 3, H, W]` in 0..1. One seen and one held-out colour of every category from four
     sides; the sides count for categories with a front: all four, and left against right alone.
     """
-    right_pair, right_category, unseen, asked, seen = [], [], [], [], []
+    right_pairs, right_categories, unseen_pairs, asked_sides, seen_sides = [], [], [], [], []
     for seed, (category, kind) in enumerate(CATEGORIES.items()):
         chosen = [[c for c in COLORS if is_held_out(c, category) == held_out][seed % 2] for held_out in (False, True)]
         prompts = [(color, view) for color in chosen for view in VIEWS[:4]]
         images = sample([caption(category, color, view=view) for color, view in prompts], seed)
         found = (scorer.image(images) @ scorer.text(COLOR_CAPTIONS).T).argmax(dim=-1).cpu()
         wanted = torch.tensor([pair_index(category, color) for color, _ in prompts])
-        right_pair.append(found == wanted)
-        right_category.append(found // len(COLORS) == wanted // len(COLORS))
-        unseen.append(torch.tensor([is_held_out(color, category) for color, _ in prompts]))
+        right_pairs.append(found == wanted)
+        right_categories.append(found // len(COLORS) == wanted // len(COLORS))
+        unseen_pairs.append(torch.tensor([is_held_out(color, category) for color, _ in prompts]))
         if kind.has_front:
-            asked.append(torch.tensor([SIDES[view] for _, view in prompts]))
-            seen.append(seen_side(scorer, images).cpu())
-    pair, unseen, asked, seen = (torch.cat(parts) for parts in (right_pair, unseen, asked, seen))
-    sideways = (asked % 2 == 1) & (seen % 2 == 1)
+            asked_sides.append(torch.tensor([SIDES[view] for _, view in prompts]))
+            seen_sides.append(seen_side(scorer, images).cpu())
+    right, unseen = torch.cat(right_pairs), torch.cat(unseen_pairs)
+    asked, seen = torch.cat(asked_sides), torch.cat(seen_sides)
+    right_side, sideways = asked.eq(seen), (asked % 2).eq(1) & (seen % 2).eq(1)
 
     def share(values):
         return values.float().mean().item()
 
     return {
-        "samples_caption_accuracy": share(pair),
-        "samples_caption_accuracy_held_out_pairs": share(pair[unseen]),
-        "samples_category_accuracy": share(torch.cat(right_category)),
-        "samples_side_accuracy": share(asked == seen),
-        "samples_left_right_accuracy": share((asked == seen)[sideways]),
-        "samples_seen_sideways": share(sideways[asked % 2 == 1]),
+        "samples_caption_accuracy": share(right),
+        "samples_caption_accuracy_held_out_pairs": share(right[unseen]),
+        "samples_category_accuracy": share(torch.cat(right_categories)),
+        "samples_side_accuracy": share(right_side),
+        "samples_left_right_accuracy": share(right_side[sideways]),
+        "samples_seen_sideways": share(sideways[asked % 2 > 0]),
     }

@@ -184,10 +184,10 @@ def _verdict(
         above, below = span.low > 0, span.high < 0
         why = f"difference {in_words(metric, span)}, p = {found.p:.3g}"
     else:
-        span = intervals.get((claim.method, claim.metric))
-        if span is None:
+        known, bound = intervals.get((claim.method, claim.metric)), claim.at_least if higher else claim.at_most
+        if known is None or bound is None:
             return ClaimVerdict(claim, "undecided", "not measured yet")
-        bound = claim.at_least if higher else claim.at_most
+        span = known
         sure = metric.percent or span.prompts >= statistics.FEWEST
         above, below = span.low >= bound, span.high <= bound
         why = f"{in_words(metric, span)}, against {metric.show(bound)}{metric.unit}"

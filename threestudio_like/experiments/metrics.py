@@ -5,6 +5,7 @@ from collections import defaultdict
 from collections.abc import Sequence
 
 import torch
+from torch import Tensor
 
 from threestudio_like.errors import UserError
 from threestudio_like.evaluate.captions import check_captions
@@ -34,6 +35,7 @@ def make_context(comparison: Comparison) -> Context:
             )
     reference = None
     if needs & {"reference", "truth"}:
+        assert config.reference is not None, "told above"
         reference = Reference(config.reference, config.prompts)
         reference.check()
     captions = tuple(dict.fromkeys((*config.prompts, *config.distractors)))
@@ -86,7 +88,7 @@ def _results(records: Sequence[RunRecord], needs: set[Need], context: Context) -
     for one in records:
         if not one.done:
             continue
-        turntables = ()
+        turntables: tuple[Tensor, ...] = ()
         if "views" in needs:
             try:
                 turntables = tuple(as_tensor(read_turntable(folder)) for folder in one.results)
@@ -111,19 +113,19 @@ def _results(records: Sequence[RunRecord], needs: set[Need], context: Context) -
 def _values(metric: Metric, results: dict[Cell, Result]) -> dict[Cell, float | None]:
     """Computes a metric of single results, or of those of one method for one prompt."""
     if metric.scope == "result":
-        return {cell: metric.compute(result) for cell, result in results.items()}
+        return {cell: metric.of(result) for cell, result in results.items()}
     groups: dict[tuple[str, str], list[Cell]] = defaultdict(list)
     for cell in results:
         groups[cell.method, cell.prompt].append(cell)
     return {
         cell: value
         for cells in groups.values()
-        for cell, value in zip(cells, metric.compute([results[cell] for cell in cells]), strict=True)
+        for cell, value in zip(cells, metric.of([results[cell] for cell in cells]), strict=True)
     }
 
 
 def _set_statistic(metric: Metric, results: list[Result]) -> SetStatistic:
-    figure, members = metric.compute(results)
+    figure, members = metric.of(results)
     runs: dict[str, list[tuple[str, int]]] = defaultdict(list)
     for result in members:
         runs[result.method].append((result.prompt, result.seed))

@@ -58,7 +58,7 @@ def run(jobs: list[Job], workers: int, retries: int, launcher: str | None = None
     """
     if workers < 1:
         raise UserError(f"workers must be at least 1, got {workers}")
-    places = SimpleQueue()
+    places: SimpleQueue[int] = SimpleQueue()
     for place in range(workers):
         places.put(place)
     stopped, lifelines = Event(), Lifelines()

@@ -1,6 +1,7 @@
 """Meshes as files that other tools open: GLB, OBJ and PLY, y up and front +z as in glTF."""
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -75,13 +76,14 @@ def textured(texture: Texture) -> TextureVisuals:
 
 def write_textured_obj(body: trimesh.Trimesh, path: Path) -> None:
     """Writes `mesh.obj`, and beside it `mesh.mtl` and `mesh.png`, the base colour."""
-    body.visual.material.baseColorTexture.save(path.with_suffix(".png"))
+    visual: Any = body.visual
+    visual.material.baseColorTexture.save(path.with_suffix(".png"))
     write_text(path.with_suffix(".mtl"), f"newmtl material\nKd 1 1 1\nmap_Kd {path.stem}.png\n")
     lines = [
         f"mtllib {path.stem}.mtl",
         "usemtl material",
         *(f"v {x:.6f} {y:.6f} {z:.6f}" for x, y, z in body.vertices),
-        *(f"vt {u:.6f} {v:.6f}" for u, v in body.visual.uv),
+        *(f"vt {u:.6f} {v:.6f}" for u, v in visual.uv),
         *(f"vn {x:.6f} {y:.6f} {z:.6f}" for x, y, z in body.vertex_normals),
         *(f"f {a}/{a}/{a} {b}/{b}/{b} {c}/{c}/{c}" for a, b, c in body.faces + 1),
     ]

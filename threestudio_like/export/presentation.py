@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import imageio.v2 as imageio
 import torch
@@ -73,6 +74,7 @@ def write_turntable(
 
 def write_video(path: Path, frames: list[Tensor]) -> None:
     """Writes an H.264 turntable of `[H, W, 3]` frames, once around in three seconds."""
-    with imageio.get_writer(path, fps=len(frames) / 3, codec="libx264", quality=8, macro_block_size=2) as video:
+    video: Any = imageio.get_writer(path, fps=len(frames) / 3, codec="libx264", quality=8, macro_block_size=2)
+    with video:
         for frame in frames:
             video.append_data(to_bytes(frame))

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from typing import ClassVar
+from typing import ClassVar, Generic, TypeVar
 
 import torch
 from jaxtyping import Float
@@ -16,6 +16,7 @@ from threestudio_like.scenes.base import MeshSettings, Scene
 from threestudio_like.scenes.mesh import Surface
 from threestudio_like.utils.tensors import map_tensors
 
+S = TypeVar("S", bound=Scene)
 DEFAULT_MESH = MeshSettings()
 ALBEDO = Shading()
 """Colours as they are, without light."""
@@ -61,7 +62,7 @@ class Render:
         return map_tensors(lambda image: image[part], self)
 
 
-class Renderer(nn.Module):
+class Renderer(nn.Module, Generic[S]):
     """Base of the slot `renderer`; built from a Config or its fields."""
 
     scene_type: ClassVar[type]
@@ -69,7 +70,7 @@ class Renderer(nn.Module):
     draws: ClassVar[str]
     """What its renders are of, in a word, which decides the regularizers that they have something for."""
 
-    def visible(self, scene: Scene, settings: MeshSettings = DEFAULT_MESH) -> Scene:
+    def visible(self, scene: S, settings: MeshSettings = DEFAULT_MESH) -> Scene:
         """Returns the part of the scene that is drawn; the scene itself unless the renderer leaves something out.
 
         `settings` say how its `mesh` is extracted where it has no surface of its own.
@@ -79,7 +80,7 @@ class Renderer(nn.Module):
     def start_from(self, previous: "Renderer") -> None:
         """Takes over what another stage's renderer knows about its scene."""
 
-    def refresh(self, scene: Scene, step: int, generator: torch.Generator) -> None:
+    def refresh(self, scene: S, step: int, generator: torch.Generator) -> None:
         """Updates what is kept from step to step; called before every training step."""
 
     def forget(self) -> None:
@@ -87,7 +88,7 @@ class Renderer(nn.Module):
 
     def forward(
         self,
-        scene: Scene,
+        scene: S,
         cameras: Cameras,
         shading: Shading = ALBEDO,
         generator: torch.Generator | None = None,
@@ -98,14 +99,14 @@ class Renderer(nn.Module):
             return self.render(scene, cameras, shading, generator, normals)
 
     def render(
-        self, scene: Scene, cameras: Cameras, shading: Shading, generator: torch.Generator | None, normals: bool
+        self, scene: S, cameras: Cameras, shading: Shading, generator: torch.Generator | None, normals: bool
     ) -> Render:
         """Renders; with a generator (training) samples may be jittered and the background random."""
         raise NotImplementedError
 
     @torch.no_grad()
     def images(
-        self, scene: Scene, cameras: Cameras, shading: Shading, normals: bool = False, at_once: int = 1
+        self, scene: S, cameras: Cameras, shading: Shading, normals: bool = False, at_once: int = 1
     ) -> Iterator[Render]:
         """Yields renders of `at_once` cameras at a time, without gradients and samples: for evaluation at any size."""
         for start in range(0, len(cameras), at_once):

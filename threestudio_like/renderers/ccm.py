@@ -22,6 +22,9 @@ class TightBox(nn.Module):
     slowly.
     """
 
+    low: Tensor
+    high: Tensor
+
     def __init__(self):
         super().__init__()
         self.register_buffer("low", torch.full((3,), torch.inf))

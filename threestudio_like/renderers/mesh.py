@@ -21,7 +21,7 @@ FLAT = 1e-3
 """Opacities that differ by less from 0 or 1 lie on no edge."""
 
 
-class MeshRenderer(Renderer):
+class MeshRenderer(Renderer[SurfaceScene]):
     """Draws `scene.surface()`, coloured by `scene.material(points)`. Built as `cls(config)`."""
 
     scene_type, draws = SurfaceScene, "mesh"

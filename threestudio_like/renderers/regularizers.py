@@ -7,6 +7,7 @@ from torch import Tensor
 
 from threestudio_like.errors import UserError, nearest
 from threestudio_like.renderers.base import Render
+from threestudio_like.scenes.mesh import Surface
 
 
 def orientation(view: Render) -> Tensor:
@@ -14,6 +15,7 @@ def orientation(view: Render) -> Tensor:
     normals.
     """
     samples = view.samples
+    assert samples is not None and samples.normal is not None, "check_render comes before"
     facing_away = (samples.normal * samples.directions).sum(-1).clamp(min=0).square()
     return (samples.weights.detach() * facing_away).sum() / samples.rays
 
@@ -34,16 +36,22 @@ def entropy(view: Render) -> Tensor:
     return -(p * p.log() + (1 - p) * (1 - p).log()).mean()
 
 
+def surface_of(view: Render) -> Surface:
+    """Returns the surface that a mesh renderer drew."""
+    assert view.surface is not None, "check_render comes before"
+    return view.surface
+
+
 def laplacian(view: Render) -> Tensor:
     """Averages the squared distance of each vertex to the mean of its neighbours, mean over the mesh: even faces, no
     spikes.
     """
-    return view.surface.laplacian().square().sum(-1).mean()
+    return surface_of(view).laplacian().square().sum(-1).mean()
 
 
 def normal_consistency(view: Render) -> Tensor:
     """Computes `1 - cos` of the angle between neighbouring faces, mean over the mesh's edges: smooth, no creases."""
-    return (1 - view.surface.dihedral_cosines()).mean()
+    return (1 - surface_of(view).dihedral_cosines()).mean()
 
 
 def deviation(view: Render) -> Tensor:
@@ -51,7 +59,9 @@ def deviation(view: Render) -> Tensor:
 
     Shen et al. 2023, section 4.4.
     """
-    return view.surface.deviation
+    found = surface_of(view).deviation
+    assert found is not None, "check_render comes before"
+    return found
 
 
 def sign_changes(view: Render) -> Tensor:
@@ -59,7 +69,9 @@ def sign_changes(view: Render) -> Tensor:
 
     The binary cross entropy in nats, mean over the edges (nvdiffrec, Munkberg et al. 2022).
     """
-    one, two = view.surface.crossings.unbind(-1)
+    crossings = surface_of(view).crossings
+    assert crossings is not None, "check_render comes before"
+    one, two = crossings.unbind(-1)
     return 0.5 * (
         F.binary_cross_entropy_with_logits(one, (two > 0).to(one))
         + F.binary_cross_entropy_with_logits(two, (one > 0).to(two))

@@ -43,11 +43,13 @@ class Shading:
         """The colour of M points of an albedo (C = 3), or base colour, roughness and metallic (C = 5); `image [M]` says
         which of the B images each belongs to.
         """
-        if self.kind == "environment":
-            return reflect(material, normal, F.normalize(self.eye[image] - position, dim=-1), self.light[image])
         albedo = material[:, :3]
         if self.kind == "albedo":
             return albedo
+        assert normal is not None and self.light is not None, "a light falls on normals"
+        if self.kind == "environment":
+            assert self.eye is not None, "what is reflected depends on where it is seen from"
+            return reflect(material, normal, F.normalize(self.eye[image] - position, dim=-1), self.light[image])
         toward = F.normalize(self.light[image] - position, dim=-1)
         lambert = (normal * toward).sum(-1, keepdim=True).clamp(min=0)
         brightness = self.diffuse * lambert + self.ambient

@@ -19,7 +19,7 @@ from threestudio_like.scenes.visible import VisibleVolume
 CHUNK = 1 << 19
 
 
-class VolumeRenderer(Renderer):
+class VolumeRenderer(Renderer[VolumeScene]):
     """Quadrature of the volume rendering integral: `C = sum_i T_i (1 - exp(-tau_i step)) c_i`.
 
     Built as `cls(config)`.
@@ -46,6 +46,9 @@ class VolumeRenderer(Renderer):
         """
         stop_at: float = 1e-3
         """Samples behind this much remaining transmittance are dropped."""
+
+    density: Tensor
+    config: Config
 
     def __init__(self, config: Config | None = None, **fields):
         super().__init__()

@@ -82,4 +82,5 @@ def remove_small_components(mesh: Mesh, smallest: float) -> Mesh:
     faces = np.bincount(parts)
     body.update_faces((faces >= min(smallest * len(parts), faces.max()))[parts])
     body.remove_unreferenced_vertices()
-    return Mesh(np.asarray(body.vertices, dtype=np.float32), np.asarray(body.faces), body.vertex_attributes["color"])
+    colors = np.asarray(body.vertex_attributes["color"])
+    return Mesh(np.asarray(body.vertices, dtype=np.float32), np.asarray(body.faces), colors)

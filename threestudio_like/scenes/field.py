@@ -66,9 +66,12 @@ class Field(nn.Module):
 
         Normals, where asked for, carry gradients: n = -grad(tau) / |grad(tau)|.
         """
-        outputs, gradient = self.net.with_gradient(x) if normals else (self.net(x), None)
-        blob = self._blob(x)
-        normal = -F.normalize(gradient + self._blob_gradient(x, blob), dim=-1, eps=1e-6) if normals else None
+        blob, normal = self._blob(x), None
+        if normals:
+            outputs, gradient = self.net.with_gradient(x)
+            normal = -F.normalize(gradient + self._blob_gradient(x, blob), dim=-1, eps=1e-6)
+        else:
+            outputs = self.net(x)
         return Points(self._activated(outputs[:, 0], blob), outputs[:, 1:].sigmoid(), normal)
 
     @property

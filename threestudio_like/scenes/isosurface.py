@@ -71,6 +71,12 @@ class IsoSurface(nn.Module):
 
     Config = IsoSurfaceConfig
     surface_fields = frozenset({"distance"})
+    vertices: Tensor
+    """The grid's vertices `[V, 3]`."""
+    boundary: Tensor
+    """`[V]` bool: which of them are outside of every object."""
+    shape_init: Tensor
+    """The starting shape's signed distance `[V]` at them."""
 
     def __init__(
         self,
@@ -88,7 +94,7 @@ class IsoSurface(nn.Module):
         self.change = EncodedMLP(config.encoding, config.hidden, 1) if config.sdf == "mlp" else None
         if self.change is not None:  # the scene starts as the starting shape, and not somewhat larger or smaller
             with torch.no_grad():
-                self.change.head.bias -= self.change(vertices).mean()
+                self.change.head.bias.sub_(self.change(vertices).mean())
         self.values = nn.Parameter(torch.zeros(len(vertices))) if config.sdf == "vertices" else None
         self.deformation = nn.Parameter(torch.zeros_like(vertices))
         self.texture = EncodedMLP(config.encoding, config.hidden, MATERIALS[config.material])
@@ -102,14 +108,13 @@ class IsoSurface(nn.Module):
 
     def shape_parameters(self) -> dict[str, list[nn.Parameter]]:
         """Returns the parameters of the shape by the groups that recipes give learning rates to."""
-        return {
-            "sdf": [self.values] if self.change is None else list(self.change.parameters()),
-            "deformation": [self.deformation],
-        }
+        sdf = [] if self.change is None else list(self.change.parameters())
+        return {"sdf": sdf if self.values is None else [self.values], "deformation": [self.deformation]}
 
     def sdf(self) -> Float[Tensor, "V"]:
         """Computes the signed distance at the grid's vertices, negative inside; positive all along the boundary."""
         change = self.values if self.change is None else self.change(self.vertices)[:, 0]
+        assert change is not None, "`sdf` chooses one of the two"
         distance = self.shape_init + change
         return torch.where(self.boundary, distance.clamp(min=1e-3), distance)
 
@@ -150,11 +155,10 @@ class IsoSurface(nn.Module):
 
         Raises UserError where the two scenes' grids or encodings differ, or the other is of a kind that has none.
         """
-        is_mesh = isinstance(scene, IsoSurface)
-        if not isinstance(scene, HashGridColors) or not (is_mesh or isinstance(scene, VolumeScene)):
+        if not isinstance(scene, HashGridColors) or not isinstance(scene, IsoSurface | VolumeScene):
             raise UserError(f"init: a mesh scene cannot start from a {type(scene).__name__}")
         colors = scene.color_weights()
-        shape = scene.state_dict() if is_mesh else self.state_dict()
+        shape = (scene if isinstance(scene, IsoSurface) else self).state_dict()
         try:
             for name in ("head.weight", "head.bias"):  # what a diffuse material does not have stays as it starts
                 colors[name] = torch.cat([colors[name], self.texture.state_dict()[name][len(colors[name]) :]])
@@ -163,7 +167,7 @@ class IsoSurface(nn.Module):
             raise UserError(
                 f"init: the scenes' `encoding`, `hidden` and `resolution` must be equal ({brief(error)})"
             ) from None
-        if not is_mesh:
+        if isinstance(scene, VolumeScene):
             self.shape_init.copy_(sample(volume_distance(scene), self.vertices))
 
     def parameters_by_name(self) -> dict[str, list[nn.Parameter]]:

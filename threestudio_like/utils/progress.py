@@ -6,7 +6,7 @@ import os
 import sys
 import threading
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sized
 from typing import TypeVar
 
 from tqdm import tqdm
@@ -58,7 +58,7 @@ class Part:
     def __str__(self) -> str:
         far = self.name if self.total is None else f"{self.name}: {self.done} of {self.total}"
         each = self.seconds_each
-        if each is None:
+        if each is None or self.total is None:
             return f"{far}, {duration(time.monotonic() - self.began)} so far"
         return f"{far}, {each:.2g} s each, {duration(each * (self.total - self.done))} left"
 
@@ -78,7 +78,9 @@ def long_part(name: str, total: int | None = None, done: int = 0) -> Iterator[Pa
 
 def progress(items: Iterable[T], name: str, total: int | None = None) -> Iterator[T]:
     """Yields the items, and shows how many are done."""
-    with long_part(name, len(items) if total is None else total) as one:
+    if total is None and isinstance(items, Sized):
+        total = len(items)
+    with long_part(name, total) as one:
         for item in items:
             yield item
             one.advance()

@@ -19,5 +19,5 @@ def generator(device: torch.device | str, *keys: object) -> torch.Generator:
 
 def on_the_cpu(generator: torch.Generator) -> tuple[torch.Generator, np.random.Generator]:
     """Creates a torch and a numpy generator on the CPU, seeded by the next number of this one, wherever it lives."""
-    seed = torch.randint(2**62, (1,), generator=generator, device=generator.device).item()
+    seed = int(torch.randint(2**62, (1,), generator=generator, device=generator.device))
     return torch.Generator().manual_seed(seed), np.random.default_rng(seed)

@@ -1,6 +1,7 @@
 """Draws a comparison's figures, each as PDF for a paper and as PNG."""
 
 from pathlib import Path
+from typing import Any
 
 import matplotlib
 import numpy as np
@@ -18,8 +19,14 @@ COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00", "#55
 SHOWN = (1, 5)
 """Of a turntable's 8 views: from the front's left, and from behind."""
 DPI = 180
-STYLE = {"font.size": 8, "axes.titlesize": 8, "axes.labelsize": 8, "xtick.labelsize": 7, "pdf.fonttype": 42}
-MARKS = {"markersize": 5, "capsize": 2.5, "linewidth": 1.2}
+STYLE: Any = {
+    "font.size": 8,
+    "axes.titlesize": 8,
+    "axes.labelsize": 8,
+    "xtick.labelsize": 7,
+    "pdf.fonttype": 42,
+}
+MARKS: dict[str, Any] = {"markersize": 5, "capsize": 2.5, "linewidth": 1.2}
 
 
 def draw(analysis: Analysis, folder: Path) -> list[Path]:
@@ -142,11 +149,12 @@ def gallery(analysis: Analysis) -> Figure | None:
         for axes, method in zip(grid[row], methods, strict=True):
             axes.set(xticks=[], yticks=[])
             axes.spines[:].set_visible(False)
-            if pictures[prompt, method] is None:
+            picture = pictures[prompt, method]
+            if picture is None:
                 status = records[prompt, method].state.status
                 axes.text(0.5, 0.5, status, ha="center", va="center", color="grey", transform=axes.transAxes)
             else:
-                axes.imshow(np.concatenate([pictures[prompt, method][k] for k in SHOWN], axis=1))
+                axes.imshow(np.concatenate([picture[k] for k in SHOWN], axis=1))
             if row == 0:
                 axes.set_title(method)
         grid[row][0].set_ylabel(short(prompt), rotation=0, ha="right", va="center")

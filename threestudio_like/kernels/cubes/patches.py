@@ -55,7 +55,7 @@ def patches(case: int, other: int) -> tuple[tuple[int, ...], tuple[bool, ...]]:
     def number(a, b):
         return edge_of[min(a, b), max(a, b)]
 
-    partners = {i: [] for i, (a, b) in enumerate(EDGES) if inside[a] != inside[b]}
+    partners: dict[int, list[int]] = {i: [] for i, (a, b) in enumerate(EDGES) if inside[a] != inside[b]}
     cuts = []
     for f, face in enumerate(FACES):
         ring = [number(face[i], face[(i + 1) % 4]) for i in range(4)]

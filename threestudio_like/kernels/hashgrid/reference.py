@@ -4,6 +4,7 @@ Müller et al. 2022, section 3. i, j, k number a level's vertices along x, y, z;
 """
 
 import itertools
+from collections.abc import Iterable
 
 import torch
 from jaxtyping import Float, Int
@@ -53,7 +54,7 @@ def locate(x: Float[Tensor, "N 3"], resolution: int) -> tuple[Int[Tensor, "3 N"]
     return corner.long(), scaled - corner
 
 
-def row(corner: Int[Tensor, "3 N"], side: tuple[int, int, int], grid: HashGrid, level: int) -> Int[Tensor, "N"]:
+def row(corner: Int[Tensor, "3 N"], side: Iterable[int], grid: HashGrid, level: int) -> Int[Tensor, "N"]:
     """Returns the row, within its level's entries, of the vertex on this side of each cell."""
     i, j, k = (axis + bit for axis, bit in zip(corner, side, strict=True))
     if grid.dense[level]:
@@ -62,6 +63,6 @@ def row(corner: Int[Tensor, "3 N"], side: tuple[int, int, int], grid: HashGrid, 
     return (i * PRIMES[0] ^ j * PRIMES[1] ^ k * PRIMES[2]) & (2**grid.log2_hashmap_size - 1)
 
 
-def axis_weights(fraction: Float[Tensor, "3 N"], side: tuple[int, int, int]) -> list[Float[Tensor, "N"]]:
+def axis_weights(fraction: Float[Tensor, "3 N"], side: Iterable[int]) -> list[Float[Tensor, "N"]]:
     """Returns a corner's linear weight along each axis: the fraction on the upper side, 1 - fraction on the lower."""
     return [axis if bit else 1 - axis for axis, bit in zip(fraction, side, strict=True)]

@@ -58,7 +58,7 @@ def body_centred_grid(resolution: int) -> TetGrid:
     def number(cell, n):
         return (cell[..., 0] * n + cell[..., 1]) * n + cell[..., 2]
 
-    tets = []
+    around = []
     for axis in range(3):
         unit = torch.eye(3, dtype=torch.long)
         u, v = unit[(axis + 1) % 3], unit[(axis + 2) % 3]
@@ -66,8 +66,8 @@ def body_centred_grid(resolution: int) -> TetGrid:
         far = near + unit[axis]
         ring = [number(far + offset, resolution + 1) for offset in (0 * u, u, u + v, v)]
         one, two = (len(corners) + number(cell, resolution) for cell in (near, far))
-        tets += [torch.stack([one, two, ring[i], ring[(i + 1) % 4]], dim=-1) for i in range(4)]
-    tets = torch.cat(tets)
+        around += [torch.stack([one, two, ring[i], ring[(i + 1) % 4]], dim=-1) for i in range(4)]
+    tets = torch.cat(around)
     vertices = torch.cat([corners.float(), centres + 0.5]) * (2 / resolution) - 1
     pairs = tets[:, TET_EDGES].sort(-1).values
     edges, tet_edges = distinct_pairs(pairs, len(vertices))
