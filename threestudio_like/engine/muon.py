@@ -23,7 +23,7 @@ class MuonAdamW(torch.optim.AdamW):
         self.momentum = momentum
 
     @torch.no_grad()
-    def step(self, closure=None) -> None:
+    def step(self, closure: None = None) -> None:  # type: ignore[override]  # it takes no closure
         """Updates all parameters that have a gradient. Raises ValueError for a closure."""
         if closure is not None:
             raise ValueError("MuonAdamW takes no closure")

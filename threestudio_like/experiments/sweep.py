@@ -15,6 +15,7 @@ from concurrent.futures import ThreadPoolExecutor, as_completed
 from queue import SimpleQueue
 from subprocess import CompletedProcess
 from threading import Event, Lock
+from typing import IO
 
 import torch
 from tqdm import tqdm
@@ -88,7 +89,7 @@ class Lifelines:
     """Pipes to the processes of a sweep: one that closes, as all do when this process ends, asks for a stop."""
 
     def __init__(self):
-        self._processes: set[subprocess.Popen] = set()
+        self._ends: set[IO[str]] = set()
         self._lock = Lock()
         self._closed = False
 
@@ -105,7 +106,8 @@ class Lifelines:
                 stdout=subprocess.DEVNULL,
                 stderr=subprocess.PIPE,
             )
-            self._processes.add(process)
+            assert process.stdin is not None and process.stderr is not None
+            self._ends.add(process.stdin)
             if self._closed:
                 process.stdin.close()
         try:
@@ -113,7 +115,7 @@ class Lifelines:
             process.wait()
         finally:
             with self._lock:
-                self._processes.discard(process)
+                self._ends.discard(process.stdin)
                 process.stdin.close()
             process.stderr.close()
         return CompletedProcess(command, process.returncode, stderr=said)
@@ -122,8 +124,8 @@ class Lifelines:
         """Asks all processes to stop, and those that are yet to be started."""
         with self._lock:
             self._closed = True
-            for process in self._processes:
-                process.stdin.close()
+            for end in self._ends:
+                end.close()
 
 
 def wants_another(state: JobState, retries: int) -> bool:
