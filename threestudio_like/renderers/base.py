@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 from typing import ClassVar, Generic, TypeVar
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from threestudio_like.cameras import Cameras
@@ -24,15 +24,15 @@ ALBEDO = Shading()
 
 @dataclass(frozen=True)
 class RaySamples:
-    """The M samples along the rays of a volume rendering, for regularizers.
+    """The M samples along the N rays of a volume rendering, for regularizers.
 
-    `normal` is None where none was asked for.
+    `ray` numbers each sample's; `normal` is None where none was asked for.
     """
 
     weights: Float[Tensor, "M"]
-    directions: Float[Tensor, "M 3"]
+    directions: Float[Tensor, "N 3"]
+    ray: Int[Tensor, "M"]
     normal: Float[Tensor, "M 3"] | None
-    rays: int
 
 
 @dataclass(frozen=True)

@@ -16,8 +16,8 @@ def orientation(view: Render) -> Tensor:
     """
     samples = view.samples
     assert samples is not None and samples.normal is not None, "check_render comes before"
-    facing_away = (samples.normal * samples.directions).sum(-1).clamp(min=0).square()
-    return (samples.weights.detach() * facing_away).sum() / samples.rays
+    facing_away = (samples.normal * samples.directions[samples.ray]).sum(-1).clamp(min=0).square()
+    return (samples.weights.detach() * facing_away).sum() / len(samples.directions)
 
 
 def opacity(view: Render) -> Tensor:

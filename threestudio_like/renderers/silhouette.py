@@ -29,7 +29,7 @@ def soft_silhouette(
     cells = len(distance) - 1
     nearby = -F.max_pool3d(-distance.detach()[None, None], 2, stride=1)[0, 0] < REACH * softness
     samples = march(rays.origins, rays.directions, nearby, 2 / cells, torch.zeros_like(rays.origins[:, 0]))
-    points = rays.origins[samples.ray] + samples.t[:, None] * rays.directions[samples.ray]
+    points = samples.position
     with torch.no_grad():
         values = sample(distance, points)
         lowest = values.new_full((len(rays.origins),), torch.inf).scatter_reduce(0, samples.ray, values, "amin")

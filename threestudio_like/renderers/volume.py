@@ -45,7 +45,8 @@ class VolumeRenderer(Renderer[VolumeScene]):
         At most the cells' mean, as in Instant-NGP, or a thin scene would never be seen again.
         """
         stop_at: float = 1e-3
-        """Samples behind this much remaining transmittance are dropped."""
+        """Samples behind this much remaining transmittance are dropped, once the occupancy grid says that rays end
+        inside."""
 
     density: Tensor
     config: Config
@@ -112,34 +113,42 @@ class VolumeRenderer(Renderer[VolumeScene]):
         if generator is not None:
             jitter = torch.rand(count, generator=generator, device=rays.origins.device)
         samples = march(rays.origins, rays.directions, self.occupancy, self.config.render_step_size, jitter)
-        samples = self._visible(scene, rays, samples)
-        directions = rays.directions[samples.ray]
-        position = rays.origins[samples.ray] + samples.t[:, None] * directions
-        points = scene.at(position, normals=normals or shading.needs_normals)
+        if self.rays_end_inside:
+            samples = self._visible(scene, samples)
+        points = scene.at(samples.position, normals=normals or shading.needs_normals)
         weights = composite(points.density, self.config.render_step_size, samples.offsets)
-        color = shading(points.features, points.normal, position, samples.ray // pixels)
-        parts = [color, samples.t[:, None], 0.5 * position + 0.5] + ([] if points.normal is None else [points.normal])
-        summed = accumulate(weights, torch.cat(parts, dim=-1), samples.offsets)
+        image_of = torch.repeat_interleave(samples.offsets[::pixels].diff())
+        color = shading(points.features, points.normal, samples.position, image_of)
+        depth = accumulate(weights, samples.t[:, None], samples.offsets)
         opacity = accumulate(weights, None, samples.offsets)
+        xyz = 0.5 * (opacity * rays.origins + depth * rays.directions) + 0.5 * opacity  # sum_i w_i (o + t_i d)
         behind = scene.background(rays.directions.view(len(cameras), pixels, 3), generator).reshape(count, 3)
 
         def image(values):
             return values.view(len(cameras), cameras.height, cameras.width, -1)
 
         return Render(
-            rgb=image(summed[:, :3] + (1 - opacity) * behind),
+            rgb=image(accumulate(weights, color, samples.offsets) + (1 - opacity) * behind),
             opacity=image(opacity),
-            depth=image(summed[:, 3:4]),
-            xyz=image(summed[:, 4:7]),
-            normal=None if points.normal is None else image(summed[:, 7:10]),
-            samples=RaySamples(weights, directions, points.normal, count),
+            depth=image(depth),
+            xyz=image(xyz),
+            normal=None if points.normal is None else image(accumulate(weights, points.normal, samples.offsets)),
+            samples=RaySamples(weights, rays.directions, samples.ray, points.normal),
         )
 
+    @property
+    def rays_end_inside(self) -> bool:
+        """Whether the grid is opaque enough, along one of its axes, for a pass that finds the visible samples to pay.
+
+        That is, whether `stop_at` of the light is left before half of the optical depth.
+        """
+        depth = max(self.density.sum(axis).max() for axis in range(3)) * (2 / self.config.resolution)
+        return bool(torch.exp(-depth / 2) < self.config.stop_at)
+
     @torch.no_grad()
-    def _visible(self, scene: VolumeScene, rays, samples: Samples) -> Samples:
+    def _visible(self, scene: VolumeScene, samples: Samples) -> Samples:
         """The samples that light still reaches: transmittance T_i = 1 - sum_{j<i} w_j above `stop_at`."""
-        position = rays.origins[samples.ray] + samples.t[:, None] * rays.directions[samples.ray]
-        density = torch.cat([scene.density(chunk) for chunk in position.split(CHUNK)])
+        density = torch.cat([scene.density(chunk) for chunk in samples.position.split(CHUNK)])
         before = composite(density, self.config.render_step_size, samples.offsets).double().cumsum(0)
         before = torch.cat([before.new_zeros(1), before])
         absorbed = before[:-1] - before[samples.offsets[samples.ray]]
@@ -149,4 +158,10 @@ class VolumeRenderer(Renderer[VolumeScene]):
 def keep(samples: Samples, chosen: Bool[Tensor, "M"]) -> Samples:
     """Selects the chosen samples of each ray."""
     before = F.pad(chosen.long().cumsum(0), (1, 0))
-    return replace(samples, ray=samples.ray[chosen], t=samples.t[chosen], offsets=before[samples.offsets])
+    return replace(
+        samples,
+        ray=samples.ray[chosen],
+        t=samples.t[chosen],
+        position=samples.position[chosen],
+        offsets=before[samples.offsets],
+    )

@@ -34,4 +34,7 @@ class Accumulate(Function):
     @staticmethod
     @once_differentiable
     def backward(ctx, gradient):
-        return *ctx.kernels.accumulate_gradient(gradient.detach().contiguous(), *ctx.saved_tensors), None, None
+        weights, values, offsets = ctx.saved_tensors
+        gradient, with_values = gradient.detach().contiguous(), ctx.needs_input_grad[1]
+        to_weights, to_values = ctx.kernels.accumulate_gradient(gradient, weights, values, offsets, with_values)
+        return to_weights, to_values if with_values else None, None, None

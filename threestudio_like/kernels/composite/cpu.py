@@ -61,10 +61,11 @@ def accumulate_gradient(
     weights: Float[Tensor, "M"],
     values: Float[Tensor, "M C"],
     offsets: Int[Tensor, "K"],
+    with_values: bool,
 ) -> tuple[Float[Tensor, "M"], Float[Tensor, "M C"]]:
-    """Computes the loss' gradients by the weights and by the values."""
+    """Computes the loss' gradients by the weights and by the values; the latter is empty unless it is asked for."""
     numba_like_torch()
-    to_weights, to_values = torch.empty_like(weights), torch.empty_like(values)
+    to_weights, to_values = torch.empty_like(weights), torch.empty_like(values if with_values else values[:0])
     accumulate_rays_gradient(
         to_sums.numpy(),
         weights.detach().numpy(),
@@ -109,11 +110,12 @@ def accumulate_rays(weights, values, offsets, sums):
 
 @parallel
 def accumulate_rays_gradient(to_sums, weights, values, offsets, to_weights, to_values):
-    """Fills the gradients by weights and values: each sample's values times its ray's `to_sums`."""
+    """Fills the gradients by weights and, where it has rows, values, by each ray's `to_sums`."""
     for ray in numba.prange(len(to_sums)):
         for i in range(offsets[ray], offsets[ray + 1]):
             to_weight = ZERO
             for channel in range(values.shape[1]):
                 to_weight += to_sums[ray, channel] * values[i, channel]
-                to_values[i, channel] = to_sums[ray, channel] * weights[i]
+                if len(to_values) > 0:
+                    to_values[i, channel] = to_sums[ray, channel] * weights[i]
             to_weights[i] = to_weight

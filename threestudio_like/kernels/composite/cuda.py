@@ -54,10 +54,11 @@ def accumulate_gradient(
     weights: Float[Tensor, "M"],
     values: Float[Tensor, "M C"],
     offsets: Int[Tensor, "K"],
+    with_values: bool,
 ) -> tuple[Float[Tensor, "M"], Float[Tensor, "M C"]]:
     """Computes the loss' gradients by the weights and by the values."""
     to_each = torch.repeat_interleave(to_sums, offsets.diff(), dim=0)
-    return (to_each * values).sum(dim=1), to_each * weights[:, None]
+    return (to_each * values).sum(dim=1), to_each * weights[:, None] if with_values else values[:0]
 
 
 @triton.jit

@@ -11,6 +11,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from threestudio_like.kernels import backend
+from threestudio_like.utils.rows import rows
 
 __all__ = ["Samples", "march"]
 
@@ -19,11 +20,13 @@ __all__ = ["Samples", "march"]
 class Samples:
     """M samples on K - 1 rays, ray by ray and front to back; ray n owns the samples offsets[n] : offsets[n + 1].
 
-    `t` is the distance of each sample's middle along its ray, `step` the length of every sample, in units of the scene.
+    `t` is the distance of each sample's middle along its ray, `position` where that is, `step` the length of every
+    sample, in units of the scene.
     """
 
     ray: Int[Tensor, "M"]
     t: Float[Tensor, "M"]
+    position: Float[Tensor, "M 3"]
     step: float
     offsets: Int[Tensor, "K"]
 
@@ -56,12 +59,11 @@ def march(
 
     enter, leave = clip_to_cube(origins, directions, near)
     half = 0.5 * len(occupancy)  # from the cube to cells
-    rays = ((origins + 1) * half, directions * half, enter + (jitter + 0.5) * step, leave)
-    occupancy = occupancy.contiguous()
-    counts = kernels.count(*rays, occupancy, step)
-    offsets = torch.nn.functional.pad(counts.cumsum(0), (1, 0))
-    t = kernels.place(*rays, occupancy, step, offsets)
-    return Samples(torch.repeat_interleave(counts), t, step, offsets)
+    in_cells = ((origins + 1) * half, directions * half, enter + (jitter + 0.5) * step, leave)
+    counts, t = kernels.march(*in_cells, occupancy.contiguous(), step)
+    ray = torch.repeat_interleave(counts)
+    position = rows(origins, ray) + t[:, None] * rows(directions, ray)
+    return Samples(ray, t, position, step, torch.nn.functional.pad(counts.cumsum(0), (1, 0)))
 
 
 def clip_to_cube(

@@ -1,4 +1,4 @@
-"""Occupancy-grid marching in numba: parallel over rays, leaping over each empty cell in one go.
+"""Occupancy-grid marching in numba: parallel over rays, looking up the cell of every step.
 
 Origins and directions are in cells; `first` is the distance of step 0's middle, `leave` where the ray leaves the grid.
 """
@@ -11,132 +11,68 @@ from torch import Tensor
 
 from threestudio_like.utils.threads import numba_like_torch
 
-BLOCK = 8  # cells along a side of the blocks that a ray leaps over when they are empty; a power of two
+AT_ONCE = 1 << 24  # steps of rays that are marched together
 
-inline = numba.njit(forceinline=True, error_model="numpy")  # no fastmath: every implementation must round alike
-parallel = numba.njit(cache=True, parallel=True, error_model="numpy")
+inline = numba.njit(forceinline=True)  # no fastmath: every implementation must round alike
+parallel = numba.njit(cache=True, parallel=True)
 
 
-def count(
+def march(
     origins: Float[Tensor, "N 3"],
     directions: Float[Tensor, "N 3"],
     first: Float[Tensor, "N"],
     leave: Float[Tensor, "N"],
     occupancy: Bool[Tensor, "R R R"],
     step: float,
-) -> Int[Tensor, "N"]:
-    """Counts the samples on each ray."""
+) -> tuple[Int[Tensor, "N"], Float[Tensor, "M"]]:
+    """Counts the samples on each ray, and computes their distances."""
     numba_like_torch()
     counts = torch.empty(len(origins), dtype=torch.int64)
-    count_rays(
-        origins.numpy(),
-        directions.numpy(),
-        first.numpy(),
-        leave.numpy(),
-        occupancy.numpy(),
-        occupied_blocks(occupancy.numpy()),
-        np.float32(step),
-        counts.numpy(),
-    )
-    return counts
-
-
-def place(
-    origins: Float[Tensor, "N 3"],
-    directions: Float[Tensor, "N 3"],
-    first: Float[Tensor, "N"],
-    leave: Float[Tensor, "N"],
-    occupancy: Bool[Tensor, "R R R"],
-    step: float,
-    offsets: Int[Tensor, "N+1"],
-) -> Float[Tensor, "M"]:
-    """Computes the samples' distances."""
-    numba_like_torch()
-    t = torch.empty(int(offsets[-1]))
-    place_rays(
-        origins.numpy(),
-        directions.numpy(),
-        first.numpy(),
-        leave.numpy(),
-        occupancy.numpy(),
-        occupied_blocks(occupancy.numpy()),
-        np.float32(step),
-        offsets.numpy(),
-        t.numpy(),
-    )
-    return t
+    longest = (leave - first).amax().clamp(min=0).item() if len(first) else 0.0
+    steps = int(longest / step) + 2
+    found = [torch.empty(0)]
+    for start in range(0, len(origins), rays := max(1, AT_ONCE // steps)):
+        part = slice(start, start + rays)
+        distances = torch.empty(len(counts[part]), steps)
+        look_up(
+            *(ray[part].numpy() for ray in (origins, directions, first, leave)),
+            occupancy.numpy(),
+            np.float32(step),
+            distances.numpy(),
+            counts[part].numpy(),
+        )
+        offsets = torch.nn.functional.pad(counts[part].cumsum(0), (1, 0))
+        found.append(torch.empty(int(offsets[-1])))
+        join(distances.numpy(), offsets.numpy(), found[-1].numpy())
+    return counts, found[1] if len(found) == 2 else torch.cat(found)
 
 
 @parallel
-def occupied_blocks(occupancy):
-    """Finds the blocks of BLOCK^3 cells that have an occupied one."""
-    size = len(occupancy)
-    side = (size + BLOCK - 1) // BLOCK
-    blocks = np.zeros((side, side, side), dtype=np.bool_)
-    for i in numba.prange(side):
-        for x in range(i * BLOCK, min((i + 1) * BLOCK, size)):
-            for y in range(size):
-                for z in range(size):
-                    blocks[i, y // BLOCK, z // BLOCK] |= occupancy[x, y, z]
-    return blocks
-
-
-@parallel
-def count_rays(origins, directions, first, leave, occupancy, blocks, step, counts):
-    """Fills `counts` with the number of samples on each ray."""
+def look_up(origins, directions, first, leave, occupancy, step, distances, counts):
+    """Fills each ray's row of `distances` with its samples, and `counts` with their number."""
     for n in numba.prange(len(origins)):
-        samples = 0
-        k, t = next_sample(origins[n], directions[n], first[n], leave[n], occupancy, blocks, step, 0)
-        while t < leave[n]:
-            samples += 1
-            k, t = next_sample(origins[n], directions[n], first[n], leave[n], occupancy, blocks, step, k + 1)
+        x, y, z = origins[n, 0], origins[n, 1], origins[n, 2]
+        dx, dy, dz = directions[n, 0], directions[n, 1], directions[n, 2]
+        start, end, samples, k = first[n], leave[n], 0, 0
+        t = start
+        while t < end:
+            i, j = cell(x, dx, t, len(occupancy)), cell(y, dy, t, len(occupancy))
+            distances[n, samples] = t  # is written over where it does not count
+            samples += occupancy[i, j, cell(z, dz, t, len(occupancy))]
+            k += 1
+            t = start + np.float32(k) * step
         counts[n] = samples
 
 
 @parallel
-def place_rays(origins, directions, first, leave, occupancy, blocks, step, offsets, distances):
-    """Fills `distances` with the samples of each ray, from its offset on."""
-    for n in numba.prange(len(origins)):
-        k = -1
-        for sample in range(offsets[n], offsets[n + 1]):
-            k, t = next_sample(origins[n], directions[n], first[n], leave[n], occupancy, blocks, step, k + 1)
-            distances[sample] = t
-
-
-@inline
-def next_sample(origin, direction, first, leave, occupancy, blocks, step, k):
-    """Finds the first step from k on whose middle is in an occupied cell, and its distance, which is >= leave at the
-    end."""
-    t = first + np.float32(k) * step
-    while t < leave:
-        x = cell(origin[0], direction[0], t, len(occupancy))
-        y = cell(origin[1], direction[1], t, len(occupancy))
-        z = cell(origin[2], direction[2], t, len(occupancy))
-        if occupancy[x, y, z]:
-            break
-        size = 1 if blocks[x // BLOCK, y // BLOCK, z // BLOCK] else BLOCK
-        out = min(
-            way_out(origin[0], direction[0], x, size, leave),
-            way_out(origin[1], direction[1], y, size, leave),
-            way_out(origin[2], direction[2], z, size, leave),
-        )
-        k += max(1, int((out - t) / step))  # rounds down, to stop before the next cell rather than inside it
-        t = first + np.float32(k) * step
-    return k, t
+def join(distances, offsets, joined):
+    """Copies the samples of all rays side by side."""
+    for n in numba.prange(len(distances)):
+        for i in range(offsets[n], offsets[n + 1]):
+            joined[i] = distances[n, i - offsets[n]]
 
 
 @inline
 def cell(origin, direction, t, resolution):
     """Returns the index of the cell at distance t along one axis."""
     return min(max(np.int32(origin + t * direction), 0), resolution - 1)
-
-
-@inline
-def way_out(origin, direction, cell, size, leave):
-    """Computes the distance at which a ray leaves the cell, or the block of `size` cells that holds it, along one
-    axis."""
-    if direction == 0:
-        return leave
-    low = cell & -size
-    side = low + size if direction > 0 else low
-    return min((np.float32(side) - origin) / direction, leave)

@@ -12,33 +12,21 @@ from torch import Tensor
 BLOCK = 128  # rays a program
 
 
-def count(
+def march(
     origins: Float[Tensor, "N 3"],
     directions: Float[Tensor, "N 3"],
     first: Float[Tensor, "N"],
     leave: Float[Tensor, "N"],
     occupancy: Bool[Tensor, "R R R"],
     step: float,
-) -> Int[Tensor, "N"]:
-    """Counts the samples on each ray."""
+) -> tuple[Int[Tensor, "N"], Float[Tensor, "M"]]:
+    """Counts the samples on each ray, and computes their distances in a second run."""
     counts = torch.zeros(len(origins), dtype=torch.int64, device=origins.device)
     launch(origins, directions, first, leave, occupancy, step, counts, first, False)
-    return counts
-
-
-def place(
-    origins: Float[Tensor, "N 3"],
-    directions: Float[Tensor, "N 3"],
-    first: Float[Tensor, "N"],
-    leave: Float[Tensor, "N"],
-    occupancy: Bool[Tensor, "R R R"],
-    step: float,
-    offsets: Int[Tensor, "N+1"],
-) -> Float[Tensor, "M"]:
-    """Computes the samples' distances."""
+    offsets = torch.nn.functional.pad(counts.cumsum(0), (1, 0))
     t = first.new_empty(int(offsets[-1]))
     launch(origins, directions, first, leave, occupancy, step, offsets, t, True)
-    return t
+    return counts, t
 
 
 def launch(origins, directions, first, leave, occupancy, step, integers, distances, place):

@@ -8,30 +8,17 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 
-def count(
+def march(
     origins: Float[Tensor, "N 3"],
     directions: Float[Tensor, "N 3"],
     first: Float[Tensor, "N"],
     leave: Float[Tensor, "N"],
     occupancy: Bool[Tensor, "R R R"],
     step: float,
-) -> Int[Tensor, "N"]:
-    """Counts the samples on each ray."""
-    return look_up(origins, directions, first, leave, occupancy, step)[1].sum(dim=1)
-
-
-def place(
-    origins: Float[Tensor, "N 3"],
-    directions: Float[Tensor, "N 3"],
-    first: Float[Tensor, "N"],
-    leave: Float[Tensor, "N"],
-    occupancy: Bool[Tensor, "R R R"],
-    step: float,
-    offsets: Int[Tensor, "N+1"],
-) -> Float[Tensor, "M"]:
-    """Computes the samples' distances; `offsets` is not needed here."""
+) -> tuple[Int[Tensor, "N"], Float[Tensor, "M"]]:
+    """Counts the samples on each ray, and computes their distances."""
     t, keep = look_up(origins, directions, first, leave, occupancy, step)
-    return t[keep]
+    return keep.sum(dim=1), t[keep]
 
 
 def look_up(origins, directions, first, leave, occupancy, step) -> tuple[Float[Tensor, "N K"], Bool[Tensor, "N K"]]:
