@@ -7,6 +7,7 @@ import torch.nn.functional as F
 
 from priors.backbones.latent import LatentBackbone
 from priors.backbones.pixel import PixelBackbone
+from priors.condition import Condition
 from priors.text import ViewPrompts
 from tests.priors import model_folders
 from threestudio_like.config.loading import load
@@ -138,3 +139,18 @@ def test_backbone_recipes_parse(name):
     parsed = parse_component("backbone", recipe["backbone"], "backbone")
     assert parsed.type == ("latent" if name.startswith("sd") else "pixel") and parsed.config.model
     assert parse(ViewPrompts, recipe["vars"]["view_prompts"], "view_prompts").around.count("back view") == 1
+
+
+@pytest.mark.parametrize("name", ["toybox", "sd15"])
+def test_texts_side_by_side_are_predicted_as_in_one_call(models, name):
+    prior, (_, shape, _, tokens) = build(models, name), EXPECTED[name]
+    texts = list(torch.randn(2, 2, tokens, prior.unet.config.cross_attention_dim))
+    x_t, t = torch.randn(2, *shape), torch.tensor([10, 900])
+    with torch.no_grad():
+        together = prior.predict_each(x_t, t, texts, Condition(*texts))
+        torch.set_num_threads(2)
+        try:
+            apart = prior.predict_each(x_t, t, texts, Condition(*texts))
+        finally:
+            torch.set_num_threads(1)
+    torch.testing.assert_close(apart, together)

@@ -11,7 +11,7 @@ from systems.geco.pipeline import Generation
 from tests.engine.test_run import run
 from tests.fitting import Fit
 from threestudio_like.config.run_config import RunConfig
-from threestudio_like.utils.threads import threads
+from threestudio_like.utils.threads import side_by_side, threads
 
 
 def test_threads_are_given_back():
@@ -22,6 +22,18 @@ def test_threads_are_given_back():
     with threads(None):
         assert torch.get_num_threads() == before
     assert torch.get_num_threads() == before
+
+
+@pytest.mark.parametrize("count, share", [(1, 1), (2, 1), (5, 2)])
+def test_calls_side_by_side_share_the_threads(count, share):
+    before = torch.get_num_threads()
+    torch.set_num_threads(count)
+    try:
+        found = side_by_side(lambda x: (2 * x, torch.get_num_threads(), torch.is_grad_enabled()), [3, 1])
+        assert found == [(6, share, False), (2, share, False)]
+        assert torch.get_num_threads() == count and torch.is_grad_enabled()
+    finally:
+        torch.set_num_threads(before)
 
 
 @pytest.mark.parametrize("kind", [Generation, RunConfig])

@@ -1,9 +1,13 @@
 """Bounds the CPU threads of PyTorch and of the numba kernels: small models lose by waiting for a second."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from typing import TypeVar
 
 import torch
+
+Argument, Result = TypeVar("Argument"), TypeVar("Result")
 
 
 @contextmanager
@@ -15,6 +19,21 @@ def threads(count: int | None) -> Iterator[None]:
         yield
     finally:
         torch.set_num_threads(before)
+
+
+def side_by_side(function: Callable[[Argument], Result], arguments: Sequence[Argument]) -> list[Result]:
+    """Calls a function on each argument without gradients, each on its own share of PyTorch's CPU threads."""
+    count = torch.get_num_threads()
+
+    def call(argument: Argument) -> Result:
+        torch.set_num_threads(max(1, count // len(arguments)))  # of this thread
+        with torch.no_grad():
+            return function(argument)
+
+    with ThreadPoolExecutor(min(count, len(arguments))) as pool:
+        results = list(pool.map(call, arguments))
+    torch.set_num_threads(count)  # of those that start later
+    return results
 
 
 def numba_like_torch() -> int:
