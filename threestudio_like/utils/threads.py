@@ -7,7 +7,8 @@ from typing import TypeVar
 
 import torch
 
-Argument, Result = TypeVar("Argument"), TypeVar("Result")
+Argument = TypeVar("Argument")
+Result = TypeVar("Result")
 
 
 @contextmanager

@@ -35,7 +35,10 @@ def march(
         part = slice(start, start + rays)
         distances = torch.empty(len(counts[part]), steps)
         look_up(
-            *(ray[part].numpy() for ray in (origins, directions, first, leave)),
+            origins[part].numpy(),
+            directions[part].numpy(),
+            first[part].numpy(),
+            leave[part].numpy(),
             occupancy.numpy(),
             np.float32(step),
             distances.numpy(),
