@@ -8,10 +8,12 @@ they are first chosen; classes from elsewhere are added by `register` or `offer`
 import dataclasses
 import functools
 import importlib
+import importlib.util
 import types
 import typing
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from threestudio_like.config.renamed import hint
@@ -69,7 +71,19 @@ def place_of(slot: str, name: str) -> str:
 @functools.cache
 def _offer_own() -> None:
     for package in PACKAGES:
+        refuse_foreign(package)
         offer(importlib.import_module(package).COMPONENTS)
+
+
+def refuse_foreign(package: str) -> None:
+    """Raises UserError where another package has the name of one of this project's, and is found before it."""
+    ours, spec = Path(__file__).resolve().parents[2] / package, importlib.util.find_spec(package)
+    places = [] if spec is None else [*(spec.submodule_search_locations or ()), *([spec.origin] if spec.origin else [])]
+    if ours not in [Path(place).resolve() for place in places]:
+        told = (
+            f"another package of that name, {places[0]}, is found before it; rename that one" if places else "reinstall"
+        )
+        raise UserError(f"this project's package '{package}' is not found: {told}")
 
 
 def _add(slot: str, name: str, chosen: type | str) -> None:
