@@ -32,6 +32,7 @@ setup(
     },
     entry_points={"console_scripts": ["threestudio-like = threestudio_like.cli:main"]},
     install_requires=[
+        "annotated-types>=0.7",  # the ranges of recipes' keys
         "diffusers>=0.35",
         "filelock>=3.16",
         "huggingface_hub>=0.34",

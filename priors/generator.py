@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from priors.backbones.base import Condition
 from priors.backbones.multiview import MultiviewBackbone
 from priors.guidance.fake_score import UNET, WEIGHTS, load_unet, trainable_copy
+from threestudio_like.config.ranges import Count, NonNegative
 from threestudio_like.config.registry import configure
 from threestudio_like.errors import UserError, brief
 from threestudio_like.utils.paths import find_folder
@@ -30,7 +31,7 @@ ADAPTER = "generator"
 class LowRank:
     """A low-rank difference to the prior's weights (LoRA, Hu et al. 2021)."""
 
-    rank: int = 16
+    rank: Count = 16
     """Rank of the difference."""
     targets: tuple[str, ...] = ("to_q", "to_k", "to_v", "to_out.0", "conv1", "conv2", "conv_in", "conv_out")
     """Ends of the names of the layers that are adapted."""
@@ -40,7 +41,7 @@ class LowRank:
 class OneStepConfig:
     """The generator's guidance, and the weights that it trains or goes on from."""
 
-    scale: float = 4.0
+    scale: NonNegative = 4.0
     """Scale of classifier-free guidance; at 1, one call of the U-Net without it."""
     lora: LowRank | None = None
     """Trains a low-rank difference instead of all weights."""

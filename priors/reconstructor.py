@@ -25,6 +25,7 @@ from transformers import ViTConfig, ViTModel
 
 from priors.projection import BackProjection, Epipolar
 from threestudio_like.cameras import Cameras, zero123plus_rig
+from threestudio_like.config.ranges import Cells, Count, Pixels, Positive, Width
 from threestudio_like.errors import UserError, brief
 from threestudio_like.pretrained import read_json
 from threestudio_like.scenes.triplane import Triplane
@@ -44,37 +45,37 @@ class ReconstructorSize:
     channels 80, hidden_layers 4, grid 128, epipolar and back_projection false.
     """
 
-    image: int = 64
+    image: Pixels = 64
     """Pixels a side of the views."""
     dino: str | None = None
     """Hub id or folder of a DINO ViT to start the encoder from, instead of an untrained one of the next four sizes."""
-    patch: int = 8
+    patch: Count = 8
     """Pixels a side of the encoder's patches."""
-    encoder_width: int = 96
+    encoder_width: Width = 96
     """Width of the encoder's tokens."""
-    encoder_layers: int = 2
+    encoder_layers: Count = 2
     """Layers of the encoder."""
-    encoder_heads: int = 4
+    encoder_heads: Count = 4
     """Attention heads of the encoder."""
-    width: int = 128
+    width: Width = 128
     """Width of the triplane tokens."""
-    layers: int = 3
+    layers: Count = 3
     """Layers from image tokens to triplane tokens."""
-    heads: int = 4
+    heads: Count = 4
     """Attention heads of these layers."""
-    tokens: int = 8
+    tokens: Count = 8
     """Triplane tokens along a plane's side."""
-    upsample: int = 4
+    upsample: Count = 4
     """Cells of a plane along a token's side."""
-    channels: int = 24
+    channels: Width = 24
     """Features of a cell."""
-    hidden: int = 64
+    hidden: Width = 64
     """Width of the decoder's MLPs."""
-    hidden_layers: int = 2
+    hidden_layers: Count = 2
     """Hidden layers of the decoder's MLPs."""
-    grid: int = 40
+    grid: Cells = 40
     """Cubes along a side of the surface's grid."""
-    beta: float = 0.01
+    beta: Positive = 0.01
     """Scene units over which the density rises at the surface (VolSDF's beta)."""
     epipolar: bool = True
     """Biases attention by the cameras, for small models (`priors/projection.py`); false in InstantMesh."""

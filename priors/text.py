@@ -13,6 +13,7 @@ from torch import Tensor
 
 from priors.condition import Condition
 from threestudio_like.cameras import Cameras
+from threestudio_like.config.ranges import Angle
 from threestudio_like.config.registry import configure
 from threestudio_like.errors import UserError
 
@@ -83,9 +84,9 @@ class Prompt:
         """Words of the views."""
         separator: str = ", "
         """Text between the prompt and the view's words."""
-        overhead_from_deg: float = 60.0
+        overhead_from_deg: Angle = 60.0
         """Elevation above which all settings but `none` use the overhead words."""
-        above_from_deg: float = 18.0
+        above_from_deg: Angle = 18.0
         """Elevation that divides the two `heights`."""
         perp_neg: PerpNeg = field(default_factory=PerpNeg)
         """Weights of Perp-Neg."""

@@ -10,6 +10,7 @@ import torch
 
 from systems.per_scene import PerScene, PerSceneConfig
 from threestudio_like.cameras import Cameras
+from threestudio_like.config.ranges import DistanceRange, NonNegative, Share, Whole
 from threestudio_like.renderers.shading import Shading, sample_light
 
 
@@ -20,19 +21,19 @@ class ShadingConfig:
     The light's direction is N(camera position, direction_std^2 I), its distance U(*distance).
     """
 
-    albedo_steps: int = 1000
+    albedo_steps: Whole = 1000
     """Only albedo for so many steps."""
-    lambertian_prob: float = 0.75
+    lambertian_prob: Share = 0.75
     """How often the scene is lit after that."""
-    textureless_prob: float = 0.5
+    textureless_prob: Share = 0.5
     """How often a lit scene is shown without its colours."""
-    ambient: float = 0.1
+    ambient: NonNegative = 0.1
     """Brightness where no light falls."""
-    diffuse: float = 0.9
+    diffuse: NonNegative = 0.9
     """Brightness that the light adds where it falls straight."""
-    direction_std: float = 1.0
+    direction_std: NonNegative = 1.0
     """Spread of the light's direction around the camera's."""
-    distance: tuple[float, float] = (0.8, 1.5)
+    distance: DistanceRange = (0.8, 1.5)
     """Range of the light's distance."""
 
 

@@ -11,13 +11,14 @@ from pathlib import Path
 from typing import Annotated
 
 import torch
+from annotated_types import MinLen
 from torch import Tensor, nn
 
 from priors.guidance.term import GuidanceTermConfig, build_terms
 from threestudio_like.cameras import Cameras, orbit
+from threestudio_like.config.ranges import Count, NonNegativeSchedule
 from threestudio_like.config.registry import Component, configure
 from threestudio_like.config.renamed import hint
-from threestudio_like.config.schedule import Schedule
 from threestudio_like.engine.system import Context, ParameterGroup, StepResult, System, SystemConfig
 from threestudio_like.errors import UserError
 from threestudio_like.evaluate.scene import Evaluation, evaluate_scene, export_scene
@@ -39,28 +40,23 @@ class PerSceneConfig(SystemConfig):
     """The renderer of such scenes."""
     cameras: Annotated[Component, "cameras"] = field(kw_only=True)
     """The distribution of the training cameras."""
-    guidance: dict[str, GuidanceTermConfig] = field(kw_only=True)
+    guidance: Annotated[dict[str, GuidanceTermConfig], MinLen(1)] = field(kw_only=True)
     """The guidance terms of the loss, by names of the recipe's own."""
-    update_every: int = 1
+    update_every: Count = 1
     """The scenes are updated every so many steps; the others only train what a guidance learns (VSD's fake score)."""
-    particles: int = 1
+    particles: Count = 1
     """Scenes that are optimised together, one a step in turn; each is evaluated and exported."""
     backbone: Annotated[Component, "backbone"] | None = None
     """The prior of every guidance term that names none of its own."""
-    regularizers: dict[str, Schedule] = field(default_factory=dict)
+    regularizers: dict[str, NonNegativeSchedule] = field(default_factory=dict)
     """Weights of the regularizers (`threestudio_like/renderers/regularizers.py`), by name."""
-    lr: dict[str, Schedule] = field(default_factory=dict)
+    lr: dict[str, NonNegativeSchedule] = field(default_factory=dict)
     """Learning rates by the scene's parameter groups."""
     evaluation: Evaluation = field(default_factory=Evaluation)
     """How the finished scene is shown, measured and exported."""
 
     def __post_init__(self):
-        super().__post_init__()
         regularizers.check_names(self.regularizers)
-        if min(self.particles, self.update_every) < 1:
-            raise ValueError(
-                f"particles and update_every must be at least 1, got {self.particles} and {self.update_every}"
-            )
 
 
 class Particle(nn.Module):

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from priors.text import Prompt
 from threestudio_like.cameras import orbit
+from threestudio_like.config.ranges import Count, NonNegative, NonNegativeSchedule, Pixels, Share
 from threestudio_like.config.registry import Component, configure
 from threestudio_like.config.schedule import Schedule
 from threestudio_like.engine.monitor import write_png
@@ -25,19 +26,19 @@ class PlaygroundConfig(SystemConfig):
     """Its prior."""
     conditioning: Prompt.Config = field(kw_only=True)
     """What the images are to show."""
-    images: int = 8
+    images: Count = 8
     """How many images are optimised."""
-    batch: int | None = None
+    batch: Count | None = None
     """Images a step, at random; all of them where null."""
-    size: int = 64
+    size: Pixels = 64
     """Pixels a side."""
-    start: float = 0.5
+    start: Share = 0.5
     """Brightness of the grey that the images start as."""
-    noise: float = 0.1
+    noise: NonNegative = 0.1
     """Standard deviation of the noise that is added to it."""
-    lr: Schedule = Schedule.constant(0.02)
+    lr: NonNegativeSchedule = Schedule.constant(0.02)
     """Learning rate."""
-    columns: int = 4
+    columns: Count = 4
     """Images a row of the preview."""
 
 

@@ -51,13 +51,13 @@ def refused(capsys, *argv) -> str:
         ("guidance.rgb.methud.scale=3", "unknown key 'methud'; did you mean 'method'?"),
         ("stpes=3", "unknown key 'stpes'; did you mean 'steps'?"),
         ("steps=many", "steps: expected int, got 'many'"),
-        ("steps=-1", "steps must not be negative"),
+        ("steps=-1", "steps: must be at least 0"),
         ("seed=1.5", "seed: expected int"),
         ("scene.type=feild", "unknown scene 'feild'; did you mean 'field'?"),
         ("guidance.rgb.method.type=sdss", "unknown guidance 'sdss'; did you mean 'sds'?"),
         ("system=dreamfussion", "unknown system 'dreamfussion'; did you mean 'dreamfusion'?"),
-        ("cameras.size=0", "size must be at least 1"),
-        ("cameras.views=0", "views must be at least 1"),
+        ("cameras.size=0", "size: must be at least 1"),
+        ("cameras.views=0", "views: must be at least 1"),
         ("regularizers.sparsty=1", "unknown regularizer 'sparsty'; did you mean 'sparsity'?"),
         ("lr.encodin=1", "unknown parameter group 'encodin'; did you mean 'encoding'?"),
         ("device=tpu", "device: 'tpu' is not possible"),
@@ -67,7 +67,7 @@ def refused(capsys, *argv) -> str:
         ("steps", "not an override"),
         ("kernels=cuda", "the 'cuda' kernels are forced but"),
         ("kernels=fast", "kernels: 'fast' is not possible"),
-        ("scene.encoding.base_resolution=0", "resolutions must satisfy"),
+        ("scene.encoding.base_resolution=0", "base_resolution: must be at least 1"),
     ],
 )
 def test_a_mistaken_key_is_refused(capsys, keys, override, says):
@@ -168,7 +168,9 @@ def test_a_missing_or_broken_recipe_is_refused(capsys, tmp_path):
     (tmp_path / "bad.yaml").write_text("steps: [1, 2\n  : {")
     assert "cannot be read as YAML" in refused(capsys, "--config", str(tmp_path / "bad.yaml"))
     (tmp_path / "picture.yaml").write_bytes(bytes(range(256)))
-    assert "cannot be read as YAML" in refused(capsys, "--config", str(tmp_path / "picture.yaml"))
+    assert "save it as UTF-8" in refused(capsys, "--config", str(tmp_path / "picture.yaml"))
+    (tmp_path / "wide.yaml").write_text("system: dreamfusion", encoding="utf-16-le")
+    assert "save it as UTF-8" in refused(capsys, "--config", str(tmp_path / "wide.yaml"))
 
 
 def test_a_missing_prior_is_refused(capsys, keys, tmp_path):

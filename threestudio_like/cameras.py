@@ -13,6 +13,16 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from threestudio_like.config.ranges import (
+    AngleRange,
+    Count,
+    DistanceRange,
+    ElevationRange,
+    FieldOfViewRange,
+    NonNegative,
+    PixelsSchedule,
+    Share,
+)
 from threestudio_like.config.registry import configure
 from threestudio_like.config.schedule import Schedule
 from threestudio_like.utils.tensors import map_tensors
@@ -174,34 +184,28 @@ class RandomCameras:
 
     @dataclass
     class Config:
-        size: Schedule = Schedule.constant(64)
+        size: PixelsSchedule = Schedule.constant(64)
         """Pixels a side of the images."""
-        views: int = 4
+        views: Count = 4
         """Cameras of one step."""
         stratified: bool = True
         """Spaces the azimuths of one step evenly from a random start (jittered); otherwise they are independent."""
-        azimuth_deg: tuple[float, float] = (-180.0, 180.0)
+        azimuth_deg: AngleRange = (-180.0, 180.0)
         """Range of the azimuths; 0 sees the front."""
-        elevation_deg: tuple[float, float] = (-10.0, 90.0)
+        elevation_deg: ElevationRange = (-10.0, 90.0)
         """Range of the elevations."""
-        elevation_by_area: float = 0.5
+        elevation_by_area: Share = 0.5
         """Share of the elevations that are uniform in area on the sphere; the rest is uniform in angle."""
-        distance: tuple[float, float] = (1.0, 1.5)
+        distance: DistanceRange = (1.0, 1.5)
         """Range of the distances from the origin, in scene units."""
-        fov_deg: tuple[float, float] = (40.6, 71.1)
+        fov_deg: FieldOfViewRange = (40.6, 71.1)
         """Range of the vertical fields of view."""
-        position_jitter: float = 0.0
+        position_jitter: NonNegative = 0.0
         """Half width of the uniform noise added to a camera's position, in scene units."""
-        target_jitter: float = 0.0
+        target_jitter: NonNegative = 0.0
         """Standard deviation of the point that a camera looks at, around the origin."""
-        up_jitter: float = 0.0
+        up_jitter: NonNegative = 0.0
         """Standard deviation of the noise added to a camera's up vector."""
-
-        def __post_init__(self):
-            if self.views < 1:
-                raise ValueError(f"views must be at least 1, got {self.views}")
-            if min(self.size.values) < 1:
-                raise ValueError(f"size must be at least 1, got {min(self.size.values)}")
 
     def __init__(self, config: Config | None = None, **fields):
         self.config = configure(self, config, fields)

@@ -18,6 +18,7 @@ from transformers import CLIPVisionModelWithProjection
 from priors import embedding
 from priors.backbones.multiview import MultiviewBackbone, MultiviewConfig
 from threestudio_like import pretrained
+from threestudio_like.config.ranges import Pixels
 from threestudio_like.errors import UserError
 
 SHIFT, SCALE = 0.22, 0.75
@@ -43,7 +44,7 @@ class Zero123Plus(MultiviewBackbone):
     class Config(MultiviewConfig):
         """Configures a published Zero123++."""
 
-        view_size: int = 320
+        view_size: Pixels = 320
         """Pixels a side of each view; version 1.2 was trained on 320."""
         vae_slicing: bool = False
         """Whether images go through the VAE one at a time, which saves memory."""

@@ -14,6 +14,7 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from priors.backbones.base import Backbone, Condition, NoiseSchedule, cfg, perp_neg, rescale_cfg, to_eps, to_x0
+from threestudio_like.config.ranges import NonNegativeSchedule, PositiveSchedule, Share, ShareSchedule, Whole
 from threestudio_like.config.registry import configure
 from threestudio_like.config.schedule import Schedule
 from threestudio_like.engine.system import ParameterGroup
@@ -41,12 +42,8 @@ class ScoreLoss:
 class GradientClip:
     """Bounds the gradient: every `value`; the length of every `pixel`'s vector of channels; or each image's `norm`."""
 
-    at: Schedule
+    at: PositiveSchedule
     kind: Literal["value", "pixel", "norm"] = "value"
-
-    def __post_init__(self):
-        if min(self.at.values) <= 0:
-            raise ValueError("a bound on the gradient must be positive")
 
     def __call__(self, grad: Float[Tensor, "B C h w"], step: int) -> Float[Tensor, "B C h w"]:
         bound = self.at(step)
@@ -73,30 +70,28 @@ class Noised:
 class GuidanceConfig:
     """Configures a score distillation."""
 
-    scale: Schedule = Schedule.constant(100.0)
+    scale: NonNegativeSchedule = Schedule.constant(100.0)
     """Strength of classifier-free guidance."""
-    t_min: Schedule = Schedule.constant(0.02)
+    t_min: ShareSchedule = Schedule.constant(0.02)
     """The lowest timestep, as a fraction of the schedule's T."""
-    t_max: Schedule = Schedule.constant(0.98)
+    t_max: ShareSchedule = Schedule.constant(0.98)
     """The highest timestep, as a fraction of the schedule's T."""
-    anneal_steps: int = 0
+    anneal_steps: Whole = 0
     """If above 0, t is not drawn but falls from t_max to t_min over so many steps, by a square root."""
     weighting: Literal["uniform", "sigma2", "alpha_sigma2", "x0"] = "sigma2"
     """The weight w(t) of the gradient; see `WEIGHTINGS`."""
-    rescale: float = 0.0
+    rescale: Share = 0.0
     """The share, 0..1, of the unguided prediction's contrast that the guided one is given back."""
     clip: GradientClip | None = None
     """A bound on the gradient."""
 
     def __post_init__(self):
         for step in (*self.t_min.at, *self.t_max.at):
-            if not 0 <= self.t_min(step) <= self.t_max(step) <= 1:
+            if self.t_min(step) > self.t_max(step):
                 raise ValueError(
-                    f"0 <= t_min <= t_max <= 1 does not hold at step {step}: t_min {self.t_min(step):g}, "
+                    f"t_min <= t_max does not hold at step {step}: t_min {self.t_min(step):g}, "
                     f"t_max {self.t_max(step):g}"
                 )
-        if not 0 <= self.rescale <= 1:
-            raise ValueError(f"rescale is a share between 0 and 1, got {self.rescale:g}")
 
 
 class Guidance(nn.Module):

@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from priors.backbones.base import Backbone, Condition, Prediction
 from priors.condition import CAMERA_WIDTH, camera_numbers
 from threestudio_like import pretrained
+from threestudio_like.config.ranges import Count, Width
 from threestudio_like.config.registry import configure
 from threestudio_like.errors import UserError, brief
 
@@ -51,9 +52,9 @@ class LoRA(FakeScore):
     class Config:
         """Configures the adapter."""
 
-        rank: int = 4
+        rank: Count = 4
         """Rank of the difference to each adapted layer's weights."""
-        alpha: int = 4
+        alpha: Count = 4
         """The difference is scaled by alpha / rank."""
         targets: tuple[str, ...] = ("to_q", "to_k", "to_v", "to_out.0")
         """The ends of the names of the layers that are adapted."""
@@ -170,9 +171,9 @@ class SmallUNet(FakeScore):
     class Config:
         """Configures the U-Net."""
 
-        channels: tuple[int, ...] = (32, 64)
+        channels: tuple[Width, ...] = (32, 64)
         """Channels of each resolution, from the highest."""
-        layers: int = 1
+        layers: Count = 1
         """Residual blocks at each resolution."""
         prediction: Prediction = "v_prediction"
         """What the U-Net learns to output."""

@@ -8,6 +8,7 @@ from torch import Tensor
 from priors.backbones.base import to_x0
 from priors.guidance.base import Guidance, GuidanceConfig, Noised
 from priors.guidance.inversion import invert, predicted
+from threestudio_like.config.ranges import NonNegativeSchedule, Part
 from threestudio_like.config.schedule import Schedule
 
 
@@ -15,11 +16,11 @@ from threestudio_like.config.schedule import Schedule
 class ISMConfig(GuidanceConfig):
     """Configures interval score matching."""
 
-    scale: Schedule = Schedule.constant(7.5)
+    scale: NonNegativeSchedule = Schedule.constant(7.5)
     """Strength of classifier-free guidance."""
-    interval: float = 0.05
+    interval: Part = 0.05
     """Distance between s and t, as a fraction of T."""
-    inversion_step: float = 0.2
+    inversion_step: Part = 0.2
     """Length of the steps that lead from the image to x_s, as a fraction of T."""
 
 

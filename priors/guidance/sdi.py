@@ -9,6 +9,7 @@ from torch import Tensor
 
 from priors.guidance.base import Guidance, GuidanceConfig, Noised
 from priors.guidance.inversion import invert
+from threestudio_like.config.ranges import Count, NonNegativeSchedule
 from threestudio_like.config.schedule import Schedule
 
 
@@ -16,11 +17,11 @@ from threestudio_like.config.schedule import Schedule
 class SDIConfig(GuidanceConfig):
     """Configures score distillation via inversion."""
 
-    scale: Schedule = Schedule.constant(7.5)
+    scale: NonNegativeSchedule = Schedule.constant(7.5)
     """Strength of classifier-free guidance."""
     inversion_scale: float = -7.5
     """Strength of classifier-free guidance in the inversion."""
-    inversion_steps: int = 10
+    inversion_steps: Count = 10
     """The inversion takes about so many times t / T steps."""
 
 

@@ -8,6 +8,7 @@ from torch import nn
 
 from priors.backbones.base import Backbone
 from priors.text import Prompt
+from threestudio_like.config.ranges import NonNegativeSchedule
 from threestudio_like.config.registry import Component
 from threestudio_like.config.schedule import Schedule
 from threestudio_like.errors import UserError, nearest
@@ -24,7 +25,7 @@ class GuidanceTermConfig:
     """What the object is, in words."""
     channel: str = "rgb"
     """The image of the render that the prior sees: rgb, normal, normal_mask, opacity or ccm."""
-    weight: Schedule = Schedule.constant(1.0)
+    weight: NonNegativeSchedule = Schedule.constant(1.0)
     """Its factor in the loss; the term is skipped while it is 0."""
     backbone: Annotated[Component, "backbone"] | None = None
     """The prior; the recipe's where null."""

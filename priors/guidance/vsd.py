@@ -11,6 +11,7 @@ from torch import Tensor
 from priors.backbones.base import Backbone, target, to_eps
 from priors.guidance.base import Guidance, GuidanceConfig, Noised, randn
 from priors.guidance.fake_score import LoRA
+from threestudio_like.config.ranges import NonNegative, NonNegativeSchedule, Positive, Share
 from threestudio_like.config.registry import Component
 from threestudio_like.config.schedule import Schedule
 from threestudio_like.engine.system import ParameterGroup
@@ -23,19 +24,19 @@ class VSDConfig(GuidanceConfig):
     More than one step of the fake score for one of the scene are the recipe's `update_every`.
     """
 
-    scale: Schedule = Schedule.constant(7.5)
+    scale: NonNegativeSchedule = Schedule.constant(7.5)
     """Strength of classifier-free guidance."""
     fake_score: Annotated[Component, "fake_score"] = field(
         default_factory=lambda: Component("fake_score", "lora", LoRA.Config())
     )
     """The model of the renders' own noise."""
-    lr: Schedule = Schedule.constant(1e-4)
+    lr: NonNegativeSchedule = Schedule.constant(1e-4)
     """The fake score's learning rate; it may start with a warm-up ramp."""
-    weight_decay: float = 0.01
+    weight_decay: NonNegative = 0.01
     """The fake score's weight decay."""
-    dropout: float = 0.1
+    dropout: Share = 0.1
     """Share of the fake score's examples without text and camera."""
-    weight_cap: float = 5.0
+    weight_cap: Positive = 5.0
     """Bounds the weight `1 / sigma^2` of a fake score that predicts the clean image."""
 
 

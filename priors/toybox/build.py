@@ -15,27 +15,28 @@ from torch import nn
 from transformers import CLIPTextConfig, CLIPTextModel, PreTrainedTokenizerBase, PreTrainedTokenizerFast
 
 from priors.toybox.mean_predictor import MeanPredictor
+from threestudio_like.config.ranges import Count, Pixels, Width
 
 
 @dataclass
 class TextToImageSize:
     """Sizes of a small text-to-image model."""
 
-    image: int = 64
+    image: Pixels = 64
     """Pixels a side of the images."""
-    patch: int = 4
+    patch: Count = 4
     """Pixels a side of the patches; the U-Net works on `image / patch`."""
-    channels: tuple[int, ...] = (72, 88, 64)
+    channels: tuple[Width, ...] = (72, 88, 64)
     """Channels of the U-Net's levels."""
-    layers: int = 1
+    layers: Count = 1
     """Layers of each level."""
-    heads: int = 4
+    heads: Count = 4
     """Width of the U-Net's attention heads (diffusers' `attention_head_dim`)."""
-    text_width: int = 128
+    text_width: Width = 128
     """Width of the text's tokens."""
-    tokens: int = 16
+    tokens: Count = 16
     """Tokens of a text."""
-    mean_predictor: tuple[int, int, int] = (1024, 256, 64)
+    mean_predictor: tuple[Width, Width, Width] = (1024, 256, 64)
     """Widths of the mean predictor: the MLP's two layers, and its map; see `priors/toybox/mean_predictor.py`."""
 
 

@@ -19,6 +19,7 @@ from torch import Tensor, nn
 
 from priors.toybox.build import copy_matching
 from priors.toybox.mean_predictor import COARSE, MeanPredictor
+from threestudio_like.config.ranges import Count, Pixels, Width
 from threestudio_like.errors import UserError
 
 ROWS, COLUMNS = 3, 2
@@ -39,19 +40,19 @@ def untile(tiled: Float[Tensor, "B C H W"]) -> Float[Tensor, "B 6 C H//3 W//2"]:
 class MultiviewSize:
     """Sizes of a small multi-view model."""
 
-    view: int = 64
+    view: Pixels = 64
     """Pixels a side of the views."""
-    patch: int = 4
+    patch: Count = 4
     """Pixels a side of the patches; the U-Net works on `view / patch` of each view."""
-    channels: tuple[int, ...] = (48, 64, 64)
+    channels: tuple[Width, ...] = (48, 64, 64)
     """Channels of the U-Net's levels."""
-    layers: int = 1
+    layers: Count = 1
     """Layers of each level."""
-    heads: int = 4
+    heads: Count = 4
     """Width of the U-Net's attention heads (diffusers' `attention_head_dim`)."""
-    tokens_width: int = 64
+    tokens_width: Width = 64
     """Width of the image's tokens."""
-    mean_predictor: tuple[int, int, int] = (384, 128, 32)
+    mean_predictor: tuple[Width, Width, Width] = (384, 128, 32)
     """Widths of the mean predictor: its MLP, wide and of each view, and its map."""
 
     def __post_init__(self):

@@ -19,6 +19,7 @@ from systems.geco.evaluation import Baselines, GecoEvaluation, evaluate_baseline
 from systems.geco.generate import generate
 from systems.geco.pipeline import Generation, ImageTo3D, save
 from systems.geco.targets import ConditionImages, ImageFolder, TargetSampling
+from threestudio_like.config.ranges import Count, NonNegativeSchedule
 from threestudio_like.config.recipe import Recipe
 from threestudio_like.config.registry import Component, configure
 from threestudio_like.config.schedule import Schedule
@@ -62,19 +63,14 @@ class GecoConfig(SystemConfig):
     """Framing of the toys' images."""
     images: ImageFolder | None = None
     """Condition images in place of the toys'."""
-    batch: int = 8
+    batch: Count = 8
     """Images a step and process."""
-    lr: Schedule = Schedule.constant(1e-6)
+    lr: NonNegativeSchedule = Schedule.constant(1e-6)
     """The generator's in stage 1, the reconstructor's in stage 2."""
     evaluation: GecoEvaluation = field(default_factory=GecoEvaluation)
     """How the baselines are measured."""
     generation: Generation = field(default_factory=Generation)
     """How the exported example is made and shown."""
-
-    def __post_init__(self):
-        super().__post_init__()
-        if self.batch < 1:
-            raise ValueError(f"batch must be at least 1, got {self.batch}")
 
 
 class Geco(System):

@@ -21,6 +21,7 @@ from priors.toybox.views import untile
 from systems.geco.pipeline import Generation, Reconstruction3D, unlit, views_of
 from systems.geco.targets import TargetSampling
 from threestudio_like.cameras import orbit
+from threestudio_like.config.ranges import Count, Whole
 from threestudio_like.data.toybox.multiview import Split
 from threestudio_like.data.toybox.reconstruction import Objects, ReconstructionSet
 from threestudio_like.engine.timing import wait_for
@@ -56,9 +57,9 @@ class GecoEvaluation(ReconstructionEvaluation):
     """Known categories in held-out colours, and unseen categories; `objects` of each."""
     single: str | None = None
     """The folder of the reconstructor of single images."""
-    diverse: int = 8
+    diverse: Whole = 8
     """Objects of the first split on which diversity is measured."""
-    seeds: int = 4
+    seeds: Count = 4
     """Noises of each of them."""
 
     def __post_init__(self):

@@ -16,6 +16,7 @@ from priors.generator import OneStepGenerator
 from priors.reconstructor import Reconstructor, rig_poses
 from priors.toybox.views import tile, untile
 from threestudio_like.cameras import Cameras
+from threestudio_like.config.ranges import Color, Count, NonNegative, Part
 from threestudio_like.config.registry import Component
 from threestudio_like.data.images import ImageLoading
 from threestudio_like.data.toybox.multiview import MultiviewSet
@@ -42,11 +43,11 @@ class TextToImage:
     """The prior."""
     view: str = ""
     """Words that are added to the prompt."""
-    scale: float = 3.0
+    scale: NonNegative = 3.0
     """Strength of classifier-free guidance."""
-    steps: int = 30
+    steps: Count = 30
     """Steps of deterministic DDIM."""
-    denoising_end: float = 1.0
+    denoising_end: Part = 1.0
     """The share of the timesteps above which all steps lie."""
     draws: int = 0
     """Fresh noises that the image is the mean of at last, against grain (`priors.sampling.ddim`)."""
@@ -64,18 +65,14 @@ class Generation:
     """How objects are cut out of their images."""
     example: str | None = None
     """The image from which a finished run makes its mesh; a held-out toy's where null."""
-    backdrop: tuple[float, float, float] = (0.85, 0.85, 0.85)
+    backdrop: Color = (0.85, 0.85, 0.85)
     """The turntable's background, the same as behind per-scene methods' objects, because a scorer sees it."""
-    threads: int | None = None
+    threads: Count | None = None
     """Maximum CPU threads, all where null; small models run faster on one."""
     scorer: str | None = None
     """A scorer's folder; what is made of a prompt is scored."""
     show: Presentation = field(default_factory=Presentation)
     """How the objects are shown and exported."""
-
-    def __post_init__(self):
-        if self.threads is not None and self.threads < 1:
-            raise ValueError(f"threads must be at least 1, got {self.threads}")
 
 
 @dataclass(frozen=True)

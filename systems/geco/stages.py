@@ -34,8 +34,8 @@ from systems.geco.base import Geco, GecoConfig
 from systems.geco.targets import teacher_views
 from systems.training.view_losses import VIEW_LOSSES, ViewLosses, check_names, weighted
 from threestudio_like.cameras import Cameras
+from threestudio_like.config.ranges import Count, NonNegative, NonNegativeSchedule
 from threestudio_like.config.registry import Component
-from threestudio_like.config.schedule import Schedule
 from threestudio_like.data.toybox.reconstruction import Truth
 from threestudio_like.engine.system import Context, ParameterGroup, StepResult, System
 from threestudio_like.errors import NoSurfaceError, UserError
@@ -49,13 +49,8 @@ class GecoViewsConfig(GecoConfig):
 
     guidance: Annotated[Component, "guidance"] = field(kw_only=True)
     """The distillation; its `lr` is the fake score's rate."""
-    update_every: int = 1
+    update_every: Count = 1
     """The generator is updated every so many steps, the fake score in all."""
-
-    def __post_init__(self):
-        super().__post_init__()
-        if self.update_every < 1:
-            raise ValueError(f"update_every must be at least 1, got {self.update_every}")
 
 
 class GecoViews(Geco):
@@ -107,15 +102,14 @@ class GecoSceneConfig(GecoConfig):
     """The renderer of both reconstructions."""
     cameras: Annotated[Component, "cameras"] = field(kw_only=True)
     """The random cameras that see each object in a step."""
-    weights: dict[str, Schedule] = field(kw_only=True)
+    weights: dict[str, NonNegativeSchedule] = field(kw_only=True)
     """Weights of the losses rgb, perceptual, mask, depth, normal."""
-    regularizers: dict[str, Schedule] = field(default_factory=dict)
+    regularizers: dict[str, NonNegativeSchedule] = field(default_factory=dict)
     """Weights of the regularizers, by name."""
-    weight_decay: float = 0.0
+    weight_decay: NonNegative = 0.0
     """The reconstructor's weight decay."""
 
     def __post_init__(self):
-        super().__post_init__()
         regularizers.check_names(self.regularizers)
         check_names(self.weights, VIEW_LOSSES)
 

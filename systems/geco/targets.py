@@ -14,6 +14,7 @@ from torch import Tensor
 import threestudio_like.data
 from priors.backbones.multiview import MultiviewBackbone
 from priors.toybox.views import VIEWS, untile
+from threestudio_like.config.ranges import Count, NonNegative, Part, Pixels, Seed
 from threestudio_like.data.cache import cached, cached_memmap, sources
 from threestudio_like.data.framing import Framing, reframe
 from threestudio_like.data.images import ImageLoading, image_files, load_image
@@ -34,7 +35,7 @@ class ImageFolder:
 
     path: str
     """The folder."""
-    size: int = 256
+    size: Pixels = 256
     """Pixels a side."""
     loading: ImageLoading = field(default_factory=ImageLoading)
     """How objects are cut out."""
@@ -46,22 +47,16 @@ class TargetSampling:
     DDIM under guidance by `scale`, all above the share `denoising_end` of the timesteps. Beyond the number of
     images, an image has several noises."""
 
-    steps: int = 75
+    steps: Count = 75
     """Steps of deterministic DDIM."""
-    scale: float = 4.0
+    scale: NonNegative = 4.0
     """Strength of classifier-free guidance."""
-    count: int = 512
+    count: Count = 512
     """Pairs of an image and a noise; if more than there are images, images repeat with new noise."""
-    seed: int = 0
+    seed: Seed = 0
     """Seed of the noises."""
-    denoising_end: float = 1.0
+    denoising_end: Part = 1.0
     """The share of the timesteps above which all steps lie."""
-
-    def __post_init__(self):
-        if not 0 < self.denoising_end <= 1:
-            raise ValueError(f"denoising_end must lie above 0 and be at most 1, got {self.denoising_end}")
-        if min(self.steps, self.count) < 1:
-            raise ValueError(f"steps and count must be at least 1, got {self.steps} and {self.count}")
 
 
 @dataclass(frozen=True)

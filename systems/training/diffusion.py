@@ -20,6 +20,7 @@ from priors.backbones.base import NoiseSchedule, Prediction, target
 from priors.toybox import build
 from priors.toybox.mean_predictor import refine
 from systems.training.averaging import moving_average
+from threestudio_like.config.ranges import Count, Decay, NonNegative, NonNegativeSchedule, Positive, Whole
 from threestudio_like.config.registry import configure
 from threestudio_like.config.schedule import Schedule
 from threestudio_like.engine.system import Context, ParameterGroup, StepResult, System, SystemConfig
@@ -32,26 +33,26 @@ from threestudio_like.utils.tensors import map_tensors
 class DiffusionTrainingConfig(SystemConfig):
     """Keys that all trainings of diffusion priors share."""
 
-    lr: Schedule = Schedule.constant(8e-4)
+    lr: NonNegativeSchedule = Schedule.constant(8e-4)
     """Learning rate."""
-    weight_decay: float = 0.01
+    weight_decay: NonNegative = 0.01
     """Decoupled weight decay."""
     muon: bool = False
     """Hidden matrices and convolutions are updated by Muon, all else by AdamW."""
-    batch: int = 64
+    batch: Count = 64
     """Examples a step and process."""
-    mean_steps: int = 0
+    mean_steps: Whole = 0
     """First steps, which train text encoder and mean predictor only, before the U-Net joins in."""
-    mean_batch: int = 256
+    mean_batch: Count = 256
     """Examples a step and process in those steps."""
-    ema: float = 0.999
+    ema: Decay = 0.999
     """Decay of the averaged weights."""
-    weight_cap: float = 5.0
+    weight_cap: Positive = 5.0
     """Cap of a clean image's loss weight, SNR + 1."""
-    t_power: float = 0.6
+    t_power: Positive = 0.6
     """Timesteps are drawn as `T u^t_power`, u uniform: values below 1 draw more high noise, which decides shape and
     view."""
-    sample_steps: int = 30
+    sample_steps: Count = 30
     """DDIM steps of samples."""
     weights: str | None = None
     """A model folder to go on from, instead of untrained weights."""

@@ -21,6 +21,7 @@ from priors.embedding import load_encoder
 from priors.sampling import ddim
 from systems.training.diffusion import Denoiser, DiffusionBatch, DiffusionTraining, DiffusionTrainingConfig
 from threestudio_like.cameras import orbit
+from threestudio_like.config.ranges import Count, NonNegative, Share
 from threestudio_like.config.registry import Component
 from threestudio_like.data.ccm import CoordinateMaps
 from threestudio_like.engine.monitor import write_png
@@ -38,15 +39,15 @@ class GeometricTrainingConfig(DiffusionTrainingConfig):
     """The text-to-image prior to start from; its text encoder stays as it is."""
     data: Annotated[Component, "coordinates"] = field(kw_only=True)
     """Coordinate maps with captions and cameras."""
-    empty: float = 0.1
+    empty: Share = 0.1
     """Share of examples without a caption, for classifier-free guidance; they keep their camera."""
     prompts: tuple[str, ...] = ("a dog", "a chair", "a duck", "a car", "a mug", "an aeroplane")
     """Prompts of the sample grids, each seen from eight sides."""
     gradient_checkpointing: bool = False
     """The U-Net's activations are computed again for the backward pass, for batches that would not fit otherwise."""
-    scale: float = 3.0
+    scale: NonNegative = 3.0
     """Scale of classifier-free guidance in samples."""
-    judged: int = 256
+    judged: Count = 256
     """Held-out maps that the finished model's samples are compared with."""
 
 

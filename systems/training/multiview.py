@@ -28,6 +28,7 @@ from priors.toybox.views import tile, untile
 from systems.training.averaging import moving_average
 from systems.training.diffusion import Denoiser, DiffusionBatch, DiffusionTraining, DiffusionTrainingConfig
 from threestudio_like.cameras import RIG_AZIMUTHS_DEG
+from threestudio_like.config.ranges import Count, NonNegative, Part, Share
 from threestudio_like.data.framing import Framing, reframe
 from threestudio_like.data.images import ImageLoading
 from threestudio_like.data.toybox.multiview import MultiviewSet, Split
@@ -57,23 +58,22 @@ class MultiviewTrainingConfig(DiffusionTrainingConfig):
     """State of the image whose keys and values are attended to: clean, or noised as the views are."""
     start: str | None = None
     """A text-to-image prior's folder, from whose U-Net the weights are copied as far as they fit."""
-    empty: float = 0.1
+    empty: Share = 0.1
     """Share of examples without an image, for classifier-free guidance."""
-    hues: float = 0.5
+    hues: Share = 0.5
     """Share of examples with rotated hues (`threestudio_like.utils.color.random_hues`)."""
     framing: Framing = field(default_factory=Framing)
     """Framing of the condition images."""
-    scale: float = 1.0
+    scale: NonNegative = 1.0
     """Scale of classifier-free guidance in samples."""
-    denoising_end: float = 0.5
+    denoising_end: Part = 0.5
     """Share of the timesteps that sampling covers (`priors.sampling.ddim`)."""
-    judged: int = 48
+    judged: Count = 48
     """Objects of each held-out split that are sampled and measured at the end."""
-    shown: int = 6
+    shown: Count = 6
     """Objects on a picture."""
 
     def __post_init__(self):
-        super().__post_init__()
         if self.data.size != self.size.view:
             raise ValueError(f"size.view {self.size.view} and data.size {self.data.size} must be equal")
 

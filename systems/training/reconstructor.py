@@ -17,6 +17,7 @@ from typing import Annotated
 import numpy as np
 import torch
 import torch.nn.functional as F
+from annotated_types import Interval, MinLen
 from jaxtyping import Float
 from torch import Tensor
 
@@ -24,6 +25,7 @@ from priors.reconstructor import CONDITION_ELEVATION_DEG, Reconstructor, Reconst
 from systems.training.averaging import moving_average
 from systems.training.view_losses import VIEW_LOSSES, ViewLosses, check_names, weighted
 from threestudio_like.cameras import orbit, zero123plus_rig
+from threestudio_like.config.ranges import Count, Decay, NonNegative, NonNegativeSchedule, Share, Whole
 from threestudio_like.config.registry import Component, configure
 from threestudio_like.config.schedule import Schedule
 from threestudio_like.data.framing import Framing, reframe
@@ -56,33 +58,33 @@ class ReconstructorTrainingConfig(SystemConfig):
     """Renderer of the target views: `volume` or `mesh`."""
     perceptual: Annotated[Component, "perceptual"] = field(kw_only=True)
     """Network of the perceptual loss."""
-    weights: dict[str, Schedule] = field(kw_only=True)
+    weights: dict[str, NonNegativeSchedule] = field(kw_only=True)
     """Weights of the losses: rgb, perceptual, mask, depth, normal of views; distance, occupancy, color of points."""
-    regularizers: dict[str, Schedule] = field(default_factory=dict)
+    regularizers: dict[str, NonNegativeSchedule] = field(default_factory=dict)
     """Weights of the regularizers of rendered views."""
     size: ReconstructorSize = field(default_factory=ReconstructorSize)
     """Sizes of the model."""
     data: ReconstructionSet = field(default_factory=ReconstructionSet)
     """Objects with views and points."""
-    lr: Schedule = Schedule.constant(1e-3)
+    lr: NonNegativeSchedule = Schedule.constant(1e-3)
     """Learning rate."""
-    weight_decay: float = 0.01
+    weight_decay: NonNegative = 0.01
     """Weight decay of AdamW."""
-    batch: int = 32
+    batch: Count = 32
     """Objects a step and process."""
-    views: tuple[int, ...] = (1, 2, 3, 4, 5, 6)
+    views: Annotated[tuple[Annotated[int, Interval(ge=1, le=6)], ...], MinLen(1)] = (1, 2, 3, 4, 5, 6)
     """Numbers of input views, of which each step draws one: 1 is the condition image, more are so many of the six."""
-    points: int = 256
+    points: Count = 256
     """Points of each kind, for each object; see `ReconstructionSet`."""
-    rendered: int = 2
+    rendered: Whole = 2
     """Objects of a step that are rendered."""
-    targets: int = 2
+    targets: Count = 2
     """Random views that each of them is rendered from."""
-    hues: float = 0.5
+    hues: Share = 0.5
     """Share of objects with rotated hues (`threestudio_like.utils.color.random_hues`)."""
     framing: Framing = field(default_factory=Framing)
     """Framing of the condition images."""
-    ema: float = 0.999
+    ema: Decay = 0.999
     """Decay of the averaged weights."""
     model: str | None = None
     """A folder that another run wrote, to go on from."""
@@ -90,18 +92,15 @@ class ReconstructorTrainingConfig(SystemConfig):
     """Evaluation of the finished model."""
 
     def __post_init__(self):
-        super().__post_init__()
         regularizers.check_names(self.regularizers)
         check_names(self.weights, VIEW_LOSSES + POINT_LOSSES)
-        if not self.views or not 1 <= min(self.views) <= max(self.views) <= RIG:
-            raise ValueError(f"views are numbers from 1 to {RIG}, got {list(self.views)}")
-        if not 0 <= self.rendered <= self.batch or not 1 <= self.targets <= self.data.targets:
+        if self.rendered > self.batch or self.targets > self.data.targets:
             raise ValueError(
                 f"rendered must be at most the batch ({self.batch}) and targets at most data.targets "
                 f"({self.data.targets}), got {self.rendered} and {self.targets}"
             )
-        if not 1 <= self.points <= self.data.points:
-            raise ValueError(f"points must be 1 to data.points ({self.data.points}), got {self.points}")
+        if self.points > self.data.points:
+            raise ValueError(f"points must be at most data.points ({self.data.points}), got {self.points}")
         image, views = self.size.image, self.data.views.size
         if image != views:
             raise ValueError(f"size.image ({image}) and data.views.size ({views}) must be equal")

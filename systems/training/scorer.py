@@ -10,6 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from systems.training.text_to_image import vocabulary
+from threestudio_like.config.ranges import Count, NonNegative, NonNegativeSchedule, Positive
 from threestudio_like.config.registry import configure
 from threestudio_like.config.schedule import Schedule
 from threestudio_like.data.toybox.catalogue import CATEGORIES, COLORS, is_held_out
@@ -27,17 +28,17 @@ WITH_FRONT = torch.tensor([kind.has_front for kind in CATEGORIES.values()])
 class ScorerTrainingConfig(SystemConfig):
     """Keys of the training of the scorer."""
 
-    lr: Schedule = Schedule.constant(1e-3)
+    lr: NonNegativeSchedule = Schedule.constant(1e-3)
     """Learning rate."""
-    weight_decay: float = 0.02
+    weight_decay: NonNegative = 0.02
     """Weight decay of AdamW."""
-    batch: int = 128
+    batch: Count = 128
     """Photographs of a step."""
-    azimuth_weight: float = 0.5
+    azimuth_weight: NonNegative = 0.5
     """Weight of the azimuth's loss."""
-    azimuth_std: float = 0.7
+    azimuth_std: Positive = 0.7
     """Standard deviation, in bins, of the soft azimuth target."""
-    held_out_count: int = 3000
+    held_out_count: Count = 3000
     """Photographs of new individuals that the finished scorer is measured on."""
     size: ScorerSize = field(default_factory=ScorerSize)
     """Sizes of the scorer."""

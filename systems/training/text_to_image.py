@@ -12,6 +12,7 @@ from torch import Tensor
 from priors.sampling import ddim
 from priors.toybox import build
 from systems.training.diffusion import Denoiser, DiffusionBatch, DiffusionTraining, DiffusionTrainingConfig
+from threestudio_like.config.ranges import Share
 from threestudio_like.data.toybox.catalogue import CATEGORIES, COLORS, HEIGHTS, VIEWS, caption, is_held_out
 from threestudio_like.data.toybox.photographs import random_backgrounds
 from threestudio_like.data.toybox.training_set import TrainingSet
@@ -27,17 +28,17 @@ from threestudio_like.utils.seeding import on_the_cpu
 class Captions:
     """Detail of the captions, as shares of them in 0..1."""
 
-    color: float = 0.9
+    color: Share = 0.9
     """Share that names the colour."""
-    feature: float = 0.7
+    feature: Share = 0.7
     """Share that names the feature."""
-    view: float = 0.9
+    view: Share = 0.9
     """Share that names the view."""
-    exact_share: float = 0.6
+    exact_share: Share = 0.6
     """Share of the named views that is named as one of eight sides and two heights."""
-    side_share: float = 0.15
+    side_share: Share = 0.15
     """Share of the other left and right views that is called only "side view", as on the web."""
-    empty: float = 0.1
+    empty: Share = 0.1
     """Share of empty captions, for classifier-free guidance."""
 
 

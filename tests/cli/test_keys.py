@@ -59,13 +59,16 @@ def test_help_lists_a_recipes_keys_with_types_values_and_what_they_mean(capsys):
     assert launch.main(["--help", "--config", "prolificdreamer", "seed=7", "stages.nerf.steps=3"]) == 0
     said = capsys.readouterr().out
     lines = said.splitlines()
-    assert "  seed = 7    [int]" in lines and "  device = auto    [auto | cpu | cuda]" in lines
+    assert (
+        "  seed = 7    [int, at least 0 and below 2^63]" in lines and "  device = auto    [auto | cpu | cuda]" in lines
+    )
     assert "keys of the stage nerf: prolificdreamer (stages.nerf.KEY for it alone):" in lines
     assert (
-        "  steps = 3    [int]" in lines and "  guidance.rgb.method.type = vsd    [csd | ism | sdi | sds | vsd]" in lines
+        "  steps = 3    [int, at least 0]" in lines
+        and "  guidance.rgb.method.type = vsd    [csd | ism | sdi | sds | vsd]" in lines
     )
     assert any(line.startswith("  guidance.rgb.method.fake_score.type = ") for line in lines)
-    below = lines[lines.index("  evaluation.video_frames = 60    [int]") + 1]
+    below = lines[lines.index("  evaluation.video_frames = 60    [int, at least 0]") + 1]
     assert below.startswith(" " * 8) and "Frames" in below
 
 

@@ -71,7 +71,7 @@ def test_parses_every_kind_of_field():
         ({"nam": "x"}, "unknown key 'nam'; did you mean 'name'"),
         ({}, "'name' is missing"),
         ({"name": 3}, "name: expected str, got 3"),
-        ({"name": "x", "inner": {"size": 1.5}}, "inner.size: expected int, got 1.5"),
+        ({"name": "x", "inner": {"size": 1.5}}, "inner.size: expected int, a whole number, got 1.5"),
         ({"name": "x", "inner": {"size": True}}, "inner.size: expected int, got True"),
         ({"name": "x", "inner": {"rat": 1}}, "inner: unknown key 'rat'; did you mean 'rate'"),
         ({"name": "x", "inner": 4}, "inner: expected a block"),

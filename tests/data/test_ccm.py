@@ -265,11 +265,11 @@ def test_a_process_that_is_killed_is_told():
 
 @pytest.mark.parametrize(
     "keys, message",
-    [({"views": 0}, "at least 1"), ({"fov_deg": 0.0}, "between 0 and 180"), ({"held_out_every": 0}, "at least 2")],
+    [({"views": 0}, "at least 1"), ({"fov_deg": 0.0}, "above 0 and below 180"), ({"held_out_every": 0}, "at least 2")],
 )
 def test_settings_without_a_meaning_are_told(keys, message):
-    with pytest.raises(ValueError, match=message):
-        MeshFolder.Config("folder", **keys)
+    with pytest.raises(UserError, match=message):
+        MeshFolder(folder="folder", **keys)
 
 
 def test_a_folder_without_a_usable_mesh_is_an_error(tmp_path):

@@ -5,8 +5,10 @@ import pytest
 import torch
 from PIL import Image
 
+from threestudio_like.config.registry import parse
 from threestudio_like.data.framing import Framing, reframe
 from threestudio_like.data.images import ImageLoading, load_image
+from threestudio_like.errors import UserError
 
 
 def generator():
@@ -58,5 +60,5 @@ def test_shares_and_sizes():
     assert 0.6 <= kept.min() < 0.61 and 0.79 < kept.max() <= 0.8
     assert Framing(share=0.0).draw(8, generator()).isnan().all()
     for wrong in ({"share": 1.5}, {"fill": (0.8, 0.6)}, {"fill": (0.0, 0.5)}):
-        with pytest.raises(ValueError, match=next(iter(wrong))):
-            Framing(**wrong)
+        with pytest.raises(UserError, match=next(iter(wrong))):
+            parse(Framing, wrong, "")

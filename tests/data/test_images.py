@@ -10,6 +10,7 @@ import pytest
 import torch
 from PIL import Image
 
+from threestudio_like.config.registry import parse
 from threestudio_like.data.images import ImageLoading, image_files, load_image
 from threestudio_like.errors import UserError
 
@@ -199,8 +200,8 @@ def test_the_chosen_way_must_be_possible(tmp_path, monkeypatch):
     Image.fromarray(noise).save(tmp_path / "b.png")
     with pytest.raises(UserError, match="plain"):
         load_image(tmp_path / "b.png", 32, ImageLoading("plain"))
-    with pytest.raises(ValueError, match="fill"):
-        ImageLoading(fill=0.0)
+    with pytest.raises(UserError, match="fill"):
+        parse(ImageLoading, {"fill": 0.0}, "")
 
 
 def test_rembg_is_used_where_it_is_installed(tmp_path, monkeypatch):

@@ -107,8 +107,8 @@ def test_a_grid_is_a_method_for_every_combination():
 @pytest.mark.parametrize(
     "change, says",
     [
-        ({"prompts": []}, "'prompts' is empty"),
-        ({"seeds": []}, "'seeds' is empty"),
+        ({"prompts": []}, "prompts: must be not empty"),
+        ({"seeds": []}, "seeds: must be not empty"),
         ({"prompts": ["a", "a"]}, "'prompts' has the same entry twice"),
         ({"metrics": ["color_corect"]}, "unknown metric 'color_corect'; did you mean 'color_correct'"),
         (

@@ -22,7 +22,7 @@ def test_cluster_keys_are_taken_from_the_overrides():
     assert cluster == Cluster(partition="gpu", time=30, gpus=2) and rest == ["steps=5", "seed=1"]
     with pytest.raises(UserError, match="unknown key 'partitoin'; did you mean 'partition'"):
         read_cluster(["cluster.partitoin=gpu"])
-    with pytest.raises(UserError, match="time, cpus and warning must be at least 1"):
+    with pytest.raises(UserError, match="time: must be at least 1"):
         read_cluster(["cluster.time=0"])
 
 

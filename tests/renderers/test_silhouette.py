@@ -150,5 +150,5 @@ def test_a_scene_that_tells_no_distance_is_refused():
     renderer = MeshRenderer(MeshRenderer.Config(2, SOFTNESS))
     with pytest.raises(UserError, match="needs a scene that tells its signed distance"):
         renderer(Untold(lump()), orbit(1, 0.0, 2.5, 45.0, 8), Shading())
-    with pytest.raises(ValueError, match="must not be negative"):
-        MeshRenderer.Config(2, -1.0)
+    with pytest.raises(UserError, match="must be at least 0"):
+        MeshRenderer(silhouette=-1.0)

@@ -10,7 +10,9 @@ import torch
 from systems.geco.pipeline import Generation
 from tests.engine.test_run import run
 from tests.fitting import Fit
+from threestudio_like.config.registry import parse
 from threestudio_like.config.run_config import RunConfig
+from threestudio_like.errors import UserError
 from threestudio_like.utils.threads import side_by_side, threads
 
 
@@ -38,8 +40,8 @@ def test_calls_side_by_side_share_the_threads(count, share):
 
 @pytest.mark.parametrize("kind", [Generation, RunConfig])
 def test_no_threads_are_too_few(kind):
-    with pytest.raises(ValueError, match="threads must be at least 1"):
-        kind(threads=0)
+    with pytest.raises(UserError, match="threads: must be at least 1"):
+        parse(kind, {"threads": 0}, "")
 
 
 def test_a_run_keeps_to_its_threads(tmp_path, monkeypatch):

@@ -7,8 +7,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
+import annotated_types
 import yaml
 
+from threestudio_like.config import ranges
 from threestudio_like.config.fields import (
     Class,
     Field,
@@ -113,8 +115,17 @@ def kind_of(annotation: ast.expr) -> str:
     kinds = []
     for part in parts(annotation):
         choices = arguments(part, "Literal")
-        kinds += [str(ast.literal_eval(choice)) for choice in choices] or [ast.unparse(part)]
+        kinds += [str(ast.literal_eval(choice)) for choice in choices] or [with_range(part)]
     return " | ".join([*kinds, *["null"] * ("None" in ast.unparse(annotation))])
+
+
+def with_range(annotation: ast.expr) -> str:
+    """Names a type and its range, where it is made of plain types and of `config/ranges.py`'s."""
+    text = ast.unparse(annotation)
+    try:
+        return ranges.described(eval(text, vars(annotated_types) | vars(ranges)))
+    except NameError:  # a type of the field's own module
+        return text
 
 
 def shown(field: Field, value: Any) -> str:

@@ -155,8 +155,9 @@ def slot_of(annotation: ast.expr) -> str | None:
 
 
 def values_of(annotation: ast.expr) -> ast.expr | None:
-    """Returns what the values of `dict[str, X]` are."""
-    match arguments(annotation, "dict"):
+    """Returns what the values of `dict[str, X]` are, also where that has a range."""
+    ranged = arguments(annotation, "Annotated")
+    match arguments(ranged[0] if ranged else annotation, "dict"):
         case [_, values]:
             return values
     return None

@@ -5,10 +5,10 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import yaml
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+from threestudio_like.config.reading import read_value, read_yaml
 from threestudio_like.config.renamed import translated_path
 from threestudio_like.config.run_config import TEXT_KEYS
 from threestudio_like.errors import UserError, brief, nearest
@@ -79,6 +79,8 @@ def is_schedule(node: dict) -> bool:
 
 def find_recipe(name: str, beside: Path | None = None) -> Path:
     """Finds the file of a recipe: a path, or a bare name (with or without .yaml) in `configs/`. Raises UserError."""
+    if not Path(name).name or "\0" in name:
+        raise UserError(f"no recipe '{name}'; name one of configs/, or a file")
     places = [Path(name)] + ([beside / name] if beside else []) + [CONFIGS / name]
     for place in places:
         for path in (place, place.with_name(place.name + ".yaml")):
@@ -86,18 +88,6 @@ def find_recipe(name: str, beside: Path | None = None) -> Path:
                 return path
     known = [str(p.relative_to(CONFIGS).with_suffix("")) for p in CONFIGS.rglob("*.yaml")]
     raise UserError(f"no recipe '{name}'{nearest(str(name).removesuffix('.yaml'), known)}")
-
-
-def read_yaml(path: Path) -> dict:
-    """Reads a YAML file's map, not interpolated. Raises UserError where it cannot be read as one."""
-    try:
-        node: Any = OmegaConf.load(path)
-    except (yaml.YAMLError, OmegaConfBaseException, UnicodeDecodeError, OSError) as error:
-        raise UserError(f"{path}: cannot be read as YAML: {brief(error)}") from None
-    node = OmegaConf.to_container(node, resolve=False)
-    if not isinstance(node, dict):
-        raise UserError(f"{path}: a recipe is a map of keys, this file holds {type(node).__name__}")
-    return node
 
 
 def load(name: str, overrides: list[str] | tuple[str, ...] = (), beside: Path | None = None) -> Loaded:
@@ -116,6 +106,9 @@ def load(name: str, overrides: list[str] | tuple[str, ...] = (), beside: Path | 
         today = translated_path(".".join(path))
         if today != ".".join(path) and today:
             raise UserError(f"{'.'.join(path)}: this key is '{today}' now")
+        if path[-1].isdigit():
+            whole = f"{'.'.join(path[:-1])}='{{{path[-1]}: {override.partition('=')[2]}}}'"
+            raise UserError(f"{'.'.join(path)}: a schedule is given with all its knots, such as {whole}")
         if path[0] == "stages" and len(path) > 1 and path[1] not in stages:
             raise UserError(f"stages.{path[1]}: {name} has no such stage{nearest(path[1], stages)}")
         recipe = overlay(recipe, keys, by_overrides)
@@ -135,8 +128,11 @@ def _with_extends(path: Path, above: tuple[Path, ...], changes: list[TypeChange]
         raise UserError(f"{path}: extends itself")
     recipe = read_yaml(path)
     bases = recipe.pop("extends", [])
+    bases = [bases] if isinstance(bases, str) else bases
+    if not isinstance(bases, list) or not all(isinstance(base, str) for base in bases):
+        raise UserError(f"{path}: extends: expected a recipe's name, or a list of them, got {bases!r}")
     merged: dict = {}
-    for base in [bases] if isinstance(bases, str) else bases:
+    for base in bases:
         merged = overlay(merged, _with_extends(find_recipe(base, path.parent), (*above, path), changes), changes)
     return overlay(merged, recipe, changes)
 
@@ -159,11 +155,7 @@ def parse_override(text: str) -> dict:
     if key in TEXT_KEYS:
         node = to_the_letter(value)
     else:
-        try:
-            node = OmegaConf.to_container(OmegaConf.from_dotlist([f"value={value}"]), resolve=False)
-            node = node["value"]
-        except (yaml.YAMLError, OmegaConfBaseException):
-            raise UserError(f"'{text}': the value cannot be read as YAML") from None
+        node = read_value(key, value)
     for part in reversed(key.split(".")):
         node = {part: node}
     return node

@@ -8,9 +8,10 @@ from typing import Any
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from threestudio_like.config.loading import TypeChange, overlay, read_yaml
+from threestudio_like.config.loading import TypeChange, overlay
 from threestudio_like.config.misspelt import refuse_misspelt
 from threestudio_like.config.plugins import plug_in
+from threestudio_like.config.reading import read_yaml
 from threestudio_like.config.registry import Component, parse, parse_component
 from threestudio_like.config.renamed import translated
 from threestudio_like.config.run_config import RunConfig

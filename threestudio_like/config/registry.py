@@ -16,7 +16,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
+from threestudio_like.config.ranges import violated, words
 from threestudio_like.config.renamed import hint
+from threestudio_like.config.scalars import parse_scalar
 from threestudio_like.errors import MissingKeyError, UserError, nearest
 
 PACKAGES = ("threestudio_like", "priors", "systems")
@@ -188,12 +190,17 @@ def parse(kind: Any, value: Any, where: str) -> Any:
     origin, arguments = typing.get_origin(kind), typing.get_args(kind)
     if origin is Annotated and arguments[0] is Component:
         return parse_component(arguments[1], value, where)
+    if origin is Annotated:
+        parsed = parse(arguments[0], value, where)
+        if violated(parsed, arguments[1:]):
+            raise UserError(f"{where}: must be {words(arguments[1:])}, got {value!r}")
+        return parsed
     if kind is Any:
         return value
     if origin in (typing.Union, types.UnionType):
         return _parse_optional(arguments, value, where)
     if origin is Literal:
-        if value not in arguments:
+        if not isinstance(value, str | int | None) or value not in arguments:
             raise UserError(f"{where}: '{value}' is not possible{nearest(value, arguments)}")
         return value
     if origin is dict:
@@ -208,7 +215,7 @@ def parse(kind: Any, value: Any, where: str) -> Any:
         return kind.from_config(value, where)
     if dataclasses.is_dataclass(kind):
         return _parse_dataclass(kind, value, where)
-    return _parse_scalar(kind, value, where)
+    return parse_scalar(kind, value, where)
 
 
 def _parse_optional(arguments, value, where):
@@ -227,14 +234,6 @@ def _parse_sequence(origin, arguments, value, where):
     if len(kinds) != len(value):
         raise UserError(f"{where}: expected {len(kinds)} values, got {len(value)}")
     return origin(parse(kind, item, f"{where}[{i}]") for i, (kind, item) in enumerate(zip(kinds, value, strict=True)))
-
-
-def _parse_scalar(kind, value, where):
-    if kind is float and isinstance(value, int) and not isinstance(value, bool):
-        return float(value)
-    if not isinstance(value, kind) or (isinstance(value, bool) and kind is not bool):
-        raise UserError(f"{where}: expected {kind.__name__}, got {value!r}")
-    return value
 
 
 def _parse_dataclass(kind, value, where):

@@ -3,18 +3,20 @@
 from dataclasses import dataclass, field, fields
 from typing import Any, Literal
 
+from threestudio_like.config.ranges import Count, NonNegative, Seed, Whole
+
 
 @dataclass(frozen=True)
 class ExpectedSeconds:
     """Tells what a recipe takes on one core of the machine where it was measured."""
 
-    start: float = 0.0
+    start: NonNegative = 0.0
     """Seconds until the first step."""
-    steps: dict[str, float] = field(default_factory=dict)
+    steps: dict[str, NonNegative] = field(default_factory=dict)
     """Seconds of a step of each stage, by the stage's name; `main` where there is one."""
-    end: float = 0.0
+    end: NonNegative = 0.0
     """Seconds of all that is done once beside the steps, evaluation and export among it."""
-    first: float = 0.0
+    first: NonNegative = 0.0
     """Seconds more of a machine's first run, in which kernels are compiled and data is made."""
 
 
@@ -26,25 +28,25 @@ class RunConfig:
     """What the object is to be."""
     negative_prompt: str = ""
     """What it is not to be; pretrained models are told it in place of the empty text."""
-    seed: int = 0
+    seed: Seed = 0
     """Decides all random numbers of the run."""
     out: str | None = None
     """The folder of the results; by default outputs/RECIPE/PROMPT-SEED."""
     device: Literal["auto", "cpu", "cuda"] = "auto"
     """Where it is computed; auto takes CUDA where there is a GPU."""
-    devices: int = 1
+    devices: Count = 1
     """How many processes train together, each on a device of its own."""
     precision: Literal["32-true", "bf16-mixed"] = "32-true"
     """Single precision, or bfloat16 where it is safe (autocast)."""
     kernels: Literal["auto", "reference", "cpu", "cuda"] | None = None
     """Forces one side of all kernels; by default TSL_KERNELS, or the device, chooses."""
-    threads: int | None = None
+    threads: Count | None = None
     """CPU threads at most; null, all. Small models are faster on one: several wait for each other."""
-    checkpoint_every: int = 250
+    checkpoint_every: Count = 250
     """Steps between checkpoints."""
-    checkpoint_seconds: float = 60.0
+    checkpoint_seconds: NonNegative = 60.0
     """Seconds after which a checkpoint is written even if fewer steps have passed."""
-    preview_every: int = 100
+    preview_every: Whole = 100
     """Steps between preview pictures; 0 for none."""
     expected_seconds: ExpectedSeconds | None = None
     """What the run takes, as far as it was measured; this machine's speed is reckoned in."""
@@ -54,10 +56,6 @@ class RunConfig:
     """Values for use elsewhere in the recipe as `${vars.name}`."""
     imports: list[str] = field(default_factory=list)
     """Modules that register classes of one's own, imported before the recipe's components are read."""
-
-    def __post_init__(self):
-        if self.threads is not None and self.threads < 1:
-            raise ValueError(f"threads must be at least 1, got {self.threads}")
 
 
 TEXT_KEYS = tuple(field.name for field in fields(RunConfig) if field.type in (str, str | None))

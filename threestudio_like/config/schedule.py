@@ -1,6 +1,7 @@
 """Numbers that change over the steps of a run."""
 
 import bisect
+import math
 import numbers
 from dataclasses import dataclass
 from typing import Literal
@@ -38,7 +39,7 @@ class Schedule:
         """Reads the YAML form; `where` is the key's path, for the message. Raises UserError."""
         kind: Literal["steps", "ramp"] = "steps"
         if isinstance(value, numbers.Real) and not isinstance(value, bool):
-            return Schedule.constant(float(value))
+            value = {0: value}
         if isinstance(value, dict) and list(value) == ["ramp"]:
             kind, value = "ramp", value["ramp"]
         if not isinstance(value, dict) or not value:
@@ -50,5 +51,7 @@ class Schedule:
             if not str(key).isdigit() or isinstance(number, bool) or not isinstance(number, numbers.Real):
                 raise UserError(f"{where}: a schedule maps steps (whole numbers) to numbers, got {key!r}: {number!r}")
             knots.append((int(key), float(number)))
+        if not all(math.isfinite(number) for _, number in knots):
+            raise UserError(f"{where}: every value of a schedule is a finite number, got {value!r}")
         at, values = zip(*sorted(knots), strict=True)
         return Schedule(kind, at, values)

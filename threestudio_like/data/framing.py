@@ -7,6 +7,8 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor
 
+from threestudio_like.config.ranges import PartRange, Share
+
 WHITE = 0.99
 """Pixels at least as bright in all three colours are background."""
 
@@ -18,16 +20,10 @@ class Framing:
     A model that has seen its toys only as large as photographs show them fails on a user's, which may have any size.
     """
 
-    share: float = 0.5
+    share: Share = 0.5
     """Share of the images that are framed anew; the others stay as they were taken."""
-    fill: tuple[float, float] = (0.6, 0.8)
+    fill: PartRange = (0.6, 0.8)
     """Range of the object's longer side, as a part of the frame's."""
-
-    def __post_init__(self):
-        if not 0 <= self.share <= 1:
-            raise ValueError(f"share must be within 0..1, got {self.share}")
-        if not 0 < self.fill[0] <= self.fill[1] <= 1:
-            raise ValueError(f"fill must be two rising numbers above 0 and at most 1, got {list(self.fill)}")
 
     def draw(self, count: int, generator: torch.Generator) -> Float[Tensor, "B"]:
         """Draws the fill of each of `count` images; NaN where the frame stays."""

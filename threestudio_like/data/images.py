@@ -15,6 +15,7 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 from scipy.ndimage import label
 from torch import Tensor
 
+from threestudio_like.config.ranges import Part
 from threestudio_like.errors import UserError, brief
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".gif", ".bmp", ".tif", ".tiff")
@@ -52,13 +53,9 @@ class ImageLoading:
     """The way to tell the object from its background: by its alpha channel, by a plain colour all along the border, by
     rembg where that is installed, or by the first of these that can (auto; for an image with a mostly opaque border,
     the colour comes first)."""
-    fill: float | None = 0.7
+    fill: Part | None = 0.7
     """The object's longer side as a share of the frame's, in whose middle it is put; toys are on average as large. Null
     keeps the frame, made square."""
-
-    def __post_init__(self):
-        if self.fill is not None and not 0 < self.fill <= 1:
-            raise ValueError(f"fill must be above 0 and at most 1, got {self.fill}")
 
 
 def image_files(path: Path) -> list[Path]:

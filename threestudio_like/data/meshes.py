@@ -16,14 +16,26 @@ from concurrent.futures.process import BrokenProcessPool
 from dataclasses import asdict, dataclass
 from multiprocessing import get_context
 from pathlib import Path
+from typing import Annotated
 
 import numpy as np
 import torch
 import trimesh
+from annotated_types import Ge
 from jaxtyping import Int, UInt8
 from torch import Tensor
 
 from threestudio_like.cameras import Cameras, orbit_cameras
+from threestudio_like.config.ranges import (
+    Count,
+    DistanceRange,
+    ElevationRange,
+    FieldOfView,
+    Pixels,
+    Positive,
+    Samples,
+    Seed,
+)
 from threestudio_like.config.registry import configure
 from threestudio_like.data.cache import cached, cached_memmap, sources
 from threestudio_like.data.captions import captioned, skipped
@@ -67,37 +79,28 @@ class MeshFolder:
         """JSON file of captions (and tags) in the folder; see `data/captions.py`."""
         without_tags: tuple[str, ...] = ("point cloud", "low poly", "lowpoly", "scan")
         """Objects with one of these tags are skipped."""
-        views: int = 16
+        views: Count = 16
         """Cameras of each object."""
-        seed: int = 0
+        seed: Seed = 0
         """Seed of the cameras."""
-        size: int = 64
+        size: Pixels = 64
         """Pixels a side of the maps."""
-        supersample: int = 2
+        supersample: Samples = 2
         """Maps are rendered this many times larger and averaged."""
-        distance: tuple[float, float] = (0.9, 1.1)
+        distance: DistanceRange = (0.9, 1.1)
         """Range of the cameras' distances, 1 where a ball as long as the object just fills the view."""
-        fov_deg: float = 45.0
+        fov_deg: FieldOfView = 45.0
         """Vertical field of view."""
-        elevation_deg: tuple[float, float] = (-10.0, 45.0)
+        elevation_deg: ElevationRange = (-10.0, 45.0)
         """Range of the elevations, uniform in angle."""
-        max_faces: int = 1_000_000
+        max_faces: Count = 1_000_000
         """Meshes with more faces are skipped."""
-        max_megabytes: float = 200.0
+        max_megabytes: Positive = 200.0
         """Larger files are skipped."""
-        held_out_every: int = 20
+        held_out_every: Annotated[int, Ge(2)] = 20
         """One object in this many, but at least one, is held out for evaluation."""
-        workers: int = 1
+        workers: Count = 1
         """Processes that render the maps; 1 is this one."""
-
-        def __post_init__(self):
-            for name in ("views", "size", "supersample", "workers"):
-                if getattr(self, name) < 1:
-                    raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
-            if not 0 < self.fov_deg < 180:
-                raise ValueError(f"fov_deg must lie between 0 and 180, got {self.fov_deg}")
-            if self.held_out_every < 2:
-                raise ValueError(f"held_out_every must be at least 2, got {self.held_out_every}")
 
     def __init__(self, config: Config | None = None, **fields):
         """Raises UserError where the folder or its captions are not there or do not fit."""

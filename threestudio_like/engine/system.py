@@ -9,6 +9,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from threestudio_like.config.ranges import Decay, Positive, Whole
 from threestudio_like.config.recipe import Recipe
 from threestudio_like.config.schedule import Schedule
 from threestudio_like.errors import UserError
@@ -64,11 +65,11 @@ class Context:
 class Optimizer:
     """Settings of Adam, with decoupled weight decay where a group asks for it."""
 
-    betas: tuple[float, float] = (0.9, 0.99)
+    betas: tuple[Decay, Decay] = (0.9, 0.99)
     """Decay rates of the moments."""
-    eps: float = 1e-15
+    eps: Positive = 1e-15
     """Term added to the denominator."""
-    clip_norm: float | None = None
+    clip_norm: Positive | None = None
     """Bound of the gradient's global norm; null clips nothing."""
 
 
@@ -84,16 +85,12 @@ class Init:
 class SystemConfig:
     """Keys that every stage of every system has."""
 
-    steps: int
+    steps: Whole
     """Steps of the stage."""
     optimizer: Optimizer = field(default_factory=Optimizer)
     """Settings of the optimiser."""
     init: Init | None = None
     """Earlier stage to start from."""
-
-    def __post_init__(self):
-        if self.steps < 0:
-            raise ValueError(f"steps must not be negative, got {self.steps}")
 
 
 class System(nn.Module):

@@ -18,6 +18,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from threestudio_like.cameras import Cameras, zero123plus_rig
+from threestudio_like.config.ranges import Count, Pixels
 from threestudio_like.data.toybox.reconstruction import Objects, ReconstructionSet
 from threestudio_like.engine.monitor import write_png
 from threestudio_like.engine.timing import wait_for
@@ -48,11 +49,11 @@ UNSEEN = slice(2, 4)
 class ReconstructionEvaluation:
     """The objects and views that reconstructions are measured on."""
 
-    objects: int = 64
+    objects: Count = 64
     """Objects of each split."""
-    size: int = 64
+    size: Pixels = 64
     """Pixels a side of the views."""
-    shown: int = 6
+    shown: Count = 6
     """Objects that the pictures show."""
     scorer: str = "priors/weights/scorer"
     """The scorer whose features are those of the Frechet distance between rendered and true views."""

@@ -8,6 +8,7 @@ from pathlib import Path
 import torch
 
 from threestudio_like.cameras import Cameras, orbit
+from threestudio_like.config.ranges import Pixels
 from threestudio_like.data.toybox.catalogue import CATEGORIES, COLORS
 from threestudio_like.errors import NoSurfaceError
 from threestudio_like.evaluate.images import saturation
@@ -73,7 +74,7 @@ class Evaluation(Presentation):
 
     scorer: str | None = None
     """A scorer's folder; the prompt is scored where it names one of the Toybox's colours and categories."""
-    scorer_size: int = 64
+    scorer_size: Pixels = 64
     """Pixels a side of the views that the scorer is shown."""
 
 

@@ -13,6 +13,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
+from threestudio_like.config.ranges import Count, Pixels, Width
 from threestudio_like.errors import UserError, brief
 from threestudio_like.utils.paths import find_folder
 
@@ -23,13 +24,13 @@ LAYERS = 6  # of the image tower, between two halvings
 class ScorerSize:
     """The sizes of a scorer's layers."""
 
-    image: int = 64
+    image: Pixels = 64
     """Pixels a side of the images that the tower sees."""
-    channels: tuple[int, ...] = (24, 48, 80, 112)
+    channels: tuple[Width, ...] = (24, 48, 80, 112)
     """Channels after each halving."""
-    width: int = 96
+    width: Width = 96
     """The embeddings' width."""
-    bins: int = 24
+    bins: Count = 24
     """Azimuth bins; bin 0 is centred on the front."""
 
 

@@ -4,12 +4,14 @@ import itertools
 import math
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import yaml
+from annotated_types import MinLen
 
 from threestudio_like.config.loading import CONFIGS, find_recipe
 from threestudio_like.config.plugins import plug_in
+from threestudio_like.config.ranges import Seed
 from threestudio_like.config.registry import parse
 from threestudio_like.config.renamed import RENAMED, look_up
 from threestudio_like.config.run_config import TEXT_KEYS
@@ -67,15 +69,15 @@ class Claim:
 class ComparisonConfig:
     """A comparison's keys. Its methods are `methods:`, or all combinations of a `grid:` of the recipe `config:`."""
 
-    prompts: tuple[str, ...]
+    prompts: Annotated[tuple[str, ...], MinLen(1)]
     """The prompts, each run by each method."""
-    metrics: tuple[str, ...]
+    metrics: Annotated[tuple[str, ...], MinLen(1)]
     """The columns of the table, by the metrics' names."""
     title: str = ""
     """The report's heading."""
     about: str = ""
     """The report's first paragraph."""
-    seeds: tuple[int, ...] = (0,)
+    seeds: Annotated[tuple[Seed, ...], MinLen(1)] = (0,)
     """The seeds of each prompt."""
     methods: dict[str, Method] = field(default_factory=dict)
     """The methods by the names that they have in the report."""
@@ -155,10 +157,8 @@ def parse_comparison(plain: dict, name: str, beside: Path | None = None) -> Comp
 
 
 def check_lists(config: ComparisonConfig, name: str) -> None:
-    """Raises UserError for an empty list, an entry that is there twice, and an unknown metric."""
+    """Raises UserError for an entry that is there twice, and an unknown metric."""
     for key, values in (("prompts", config.prompts), ("seeds", config.seeds), ("metrics", config.metrics)):
-        if not values:
-            raise UserError(f"{name}: '{key}' is empty; a comparison needs at least one")
         if len(set(values)) < len(values):
             raise UserError(f"{name}: '{key}' has the same entry twice")
     plug_in(config.imports)

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from threestudio_like.config.loading import overlay, parse_override
+from threestudio_like.config.ranges import Count, Positive, Whole
 from threestudio_like.config.registry import parse
 from threestudio_like.errors import UserError, brief, nearest
 from threestudio_like.experiments import sweep
@@ -34,24 +35,20 @@ class Cluster:
 
     partition: str | None = None
     """The queue; SLURM's default where null."""
-    time: int = 240
+    time: Count = 240
     """Minutes that a job may take."""
-    gpus: int = 0
+    gpus: Whole = 0
     """GPUs of a job."""
-    cpus: int = 2
+    cpus: Count = 2
     """Cores of a job."""
-    memory_gb: float | None = None
+    memory_gb: Positive | None = None
     """Memory of a job; SLURM's default where null."""
     account: str | None = None
     """The account that is charged."""
-    warning: int = 90
+    warning: Count = 90
     """Seconds before the end at which the run is stopped."""
-    requeues: int = 100
+    requeues: Whole = 100
     """Number of times that a run may be put back."""
-
-    def __post_init__(self):
-        if min(self.time, self.cpus, self.warning) < 1 or min(self.gpus, self.requeues) < 0:
-            raise ValueError("time, cpus and warning must be at least 1, gpus and requeues at least 0")
 
 
 def read_cluster(overrides: list[str]) -> tuple[Cluster, list[str]]:

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from threestudio_like.cameras import Cameras, orbit
+from threestudio_like.config.ranges import Cells, Distance, Elevation, FieldOfView, Pixels, Positive, Share, Whole
 from threestudio_like.engine.monitor import to_bytes, write_png
 from threestudio_like.export.mesh_io import check_formats
 from threestudio_like.renderers.base import Render
@@ -24,27 +25,27 @@ Views = Callable[[Cameras, Shading], list[Render]]
 class Presentation:
     """Settings of the pictures and meshes of a finished object. Lengths are in scene units, sizes in pixels."""
 
-    distance: float = 2.7
+    distance: Distance = 2.7
     """Distance of the cameras from the object's middle."""
-    fov_deg: float = 41.0
+    fov_deg: FieldOfView = 41.0
     """The cameras' vertical field of view."""
-    elevation_deg: float = 15.0
+    elevation_deg: Elevation = 15.0
     """Elevation of the cameras."""
-    preview_size: int = 96
+    preview_size: Pixels = 96
     """Pixels a side of a preview's views."""
-    strip_size: int = 128
+    strip_size: Pixels = 128
     """Pixels a side of the views in `turntable.png`."""
-    video_frames: int = 60
+    video_frames: Whole = 60
     """Frames of the turntable video, once around in three seconds."""
-    video_size: int = 160
+    video_size: Pixels = 160
     """Pixels a side of the video."""
-    mesh_resolution: int = 128
+    mesh_resolution: Cells = 128
     """Grid points a side at which a field's surface is extracted."""
-    mesh_threshold: float | None = None
+    mesh_threshold: Positive | None = None
     """The density at a field's surface; null chooses it by the field's own silhouettes."""
-    smallest_part: float = 0.02
+    smallest_part: Share = 0.02
     """Parts of a mesh with a smaller share of its faces are dropped."""
-    texture_size: int | None = None
+    texture_size: Pixels | None = None
     """Texels a side of the exported mesh's textures; colours at its vertices where null."""
     formats: tuple[str, ...] = ("glb",)
     """Formats of the exported meshes: glb, obj, ply."""

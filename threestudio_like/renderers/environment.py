@@ -14,6 +14,7 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor
 
+from threestudio_like.config.ranges import Angle, Elevation, Radiance
 from threestudio_like.utils.color import linear_from_srgb, srgb_from_linear
 
 DEGREE = torch.tensor([0, 1, 1, 1, 2, 2, 2, 2, 2])
@@ -45,15 +46,15 @@ def harmonics(d: Float[Tensor, "N 3"]) -> Float[Tensor, "N 9"]:
 class EnvironmentLight:
     """A studio: light from above and from below, and a lamp. All in linear light, white having 1."""
 
-    sky: tuple[float, float, float] = (0.9, 0.9, 0.9)
+    sky: Radiance = (0.9, 0.9, 0.9)
     """Radiance from straight above; between above and below it changes linearly with the height."""
-    ground: tuple[float, float, float] = (0.45, 0.45, 0.45)
+    ground: Radiance = (0.45, 0.45, 0.45)
     """Radiance from straight below."""
-    lamp: tuple[float, float, float] = (0.45, 0.45, 0.45)
+    lamp: Radiance = (0.45, 0.45, 0.45)
     """Irradiance by the lamp of a surface that faces it."""
-    lamp_azimuth_deg: float = 40.0
+    lamp_azimuth_deg: Angle = 40.0
     """Direction of the lamp around the object; 0 is its front."""
-    lamp_elevation_deg: float = 55.0
+    lamp_elevation_deg: Elevation = 55.0
     """Height of the lamp over the horizon."""
 
     def light(self, turn: Float[Tensor, "B"]) -> Float[Tensor, "B 9 3"]:

@@ -8,6 +8,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from threestudio_like.cameras import Cameras, Rays
+from threestudio_like.config.ranges import NonNegative, Samples
 from threestudio_like.config.registry import configure
 from threestudio_like.errors import UserError
 from threestudio_like.kernels.rasterize import Rasterizer, antialias, rasterize
@@ -30,21 +31,15 @@ class MeshRenderer(Renderer[SurfaceScene]):
     class Config:
         """Configures the rasterisation."""
 
-        supersample: int = 2
+        supersample: Samples = 2
         """Images are drawn so many times larger a side, and averaged."""
-        silhouette: float = 0.0
+        silhouette: NonNegative = 0.0
         """Softness of the signed distance's silhouettes, in scene units; 0 for silhouettes of edges alone.
 
         They give gradients to the opacity where no edge passes (`renderers/silhouette.py`).
         """
         rasterizer: Rasterizer = "kernels"
         """The program that finds the visible faces."""
-
-        def __post_init__(self):
-            if self.supersample < 1:
-                raise ValueError(f"supersample must be at least 1, got {self.supersample}")
-            if self.silhouette < 0:
-                raise ValueError(f"silhouette must not be negative, got {self.silhouette}")
 
     def __init__(self, config: Config | None = None, **fields):
         super().__init__()

@@ -8,6 +8,7 @@ from jaxtyping import Bool
 from torch import Tensor
 
 from threestudio_like.cameras import Cameras
+from threestudio_like.config.ranges import Cells, Count, Share, StepLength
 from threestudio_like.config.registry import configure
 from threestudio_like.kernels.composite import accumulate, composite
 from threestudio_like.kernels.march import Samples, march
@@ -31,20 +32,20 @@ class VolumeRenderer(Renderer[VolumeScene]):
     class Config:
         """Configures the quadrature, and the occupancy grid that skips empty space."""
 
-        render_step_size: float = 0.03
+        render_step_size: StepLength = 0.03
         """Length of a sample along the ray, in scene units."""
-        resolution: int = 32
+        resolution: Cells = 32
         """Cells a side of the occupancy grid."""
-        refresh_every: int = 16
+        refresh_every: Count = 16
         """Steps between updates of the occupancy grid."""
-        decay: float = 0.9
+        decay: Share = 0.9
         """Factor of a cell's old density at each update."""
-        empty_below: float = 0.01
+        empty_below: Share = 0.01
         """The opacity of one sample below which a cell counts as empty.
 
         At most the cells' mean, as in Instant-NGP, or a thin scene would never be seen again.
         """
-        stop_at: float = 1e-3
+        stop_at: Share = 1e-3
         """Samples behind this much remaining transmittance are dropped, once the occupancy grid says that rays end
         inside."""
 

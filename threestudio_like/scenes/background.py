@@ -1,11 +1,14 @@
 """Defines backgrounds: what a ray sees where there is no object."""
 
 from dataclasses import dataclass
+from typing import Annotated
 
 import torch
+from annotated_types import Interval
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from threestudio_like.config.ranges import Color, Share, Width
 from threestudio_like.config.registry import configure
 
 
@@ -24,7 +27,7 @@ class Solid(Background):
     class Config:
         """Configures the colour."""
 
-        color: tuple[float, float, float] = (1.0, 1.0, 1.0)
+        color: Color = (1.0, 1.0, 1.0)
         """Red, green and blue in 0..1."""
 
     def __init__(self, config: Config | None = None, **fields):
@@ -45,13 +48,13 @@ class Random(Background):
     class Config:
         """Configures the colours."""
 
-        low: float = 0.0
+        low: Share = 0.0
         """The darkest grey."""
-        high: float = 1.0
+        high: Share = 1.0
         """The brightest grey."""
-        tint: float = 0.0
+        tint: Share = 0.0
         """How far each channel may lie from the grey."""
-        color: tuple[float, float, float] = (1.0, 1.0, 1.0)
+        color: Color = (1.0, 1.0, 1.0)
         """The colour outside training."""
 
     def __init__(self, config: Config | None = None, **fields):
@@ -76,9 +79,9 @@ class DirectionMLP(Background):
     class Config:
         """Configures the MLP."""
 
-        hidden: int = 32
+        hidden: Width = 32
         """Width of the hidden layer."""
-        octaves: int = 3
+        octaves: Annotated[int, Interval(ge=0, le=16)] = 3
         """Octaves of sines and cosines of the direction."""
 
     def __init__(self, config: Config | None = None, **fields):

@@ -8,6 +8,7 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from threestudio_like.config.ranges import Positive, Width
 from threestudio_like.config.registry import Component, configure
 from threestudio_like.errors import UserError, brief
 from threestudio_like.kernels.hashgrid import HashGrid
@@ -31,7 +32,7 @@ class Blob:
     """How it falls off with r."""
     strength: float = 5.0
     """Its value at the origin; negative for scenes that are empty there."""
-    radius: float = 0.2
+    radius: Positive = 0.2
     """Its size in scene units."""
 
 
@@ -44,7 +45,7 @@ class Field(nn.Module):
     class Config:
         encoding: HashGrid = field(default_factory=HashGrid)
         """The multi-resolution hash grid."""
-        hidden: int = 32
+        hidden: Width = 32
         """Width of the MLP's hidden layer."""
         blob: Blob = field(default_factory=Blob)
         """The density that the field starts from."""

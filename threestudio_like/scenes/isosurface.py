@@ -8,6 +8,7 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
+from threestudio_like.config.ranges import Cells, Part, Width
 from threestudio_like.config.registry import Component
 from threestudio_like.errors import NoSurfaceError, UserError, brief
 from threestudio_like.kernels.hashgrid import HashGrid
@@ -25,21 +26,17 @@ METALLIC_START = -3.0  # before the sigmoid: most things are not metal
 class ShapeInit:
     """The shape that a scene starts from: an ellipsoid (Fantasia3D, section 3.2) or a mesh file."""
 
-    ellipsoid: tuple[float, float, float] = (0.6, 0.6, 0.6)
+    ellipsoid: tuple[Part, Part, Part] = (0.6, 0.6, 0.6)
     """Its half axes in scene units."""
     mesh: str | None = None
     """A file of a closed mesh, in place of the ellipsoid."""
-
-    def __post_init__(self):
-        if min(self.ellipsoid) <= 0:
-            raise ValueError(f"ellipsoid: half axes must be above 0, got {self.ellipsoid}")
 
 
 @dataclass
 class IsoSurfaceConfig:
     """Configures a mesh scene."""
 
-    resolution: int = 32
+    resolution: Cells = 32
     """Cells a side of the grid."""
     sdf: Literal["vertices", "mlp"] = "vertices"
     """What is optimised: one number a grid vertex, or a hash grid and MLP, which is smoother."""
@@ -51,16 +48,12 @@ class IsoSurfaceConfig:
     """Albedo alone; or base colour, roughness and metallic."""
     encoding: HashGrid = field(default_factory=HashGrid)
     """The hash grid of the texture, and of the signed distance where `sdf` is mlp."""
-    hidden: int = 32
+    hidden: Width = 32
     """Width of the MLPs' hidden layers."""
     background: Annotated[Component, "background"] = field(
         default_factory=lambda: Component("background", "solid", Solid.Config())
     )
     """What rays see where there is no object."""
-
-    def __post_init__(self):
-        if self.resolution < 3:
-            raise ValueError(f"resolution must be at least 3 cells a side, got {self.resolution}")
 
 
 class IsoSurface(nn.Module):

@@ -231,8 +231,8 @@ def test_trains_and_leaves_a_model(judge, tmp_path, monkeypatch):
     "key, says",
     [
         ("stages.volume.weights.colour=1", "unknown loss 'colour'.*'color'"),
-        ("stages.volume.views=[0]", "numbers from 1 to 6"),
-        ("stages.volume.views=[7]", "numbers from 1 to 6"),
+        ("stages.volume.views=[0]", r"views\[0\]: must be at least 1 and at most 6"),
+        ("stages.volume.views=[7]", r"views\[0\]: must be at least 1 and at most 6"),
         ("stages.volume.rendered=99", "rendered"),
         ("stages.mesh.targets=9", "targets"),
         ("stages.mesh.points=9999", "points"),

@@ -11,6 +11,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from threestudio_like.cameras import Cameras, orbit_cameras
+from threestudio_like.config.ranges import Count, DistanceRange, ElevationRange, FieldOfViewRange, Pixels, Samples, Seed
 from threestudio_like.config.registry import configure
 from threestudio_like.data.cache import cached, sources
 from threestudio_like.data.ccm import CoordinateMaps
@@ -31,21 +32,21 @@ class ToyboxCoordinates:
     class Config:
         """Sizes of the set, and its cameras. Lengths are in scene units."""
 
-        toys: int = 12000
+        toys: Count = 12000
         """Toys of the training pairs; a tenth as many are of held-out pairs."""
-        views: int = 4
+        views: Count = 4
         """Cameras of each toy."""
-        seed: int = 5
+        seed: Seed = 5
         """Seed of toys and cameras."""
-        size: int = 64
+        size: Pixels = 64
         """Pixels a side of the maps."""
-        samples: int = 2
+        samples: Samples = 2
         """Square root of the rays a pixel."""
-        distance: tuple[float, float] = (2.5, 2.9)
+        distance: DistanceRange = (2.5, 2.9)
         """Range of the cameras' distances from the middle."""
-        fov_deg: tuple[float, float] = (38.0, 44.0)
+        fov_deg: FieldOfViewRange = (38.0, 44.0)
         """Range of the vertical fields of view."""
-        elevation_deg: tuple[float, float] = (-10.0, 80.0)
+        elevation_deg: ElevationRange = (-10.0, 80.0)
         """Range of the elevations."""
 
     def __init__(self, config: Config | None = None, **fields):

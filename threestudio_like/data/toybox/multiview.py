@@ -15,6 +15,16 @@ from jaxtyping import Float, Int, UInt8
 from torch import Tensor
 
 from threestudio_like.cameras import RIG_AZIMUTHS_DEG, RIG_ELEVATIONS_DEG, Cameras, zero123plus_rig
+from threestudio_like.config.ranges import (
+    Count,
+    Distance,
+    ElevationRange,
+    FieldOfView,
+    Pixels,
+    Samples,
+    Seed,
+    ShareRange,
+)
 from threestudio_like.data.cache import cached, sources
 from threestudio_like.data.toybox.assembly import Toy
 from threestudio_like.data.toybox.catalogue import CATEGORIES, COLORS, random_toy
@@ -70,23 +80,23 @@ class MultiviewSet:
     views' their means, so that objects keep their size.
     """
 
-    count: int = 12000
+    count: Count = 12000
     """Objects of the training split."""
-    held_out_count: int = 96
+    held_out_count: Count = 96
     """Objects of each of the other splits."""
-    seed: int = 7
+    seed: Seed = 7
     """Seed of objects, cameras and light."""
-    size: int = 64
+    size: Pixels = 64
     """Pixels a side of image and views."""
-    samples: int = 2
+    samples: Samples = 2
     """Square root of the rays a pixel."""
-    elevation_deg: tuple[float, float] = (-10.0, 40.0)
+    elevation_deg: ElevationRange = (-10.0, 40.0)
     """Range of the image's elevation."""
-    ambient: tuple[float, float] = (0.45, 0.75)
+    ambient: ShareRange = (0.45, 0.75)
     """Range of the ambient share of the image's light."""
-    distance: float = 2.7
+    distance: Distance = 2.7
     """Distance of the six views' cameras from the middle."""
-    fov_deg: float = 41.0
+    fov_deg: FieldOfView = 41.0
     """Vertical field of view of the six views."""
 
     @functools.cache

@@ -12,6 +12,16 @@ import torch
 from torch import Tensor
 
 from threestudio_like.cameras import Cameras, orbit_cameras
+from threestudio_like.config.ranges import (
+    DistanceRange,
+    ElevationRange,
+    FieldOfViewRange,
+    NonNegative,
+    Pixels,
+    Samples,
+    Share,
+    ShareRange,
+)
 from threestudio_like.data.cache import cached, sources
 from threestudio_like.data.toybox.assembly import COLUMNS, Toy
 from threestudio_like.data.toybox.catalogue import CATEGORIES, COLORS, caption, random_toy, view_words
@@ -26,25 +36,25 @@ WORLD = ("assembly.py", "animals.py", "things.py", "catalogue.py", "render.py", 
 class CaptureConfig:
     """Cameras and light of photographs. Lengths are in scene units, shares in 0..1."""
 
-    size: int = 64
+    size: Pixels = 64
     """Pixels a side."""
-    samples: int = 2
+    samples: Samples = 2
     """Square root of the rays a pixel."""
-    distance: tuple[float, float] = (2.6, 2.8)
+    distance: DistanceRange = (2.6, 2.8)
     """Range of the distances from the middle."""
-    fov_deg: tuple[float, float] = (40.0, 42.0)
+    fov_deg: FieldOfViewRange = (40.0, 42.0)
     """Range of the vertical fields of view."""
-    elevation_deg: tuple[float, float] = (-8.0, 45.0)
+    elevation_deg: ElevationRange = (-8.0, 45.0)
     """Range of the elevations, but for those from overhead."""
-    overhead_share: float = 0.1
+    overhead_share: Share = 0.1
     """Share of photographs from overhead, at 61 to 85 degrees."""
-    front_share: float = 0.3
+    front_share: Share = 0.3
     """Share of photographs from around the front; the others' azimuths are uniform."""
-    front_std_deg: float = 35.0
+    front_std_deg: NonNegative = 35.0
     """Standard deviation of the azimuths around the front."""
-    ambient: tuple[float, float] = (0.45, 0.75)
+    ambient: ShareRange = (0.45, 0.75)
     """Range of the ambient share of the light."""
-    textureless_share: float = 0.0
+    textureless_share: Share = 0.0
     """Share of photographs of white toys (clay)."""
 
     def cameras(self, count: int, rng: np.random.Generator) -> Cameras:

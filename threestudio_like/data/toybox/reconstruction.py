@@ -15,6 +15,7 @@ from jaxtyping import Float, Int, Int8, Int16, UInt8, UInt16
 from torch import Tensor
 
 from threestudio_like.cameras import Cameras, orbit_cameras
+from threestudio_like.config.ranges import Count, ElevationRange, Pixels, Samples
 from threestudio_like.data.cache import cached, sources
 from threestudio_like.data.toybox import render, trace_cpu
 from threestudio_like.data.toybox.assembly import BOUND, CENTER, COLOR, GRAIN, ROTATION
@@ -39,15 +40,15 @@ class ReconstructionSet:
 
     views: MultiviewSet = field(default_factory=MultiviewSet)
     """The objects, with their images and six views."""
-    targets: int = 4
+    targets: Count = 4
     """Random views of each object, uniform in area."""
-    target_size: int = 32
+    target_size: Pixels = 32
     """Pixels a side of the random views."""
-    samples: int = 2
+    samples: Samples = 2
     """Square root of the rays a pixel of the random views."""
-    elevation_deg: tuple[float, float] = (-30.0, 70.0)
+    elevation_deg: ElevationRange = (-30.0, 70.0)
     """Range of the random views' elevations."""
-    points: int = 1024
+    points: Count = 1024
     """Points of each of three kinds: on the surface; near it; and, half of them, somewhat farther, the others anywhere
     in the cube."""
 

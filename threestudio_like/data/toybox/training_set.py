@@ -3,6 +3,7 @@
 import functools
 from dataclasses import dataclass, field
 
+from threestudio_like.config.ranges import Count, Seed
 from threestudio_like.data.toybox.photographs import CaptureConfig, Photographs, cached_dataset
 
 
@@ -10,9 +11,9 @@ from threestudio_like.data.toybox.photographs import CaptureConfig, Photographs,
 class TrainingSet:
     """Photographs that a prior is trained on."""
 
-    count: int = 60000
+    count: Count = 60000
     """Number of photographs."""
-    seed: int = 1
+    seed: Seed = 1
     """Seed of toys, cameras and light."""
     capture: CaptureConfig = field(default_factory=CaptureConfig)
     """Cameras and light."""

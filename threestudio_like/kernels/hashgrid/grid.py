@@ -5,6 +5,9 @@ Müller et al. 2022, "Instant Neural Graphics Primitives with a Multiresolution 
 
 import math
 from dataclasses import dataclass
+from typing import Annotated
+
+from annotated_types import Interval
 
 PRIMES = (1, 2654435761, 805459861)  # Müller et al. 2022, equation 4
 
@@ -18,26 +21,21 @@ class HashGrid:
     elsewhere vertex (i, j, k) shares the row (i*1 xor j*2654435761 xor k*805459861) mod 2^log2_hashmap_size.
     """
 
-    n_levels: int = 16
+    n_levels: Annotated[int, Interval(ge=1, le=32)] = 16
     """Grids of rising resolution."""
-    n_features_per_level: int = 2
+    n_features_per_level: Annotated[int, Interval(ge=1, le=16)] = 2
     """Numbers at each vertex of a level."""
-    log2_hashmap_size: int = 17
+    log2_hashmap_size: Annotated[int, Interval(ge=1, le=31)] = 17
     """Binary logarithm of a level's rows in the table, at most."""
-    base_resolution: int = 16
+    base_resolution: Annotated[int, Interval(ge=1, lt=2**20)] = 16
     """Cells a side of the coarsest level."""
-    max_resolution: int = 2048
+    max_resolution: Annotated[int, Interval(ge=1, lt=2**20)] = 2048
     """Cells a side of the finest level."""
 
     def __post_init__(self):
-        if self.n_levels < 1 or self.n_features_per_level < 1:
-            raise ValueError(f"a hash grid needs at least one level and one feature, got {self}")
-        if not 1 <= self.log2_hashmap_size <= 31:
-            raise ValueError(f"log2_hashmap_size must lie in 1..31, got {self.log2_hashmap_size}")
-        if not 1 <= self.base_resolution <= self.max_resolution < 2**20:
+        if self.base_resolution > self.max_resolution:
             raise ValueError(
-                "resolutions must satisfy 1 <= base_resolution <= max_resolution < 2^20, got "
-                f"{self.base_resolution} and {self.max_resolution}"
+                f"base_resolution <= max_resolution does not hold: {self.base_resolution} and {self.max_resolution}"
             )
 
     @property
