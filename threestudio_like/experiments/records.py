@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 
-from threestudio_like.config.loading import read_yaml
+from threestudio_like.config.reading import read_yaml
 from threestudio_like.errors import UserError
 from threestudio_like.experiments.comparison import Cell, Comparison
 from threestudio_like.experiments.jobs import JobState, is_number
