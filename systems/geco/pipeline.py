@@ -49,7 +49,7 @@ class TextToImage:
     """Steps of deterministic DDIM."""
     denoising_end: Part = 1.0
     """The share of the timesteps above which all steps lie."""
-    draws: int = 0
+    draws: Count = 0
     """Fresh noises that the image is the mean of at last, against grain (`priors.sampling.ddim`)."""
 
 

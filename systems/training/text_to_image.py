@@ -12,7 +12,7 @@ from torch import Tensor
 from priors.sampling import ddim
 from priors.toybox import build
 from systems.training.diffusion import Denoiser, DiffusionBatch, DiffusionTraining, DiffusionTrainingConfig
-from threestudio_like.config.ranges import Share
+from threestudio_like.config.ranges import Count, Part, Share
 from threestudio_like.data.toybox.catalogue import CATEGORIES, COLORS, HEIGHTS, VIEWS, caption, is_held_out
 from threestudio_like.data.toybox.photographs import random_backgrounds
 from threestudio_like.data.toybox.training_set import TrainingSet
@@ -52,9 +52,9 @@ class TextToImageConfig(DiffusionTrainingConfig):
     """Photographs that it is trained on."""
     captions: Captions = field(default_factory=Captions)
     """Detail of the captions."""
-    denoising_end: float = 1.0
+    denoising_end: Part = 1.0
     """Share of the timesteps in which samples take their steps (`priors.sampling.ddim`)."""
-    draws: int = 0
+    draws: Count = 0
     """Fresh noises that a sample is the mean of at last, against grain (`priors.sampling.ddim`)."""
     scorer: str | None = None
     """Folder of a scorer that measures the finished model's samples."""

@@ -151,11 +151,7 @@ def parse_override(text: str) -> dict:
     key, equals, value = text.partition("=")
     if not equals or not re.fullmatch(r"[\w.-]+", key):
         raise UserError(f"'{text}' is not an override of the form key.path=value")
-    node: Any
-    if key in TEXT_KEYS:
-        node = to_the_letter(value)
-    else:
-        node = read_value(key, value)
+    node: Any = to_the_letter(value) if key in TEXT_KEYS else read_value(key, value)
     for part in reversed(key.split(".")):
         node = {part: node}
     return node

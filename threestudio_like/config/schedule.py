@@ -39,7 +39,7 @@ class Schedule:
         """Reads the YAML form; `where` is the key's path, for the message. Raises UserError."""
         kind: Literal["steps", "ramp"] = "steps"
         if isinstance(value, numbers.Real) and not isinstance(value, bool):
-            value = {0: value}
+            value = {0: float(value)}
         if isinstance(value, dict) and list(value) == ["ramp"]:
             kind, value = "ramp", value["ramp"]
         if not isinstance(value, dict) or not value:
