@@ -16,7 +16,7 @@ from priors.generator import OneStepGenerator
 from priors.reconstructor import Reconstructor, rig_poses
 from priors.toybox.views import tile, untile
 from threestudio_like.cameras import Cameras
-from threestudio_like.config.ranges import Color, Count, NonNegative, Part
+from threestudio_like.config.ranges import Color, Count, NonNegative, Part, Whole
 from threestudio_like.config.registry import Component
 from threestudio_like.data.images import ImageLoading
 from threestudio_like.data.toybox.multiview import MultiviewSet
@@ -49,7 +49,7 @@ class TextToImage:
     """Steps of deterministic DDIM."""
     denoising_end: Part = 1.0
     """The share of the timesteps above which all steps lie."""
-    draws: Count = 0
+    draws: Whole = 0
     """Fresh noises that the image is the mean of at last, against grain (`priors.sampling.ddim`)."""
 
 

@@ -12,7 +12,7 @@ from torch import Tensor
 from priors.sampling import ddim
 from priors.toybox import build
 from systems.training.diffusion import Denoiser, DiffusionBatch, DiffusionTraining, DiffusionTrainingConfig
-from threestudio_like.config.ranges import Count, Part, Share
+from threestudio_like.config.ranges import Part, Share, Whole
 from threestudio_like.data.toybox.catalogue import CATEGORIES, COLORS, HEIGHTS, VIEWS, caption, is_held_out
 from threestudio_like.data.toybox.photographs import random_backgrounds
 from threestudio_like.data.toybox.training_set import TrainingSet
@@ -54,7 +54,7 @@ class TextToImageConfig(DiffusionTrainingConfig):
     """Detail of the captions."""
     denoising_end: Part = 1.0
     """Share of the timesteps in which samples take their steps (`priors.sampling.ddim`)."""
-    draws: Count = 0
+    draws: Whole = 0
     """Fresh noises that a sample is the mean of at last, against grain (`priors.sampling.ddim`)."""
     scorer: str | None = None
     """Folder of a scorer that measures the finished model's samples."""
