@@ -72,6 +72,11 @@ class GecoConfig(SystemConfig):
     generation: Generation = field(default_factory=Generation)
     """How the exported example is made and shown."""
 
+    def __post_init__(self):
+        super().__post_init__()
+        if set(self.evaluation.splits) - set(self.data.views.held_out_splits):
+            raise ValueError("evaluation.splits: where data.views.left_out is empty, there are no unseen categories")
+
 
 class Geco(System):
     """Base of both GECO stages: models, evaluation, export."""

@@ -293,7 +293,7 @@ def with_gate(stored: dict[str, Tensor], ours: dict[str, Tensor]) -> dict[str, T
     """Adds zero rows to the last convolution of a U-Net that has no gate where ours has one, which changes nothing."""
     added = {}
     for key in ("conv_out.weight", "conv_out.bias"):
-        if len(ours[key]) == 2 * len(stored[key]):
+        if key in ours and len(ours[key]) == 2 * len(stored[key]):
             added[key] = torch.cat([stored[key], torch.zeros_like(stored[key])])
     return stored | added
 

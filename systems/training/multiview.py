@@ -26,7 +26,7 @@ from priors.toybox import build, views
 from priors.toybox.mean_predictor import refine
 from priors.toybox.views import tile, untile
 from systems.training.averaging import moving_average
-from systems.training.diffusion import Denoiser, DiffusionBatch, DiffusionTraining, DiffusionTrainingConfig
+from systems.training.diffusion import Denoiser, DiffusionBatch, DiffusionTraining, DiffusionTrainingConfig, with_gate
 from threestudio_like.cameras import RIG_AZIMUTHS_DEG
 from threestudio_like.config.ranges import Count, NonNegative, Part, Share
 from threestudio_like.data.framing import Framing, reframe
@@ -217,7 +217,7 @@ class MultiviewTraining(DiffusionTraining):
 
     def evaluate(self, folder: Path) -> dict[str, float]:
         prior, metrics = self.finished(), {}
-        for split in ("held_out", "unseen"):
+        for split in self.config.data.held_out_splits:
             write_png(folder / f"samples-{split.replace('_', '-')}.png", self.picture(prior, split))
             for method in ("many", "one", "mean"):
                 view_psnr = self.psnr_of_views(prior, split, method)
@@ -264,6 +264,7 @@ def take_weights(model: MultiviewDenoiser, stored: FoldedMultiview) -> None:
     )
     for part, theirs in pairs:
         try:
-            part.load_state_dict(theirs.state_dict())
+            ours = part.state_dict()
+            part.load_state_dict(with_gate(theirs.state_dict(), ours) if part is model.unet else theirs.state_dict())
         except RuntimeError as error:
             raise UserError(f"weights: {stored.folder} does not fit the recipe's size ({brief(error)})") from None

@@ -227,7 +227,8 @@ class ReconstructorTraining(System):
         """Measures held-out colours of known categories and, apart, whole categories that are never trained on."""
         metrics = {}
         for prefix, rig in self.input_views().items():
-            for split, name in (("held_out", ""), ("unseen", "unseen_")):
+            for split in self.config.data.views.held_out_splits:
+                name = "unseen_" if split == "unseen" else ""
                 objects = self.config.evaluation.of(self.config.data).objects(split)
                 measured = evaluate_reconstructor(
                     lambda i, objects=objects, rig=rig: self.reconstruct(objects, i, rig),

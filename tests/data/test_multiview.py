@@ -56,6 +56,16 @@ def test_splits_do_not_mix():
     assert len(SMALL.images("held_out")) == len(SMALL.images("unseen")) == 9
 
 
+def test_nothing_need_be_left_out():
+    whole = MultiviewSet(left_out=())
+    assert whole.held_out_splits == ("held_out",)
+    assert {whole.toy("train", i).category for i in range(400)} == set(CATEGORIES)
+    with pytest.raises(ValueError, match="no category is left out"):
+        whole.toy("unseen", 0)
+    with pytest.raises(ValueError, match="there is no category 'boot'"):
+        MultiviewSet(left_out=("boot",))
+
+
 def test_a_set_is_kept_and_a_larger_one_begins_with_it():
     first = SMALL.images("held_out")
     again = replace(SMALL, count=3).images("held_out")

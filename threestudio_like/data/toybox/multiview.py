@@ -34,7 +34,7 @@ from threestudio_like.renderers.base import Render
 from threestudio_like.utils.progress import progress
 
 UNSEEN_CATEGORIES = ("boat", "teapot", "rabbit")
-"""Categories left out in every colour: a vehicle, a household thing and an animal, with relatives among the others."""
+"""Categories left out by default: a vehicle, a household thing and an animal, with relatives among the others."""
 
 VIEWS = len(RIG_AZIMUTHS_DEG)
 AMBIENT = 0.65
@@ -98,6 +98,18 @@ class MultiviewSet:
     """Distance of the six views' cameras from the middle."""
     fov_deg: FieldOfView = 41.0
     """Vertical field of view of the six views."""
+    left_out: tuple[str, ...] = UNSEEN_CATEGORIES
+    """Categories of the unseen split, which the others leave out in every colour; with none there is no such split."""
+
+    def __post_init__(self):
+        unknown = sorted(set(self.left_out) - set(CATEGORIES))
+        if unknown:
+            raise ValueError(f"left_out: there is no category {unknown[0]!r}; there are {', '.join(CATEGORIES)}")
+
+    @property
+    def held_out_splits(self) -> tuple[Split, ...]:
+        """The splits that are not trained on."""
+        return ("held_out", "unseen") if self.left_out else ("held_out",)
 
     @functools.cache
     def images(self, split: Split = "train") -> MultiviewImages:
@@ -109,11 +121,13 @@ class MultiviewSet:
         return MultiviewImages(**cached("multiview", key, lambda: vars(render_dataset(config, split))))
 
     def toy(self, split: Split, index: int) -> Toy:
-        """Builds the object of that number, for its true shape."""
+        """Builds the object of that number, for its true shape. Raises ValueError for a split that there is not."""
+        if split != "train" and split not in self.held_out_splits:
+            raise ValueError(f"left_out: no category is left out, so there are no {split} objects")
         rng = np.random.default_rng([self.seed, SPLITS.index(split), 1, index])
         while True:
             toy = random_toy(rng, HELD_OUT[split])
-            if (toy.category in UNSEEN_CATEGORIES) == (split == "unseen"):
+            if (toy.category in self.left_out) == (split == "unseen"):
                 return toy
 
     def rig(self, azimuth: Float[Tensor, "B"]) -> Cameras:
