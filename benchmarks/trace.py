@@ -3,16 +3,18 @@
 The step is one turn of the training loop, from one call of the system to the next: forward, backward, optimiser. Every
 Python file of this repository in which a line runs is listed in the order of its first line, with the number of its
 lines that run and of the moves into it from another of these files. Kernels (`threestudio_like/kernels/`) and the loop
-around the step (`threestudio_like/engine/` and the generator that it hands over) are listed apart. The steps before the
-traced one do what is done once.
+around the step (`threestudio_like/engine/`) are listed apart, each with what only it calls. The steps before the traced
+one do what is done once. All runs on one thread, for no other is traced.
 """
 
 import argparse
 import sys
 import tempfile
-from collections import Counter
+from collections import Counter, defaultdict
 from pathlib import Path
 from types import FrameType
+
+import torch
 
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
@@ -23,8 +25,8 @@ from threestudio_like.engine.monitor import Monitor
 from threestudio_like.engine.run import Run
 from threestudio_like.engine.trainer import Settings, train
 
-KERNELS = ("threestudio_like/kernels/",)
-LOOP = ("threestudio_like/engine/", "threestudio_like/utils/seeding.py")
+KERNELS = "threestudio_like/kernels/"
+LOOP = "threestudio_like/engine/"
 
 
 class Trace:
@@ -34,6 +36,8 @@ class Trace:
         self.lines: dict[str, set[int]] = {}
         self.entries: Counter[str] = Counter()
         self.moves: Counter[tuple[str, str]] = Counter()
+        self.callers: defaultdict[str, set[str]] = defaultdict(set)
+        """The files from which each file's functions were called."""
         self._file: str | None = None
         self._paths: dict[str, str | None] = {}
 
@@ -51,6 +55,8 @@ class Trace:
         path = self.path_of(frame)
         if path is None:
             return None
+        if event == "call" and frame.f_back is not None:
+            self.callers[path].add(self.path_of(frame.f_back) or self._file or path)
         if event == "line":
             self.lines.setdefault(path, set()).add(frame.f_lineno)
             if path != self._file:
@@ -67,6 +73,17 @@ class Trace:
             frame.f_trace = self
             frame = frame.f_back
         sys.settrace(self)
+
+    def belonging(self, folder: str) -> list[str]:
+        """Lists a folder's files, and those whose functions only they call."""
+        found = {path for path in self.lines if path.startswith(folder)}
+        while more := {
+            path
+            for path in self.lines
+            if self.callers[path] - {path} and path not in found and self.callers[path] - {path} <= found
+        }:
+            found |= more
+        return [path for path in self.lines if path in found]
 
 
 def table(trace: Trace, title: str, paths: list[str]) -> None:
@@ -87,6 +104,7 @@ def main() -> None:
     parser.add_argument("overrides", nargs="*", help="recipe keys, key=value")
     given = parser.parse_args()
     trace = Trace()
+    torch.set_num_threads(1)
     with tempfile.TemporaryDirectory() as folder:
         run = Run(parse_recipe(load(given.config, [*given.overrides, f"out={folder}"]), given.config))
         stage = given.stage or next(iter(run.recipe.stages))
@@ -104,8 +122,7 @@ def main() -> None:
         system.forward = traced
         settings = Settings(run.recipe.run.seed, checkpoint_every=10**9, checkpoint_seconds=1e9, preview_every=0)
         train(system, stage, Path(folder) / "checkpoint.pt", settings, run.fabric, Monitor(None))
-    kernels = [path for path in trace.lines if path.startswith(KERNELS)]
-    loop = [path for path in trace.lines if path.startswith(LOOP)]
+    kernels, loop = trace.belonging(KERNELS), trace.belonging(LOOP)
     table(trace, "The step", [path for path in trace.lines if path not in (*kernels, *loop)])
     table(trace, "The loop around it", loop)
     table(trace, "Kernels", kernels)

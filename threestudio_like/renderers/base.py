@@ -1,6 +1,6 @@
 """Defines renderers and what they return."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from typing import ClassVar, Generic, TypeVar
 
@@ -17,6 +17,7 @@ from threestudio_like.scenes.mesh import Surface
 from threestudio_like.utils.tensors import map_tensors
 
 S = TypeVar("S", bound=Scene)
+F = TypeVar("F", bound=Callable)
 DEFAULT_MESH = MeshSettings()
 ALBEDO = Shading()
 """Colours as they are, without light."""
@@ -62,6 +63,14 @@ class Render:
         return map_tensors(lambda image: image[part], self)
 
 
+def single_precision(function: F) -> F:
+    """Decorates a function so that it computes in single precision under autocast too.
+
+    Half a pixel is lost in half precision.
+    """
+    return torch.autocast("cpu", enabled=False)(torch.autocast("cuda", enabled=False)(function))
+
+
 class Renderer(nn.Module, Generic[S]):
     """Base of the slot `renderer`; built from a Config or its fields."""
 
@@ -94,14 +103,7 @@ class Renderer(nn.Module, Generic[S]):
         generator: torch.Generator | None = None,
         normals: bool = False,
     ) -> Render:
-        """Renders, in single precision under autocast too: half a pixel is lost in half precision."""
-        with torch.autocast(cameras.c2w.device.type, enabled=False):
-            return self.render(scene, cameras, shading, generator, normals)
-
-    def render(
-        self, scene: S, cameras: Cameras, shading: Shading, generator: torch.Generator | None, normals: bool
-    ) -> Render:
-        """Renders; with a generator (training) samples may be jittered and the background random."""
+        """Renders, in `single_precision`; with a generator (training) samples and background may be random."""
         raise NotImplementedError
 
     @torch.no_grad()

@@ -12,7 +12,7 @@ from threestudio_like.config.ranges import NonNegative, Samples
 from threestudio_like.config.registry import configure
 from threestudio_like.errors import UserError
 from threestudio_like.kernels.rasterize import Rasterizer, antialias, rasterize
-from threestudio_like.renderers.base import Render, Renderer
+from threestudio_like.renderers.base import ALBEDO, Render, Renderer, single_precision
 from threestudio_like.renderers.shading import Shading
 from threestudio_like.renderers.silhouette import soft_silhouette
 from threestudio_like.scenes.base import SurfaceScene
@@ -46,7 +46,16 @@ class MeshRenderer(Renderer[SurfaceScene]):
         config = configure(self, config, fields)
         self.supersample, self.rasterizer, self.silhouette = config.supersample, config.rasterizer, config.silhouette
 
-    def render(self, scene, cameras, shading, generator, normals):
+    @single_precision
+    def forward(
+        self,
+        scene: SurfaceScene,
+        cameras: Cameras,
+        shading: Shading = ALBEDO,
+        generator: torch.Generator | None = None,
+        normals: bool = False,
+    ) -> Render:
+        """Draws the surface; with a generator (training) the background may be random."""
         return self.draw(scene, scene.surface(), cameras, shading, generator)
 
     @torch.no_grad()

@@ -12,7 +12,7 @@ from threestudio_like.config.ranges import Cells, Count, Share, StepLength
 from threestudio_like.config.registry import configure
 from threestudio_like.kernels.composite import accumulate, composite
 from threestudio_like.kernels.march import Samples, march
-from threestudio_like.renderers.base import DEFAULT_MESH, RaySamples, Render, Renderer
+from threestudio_like.renderers.base import ALBEDO, DEFAULT_MESH, RaySamples, Render, Renderer, single_precision
 from threestudio_like.renderers.shading import Shading
 from threestudio_like.scenes.base import MeshSettings, VolumeScene
 from threestudio_like.scenes.visible import VisibleVolume
@@ -104,8 +104,14 @@ class VolumeRenderer(Renderer[VolumeScene]):
     def forget(self) -> None:
         self.density.fill_(torch.inf)
 
-    def render(
-        self, scene: VolumeScene, cameras: Cameras, shading: Shading, generator: torch.Generator | None, normals: bool
+    @single_precision
+    def forward(
+        self,
+        scene: VolumeScene,
+        cameras: Cameras,
+        shading: Shading = ALBEDO,
+        generator: torch.Generator | None = None,
+        normals: bool = False,
     ) -> Render:
         """With a generator (training) the samples are jittered and the background may be random."""
         rays = cameras.rays()
