@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from priors.guidance.term import GuidanceTermConfig, build_terms
 from threestudio_like.cameras import Cameras, orbit
 from threestudio_like.config.ranges import Count, NonNegativeSchedule
+from threestudio_like.config.recipe import check_name
 from threestudio_like.config.registry import Component, configure
 from threestudio_like.config.renamed import hint
 from threestudio_like.engine.system import Context, ParameterGroup, StepResult, System, SystemConfig
@@ -33,6 +34,8 @@ from threestudio_like.scenes.base import MeshSettings, Scene, SurfaceScene
 @dataclass
 class PerSceneConfig(SystemConfig):
     """Configures a stage of a per-scene method."""
+
+    untrained = (*SystemConfig.untrained, "evaluation")
 
     scene: Annotated[Component, "scene"] = field(kw_only=True)
     """The representation that is optimised."""
@@ -57,6 +60,8 @@ class PerSceneConfig(SystemConfig):
 
     def __post_init__(self):
         regularizers.check_names(self.regularizers)
+        for name in self.guidance:
+            check_name(name, "guidance")
 
 
 class Particle(nn.Module):
@@ -239,4 +244,6 @@ class PerScene(System):
         if len(self.particles) == 1:
             return leave(self.particles[0], folder)
         found = [leave(particle, folder / f"particle-{i}") for i, particle in enumerate(self.particles)]
-        return {key: sum(figures[key] for figures in found) / len(found) for key in found[0]}
+        keys = list(dict.fromkeys(key for figures in found for key in figures))
+        of = {key: [figures[key] for figures in found if key in figures] for key in keys}
+        return {key: sum(values) / len(values) for key, values in of.items()}

@@ -12,6 +12,7 @@ from threestudio_like.config.loading import CONFIGS
 from threestudio_like.config.registry import register
 from threestudio_like.config.schedule import Schedule
 from threestudio_like.engine.system import ParameterGroup, StepResult, System, SystemConfig
+from threestudio_like.errors import UserError
 
 PROGRAM = """
 import sys
@@ -32,6 +33,8 @@ class FitConfig(SystemConfig):
     spoil_at: int = -1
     """The step after which the point is no number any more."""
     size: int = 3
+    refuse: bool = False
+    """Whether the system cannot be built."""
 
 
 @register("system", "fit_for_tests")
@@ -43,6 +46,8 @@ class Fit(System):
 
     def __init__(self, context, config):
         super().__init__()
+        if config.refuse:
+            raise UserError("refuse: it cannot be built")
         self.config = config
         self.point = nn.Parameter(torch.randn(config.size))
         self.register_buffer("count", torch.zeros(()))

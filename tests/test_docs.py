@@ -27,7 +27,7 @@ FRONT = [ROOT / name for name in ("README.md", "CONTRIBUTING.md", "CHANGELOG.md"
 PAGES = [*FRONT, *sorted(set(DOCS.rglob("*.md")) - set(REPORTS))]
 CARDS = sorted(ROOT.glob("priors/weights/*/README.md"))
 ROOMS = ("benchmarks/", "configs/", "docs/", "priors/", "systems/", "tests/", "threestudio_like/")
-PLACEHOLDERS = ("NAME", "...", "[.yaml]")
+PLACEHOLDERS = ("NAME", "FOLDER", "...", "[.yaml]")
 
 
 def name_of(path: Path) -> str:

@@ -192,7 +192,7 @@ def test_resume_where_there_is_nothing_or_the_recipe_changed(capsys, keys):
     assert "there is no run" in refused(capsys, "--config", "dreamfusion.yaml", "--resume", *keys)
     assert launch.main(["--config", "dreamfusion.yaml", *keys]) == 0
     capsys.readouterr()
-    assert "the recipe has changed" in refused(capsys, "--config", "dreamfusion.yaml", "--resume", *keys, "steps=3")
+    assert "the recipe has changed" in refused(capsys, "--config", "dreamfusion.yaml", "--resume", *keys, "seed=3")
     assert launch.main(["--config", "dreamfusion.yaml", "--resume", *keys]) == 0
 
 

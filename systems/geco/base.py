@@ -47,6 +47,8 @@ class Reconstructors:
 class GecoConfig(SystemConfig):
     """Configures what both stages share."""
 
+    untrained = (*SystemConfig.untrained, "evaluation", "generation")
+
     backbone: Annotated[Component, "backbone"] = field(kw_only=True)
     """The teacher, a multi-view prior."""
     perceptual: Annotated[Component, "perceptual"] = field(kw_only=True)

@@ -24,6 +24,7 @@ from threestudio_like.cameras import orbit
 from threestudio_like.config.ranges import Count, Whole
 from threestudio_like.data.toybox.multiview import Split
 from threestudio_like.data.toybox.reconstruction import Objects, ReconstructionSet
+from threestudio_like.engine.parts import part
 from threestudio_like.engine.timing import wait_for
 from threestudio_like.evaluate.features import diversity
 from threestudio_like.evaluate.images import psnr
@@ -124,24 +125,28 @@ def evaluate_baselines(
     for split in show.splits:
         objects = show.of(data).objects(split)
         for baseline in baselines.baselines(show.baselines):
-            timed = TimedViews(baselines, baseline, objects)
-            found = evaluate_reconstructor(
-                timed.reconstruct,
-                objects,
-                show,
-                perceptual,
-                device,
-                folder / f"{baseline}-{split}.png".replace("_", "-"),
-            )
-            judged = slice(min(show.objects, len(objects)))  # what the picture shows is made again
-            if baseline not in ("single_image", "true_views"):
-                found["views_psnr"] = float(np.mean(timed.psnr[judged]))
-            found["views_seconds"] = float(np.mean(timed.seconds[judged]))
-            found["reconstruction_seconds"] -= found["views_seconds"]
-            found["seconds"] = sum(found[f"{part}_seconds"] for part in ("views", "reconstruction", "mesh"))
             prefix = "unseen_" if split == "unseen" else ""
-            figures |= {f"{prefix}{baseline}_{name}": value for name, value in found.items()}
-    return figures | (diversities(baselines, show, data, show.splits[0]) if show.diverse else {})
+            with part(f"{prefix}{baseline}"):
+                timed = TimedViews(baselines, baseline, objects)
+                found = evaluate_reconstructor(
+                    timed.reconstruct,
+                    objects,
+                    show,
+                    perceptual,
+                    device,
+                    folder / f"{baseline}-{split}.png".replace("_", "-"),
+                )
+                judged = slice(min(show.objects, len(objects)))  # what the picture shows is made again
+                if baseline not in ("single_image", "true_views"):
+                    found["views_psnr"] = float(np.mean(timed.psnr[judged]))
+                found["views_seconds"] = float(np.mean(timed.seconds[judged]))
+                found["reconstruction_seconds"] -= found["views_seconds"]
+                found["seconds"] = sum(found[f"{part}_seconds"] for part in ("views", "reconstruction", "mesh"))
+                figures |= {f"{prefix}{baseline}_{name}": value for name, value in found.items()}
+    if show.diverse:
+        with part("diversities"):
+            figures |= diversities(baselines, show, data, show.splits[0])
+    return figures
 
 
 class TimedViews:

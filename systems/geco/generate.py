@@ -1,12 +1,14 @@
 """Runs `--generate`: meshes of images, of folders of them, or of a text by way of an image, by a loaded GECO."""
 
 import contextlib
+import hashlib
 import itertools
 import logging
 import time
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import torch
 from jaxtyping import Float
@@ -18,15 +20,16 @@ from priors.generator import OneStepConfig, OneStepGenerator
 from priors.reconstructor import Reconstructor
 from priors.sampling import ddim
 from systems.geco.pipeline import PARTS, Generation, ImageTo3D, Reconstruction3D, TextToImage, save
-from threestudio_like.config.recipe import Recipe, slug
+from threestudio_like.config.recipe import Recipe, changed_key, slug, unique_slug
 from threestudio_like.data.images import image_files, load_image
-from threestudio_like.engine.monitor import peak_memory_mib, write_png
-from threestudio_like.engine.record import write_recipe
+from threestudio_like.engine import parts
+from threestudio_like.engine.monitor import write_png
+from threestudio_like.engine.record import Record, write_recipe
 from threestudio_like.engine.run import Run
-from threestudio_like.engine.run_folder import lock, move_aside, read_map
+from threestudio_like.engine.run_folder import check_place, is_run, lock, move_aside, names_in, read_map, written
 from threestudio_like.engine.timing import Clock
 from threestudio_like.errors import NoSurfaceError, UserError
-from threestudio_like.utils.files import write_json
+from threestudio_like.utils.files import remove_unfinished, write_json
 from threestudio_like.utils.seeding import generator as make_generator
 from threestudio_like.utils.threads import threads
 
@@ -47,32 +50,39 @@ def generate(recipe: Recipe, image: str | None, n: int, evaluate: Evaluate) -> t
     files = image_files(Path(image)) if image is not None else []
     run = Run(recipe)
     device, seed = run.fabric.device, recipe.run.seed
-    named = slug(Path(image).stem if image is not None else prompt)
-    folder = Path(recipe.run.out or Path("outputs") / recipe.name / "generated" / named)
+    named = name_for(Path(image).stem if image is not None else prompt)
+    folder = Path(recipe.run.out or Path("outputs") / recipe.name / "generated" / named).expanduser()
     clock, made, failed = Clock(device), {}, {}
+    asked = {"image": image, "prompt": prompt, "n": n}
+    check_place(folder)
     with lock(folder), threads(config.generation.threads):
-        make_ready(folder, recipe)
         pipeline = load_pipeline(config, device)
         text = config.generation.text.backbone.build(device) if prompt else None
         warm_up(pipeline)
         clock.stop("loading")
-        if prompt:
-            files = [folder / f"{slug(prompt)}.png"]
-            draw_object(text, config.generation, prompt, seed, files[0], pipeline.prior.view_size)
-            clock.stop("drawing")
-        for name, file in unique_names(files).items():
-            made |= generate_one(
-                pipeline, file, name, range(seed, seed + n), config.generation, folder, failed, evaluate, prompt
-            )
-        write_summary(folder / "metrics.json", device, clock, made, failed)
+        record = make_ready(folder, recipe, asked)
+        with record.status(device, True):
+            try:
+                if prompt:
+                    files = [folder / f"{slug(prompt)}.png"]
+                    draw_object(text, config.generation, prompt, seed, files[0], pipeline.prior.view_size)
+                    clock.stop("drawing")
+                for name, file in unique_names(files).items():
+                    made |= generate_one(
+                        pipeline, file, name, range(seed, seed + n), config.generation, folder, failed, evaluate, prompt
+                    )
+            finally:
+                record.metrics |= {f"{part}_seconds": s for part, s in clock.seconds.items()} | means(made)
+                record.metrics |= {"made": made, "failed": failed}
+            if not made:
+                raise UserError(
+                    next(iter(failed.values()))
+                    if len(failed) == 1
+                    else f"none of the {len(files)} images became a mesh; {folder / 'metrics.json'} says why"
+                )
+            record.metrics["status"] = "some failed" if failed else "done"
     for reason in failed.values():
         log.warning("failed: %s", reason)
-    if not made:
-        raise UserError(
-            next(iter(failed.values()))
-            if len(failed) == 1
-            else f"none of the {len(files)} images became a mesh; {folder / 'metrics.json'} says why"
-        )
     return folder, 1 if failed else 0
 
 
@@ -86,36 +96,33 @@ def check_request(recipe: Recipe, config, image: str | None, prompt: str) -> Non
         raise UserError("--generate: the recipe has no `generation.text`, which would make an image of a prompt")
 
 
-def make_ready(folder: Path, recipe: Recipe) -> None:
-    """Makes the folder with the recipe in it; keeps what was generated there before. Raises UserError."""
+def make_ready(folder: Path, recipe: Recipe, asked: dict[str, Any]) -> Record:
+    """Makes the folder with the recipe in it. Raises UserError where a training run is there.
+
+    What was generated there before is kept aside, unless the same was asked for and is not done: then it goes on.
+    """
     if (folder / "checkpoints").exists():
         raise UserError(f"{folder}: a training run is there; give another out=")
-    if read_map(folder / "metrics.json").get("status") == "done":
+    stored, before = folder / "config.yaml", read_map(folder / "metrics.json")
+    same = is_run(folder) and changed_key(stored, recipe.plain) is None and before.get("asked", asked) == asked
+    if is_run(folder) and (not same or before.get("status") == "done"):
         log.info("what was generated here before is kept as %s", move_aside(folder))
-    folder.mkdir(parents=True, exist_ok=True)
-    write_recipe(recipe, folder / "config.yaml")
-
-
-def write_summary(
-    path: Path, device: torch.device, clock: Clock, made: dict[str, dict[str, float]], failed: dict[str, str]
-) -> None:
-    """Writes the status, the seconds, every object's figures and their means, and why the others failed."""
-    summary = {
-        "status": "done" if not failed else "failed" if not made else "some failed",
-        "device": str(device),
-        **{f"{part}_seconds": s for part, s in clock.seconds.items()},
-        **means(made),
-        "peak_memory_mib": round(peak_memory_mib(device)),
-        "made": made,
-        "failed": failed,
-    }
-    write_json(path, summary)
+    record = Record(folder)
+    record.others = names_in(folder) - (written(folder) if is_run(folder) else {"sweep.json"})
+    folder.resolve().mkdir(parents=True, exist_ok=True)
+    remove_unfinished(folder)
+    write_recipe(recipe, stored)
+    record.metrics["asked"] = asked
+    return record
 
 
 def means(made: dict[str, dict[str, float]]) -> dict[str, float]:
     """Averages every figure over the objects that have it."""
-    names = dict.fromkeys(name for figures in made.values() for name in figures)
-    of = {name: [figures[name] for figures in made.values() if name in figures] for name in names}
+    of: dict[str, list[float]] = {}
+    for figures in made.values():
+        for name, value in figures.items():
+            if isinstance(value, int | float):
+                of.setdefault(name, []).append(value)
     return {name: sum(values) / len(values) for name, values in of.items()}
 
 
@@ -141,16 +148,25 @@ def generate_one(
         failed[name] = str(error)
         return made
     seconds = {"image": time.perf_counter() - begin}
+    source = {"image": str(file), "image_sha256": hashlib.sha256(file.read_bytes()).hexdigest()}
     for seed in seeds:
         own = f"{name}-{seed}"
+        before = read_map(folder / own / "metrics.json")
+        if source.items() <= before.items():  # made before this command was stopped
+            made[own] = {key: value for key, value in before.items() if key not in source}
+            continue
         try:
             one = pipeline(image, seed)
         except NoSurfaceError as error:
             failed[own] = f"{file}, seed {seed}: {error}"
             continue
         one = replace(one, seconds=seconds | one.seconds)
-        made[own] = save(one, image, config, folder / own) | evaluate(one, config, prompt)
-        write_json(folder / own / "metrics.json", made[own])
+        with parts.collected() as left_out:
+            made[own] = save(one, image, config, folder / own)
+            with parts.part("evaluation"):
+                made[own] |= evaluate(one, config, prompt)
+        made[own] |= {"left_out": left_out} if left_out else {}
+        write_json(folder / own / "metrics.json", made[own] | source)
         log.info(
             "%s: %.2f s (%s)",
             folder / own,
@@ -164,10 +180,16 @@ def unique_names(files: list[Path]) -> dict[str, Path]:
     """Names a folder for each file, by its stem; by all of its name where two would be one."""
     names: dict[str, Path] = {}
     for file in files:
-        short, whole = slug(file.stem), slug(file.name)
+        short, whole = name_for(file.stem), slug(file.name)
         choices = itertools.chain((short, whole), (f"{whole}-{i}" for i in itertools.count(2)))
         names[next(name for name in choices if name not in names)] = file
     return names
+
+
+def name_for(text: str) -> str:
+    """Names a folder for a text: by its words, with a hash where they do not say all of it."""
+    words = slug(text)
+    return words if words == text.replace(" ", "-") else unique_slug(text)
 
 
 def load_pipeline(config, device: torch.device) -> ImageTo3D:

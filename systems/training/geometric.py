@@ -35,6 +35,8 @@ from threestudio_like.utils.seeding import on_the_cpu
 class GeometricTrainingConfig(DiffusionTrainingConfig):
     """Keys of the training of a geometric prior."""
 
+    untrained = (*DiffusionTrainingConfig.untrained, "judged")
+
     backbone: Annotated[Component, "backbone"] = field(kw_only=True)
     """The text-to-image prior to start from; its text encoder stays as it is."""
     data: Annotated[Component, "coordinates"] = field(kw_only=True)

@@ -50,6 +50,8 @@ CHUNK = 32  # objects sampled at once
 class MultiviewTrainingConfig(DiffusionTrainingConfig):
     """Keys of the training of a multi-view prior."""
 
+    untrained = (*DiffusionTrainingConfig.untrained, "judged", "shown")
+
     size: views.MultiviewSize = field(default_factory=views.MultiviewSize)
     """Sizes of the model."""
     data: MultiviewSet = field(default_factory=MultiviewSet)

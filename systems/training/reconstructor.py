@@ -54,6 +54,8 @@ POINT_LOSSES = ("distance", "occupancy", "color")
 class ReconstructorTrainingConfig(SystemConfig):
     """Keys of the training of a reconstructor."""
 
+    untrained = (*SystemConfig.untrained, "evaluation")
+
     renderer: Annotated[Component, "renderer"] = field(kw_only=True)
     """Renderer of the target views: `volume` or `mesh`."""
     perceptual: Annotated[Component, "perceptual"] = field(kw_only=True)

@@ -46,6 +46,8 @@ class Captions:
 class TextToImageConfig(DiffusionTrainingConfig):
     """Keys of the training of a text-to-image prior."""
 
+    untrained = (*DiffusionTrainingConfig.untrained, "scorer")
+
     size: build.TextToImageSize = field(default_factory=build.TextToImageSize)
     """Sizes of the model."""
     data: TrainingSet = field(default_factory=TrainingSet)

@@ -4,6 +4,10 @@ import pytest
 
 from threestudio_like.cli.arguments import read_arguments, resolve
 from threestudio_like.cli.requests import CompareRequest, GenerateRequest, RunRequest, SweepRequest
+from threestudio_like.config.loading import load
+from threestudio_like.config.recipe import Recipe
+from threestudio_like.config.run_config import RunConfig
+from threestudio_like.engine.record import write_recipe
 from threestudio_like.errors import UserError
 
 
@@ -36,9 +40,30 @@ def test_what_generate_asks_for_is_told_from_the_recipes_keys():
             request("--config", "geco", "--generate", "image=a.png", n)
 
 
+def test_a_key_after_resume_is_a_key():
+    made = request("--config", "dreamfusion", "--resume", "seed=3", "steps=5")
+    assert isinstance(made, RunRequest) and made.action == "resume" and made.plain["seed"] == 3
+
+
+@pytest.mark.parametrize("action", ["resume", "test", "export"])
+def test_a_run_is_taken_up_by_its_folder(tmp_path, action):
+    folder = tmp_path / "fit/a=b"
+    folder.mkdir(parents=True)
+    plain = load("dreamfusion", ["prompt=a ${red} dog"])
+    write_recipe(Recipe("dreamfusion", RunConfig(), {}, plain | {"git_revision": "0"}), folder / "config.yaml")
+    made = request(f"--{action}", str(folder), "steps=7")
+    assert isinstance(made, RunRequest) and (made.action, made.name, made.plain["steps"]) == (action, "fit", 7)
+    assert made.plain["prompt"] == "a ${red} dog" and made.plain["out"] == str(folder)
+    again = request("--config", str(folder / "config.yaml"))
+    assert isinstance(again, RunRequest) and "git_revision" not in again.plain
+
+
 @pytest.mark.parametrize(
     "argv, says",
     [
+        (["--resume", "/nowhere/run"], "/nowhere/run: there is no run here"),
+        (["--config", "dreamfusion", "--export", "outputs/run"], "the folder has its own recipe; leave --config out"),
+        (["--resume"], "--config: name a recipe"),
         (["--chekc", "--config", "dreamfusion"], "unknown option '--chekc'; did you mean '--check'?"),
         (["--config", "dreamfusion", "--check", "--resume"], "not allowed with argument"),
         (["--workers", "two", "--config", "dreamfusion"], "invalid int value: 'two'"),

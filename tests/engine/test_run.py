@@ -8,10 +8,11 @@ import numpy as np
 import pytest
 import torch
 
-import tests.fitting  # noqa: F401  (registers the small system)
-from threestudio_like.config.recipe import parse_recipe, run_folder, slug
+from tests.fitting import Fit
+from threestudio_like.config.recipe import parse_recipe, run_folder
 from threestudio_like.engine import checkpoint
 from threestudio_like.engine.checkpoint import Checkpoint
+from threestudio_like.engine.parts import part
 from threestudio_like.engine.run import Run
 from threestudio_like.engine.trainer import check_state
 from threestudio_like.errors import NonFiniteError, StoppedError, UserError
@@ -138,8 +139,70 @@ def test_resume_refuses_another_recipe_and_an_empty_folder(tmp_path):
     with pytest.raises(UserError, match="there is no run"):
         run(tmp_path, resume=True)
     run(tmp_path).train()
-    with pytest.raises(UserError, match="the recipe has changed since this run began, at 'steps'"):
-        run(tmp_path, resume=True, steps=21)
+    with pytest.raises(UserError, match="the recipe has changed since this run began, at 'lr'"):
+        run(tmp_path, resume=True, lr=0.1)
+    with pytest.raises(UserError, match="'main' has taken 20 steps already, and is to take 19"):
+        run(tmp_path, resume=True, steps=19).train()
+
+
+def test_a_run_is_taken_up_with_more_steps_and_with_keys_that_train_nothing(tmp_path):
+    whole = run(tmp_path / "a", steps=30)
+    whole.train()
+    run(tmp_path / "b", steps=20).train()
+    keys = {"device": "auto", "checkpoint_every": 3, "preview_every": 0, "threads": 1, "kernels": "reference"}
+    longer = run(tmp_path / "b", resume=True, steps=30, **keys)
+    longer.train()
+    assert torch.equal(final(longer).system["point"], final(whole).system["point"]) and final(longer).step == 30
+    assert json.loads((longer.folder / "metrics.json").read_text())["steps"] == 30
+    assert "steps: 30" in (longer.folder / "config.yaml").read_text()
+
+
+def test_a_stage_that_another_began_from_takes_no_more_steps(tmp_path):
+    def stages(first, second):
+        return {"first": {"steps": first}, "second": {"steps": second, "init": {"stage": "first"}}}
+
+    run(tmp_path, stages=stages(5, 2)).train()
+    with pytest.raises(UserError, match=r"at 'stages\.first\.steps'"):
+        run(tmp_path, resume=True, stages=stages(6, 2))
+    longer = run(tmp_path, resume=True, stages=stages(5, 4))
+    longer.train()
+    assert final(longer, "second").step == 4
+
+
+def test_no_part_of_the_evaluation_can_cost_another(tmp_path, monkeypatch):
+    """The result is exported first; what fails is named in the log and in the metrics, and the run is done."""
+    order = []
+
+    def evaluate(self, folder):
+        order.append("evaluate")
+        with part("video"):
+            raise OSError("no ffmpeg")
+        with part("figure"):
+            return {"error": 1 / 0}
+        return {"other": 1.0}
+
+    monkeypatch.setattr(Fit, "export", lambda self, folder: order.append("export") or {"vertices": 3})
+    monkeypatch.setattr(Fit, "evaluate", evaluate)
+    made = run(tmp_path)
+    made.train()
+    metrics = json.loads((made.folder / "metrics.json").read_text())
+    assert order == ["export", "evaluate"] and metrics["status"] == "done"
+    assert (metrics["vertices"], metrics["other"]) == (3, 1.0)
+    assert metrics["left_out"].keys() == {"video", "figure"} and metrics["left_out"]["video"] == "no ffmpeg"
+    assert "ZeroDivisionError: division by zero" in metrics["left_out"]["figure"]
+    told = (made.folder / "log.txt").read_text()
+    assert "left out: video (no ffmpeg)" in told and "Traceback" in told
+    monkeypatch.undo()
+    Run(made.recipe).test(None, False)
+    assert "left_out" not in json.loads((made.folder / "metrics.json").read_text())
+
+
+def test_an_evaluation_that_fails_as_a_whole_costs_nothing_else(tmp_path, monkeypatch):
+    monkeypatch.setattr(Fit, "evaluate", lambda self, folder: 1 / 0)
+    made = run(tmp_path)
+    made.train()
+    metrics = json.loads((made.folder / "metrics.json").read_text())
+    assert metrics["status"] == "done" and metrics["left_out"].keys() == {"evaluation"}
 
 
 def test_a_stop_in_the_last_step_is_heeded(tmp_path):
@@ -310,10 +373,17 @@ def test_nothing_is_unpickled(tmp_path):
     "prompt", ["a red dog", "x" * 5000, "../../etc/passwd", "'\"`$(rm -rf)` \n\t", "🐶", "", "C:\\con"]
 )
 def test_any_prompt_makes_a_safe_folder(prompt):
-    name = slug(prompt)
-    assert 0 < len(name) <= 60 and name.replace("-", "").isalnum() and name.isascii()
     recipe = parse_recipe({"system": "fit_for_tests", "steps": 1, "prompt": prompt, "seed": 5}, "fit")
-    assert run_folder(recipe) == Path("outputs") / "fit" / f"{name}-5"
+    folder = run_folder(recipe)
+    assert folder.parent == Path("outputs/fit") and folder.name.endswith("-5") and len(folder.name) < 75
+    assert folder.name.replace("-", "").isalnum() and folder.name.isascii()
+
+
+def test_every_prompt_has_a_folder_of_its_own():
+    prompts = ["a red dog", "一只红狗", "一辆蓝车", "x" * 70, "x" * 71, "a red dog!", "A red dog", ""]
+    recipes = [parse_recipe({"system": "fit_for_tests", "steps": 1, "prompt": prompt}, "fit") for prompt in prompts]
+    folders = [run_folder(recipe).name for recipe in recipes]
+    assert len(set(folders)) == len(prompts) and (folders[0], folders[-1]) == ("a-red-dog-0", "run-0")
 
 
 def test_unknown_keys_are_named():

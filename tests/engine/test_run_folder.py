@@ -1,11 +1,13 @@
 """A run's folder has one writer: others are refused, and a writer that is killed leaves nothing in the way."""
 
+import errno
 import subprocess
 import sys
 
 import pytest
 
-from threestudio_like.engine.run_folder import BusyError, lock
+from tests.engine.test_run import run
+from threestudio_like.engine.run_folder import BusyError, is_run, lock
 from threestudio_like.errors import UserError
 
 HOLD = """
@@ -41,3 +43,76 @@ def test_a_place_that_cannot_be_written_is_named(tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(UserError, match=r"file/run: the run cannot be written there \(.+\)"):
         lock(tmp_path / "file/run")
+
+
+def test_the_lock_belongs_to_the_folder_whatever_links_lead_to_it(tmp_path):
+    (tmp_path / "run").mkdir()
+    (tmp_path / "other").symlink_to(tmp_path / "run")
+    with lock(tmp_path / "run"):
+        for name in ("other", "run/../run", "./run"):
+            with pytest.raises(BusyError):
+                lock(tmp_path / name)
+    lock(tmp_path / "other").close()
+
+
+@pytest.mark.parametrize("number", [errno.ENOLCK, errno.EOPNOTSUPP])
+def test_a_file_system_without_locks_has_one_writer_too(tmp_path, monkeypatch, caplog, number):
+    def flock(*args):
+        raise OSError(number, "no locks here")
+
+    monkeypatch.setattr("fcntl.flock", flock)
+    with lock(tmp_path / "run"):
+        assert "cannot lock files" in caplog.text
+        with pytest.raises(BusyError):
+            lock(tmp_path / "run")
+    lock(tmp_path / "run").close()
+
+
+def everything(folder):
+    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+@pytest.mark.parametrize("out", ["thesis", "thesis/.", "thesis/../thesis", "thesis/chapter.txt"])
+def test_what_is_no_runs_is_refused_and_stays(tmp_path, out):
+    (tmp_path / "thesis").mkdir()
+    (tmp_path / "thesis/chapter.txt").write_text("mine")
+    (tmp_path / "thesis/config.yaml").write_text("steps: 3\n")
+    before = everything(tmp_path)
+    for _ in range(2):
+        with pytest.raises(UserError, match=r"this folder is no run's, and holds 'chapter.txt'|a file of this name"):
+            run(tmp_path, out=str(tmp_path / out))
+    assert everything(tmp_path) == before
+
+
+def test_only_what_a_run_wrote_is_moved(tmp_path):
+    first = run(tmp_path, steps=2)
+    first.train()
+    (first.folder / "notes.txt").write_text("mine")
+    run(tmp_path, steps=3).train()
+    assert (tmp_path / "run/notes.txt").read_text() == "mine" and not (tmp_path / "run.1/notes.txt").exists()
+    assert (tmp_path / "run.1/checkpoints/main.pt").exists() and is_run(tmp_path / "run.1")
+    run(tmp_path, steps=4)
+    assert (tmp_path / "run/notes.txt").exists() and (tmp_path / "run.2/checkpoints/main.pt").exists()
+
+
+def test_a_run_behind_a_link_is_moved_and_the_link_stays(tmp_path):
+    run(tmp_path, steps=2).train()
+    (tmp_path / "link").symlink_to(tmp_path / "run")
+    run(tmp_path, steps=3, out=str(tmp_path / "link")).train()
+    assert (tmp_path / "link").is_symlink() and is_run(tmp_path / "run") and is_run(tmp_path / "run.1")
+
+
+@pytest.mark.parametrize("keys", [{"lr": {"0": -1.0}, "system": "nope"}, {"refuse": True}])
+def test_a_mistake_found_while_building_moves_nothing(tmp_path, keys):
+    run(tmp_path, steps=2).train()
+    before = everything(tmp_path)
+    with pytest.raises(UserError):
+        run(tmp_path, steps=2, **keys)
+    assert everything(tmp_path) == before
+
+
+@pytest.mark.parametrize("stage", ["/elsewhere/escaped", "../escaped", "a/b", "", ".", "x" * 200])
+def test_a_stages_name_cannot_leave_the_folder(tmp_path, stage):
+    with pytest.raises(UserError, match="cannot be a name"):
+        run(tmp_path, stages={stage: {}})
+    assert not list(tmp_path.iterdir())

@@ -14,10 +14,11 @@ from omegaconf import OmegaConf
 
 from tests import fitting
 from threestudio_like.config.loading import load
+from threestudio_like.config.recipe import unique_slug
 from threestudio_like.errors import UserError
 from threestudio_like.experiments import sweep as sweeps
 from threestudio_like.experiments.axes import axes, split
-from threestudio_like.experiments.jobs import grid, unique_slug
+from threestudio_like.experiments.jobs import grid
 from threestudio_like.experiments.sweep import check, failure_reason, table
 
 

@@ -8,8 +8,9 @@ from pathlib import Path
 
 from threestudio_like.cli.keys import listing
 from threestudio_like.cli.requests import CompareRequest, Crew, GenerateRequest, Request, RunRequest, SweepRequest
-from threestudio_like.config.loading import find_recipe, load
+from threestudio_like.config.loading import Loaded, find_recipe, load
 from threestudio_like.config.plugins import plug_in
+from threestudio_like.config.renamed import translated
 from threestudio_like.errors import UserError, nearest
 from threestudio_like.experiments.axes import axes
 
@@ -24,6 +25,11 @@ exit codes: 0 done, 1 failed, 2 a mistake of yours (said in a line), 130 stopped
 COMPARISON = "threestudio_like.experiments.comparison:ComparisonConfig"
 ACTIONS = ("check", "resume", "test", "export")
 """Options that say what is to be done with the run of a recipe; without one it is trained."""
+TAKEN_UP = {
+    "resume": "go on where a run stopped, exactly: this recipe's, or that in FOLDER",
+    "test": "evaluate a finished run again: this recipe's, or that in FOLDER",
+    "export": "export a finished run again: this recipe's, or that in FOLDER",
+}
 
 
 class Parser(argparse.ArgumentParser):
@@ -47,6 +53,8 @@ class Arguments:
     config: str | None
     action: str
     """One of `ACTIONS`, `generate`, or `train`."""
+    folder: Path | None
+    """The folder of a run that is taken up by the recipe in it."""
     sweep: tuple[str, ...]
     stage: str | None
     crew: Crew
@@ -71,9 +79,8 @@ def parser_for(command: str) -> Parser:
     parser.add_argument("--config", metavar="NAME", help="a recipe or comparison: a name in configs/, or a path")
     what = parser.add_mutually_exclusive_group()
     what.add_argument("--check", action="store_true", help="parse and build, say what would run, and stop")
-    what.add_argument("--resume", action="store_true", help="go on where this run stopped, exactly")
-    what.add_argument("--test", action="store_true", help="evaluate a finished run again")
-    what.add_argument("--export", action="store_true", help="export a finished run again")
+    for name, about in TAKEN_UP.items():
+        what.add_argument(f"--{name}", nargs="?", const=True, default=False, metavar="FOLDER", help=about)
     what.add_argument(
         "--generate",
         action="store_true",
@@ -101,12 +108,18 @@ def read_arguments(argv: list[str], command: str) -> Arguments:
     """Reads the command line. Raises UserError."""
     parser = parser_for(command)
     given = parser.parse_intermixed_args(argv)
-    if given.config is None and not given.help:
-        raise UserError("--config: name a recipe or comparison, such as dreamfusion; --help says more")
     action = next((name for name in (*ACTIONS, "generate") if getattr(given, name)), "train")
+    folder, keys = getattr(given, action, None), tuple(given.keys)
+    if isinstance(folder, str) and "=" in folder and not Path(folder).is_dir():
+        folder, keys = None, (folder, *keys)  # a key that came after the option
+    folder = Path(folder).expanduser() if isinstance(folder, str) else None
+    if given.config is not None and folder is not None:
+        raise UserError(f"--{action} {folder}: the folder has its own recipe; leave --config out")
+    if given.config is None and folder is None and not given.help:
+        raise UserError("--config: name a recipe or comparison, such as dreamfusion; --help says more")
     crew = Crew(given.check, given.table, given.workers, given.retries, given.cluster, program(argv))
     return Arguments(
-        parser, given.help, given.config, action, tuple(given.sweep or ()), given.stage, crew, tuple(given.keys)
+        parser, given.help, given.config, action, folder, tuple(given.sweep or ()), given.stage, crew, keys
     )
 
 
@@ -123,6 +136,9 @@ def resolve(given: Arguments) -> Request:
     cluster, keys = divide((*given.keys, *shared), "cluster.")
     if given.action == "generate":
         asked, keys = divide(keys, "image=", "n=")
+    if given.folder is not None:
+        refuse_options(given, False, cluster)
+        return RunRequest(stored(given.folder, keys), given.folder.resolve().parent.name, given.action, given.stage)
     plain, path = load(given.config, keys), find_recipe(given.config)
     comparison = "system" not in plain and "prompts" in plain
     refuse_options(given, comparison, cluster)
@@ -133,6 +149,16 @@ def resolve(given: Arguments) -> Request:
     if given.action == "generate":
         return GenerateRequest.of(plain, path.stem, asked)
     return RunRequest(plain, path.stem, given.action, given.stage)
+
+
+def stored(folder: Path, keys: tuple[str, ...]) -> Loaded:
+    """Loads the recipe in a run's folder, with these keys over it. Raises UserError where there is none."""
+    if not (folder / "config.yaml").is_file():
+        raise UserError(f"{folder}: there is no run here; give the folder that the launcher printed")
+    loaded = load(str(folder / "config.yaml"), (*keys, f"out={folder}"))
+    today = Loaded(translated(loaded))
+    today.changes = loaded.changes
+    return today
 
 
 def divide(keys: tuple[str, ...], *prefixes: str) -> tuple[tuple[str, ...], tuple[str, ...]]:

@@ -96,7 +96,8 @@ def one(field: Field, annotation: ast.expr, value: Any, path: str) -> Iterator[K
     if is_block(field, kinds[0]) and isinstance(inner, Class) and not optional:
         yield from described(fields_of(inner), value if isinstance(value, dict) else {}, path)
         return
-    yield Key(path, kind_of(annotation), shown(field, value), field.about)
+    kind = kind_of(annotation) + ("" if field.trained else ", free to change when a run is taken up")
+    yield Key(path, kind, shown(field, value), field.about)
 
 
 def component(field: Field, slot: str, value: Any, path: str) -> Iterator[Key]:

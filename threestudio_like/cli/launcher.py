@@ -7,15 +7,15 @@ import os
 import shlex
 import sys
 import tempfile
-import traceback
 from pathlib import Path
 
 from threestudio_like.cli.arguments import Arguments, print_help, read_arguments, resolve
 from threestudio_like.engine.allocator import keep_freed_pages
 from threestudio_like.engine.run_folder import BUSY, INTERRUPTED, BusyError
 from threestudio_like.errors import RunError, StoppedError, UserError, brief
+from threestudio_like.utils.paths import ROOT
 from threestudio_like.utils.progress import heartbeat
-from threestudio_like.utils.run_log import current_log
+from threestudio_like.utils.run_log import keep_traceback
 
 USER_ERRNOS = {
     errno.ENOSPC,
@@ -43,6 +43,7 @@ def main(argv: list[str]) -> int:
     for name in NOISY:
         logging.getLogger(name).setLevel(logging.WARNING)
     keep_freed_pages()
+    keep_kernels_somewhere()
     given = None
     try:
         given = read_arguments(argv, command())
@@ -55,6 +56,13 @@ def main(argv: list[str]) -> int:
         return 0
     except Exception as error:
         return fail(*sentence(error))
+
+
+def keep_kernels_somewhere() -> None:
+    """Gives numba a temporary folder for compiled kernels where neither the code's nor the user's can be written."""
+    places = (str(ROOT), os.path.expanduser("~"))
+    if "NUMBA_CACHE_DIR" not in os.environ and not any(os.access(place, os.W_OK) for place in places):
+        os.environ["NUMBA_CACHE_DIR"] = tempfile.mkdtemp(prefix="threestudio-like-kernels-")
 
 
 def sentence(error: Exception) -> tuple[str, int]:
@@ -70,23 +78,7 @@ def sentence(error: Exception) -> tuple[str, int]:
     if isinstance(error, MemoryError) or any(words in str(error).lower() for words in OUT_OF_MEMORY):
         return f"out of memory ({brief(error)}); ask for smaller sizes, or for fewer things at once{notes}", 1
     kind = type(error).__name__
-    return f"unexpected {kind}: {brief(error)}; {where_it_is_told(error)}", 1
-
-
-def where_it_is_told(error: Exception) -> str:
-    """Writes the traceback into the run's log, or into a file of its own, and says where it is."""
-    told = "".join(traceback.format_exception(error))
-    try:
-        path = current_log()
-        if path is None:
-            handle, name = tempfile.mkstemp(prefix="threestudio-like-", suffix=".txt")
-            os.close(handle)
-            path = Path(name)
-        with open(path, "a", encoding="utf-8", errors="backslashreplace") as file:
-            file.write(told)
-    except OSError as problem:
-        return f"its traceback could not be written ({problem.strerror})"
-    return f"its traceback is in {path}"
+    return f"unexpected {kind}: {brief(error)}; {keep_traceback(error)}", 1
 
 
 def carry_out(given: Arguments) -> int:

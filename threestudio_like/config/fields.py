@@ -8,7 +8,7 @@ import ast
 import functools
 import importlib.util
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 
@@ -39,6 +39,8 @@ class Field:
     """The string under it."""
     module: Module
     """Where its names mean something."""
+    trained: bool = True
+    """Whether it changes what is trained, so that a run cannot be taken up with another value."""
 
 
 @functools.cache
@@ -113,15 +115,20 @@ def is_whole(owner: Class) -> bool:
 def fields_of(config: Class) -> dict[str, Field]:
     """Returns the fields of a dataclass by name, its bases' first."""
     fields: dict[str, Field] = {}
+    untrained: set[str] = set()
     for base in reversed(bases(config)):
         fields |= fields_of(base)
     for node, below in zip(config.node.body, [*config.node.body[1:], None], strict=True):
+        if isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == "untrained":
+            untrained |= {str(name.value) for name in ast.walk(node.value) if isinstance(name, ast.Constant)}
         if isinstance(node, ast.AnnAssign) and isinstance(node.target, ast.Name):
+            if "ClassVar" in ast.unparse(node.annotation):
+                continue
             about = ""
             if isinstance(below, ast.Expr) and isinstance(below.value, ast.Constant):
                 about = " ".join(str(below.value.value).split())
             fields[node.target.id] = Field(node.target.id, node.annotation, node.value, about, config.module)
-    return fields
+    return {name: replace(one, trained=one.trained and name not in untrained) for name, one in fields.items()}
 
 
 def fields_at(place: str) -> dict[str, Field]:

@@ -119,6 +119,7 @@ def load(name: str, overrides: list[str] | tuple[str, ...] = (), beside: Path | 
         loaded = Loaded(resolved)
     except OmegaConfBaseException as error:
         raise UserError(f"{name}: {brief(error)}") from None
+    loaded.pop("git_revision", None)  # of a run's config.yaml
     loaded.changes = (*in_files, *(replace(change, by_override=True) for change in by_overrides))
     return loaded
 

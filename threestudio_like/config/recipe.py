@@ -1,5 +1,6 @@
 """A recipe as typed configs: the run's own keys, its stages in order, and the run's folder."""
 
+import hashlib
 import re
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -16,9 +17,6 @@ from threestudio_like.config.registry import Component, parse, parse_component
 from threestudio_like.config.renamed import translated
 from threestudio_like.config.run_config import RunConfig
 from threestudio_like.errors import MissingKeyError, UserError, brief, nearest
-
-SAME_RUN = ("out", "vars")
-"""Keys that may differ between a run and its resumption; of `vars` counts what was made of them."""
 
 
 @dataclass(frozen=True)
@@ -44,6 +42,7 @@ def parse_recipe(plain: dict, name: str) -> Recipe:
         raise UserError(f"{name}: the key 'system' is missing{nearest('system', shared) if shared else ''}")
     blocks, stages, changes = {}, {}, list(getattr(plain, "changes", ()))
     for stage, keys in (run.stages or {"main": {}}).items():
+        check_name(stage, "stages")
         if not isinstance(keys, dict | None):
             raise UserError(f"stages.{stage}: expected a block, got {keys!r}")
         block = overlay(shared, keys or {}, changes, where(run, stage))
@@ -91,11 +90,32 @@ def slug(text: str) -> str:
     return re.sub(r"[^a-z0-9]+", "-", text.lower()).strip("-")[:60].strip("-") or "run"
 
 
+def unique_slug(text: str) -> str:
+    """Makes a file name of any text, another for every text: where the slug leaves something out, a hash says it."""
+    short = slug(re.sub(r"(?<=\d)\.(?=\d)", "p", text))
+    whole = "-" not in text and short in (text.replace(" ", "-"), text.replace(".", "p"))
+    return short if whole else f"{short}-{digest(text)}"
+
+
+def digest(text: str) -> str:
+    """Computes six letters that differ where the text does."""
+    return hashlib.blake2b(text.encode(errors="surrogatepass"), digest_size=3).hexdigest()
+
+
+def check_name(name: object, where: str) -> None:
+    """Raises UserError for a name of the recipe's own that could not be a file's, on any system."""
+    if not isinstance(name, str) or not re.fullmatch(r"\w[\w.+ -]{0,99}", name):
+        raise UserError(
+            f"{where}: '{name}' cannot be a name; take letters, digits, '_', '-' and '.', as it becomes a file's"
+        )
+
+
 def run_folder(recipe: Recipe) -> Path:
     """Returns a run's folder: `out`, or `outputs/<config>/<prompt-slug>-<seed>`."""
     if recipe.run.out:
-        return Path(recipe.run.out)
-    return Path("outputs") / recipe.name / f"{slug(recipe.run.prompt)}-{recipe.run.seed}"
+        return Path(recipe.run.out).expanduser()
+    named = unique_slug(recipe.run.prompt) if recipe.run.prompt else "run"
+    return Path("outputs") / recipe.name / f"{named}-{recipe.run.seed}"
 
 
 def read_stored(path: Path) -> dict:
@@ -108,13 +128,11 @@ def read_stored(path: Path) -> dict:
     return plain
 
 
-def changed_key(stored: Path, plain: dict, free: tuple[str, ...] = ()) -> str | None:
-    """Finds the first key, but for those that are `free`, at which a recipe differs from a run's `config.yaml`.
+def changed_key(stored: Path, plain: dict) -> str | None:
+    """Finds the first key, but for `out` and `vars`, at which a recipe differs from a run's `config.yaml`.
 
     Raises UserError.
     """
     before = translated(read_stored(stored))
-    changed = (
-        key for key in {**before, **plain} if key not in (*SAME_RUN, *free) and before.get(key) != plain.get(key)
-    )
+    changed = (key for key in {**before, **plain} if key not in ("out", "vars") and before.get(key) != plain.get(key))
     return next(changed, None)

@@ -24,6 +24,19 @@ class ExpectedSeconds:
 class RunConfig:
     """The keys of a recipe that belong to the run; all others belong to its stages."""
 
+    untrained = (
+        "out",
+        "device",
+        "kernels",
+        "threads",
+        "checkpoint_every",
+        "checkpoint_seconds",
+        "preview_every",
+        "expected_seconds",
+        "vars",
+        "imports",
+    )
+
     prompt: str = ""
     """What the object is to be."""
     negative_prompt: str = ""

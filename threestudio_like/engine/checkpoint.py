@@ -2,6 +2,7 @@
 
 import logging
 import pickle
+import shutil
 import zipfile
 import zlib
 from dataclasses import dataclass
@@ -79,5 +80,5 @@ def mend(path: Path) -> None:
         return
     kept = path.parent / "damaged" / path.name
     keep_beside(path, kept)
-    keep_beside(earlier, path)
+    write_atomically(path, lambda unfinished: shutil.copy2(earlier, unfinished))  # two files on the disk, not one
     log.warning("%s is damaged (%s) and kept as %s; training goes on from the checkpoint before it", path, reason, kept)

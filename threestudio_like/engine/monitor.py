@@ -76,7 +76,7 @@ class Monitor:
                 prefix + key: value.item() if isinstance(value, Tensor) else value for key, value in values.items()
             }
         for key, value in scalars.items():
-            self.writer.add_scalar(f"{self.name}/{key}", value, done)
+            self.writer.add_scalar(key, value, done)
         shown = {key.removeprefix("loss/"): f"{value:.3g}" for key, value in scalars.items() if key.startswith("loss/")}
         self.part.bar.set_postfix(shown, refresh=False)
         if line:
@@ -87,7 +87,7 @@ class Monitor:
         if self.folder is None or self.writer is None or image is None:
             return
         write_png(self.folder / "previews" / f"{self.name}-{done:06d}.png", image)
-        self.writer.add_image(f"{self.name}/preview", image.detach().clamp(0, 1), done, dataformats="HWC")
+        self.writer.add_image("preview", image.detach().clamp(0, 1), done, dataformats="HWC")
 
 
 def peak_memory_mib(device: torch.device) -> float:

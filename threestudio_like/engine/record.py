@@ -13,7 +13,7 @@ from omegaconf import OmegaConf
 from threestudio_like.config.loading import to_the_letter
 from threestudio_like.config.recipe import Recipe
 from threestudio_like.engine.monitor import peak_memory_mib
-from threestudio_like.engine.run_folder import read_map
+from threestudio_like.engine.run_folder import METRICS, names_in, number_in, read_map
 from threestudio_like.errors import StoppedError
 from threestudio_like.utils.files import write_json, write_text
 from threestudio_like.utils.paths import ROOT
@@ -25,14 +25,19 @@ class Record:
     def __init__(self, folder: Path):
         self.folder = folder
         self.metrics: dict[str, Any] = {}
+        self.others: set[str] = set()
+        """What stands in the folder and is not the run's."""
 
     def stored(self) -> dict[str, Any]:
         """Reads what the folder's run has measured so far; empty where nothing can be read."""
-        return read_map(self.folder / "metrics.json")
+        return read_map(self.folder / METRICS)
 
     def write(self) -> None:
-        """Writes `metrics.json`."""
-        write_json(self.folder / "metrics.json", self.metrics)
+        """Writes `metrics.json`, with the names of all that the run has written."""
+        self.metrics["files"] = sorted((names_in(self.folder) | {METRICS}) - self.others)
+        if self.others:
+            self.metrics["others"] = sorted(self.others)
+        write_json(self.folder / METRICS, self.metrics)
 
     @contextlib.contextmanager
     def status(self, device: torch.device, first_process: bool) -> Iterator[None]:
@@ -43,14 +48,16 @@ class Record:
             self.write()
         try:
             yield
-            self.metrics["status"] = "done"
+            if self.metrics["status"] == "running":  # else it says itself how it ended
+                self.metrics["status"] = "done"
         except BaseException as error:
             stopped = isinstance(error, (StoppedError, KeyboardInterrupt))
             self.metrics |= {"status": "interrupted"} if stopped else {"status": "failed", "reason": str(error)}
             raise
         finally:
-            self.metrics["wall_seconds"] = round(earlier.get("wall_seconds", 0.0) + time.monotonic() - began, 2)
-            self.metrics["peak_memory_mib"] = max(earlier.get("peak_memory_mib", 0), round(peak_memory_mib(device)))
+            self.metrics["wall_seconds"] = round(number_in(earlier, "wall_seconds") + time.monotonic() - began, 2)
+            peak = max(number_in(earlier, "peak_memory_mib"), round(peak_memory_mib(device)))
+            self.metrics["peak_memory_mib"] = peak
             if first_process:
                 with contextlib.suppress(OSError):  # a full disk must not hide the error that is on its way
                     self.write()

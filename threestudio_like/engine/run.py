@@ -3,7 +3,7 @@
 import functools
 import gc
 import logging
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -15,15 +15,28 @@ from torch import nn
 from threestudio_like.config.recipe import Recipe, parse_recipe, read_stored, run_folder
 from threestudio_like.config.registry import components
 from threestudio_like.config.renamed import translated, translated_state
-from threestudio_like.engine import checkpoint
+from threestudio_like.engine import checkpoint, parts
 from threestudio_like.engine.expectation import Expectation
 from threestudio_like.engine.monitor import Monitor
 from threestudio_like.engine.record import Record, write_recipe
-from threestudio_like.engine.run_folder import check_same, checkpoint_path, lock, move_aside, take_over_stages
+from threestudio_like.engine.run_folder import (
+    LOG,
+    RECIPE,
+    check_place,
+    check_same,
+    checkpoint_path,
+    is_run,
+    lock,
+    move_aside,
+    names_in,
+    take_over_stages,
+    written,
+)
 from threestudio_like.engine.system import Context, System, SystemConfig
 from threestudio_like.engine.trainer import Settings, make_fabric, take_over, train
 from threestudio_like.errors import RunError, UserError, nearest
 from threestudio_like.kernels import backend
+from threestudio_like.utils.files import remove_unfinished
 from threestudio_like.utils.progress import long_part
 from threestudio_like.utils.run_log import log_to
 from threestudio_like.utils.threads import threads
@@ -43,6 +56,7 @@ class Run:
             self.fabric.device, recipe.run.seed, recipe.run.prompt
         )  # of one process, until they are launched
         self.record = Record(self.folder)
+        self._built: dict[str, System] = {}  # the stage that `start` built, until it is trained
         self._locked = ExitStack()  # holds the folder's lock, from `start` until training ends
 
     @classmethod
@@ -138,34 +152,57 @@ class Run:
         return [*said, f"would run in {self.folder}"]
 
     def start(self, resume: bool, only: str | None = None) -> None:
-        """Starts the other processes, and makes the folder ready.
+        """Starts the other processes, builds the stages, and makes the folder ready.
 
-        One that holds another run is refused (resume) or moved aside (fresh); what it trained before the stage `only`,
-        by the same keys, is taken over.
+        One that holds another run is refused (resume) or moved aside (fresh), after all is built; what it trained
+        before the stage `only`, by the same keys, is taken over.
         """
+        stages = self._chosen(only)
         self.fabric.launch()
         self.context = replace(
             self.context, device=self.fabric.device, rank=self.fabric.global_rank, processes=self.fabric.world_size
         )
+        try:
+            self._in_the_first(lambda: self._claim(resume))
+            with threads(self.recipe.run.threads):
+                for stage in stages[1:]:
+                    self.validated(stage)  # a mistake in a later stage is told before the first is trained
+                gc.collect()
+                self._built[stages[0]] = self.validated(stages[0])
+            self._in_the_first(lambda: self._make_ready(resume, stages[0]))
+        except BaseException:
+            self._locked.close()
+            raise
+
+    def _in_the_first(self, work: Callable[[], None]) -> None:
+        """Lets the first process work, and the others wait for it; what it refuses is refused in all."""
         problem = None
         if self.fabric.global_rank == 0:
             try:
-                self._make_ready(resume, self._chosen(only)[0])
+                work()
             except UserError as error:
                 problem = error
-                self._locked.close()
         problem = self.fabric.broadcast(problem)  # which is also a barrier
         if problem is not None:
             raise problem
 
-    def _make_ready(self, resume: bool, first: str) -> None:
+    def _claim(self, resume: bool) -> None:
+        if not resume:
+            check_place(self.folder)
         self._locked = lock(self.folder)
         if resume:
             check_same(self.folder, self.recipe, "--resume")
-            log_to(self.folder / "log.txt")
-            return
+
+    def _make_ready(self, resume: bool, first: str) -> None:
         try:
-            self._make_room(first)
+            if resume:
+                remove_unfinished(self.folder)
+                self.record.others = names_in(self.folder) - written(self.folder)
+                log_to(self.folder / LOG)
+                if read_stored(self.folder / RECIPE) != self.recipe.plain:
+                    write_recipe(self.recipe, self.folder / RECIPE)
+            else:
+                self._make_room(first)
         except OSError as error:
             raise UserError(f"{self.folder}: the run cannot be written there ({error.strerror})") from None
 
@@ -183,12 +220,10 @@ class Run:
         seconds, steps = 0.0, 0
         status = self.record.status(self.fabric.device, self.fabric.global_rank == 0)
         with self._locked, status, threads(self.recipe.run.threads):
-            for stage in stages[1:]:
-                self.validated(stage)  # a mistake in a later stage is told before the first is trained
             for stage in stages:
                 system = None
                 gc.collect()  # the stage before has its priors, which may be in cycles
-                system = self.validated(stage)
+                system = self._built.pop(stage, None) or self.validated(stage)
                 init = system.config.init
                 if init is not None and not self.checkpoint_path(stage).exists():
                     system.start_from(self.finished(init.stage))
@@ -202,10 +237,7 @@ class Run:
                     "seconds_per_step": round(seconds / max(steps, 1), 4),
                 }
             if self.fabric.global_rank == 0 and system is not None:
-                with long_part("evaluating"):
-                    self.record.metrics |= system.evaluate(self.folder)
-                with long_part("exporting"):
-                    self.record.metrics |= system.export(self.folder)
+                self._end(system, export=True, evaluate=True)
                 log.info("%s", self.left())
 
     @contextmanager
@@ -241,26 +273,39 @@ class Run:
         return f"done: {self.folder} has {', '.join(files)}{first}"
 
     def test(self, only: str | None, export_only: bool) -> None:
-        """Evaluates or exports a finished run again; keys of `evaluation` and `generation` may differ."""
-        check_same(self.folder, self.recipe, "--export" if export_only else "--test", ("evaluation", "generation"))
+        """Evaluates or exports a finished run again; keys that change nothing that was trained may differ."""
+        check_same(self.folder, self.recipe, "--export" if export_only else "--test")
         with lock(self.folder), threads(self.recipe.run.threads):
             self.record.metrics = self.record.stored()
-            log_to(self.folder / "log.txt")
+            self.record.others = names_in(self.folder) - written(self.folder)
+            log_to(self.folder / LOG)
             system = self.finished(self._chosen(only)[-1])
-            with long_part("exporting" if export_only else "evaluating"):
-                self.record.metrics |= system.export(self.folder) if export_only else system.evaluate(self.folder)
+            self._end(system, export=export_only, evaluate=not export_only)
             self.record.write()
+
+    def _end(self, system: System, export: bool, evaluate: bool) -> None:
+        """Exports the result first, then evaluates it, of which no part can cost another."""
+        metrics = self.record.metrics
+        with parts.collected() as left_out:
+            if export:
+                with long_part("exporting"):
+                    metrics |= system.export(self.folder)
+            if evaluate:
+                with long_part("evaluating"), parts.part("evaluation"):
+                    metrics |= system.evaluate(self.folder)
+        metrics.pop("left_out", None)
+        metrics |= {"left_out": left_out} if left_out else {}
 
     def _make_room(self, first: str) -> None:
         """Moves an earlier run aside, and takes over what it trained before the stage `first` by the same keys."""
-        stored = self.folder / "config.yaml"
-        aside = move_aside(self.folder) if stored.exists() else None
-        self.folder.mkdir(parents=True, exist_ok=True)
-        log_to(self.folder / "log.txt")
+        aside = move_aside(self.folder) if is_run(self.folder) else None
+        self.folder.resolve().mkdir(parents=True, exist_ok=True)
+        self.record.others = names_in(self.folder) - {"sweep.json"}
+        write_recipe(self.recipe, self.folder / RECIPE)
+        log_to(self.folder / LOG)
         if aside is not None:
             log.info("an earlier run was here; it is kept as %s", aside)
             take_over_stages(aside, self.folder, self.recipe, first)
-        write_recipe(self.recipe, stored)
 
     def _chosen(self, only: str | None) -> list[str]:
         if only is None:

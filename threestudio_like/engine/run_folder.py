@@ -1,5 +1,6 @@
-"""A run's folder has one writer at a time, and what was there before is kept."""
+"""A run's folder has one writer at a time, what was there before is kept, and only what a run wrote is ever moved."""
 
+import errno
 import itertools
 import json
 import logging
@@ -7,53 +8,131 @@ import shutil
 from contextlib import ExitStack
 from pathlib import Path
 
-from filelock import FileLock, Timeout
+from filelock import BaseFileLock, FileLock, SoftFileLock, Timeout
 
-from threestudio_like.config.recipe import Recipe, changed_key, parse_recipe, read_stored
+from threestudio_like.config.recipe import Recipe, read_stored
 from threestudio_like.config.renamed import translated
+from threestudio_like.config.same import difference, retrained_key, stored_recipe
 from threestudio_like.errors import UserError
 
 log = logging.getLogger(__name__)
 
 BUSY, INTERRUPTED = 75, 130
 """Exit codes of a run whose folder another process is writing (EX_TEMPFAIL), and of one that was stopped and saved."""
+RECIPE, METRICS, LOG = "config.yaml", "metrics.json", "log.txt"
+OWN = {RECIPE, METRICS, LOG, "sweep.json", "checkpoints", "previews", "tensorboard"}
+"""What the engine writes into a run's folder; what a system writes is listed in `metrics.json`, as `files`."""
+NO_LOCKS = {errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP, errno.EINVAL}
+"""Errors of a file system that cannot lock files."""
 
 
 class BusyError(UserError):
     """Another process is writing the run's folder."""
 
 
-def move_aside(folder: Path) -> Path:
-    """Gives a folder the first free name of the form `name.1`, which is returned."""
-    numbered = (folder.with_name(f"{folder.name}.{n}") for n in itertools.count(1))
-    return folder.rename(next(path for path in numbered if not path.exists()))
-
-
 def lock(folder: Path) -> ExitStack:
     """Claims the run's folder until the returned stack is closed, or this process ends, however it ends.
 
-    Raises BusyError where another process has it, UserError where nothing can be written beside it.
+    The lock belongs to the folder itself, whatever links lead to it. Raises BusyError where another process has it,
+    UserError where nothing can be written beside it.
     """
-    file = FileLock(folder.with_name(f".{folder.name}.lock"))
     try:
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        file.acquire(blocking=False)
+        real = folder.resolve()
+        real.parent.mkdir(parents=True, exist_ok=True)
+        held = acquired(real.with_name(f".{real.name}.lock"))
     except Timeout:
         raise BusyError(f"{folder}: another process is running there; wait for it, or give another out=") from None
-    except OSError as error:
-        raise UserError(f"{folder}: the run cannot be written there ({error.strerror})") from None
-    held = ExitStack()
-    held.callback(file.release)
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise UserError(f"{folder}: the run cannot be written there ({reason})") from None
+    stack = ExitStack()
+    stack.callback(held.release)
+    return stack
+
+
+def acquired(path: Path) -> BaseFileLock:
+    """Acquires a lock file; by its mere existence where the file system cannot lock. Raises Timeout and OSError."""
+    held: BaseFileLock = FileLock(path)
+    try:
+        held.acquire(blocking=False)
+    except (OSError, NotImplementedError) as error:
+        if isinstance(error, Timeout) or getattr(error, "errno", errno.ENOSYS) not in NO_LOCKS:
+            raise
+        log.warning("%s: this file system cannot lock files; a file marks that a run is there", path.parent)
+        held = SoftFileLock(path.with_suffix(".mark"))
+        held.acquire(blocking=False)
     return held
+
+
+def is_run(folder: Path) -> bool:
+    """Tells whether a folder is a run's: the recipe in it was written by one."""
+    try:
+        lines = (folder / RECIPE).read_text(encoding="utf-8").splitlines()
+    except (OSError, UnicodeDecodeError):
+        return False
+    return any(line.startswith("git_revision:") for line in lines)
+
+
+def names_in(folder: Path) -> set[str]:
+    """Lists what stands in a folder, but for hidden files."""
+    return {path.name for path in folder.iterdir() if not path.name.startswith(".")} if folder.is_dir() else set()
+
+
+def check_place(folder: Path) -> None:
+    """Raises UserError for a place that a run must not be written to: a file, or a folder with other things in it."""
+    if folder.exists() and not folder.is_dir():
+        raise UserError(f"{folder}: there is a file of this name; give another out=")
+    others = sorted(names_in(folder) - {"sweep.json"})
+    if others and not is_run(folder):
+        more = f" and {len(others) - 1} more" if len(others) > 1 else ""
+        raise UserError(f"{folder}: this folder is no run's, and holds '{others[0]}'{more}; give another out=")
+
+
+def written(folder: Path) -> set[str]:
+    """Lists what the folder's run has written; all that it did not find there, where it was killed and could not say.
+
+    `files` and `others` of its `metrics.json` are the names that are its own, and that are not.
+    """
+    metrics, names = read_map(folder / METRICS), names_in(folder)
+    files, others = (
+        {name for name in found if isinstance(name, str)} if isinstance(found := metrics.get(key), list) else None
+        for key in ("files", "others")
+    )
+    if metrics.get("status") == "running" or files is None:
+        return names - (others or set())
+    return names & (OWN | files)
+
+
+def move_aside(folder: Path) -> Path:
+    """Moves what an earlier run wrote to the first free name of the form `name.1`, which is returned.
+
+    What it did not write stays.
+    """
+    real = folder.resolve()
+    numbered = (real.with_name(f"{real.name}.{n}") for n in itertools.count(1))
+    aside = next(path for path in numbered if not path.exists())
+    own = written(real)
+    if own == names_in(real) and not folder.is_symlink():
+        return real.rename(aside)
+    aside.mkdir()
+    for name in sorted(own, key=lambda name: name == RECIPE):  # the recipe last: until then the folder is a run's
+        (real / name).rename(aside / name)
+    return aside
 
 
 def read_map(path: Path) -> dict:
     """Reads a JSON file's map; empty where it cannot be read as one."""
     try:
         node = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
         return {}
     return node if isinstance(node, dict) else {}
+
+
+def number_in(metrics: dict, key: str) -> float:
+    """Returns a number of a run's metrics; 0 where there is none."""
+    value = metrics.get(key)
+    return value if isinstance(value, int | float) and not isinstance(value, bool) else 0
 
 
 def checkpoint_path(folder: Path, stage: str) -> Path:
@@ -61,18 +140,28 @@ def checkpoint_path(folder: Path, stage: str) -> Path:
     return folder / "checkpoints" / f"{stage}.pt"
 
 
-def check_same(folder: Path, recipe: Recipe, option: str, free: tuple[str, ...] = ()) -> None:
-    """Raises UserError where the folder's run was made by other keys than these, but for those that are `free`."""
-    stored = folder / "config.yaml"
+def check_same(folder: Path, recipe: Recipe, option: str) -> None:
+    """Raises UserError where the folder's run was trained by other keys than these.
+
+    To resume, a stage may take more steps than before, as long as no later one has begun from its result.
+    """
+    stored, resume = folder / RECIPE, option == "--resume"
     if not stored.exists():
         raise UserError(f"{option}: there is no run in {folder}")
-    before = read_stored(stored)
-    if option == "--resume" and before != translated(before):
+    if resume and (plain := read_stored(stored)) != translated(plain):
         raise UserError(
             f"--resume: the run in {folder} was made by an earlier version, whose keys had other names; "
             "start anew without --resume, or go on with that version"
         )
-    key = changed_key(stored, recipe.plain, free)
+    if "asked" in read_map(folder / METRICS):
+        raise UserError(f"{option}: what is in {folder} was generated; give its --generate command again")
+    before = stored_recipe(stored, recipe.name)
+    key = retrained_key(before, recipe, steps=not resume)
+    stages = list(recipe.stages)
+    for i, stage in enumerate(stages if key is None else ()):
+        then, now = before.stages[stage].config.steps, recipe.stages[stage].config.steps
+        if then != now and any(checkpoint_path(folder, later).exists() for later in stages[i + 1 :]):
+            key = f"stages.{stage}.steps"
     if key is not None:
         raise UserError(
             f"{option}: the recipe has changed since this run began, at '{key}'; "
@@ -86,12 +175,13 @@ def take_over_stages(earlier: Path, folder: Path, recipe: Recipe, first: str) ->
     if not before:
         return
     try:
-        then = parse_recipe(read_stored(earlier / "config.yaml"), recipe.name)
+        then = stored_recipe(earlier / RECIPE, recipe.name)
     except UserError:
         return  # of another version: none of it is the same
     for stage in before:
         old = checkpoint_path(earlier, stage)
-        same = then.run.seed == recipe.run.seed and then.stages.get(stage) == recipe.stages[stage]
+        same = stage in then.stages and then.run.seed == recipe.run.seed
+        same = same and difference(then.stages[stage], recipe.stages[stage], stage) is None
         if not same or not old.exists():
             log.info(
                 "its stage '%s' %s",

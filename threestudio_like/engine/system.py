@@ -85,6 +85,8 @@ class Init:
 class SystemConfig:
     """Keys that every stage of every system has."""
 
+    untrained: ClassVar[tuple[str, ...]] = ()
+
     steps: Whole
     """Steps of the stage."""
     optimizer: Optimizer = field(default_factory=Optimizer)

@@ -69,6 +69,8 @@ def train(system: System, name: str, path: Path, settings: Settings, fabric: Fab
         restore(system, optimizer, saved, path)
         start, seconds_before = saved.step, saved.seconds
         del saved  # a second copy of all there is
+    if start > steps:
+        raise UserError(f"{path}: stage '{name}' has taken {start} steps already, and is to take {steps}")
     if start >= steps:
         if not path.exists() and fabric.global_rank == 0:
             checkpoint.save(path, Checkpoint(start, 0.0, system.state_dict(), optimizer.state_dict()))

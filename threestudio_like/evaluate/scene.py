@@ -10,6 +10,7 @@ import torch
 from threestudio_like.cameras import Cameras, orbit
 from threestudio_like.config.ranges import Pixels
 from threestudio_like.data.toybox.catalogue import CATEGORIES, COLORS
+from threestudio_like.engine.parts import part
 from threestudio_like.errors import NoSurfaceError
 from threestudio_like.evaluate.images import saturation
 from threestudio_like.evaluate.janus import classify_views
@@ -17,7 +18,7 @@ from threestudio_like.evaluate.metrics import own_figure
 from threestudio_like.evaluate.scorer import Scorer
 from threestudio_like.evaluate.shapes import HEALTH, health
 from threestudio_like.evaluate.toybox import CATEGORY_CAPTIONS, COLOR_CAPTIONS, pair_index, toy_of
-from threestudio_like.export.mesh_io import write_mesh
+from threestudio_like.export.mesh_io import FORMATS, write_mesh
 from threestudio_like.export.presentation import Presentation, Views, write_turntable
 from threestudio_like.export.texture import bake
 from threestudio_like.renderers.base import Render
@@ -98,8 +99,14 @@ def measure(
     def image(pixels):
         return torch.cat([pixels(view) for view in strip]).permute(0, 3, 1, 2)
 
-    found = {"saturation": saturation(image(lambda view: view.rgb), image(lambda view: view.opacity)).mean().item()}
-    return found if show.scorer is None else found | scores(views, shown, prompt, show, device)
+    found: dict[str, float] = {}
+    with part("saturation"):
+        color, opacity = image(lambda view: view.rgb), image(lambda view: view.opacity)
+        found["saturation"] = saturation(color, opacity).mean().item()
+    if show.scorer is not None:
+        with part("scores"):
+            found |= scores(views, shown, prompt, show, device)
+    return found
 
 
 def scores(
@@ -144,10 +151,16 @@ def scores(
 
 
 def export_scene(scene: Scene, show: Evaluation, folder: Path, device: torch.device) -> dict[str, float]:
-    """Writes `mesh.<format>`; a scene without a surface is reported, not fatal."""
+    """Writes `mesh.<format>`; a scene without a surface is reported, not fatal.
+
+    Raises NoSurfaceError where an earlier mesh is there, which would stand beside the figures of none.
+    """
     try:
         mesh = remove_small_components(scene.mesh(), show.smallest_part)
     except NoSurfaceError as error:
+        earlier = next((path for suffix in FORMATS if (path := folder / f"mesh.{suffix}").exists()), None)
+        if earlier is not None:
+            raise NoSurfaceError(f"no mesh was written: {error}; {earlier} is left as it was") from None
         log.warning("no mesh was written: %s", error)
         return {"mesh_vertices": 0, **{f"mesh_{key}": 0.0 for key in HEALTH}}
     found = health(mesh.to_trimesh())

@@ -12,12 +12,13 @@ from annotated_types import MinLen
 from threestudio_like.config.loading import CONFIGS, find_recipe
 from threestudio_like.config.plugins import plug_in
 from threestudio_like.config.ranges import Seed
+from threestudio_like.config.recipe import digest, unique_slug
 from threestudio_like.config.registry import parse
 from threestudio_like.config.renamed import RENAMED, look_up
 from threestudio_like.config.run_config import TEXT_KEYS
 from threestudio_like.errors import UserError, nearest
 from threestudio_like.evaluate.metrics import find_metric
-from threestudio_like.experiments.jobs import Job, digest, name_of, unique_slug
+from threestudio_like.experiments.jobs import Job, name_of
 
 AIMS = ("higher_than", "lower_than", "at_least", "at_most")
 

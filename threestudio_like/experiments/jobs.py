@@ -1,19 +1,19 @@
 """Describes the runs of a sweep: what each runs, where it lives, and how far it was when its folder was read."""
 
-import hashlib
 import itertools
-import re
 import sys
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-from threestudio_like.config.recipe import slug
+from threestudio_like.config.recipe import digest, unique_slug
 from threestudio_like.engine.run_folder import read_map
 from threestudio_like.errors import UserError
 from threestudio_like.experiments.axes import split, unquoted
 
+LONGEST_NAME = 200
+"""Letters of a cell's folder; file systems take 255, of which some are for its lock."""
 RECORD = "sweep.json"
 """The file of a run's attempts, in its folder."""
 
@@ -67,7 +67,7 @@ class Job:
         begun = (self.folder / "config.yaml").exists()
         how = ["--generate"] if self.generate else ["--resume"] if begun else []
         program = ["-m", "threestudio_like.cli"] if launcher is None else [launcher]
-        return [sys.executable, *program, "--config", self.config, *how, *self.keys, f"out={self.folder}"]
+        return [sys.executable, *program, *how, "--config", self.config, *self.keys, f"out={self.folder}"]
 
 
 def grid(axes: Iterable[str], out: Path, config: str, shared: tuple[str, ...] = ()) -> list[Job]:
@@ -94,19 +94,8 @@ def labels_of(keys: Iterable[str]) -> dict[str, str]:
 
 def name_of(keys: Iterable[str]) -> str:
     """Builds a folder's name: the last part of each key and its value."""
-    return "_".join(f"{key.rsplit('.', 1)[-1]}-{unique_slug(value)}" for key, value in labels_of(keys).items())
-
-
-def unique_slug(text: str) -> str:
-    """Makes a file name of any text, another for every text: where the slug leaves something out, a hash says it."""
-    short = slug(re.sub(r"(?<=\d)\.(?=\d)", "p", text))
-    whole = "-" not in text and short in (text.replace(" ", "-"), text.replace(".", "p"))
-    return short if whole else f"{short}-{digest(text)}"
-
-
-def digest(text: str) -> str:
-    """Computes six letters that differ where the text does."""
-    return hashlib.blake2b(text.encode(), digest_size=3).hexdigest()
+    name = "_".join(f"{key.rsplit('.', 1)[-1]}-{unique_slug(value)}" for key, value in labels_of(keys).items())
+    return name if len(name) <= LONGEST_NAME else f"{name[:LONGEST_NAME]}-{digest(name)}"
 
 
 def is_number(value: object) -> bool:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from threestudio_like.config.reading import read_yaml
 from threestudio_like.errors import UserError
+from threestudio_like.experiments.cells import unguarded
 from threestudio_like.experiments.comparison import Cell, Comparison
 from threestudio_like.experiments.jobs import JobState, is_number
 
@@ -52,8 +53,9 @@ def read_results(comparison: Comparison, path: Path) -> tuple[RunRecord, ...]:
     """Reads the runs of a comparison from the `results.csv` of its report. Raises UserError."""
     try:
         with open(path, newline="", encoding="utf-8") as file:
-            rows = {(row["method"], row["prompt"], int(row["seed"])): row for row in csv.DictReader(file)}
-    except (OSError, KeyError, ValueError, TypeError) as error:
+            texts = [{key: unguarded(cell) for key, cell in row.items()} for row in csv.DictReader(file)]
+        rows = {(row["method"], row["prompt"], int(row["seed"])): row for row in texts}
+    except (OSError, KeyError, ValueError, TypeError, AttributeError) as error:
         raise UserError(f"{path}: cannot be read as a report's results.csv ({error})") from None
     return tuple(
         RunRecord(cell) if row is None else RunRecord(cell, _state(row), row["revision"], (Path(row["folder"]),))

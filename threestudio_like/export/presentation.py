@@ -12,6 +12,7 @@ from torch import Tensor
 from threestudio_like.cameras import Cameras, orbit
 from threestudio_like.config.ranges import Cells, Distance, Elevation, FieldOfView, Pixels, Positive, Share, Whole
 from threestudio_like.engine.monitor import to_bytes, write_png
+from threestudio_like.engine.parts import part
 from threestudio_like.export.mesh_io import check_formats
 from threestudio_like.renderers.base import Render
 from threestudio_like.renderers.shading import Shading, headlight
@@ -36,7 +37,7 @@ class Presentation:
     strip_size: Pixels = 128
     """Pixels a side of the views in `turntable.png`."""
     video_frames: Whole = 60
-    """Frames of the turntable video, once around in three seconds."""
+    """Frames of the turntable video, once around in three seconds; 0 for none."""
     video_size: Pixels = 160
     """Pixels a side of the video."""
     mesh_resolution: Cells = 128
@@ -65,11 +66,16 @@ def write_turntable(
     strip = around(8, show.strip_size)
     clay = Shading("textureless", headlight(strip), 0.4, 0.6)
     rows = [views(strip, shading) for shading in (shown(strip), clay)]
-    write_png(folder / "turntable.png", torch.cat([torch.cat([view.rgb[0] for view in row], dim=1) for row in rows]))
-    video = around(show.video_frames, show.video_size)
-    write_atomically(
-        folder / "turntable.mp4", lambda path: write_video(path, [view.rgb[0] for view in views(video, shown(video))])
-    )
+    with part("turntable.png"):
+        picture = torch.cat([torch.cat([view.rgb[0] for view in row], dim=1) for row in rows])
+        write_png(folder / "turntable.png", picture)
+    video = folder / "turntable.mp4"
+    video.unlink(missing_ok=True)  # an earlier one does not show this object
+    if show.video_frames > 0:
+        with part(video.name):
+            cameras = around(show.video_frames, show.video_size)
+            frames = [view.rgb[0] for view in views(cameras, shown(cameras))]
+            write_atomically(video, lambda path: write_video(path, frames))
     return rows[0]
 
 

@@ -2,6 +2,9 @@
 
 import csv
 import json
+import os
+import shlex
+import signal
 from unittest.mock import create_autospec
 
 import numpy as np
@@ -87,6 +90,40 @@ def test_what_was_done_before_is_kept_and_what_failed_is_tried_in_place(keys, tm
     assert again() == 0 and (out / "sweep.json").exists() and not (tmp_path / "out.2").exists()
     (out / "checkpoints").mkdir()
     assert again() == 2
+
+
+def test_what_was_made_before_a_stop_is_not_made_again(keys, tmp_path, monkeypatch, capsys):
+    """The same command goes on; another one starts anew beside it."""
+    folder, out = tmp_path / "images", tmp_path / "out"
+    folder.mkdir()
+    picture(folder / "a.png"), picture(folder / "b.png", (20, 150, 20))
+    real, calls = generation.save, []
+
+    def stopped(*args):
+        calls.append(args[3].name)
+        if len(calls) == 2:
+            os.kill(os.getpid(), signal.SIGTERM)
+        return real(*args)
+
+    monkeypatch.setattr(generation, "save", stopped)
+    assert run(keys, f"image={folder}", f"out={out}") == 130
+    assert (
+        capsys.readouterr().err.strip().endswith(f"--generate {shlex.join([*keys, f'image={folder}', f'out={out}'])}")
+    )
+    assert json.loads((out / "metrics.json").read_text())["status"] == "interrupted"
+    assert run(keys, f"image={folder}", f"out={out}") == 0 and calls == ["a-0", "b-0", "b-0"]
+    summary = json.loads((out / "metrics.json").read_text())
+    assert summary["status"] == "done" and set(summary["made"]) == {"a-0", "b-0"} and not (tmp_path / "out.1").exists()
+    assert json.loads((out / "a-0/metrics.json").read_text())["image"] == str(folder / "a.png")
+    (out / "metrics.json").write_text(json.dumps(summary | {"status": "some failed"}))
+    assert run(keys, f"image={folder / 'b.png'}", f"out={out}") == 0
+    assert (tmp_path / "out.1/a-0").exists() and not (out / "a-0").exists()
+
+
+def test_a_reason_is_said_once(keys, tmp_path, capsys, caplog):
+    (tmp_path / "text.png").write_text("no image")
+    assert run(keys, f"image={tmp_path / 'text.png'}", f"out={tmp_path / 'out'}") == 2
+    assert (capsys.readouterr().err + caplog.text).count("not an image") == 1
 
 
 def test_in_a_folder_the_others_are_done(keys, tmp_path):

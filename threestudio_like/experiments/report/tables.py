@@ -8,6 +8,7 @@ from pathlib import Path
 
 from threestudio_like.evaluate.metrics import find_metric
 from threestudio_like.experiments.analysis import LEVEL, Analysis, in_words, short_revision
+from threestudio_like.experiments.cells import guarded, without_html
 from threestudio_like.experiments.sweep import one_line
 
 INTERVALS = (
@@ -115,7 +116,7 @@ def markdown(analysis: Analysis, drawn: Iterable[Path] = ()) -> str:
         "## Runs",
         grid(*runs(analysis)),
     ]
-    return "\n\n".join(part for part in parts if part) + "\n"
+    return without_html("\n\n".join(part for part in parts if part) + "\n")
 
 
 def runs(analysis: Analysis) -> tuple[list[str], list[list[str]]]:
@@ -210,5 +211,5 @@ def tests(analysis: Analysis) -> str:
 def sheet(head: list[str], rows: Iterable[list]) -> str:
     """Writes a CSV."""
     text = io.StringIO()
-    csv.writer(text, lineterminator="\n").writerows([head, *rows])
+    csv.writer(text, lineterminator="\n").writerows([head, *(map(guarded, row) for row in rows)])
     return text.getvalue()
