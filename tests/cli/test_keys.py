@@ -60,7 +60,8 @@ def test_help_lists_a_recipes_keys_with_types_values_and_what_they_mean(capsys):
     said = capsys.readouterr().out
     lines = said.splitlines()
     assert (
-        "  seed = 7    [int, at least 0 and below 2^63]" in lines and "  device = auto    [auto | cpu | cuda]" in lines
+        "  seed = 7    [int, at least 0 and below 2^63]" in lines
+        and "  device = auto    [auto | cpu | cuda; free when a run is taken up]" in lines
     )
     assert "keys of the stage nerf: prolificdreamer (stages.nerf.KEY for it alone):" in lines
     assert (
@@ -68,7 +69,7 @@ def test_help_lists_a_recipes_keys_with_types_values_and_what_they_mean(capsys):
         and "  guidance.rgb.method.type = vsd    [csd | ism | sdi | sds | vsd]" in lines
     )
     assert any(line.startswith("  guidance.rgb.method.fake_score.type = ") for line in lines)
-    below = lines[lines.index("  evaluation.video_frames = 60    [int, at least 0]") + 1]
+    below = lines[lines.index("  evaluation.video_frames = 60    [int, at least 0; free when a run is taken up]") + 1]
     assert below.startswith(" " * 8) and "Frames" in below
 
 

@@ -92,6 +92,19 @@ def test_the_table_of_a_half_done_sweep(tmp_path):
     assert lines[3] == "| 1 | failed: it broke |  |" and lines[4] == "| 2 | waiting |  |"
 
 
+@pytest.mark.parametrize(
+    "text", ["[]", '{"attempts": "many", "reason": 5, "status": [], "score": "high"}', "{", "[" * 5000]
+)
+def test_records_that_nobody_wrote_so_are_read_as_nothing(tmp_path, text):
+    (job,) = grid(["seed=0"], tmp_path, "fit")
+    job.folder.mkdir()
+    for name in ("sweep.json", "metrics.json"):
+        (job.folder / name).write_text(text)
+    state = job.read()
+    assert (state.attempts, state.reason) == (0, "") and state.status in ("waiting", "interrupted")
+    assert "| 0 |" in table([job])
+
+
 LAUNCHER = """
 import json, pathlib, sys
 folder = pathlib.Path(next(word[4:] for word in sys.argv if word.startswith("out=")))

@@ -4,7 +4,7 @@ import ast
 import math
 import textwrap
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import annotated_types
@@ -74,9 +74,10 @@ def block(title: str, keys: list[Key]) -> str:
     return "\n".join(lines)
 
 
-def described(fields: dict[str, Field], node: dict, path: str) -> Iterator[Key]:
-    """Yields the keys of a block, however deep."""
+def described(fields: dict[str, Field], node: dict, path: str, free: bool = False) -> Iterator[Key]:
+    """Yields the keys of a block, however deep; `free` where none of them changes what is trained."""
     for field in fields.values():
+        field = replace(field, trained=field.trained and not free)
         yield from one(field, field.annotation, node.get(field.name, MISSING), f"{path}.{field.name}".lstrip("."))
 
 
@@ -94,9 +95,9 @@ def one(field: Field, annotation: ast.expr, value: Any, path: str) -> Iterator[K
     inner = look_up(field.module, kinds[0])
     optional = value is None or (value is MISSING and ast.unparse(field.default or ast.Constant("")) == "None")
     if is_block(field, kinds[0]) and isinstance(inner, Class) and not optional:
-        yield from described(fields_of(inner), value if isinstance(value, dict) else {}, path)
+        yield from described(fields_of(inner), value if isinstance(value, dict) else {}, path, not field.trained)
         return
-    kind = kind_of(annotation) + ("" if field.trained else ", free to change when a run is taken up")
+    kind = kind_of(annotation) + ("" if field.trained else "; free when a run is taken up")
     yield Key(path, kind, shown(field, value), field.about)
 
 
@@ -108,7 +109,7 @@ def component(field: Field, slot: str, value: Any, path: str) -> Iterator[Key]:
     said = str(chosen) if chosen else "null" if field.default is not None else "(required)"
     yield Key(f"{path}.type", " | ".join(names), said, field.about)
     if chosen in names:
-        yield from described(config_fields(place_of(slot, chosen)) or {}, node, path)
+        yield from described(config_fields(place_of(slot, chosen)) or {}, node, path, not field.trained)
 
 
 def kind_of(annotation: ast.expr) -> str:

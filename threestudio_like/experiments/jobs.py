@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from threestudio_like.config.recipe import digest, unique_slug
-from threestudio_like.engine.run_folder import read_map
+from threestudio_like.engine.run_folder import number_in, read_map
 from threestudio_like.errors import UserError
 from threestudio_like.experiments.axes import split, unquoted
 
@@ -60,7 +60,12 @@ class Job:
     def read(self) -> JobState:
         """Reads the folder's files, each once."""
         attempts = read_map(self.folder / RECORD)
-        return JobState(read_map(self.folder / "metrics.json"), attempts.get("attempts", 0), attempts.get("reason", ""))
+        reason = attempts.get("reason", "")
+        return JobState(
+            read_map(self.folder / "metrics.json"),
+            int(number_in(attempts, "attempts")),
+            reason if isinstance(reason, str) else "",
+        )
 
     def command(self, launcher: str | None) -> list[str]:
         """Builds the command that starts it, or goes on with it; `launcher` None is this package's own."""
