@@ -131,7 +131,6 @@ def program(argv: list[str]) -> str | None:
 
 def resolve(given: Arguments) -> Request:
     """Loads what is named, and says which request is made. Raises UserError where an option means nothing for it."""
-    assert given.config is not None, "read_arguments asks for one"
     swept, shared = axes(given.sweep)
     cluster, keys = divide((*given.keys, *shared), "cluster.")
     if given.action == "generate":
@@ -139,6 +138,7 @@ def resolve(given: Arguments) -> Request:
     if given.folder is not None:
         refuse_options(given, False, cluster)
         return RunRequest(stored(given.folder, keys), given.folder.resolve().parent.name, given.action, given.stage)
+    assert given.config is not None, "read_arguments asks for a recipe or a folder"
     plain, path = load(given.config, keys), find_recipe(given.config)
     comparison = "system" not in plain and "prompts" in plain
     refuse_options(given, comparison, cluster)
