@@ -75,7 +75,6 @@ class GecoConfig(SystemConfig):
     """How the exported example is made and shown."""
 
     def __post_init__(self):
-        super().__post_init__()
         if set(self.evaluation.splits) - set(self.data.views.held_out_splits):
             raise ValueError("evaluation.splits: where data.views.left_out is empty, there are no unseen categories")
 
