@@ -18,6 +18,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
+from priors.endings import Ended, shorten
 from threestudio_like import pretrained
 from threestudio_like.errors import UserError, brief
 
@@ -32,15 +33,18 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Embedding:
-    """A text's token embeddings, its words that the tokenizer does not know, and whether it was cut at its end."""
+    """A text's token embeddings, its words that the tokenizer does not know, and the end that did not fit in."""
 
     tokens: Float[Tensor, "L D"]
     unknown: tuple[str, ...] = ()
-    cut: bool = False
+    dropped: str = ""
 
 
 def embed(config: pretrained.ModelConfig, texts: list[str], device: torch.device) -> Float[Tensor, "N L D"]:
-    """Embeds texts by the model's text encoder, float32. Raises UserError where it must load and cannot."""
+    """Embeds texts by the model's text encoder, float32. Raises UserError where it must load and cannot.
+
+    Texts that are too long are shortened, and what they lose is logged; the endings of `Ended` ones are kept.
+    """
     cache = cache_folder()
     identity = _identity(config)
     paths = {text: cache / f"{_digest(identity, text)}.safetensors" for text in texts}
@@ -71,7 +75,8 @@ def _identity(config: pretrained.ModelConfig) -> str:
 
 
 def _digest(identity: str, text: str) -> str:
-    return hashlib.sha256(f"{identity}\0{text}".encode()).hexdigest()[:40]
+    parts = (identity, text.prompt, text.ending, *text.endings) if isinstance(text, Ended) else (identity, text)
+    return hashlib.sha256("\0".join(parts).encode()).hexdigest()[:40]
 
 
 def _read(path: Path) -> Embedding | None:
@@ -79,21 +84,21 @@ def _read(path: Path) -> Embedding | None:
     try:
         with safe_open(path, "pt") as file:
             notes, tokens = file.metadata() or {}, file.get_tensor("tokens")
-        found = Embedding(tokens, tuple(notes.get("unknown", "").split()), "cut" in notes)
+        found = Embedding(tokens, tuple(notes.get("unknown", "").split()), notes.get("dropped", ""))
         return found if notes.get("checksum") == _checksum(found) else None
     except (OSError, SafetensorError):
         return None
 
 
 def _checksum(embedding: Embedding) -> str:
-    described = repr((tuple(embedding.tokens.shape), embedding.unknown, embedding.cut)).encode()
+    described = repr((tuple(embedding.tokens.shape), embedding.unknown, embedding.dropped)).encode()
     return hashlib.blake2b(embedding.tokens.contiguous().numpy().tobytes() + described, digest_size=16).hexdigest()
 
 
 def _write(path: Path, embedding: Embedding) -> None:
     """Whole or not at all, whoever else writes; a cache that cannot be written is only slower."""
     notes = {"unknown": " ".join(embedding.unknown), "checksum": _checksum(embedding)}
-    notes |= {"cut": "yes"} if embedding.cut else {}
+    notes |= {"dropped": embedding.dropped} if embedding.dropped else {}
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=path.parent) as beside:
@@ -108,20 +113,25 @@ def _warn(texts: dict[str, Embedding]) -> None:
     unknown = sorted({word for embedding in texts.values() for word in embedding.unknown})
     if unknown:
         log.warning("the text encoder does not know, and ignores: %s", ", ".join(unknown))
-    cut = [text for text, embedding in texts.items() if embedding.cut]
-    if cut:
-        log.warning("the prompt is longer than the text encoder takes, and is cut at its end: %s", cut[0])
+    dropped = [embedding.dropped for embedding in texts.values() if embedding.dropped]
+    if dropped:
+        log.warning("the prompt is longer than the text encoder takes, and is cut; dropped: %s", dropped[0])
 
 
 def _compute(config: pretrained.ModelConfig, texts: list[str], device: torch.device) -> list[Embedding]:
     tokenizer, encoder = load_encoder(config, device)
-    unknown, cut = unknown_and_cut(tokenizer, encoder, texts)
-    tokens = encode(tokenizer, encoder, texts).cpu()
+
+    def fits(text: str) -> bool:
+        return len(tokenizer(normalized(encoder, text), verbose=False).input_ids) <= max_length(encoder)
+
+    fitted, dropped = zip(*(shorten(text, fits) for text in texts), strict=True)
+    unknown = unknown_words(tokenizer, encoder, list(fitted))
+    tokens = encode(tokenizer, encoder, list(fitted)).cpu()
     del encoder
     gc.collect()
     if device.type == "cuda":
         torch.cuda.empty_cache()
-    return [Embedding(*parts) for parts in zip(tokens, unknown, cut, strict=True)]
+    return [Embedding(*parts) for parts in zip(tokens, unknown, dropped, strict=True)]
 
 
 def load_encoder(config: pretrained.ModelConfig, device: torch.device):
@@ -173,13 +183,12 @@ def encode(tokenizer, encoder, texts: list[str]) -> Float[Tensor, "N L D"]:
     return encoder(input_ids=batch.input_ids, attention_mask=mask).last_hidden_state.float()
 
 
-def unknown_and_cut(tokenizer, encoder, texts: list[str]) -> tuple[list[tuple[str, ...]], list[bool]]:
-    """Finds, for each text, the words that the tokenizer does not know, and whether the text is too long."""
+def unknown_words(tokenizer, encoder, texts: list[str]) -> list[tuple[str, ...]]:
+    """Finds, for each text, the words that the tokenizer does not know."""
     whole = [normalized(encoder, text) for text in texts]
     batch = tokenizer(whole, return_offsets_mapping=True, verbose=False)
     # An end-of-text token that doubles as the unknown one (CLIP) spans no letters.
-    unknown = [
+    return [
         tuple(text[a:b] for token, (a, b) in zip(ids, spans, strict=True) if token == tokenizer.unk_token_id and b > a)
         for text, ids, spans in zip(whole, batch.input_ids, batch.offset_mapping, strict=True)
     ]
-    return unknown, [len(ids) > max_length(encoder) for ids in batch.input_ids]

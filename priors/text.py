@@ -12,6 +12,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from priors.condition import Condition
+from priors.endings import Ended
 from threestudio_like.cameras import Cameras
 from threestudio_like.config.ranges import Angle
 from threestudio_like.config.registry import configure
@@ -97,10 +98,9 @@ class Prompt:
         if not config.text.strip():
             raise UserError("prompt is empty; say what to make, such as prompt='a red dog'")
         self.config = config
-        ends = (
-            [""] if config.views == "none" else [config.separator + words for words in config.view_prompts.in_order()]
-        )
-        texts = [config.text.strip() + end for end in ends]
+        words = () if config.views == "none" else config.view_prompts.in_order()
+        ends = tuple(config.separator + view for view in words) or ("",)
+        texts = [Ended(config.text.strip(), end, ends) for end in ends]
         embedded = encoder.embed([*texts, config.negative])
         self.views: Float[Tensor, "V L D"] = embedded[:-1]
         self.uncond: Float[Tensor, "L D"] = embedded[-1]

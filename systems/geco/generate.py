@@ -16,6 +16,7 @@ from torch import Tensor
 
 from priors.backbones.base import Backbone, read_scheduler
 from priors.backbones.latent import LatentBackbone
+from priors.endings import Ended
 from priors.generator import OneStepConfig, OneStepGenerator
 from priors.reconstructor import Reconstructor
 from priors.sampling import ddim
@@ -233,7 +234,7 @@ def draw_object(backbone: Backbone, config: Generation, prompt: str, seed: int, 
 def draw(backbone: Backbone, config: TextToImage, prompt: str, *keys: object) -> Float[Tensor, "H W 3"]:
     """Draws an image of the prompt, in 0..1; another for other keys."""
     device = backbone.device
-    text, uncond = backbone.embed([f"{prompt}, {config.view}" if config.view else prompt, ""])[:, None]
+    text, uncond = backbone.embed([Ended(prompt, config.view and f", {config.view}"), ""])[:, None]
     size = backbone.image_size
     shape = backbone.encode(torch.zeros(1, 3, size, size, device=device)).shape[1:]
 

@@ -3,12 +3,15 @@
 import logging
 import os
 import shutil
+from types import SimpleNamespace
 
 import pytest
 import torch
 from transformers import CLIPTextModel, CLIPTokenizer, T5EncoderModel, T5Tokenizer
 
 from priors import embedding
+from priors.endings import Ended, shorten
+from priors.text import Prompt
 from threestudio_like.pretrained import ModelConfig
 
 CPU = torch.device("cpu")
@@ -68,7 +71,7 @@ def test_a_flipped_bit_is_computed_again(models, text_cache):
         flipped[place // 8] ^= 1 << place % 8
         path.write_bytes(flipped)
         found = embedding._read(path)
-        assert found is None or (torch.equal(found.tokens, first[0]) and found.unknown == () and not found.cut)
+        assert found is None or (torch.equal(found.tokens, first[0]) and found.unknown == () and not found.dropped)
 
 
 def test_another_encoder_is_another_key(models, tmp_path, text_cache):
@@ -110,6 +113,27 @@ def test_long_texts_are_cut_with_one_warning(models, caplog):
         assert len(caplog.records) == 1 and "cut" in caplog.text
 
 
+LONG = "a red chair with a tall back that stands on a carpet of wool and silk and cotton and linen"
+
+
+@pytest.mark.parametrize("name", ["toybox", "sd15"])
+def test_a_views_words_survive_any_length(models, name, caplog):
+    backbone = SimpleNamespace(embed=lambda texts: embedding.embed(config(models, name), texts, CPU))
+    prompts = ["a red chair", LONG, LONG * 9, "red" * 300]
+    for prompt in prompts:
+        caplog.clear()
+        views = Prompt(backbone, text=prompt).views
+        assert len({tuple(view.flatten().tolist()) for view in views}) == 4, prompt  # both sides are "side view"
+        said = [message for message in caplog.messages if "dropped: " in message]
+        assert len(said) <= 1 and (said or prompt in prompts[:2])
+
+
+def test_what_is_dropped_is_said(models, caplog):
+    embedding.embed(config(models), [Ended(LONG, ", side view", (", side view", ", overhead view"))], CPU)
+    said = next(message for message in caplog.messages if "dropped" in message)
+    assert said.endswith("silk and cotton and linen")
+
+
 def test_clip_knows_every_word(models, caplog):
     embedding.embed(config(models, "sd15"), ["a crimson zebra é", ""], CPU)
     assert not caplog.records
@@ -132,3 +156,22 @@ def test_t5_embeddings_mask_the_padding_and_ignore_case(models):
     expected = encoder(batch.input_ids, attention_mask=batch.attention_mask).last_hidden_state
     made = embedding.embed(config(models, "if", variant="fp16"), [" A Dog ", "a dog"], CPU)
     torch.testing.assert_close(made, expected.expand(2, -1, -1))
+
+
+def test_a_text_is_shortened_between_words_and_before_its_ending():
+    def fits(text):
+        return len(text.split()) <= 6
+
+    def short(*text):
+        return shorten(Ended(*text), fits)
+
+    assert short("one two three four", ", back view") == ("one two three four, back view", "")
+    assert short("one two three four five", ", back view") == ("one two three four, back view", "five")
+    assert short("one two, three four five", ", back view", (", back view", ", front left view")) == (
+        "one two, three, back view",
+        "four five",
+    )
+    assert shorten("a b c d e f g h", fits) == ("a b c d e f", "g h")
+    assert shorten("", fits) == ("", "")
+    assert shorten("abcdefgh", lambda text: len(text) <= 3) == ("abc", "defgh")
+    assert short("one", ", two three four five six seven eight") == (", two three four five six seven eight", "one")
