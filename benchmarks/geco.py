@@ -10,6 +10,7 @@ import argparse
 import sys
 import tempfile
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -23,6 +24,7 @@ from priors.reconstructor import Reconstructor, ReconstructorSize
 from systems.geco.generate import load_pipeline, warm_up
 from systems.geco.pipeline import PARTS, ImageTo3D
 from tests.priors import model_folders
+from tests.tiny import RECONSTRUCTOR_SIZE
 from threestudio_like.config.loading import load
 from threestudio_like.config.recipe import parse_recipe
 from threestudio_like.data.images import ImageLoading, load_image
@@ -47,20 +49,7 @@ LARGE = ReconstructorSize(
     epipolar=False,
     back_projection=False,
 )
-TINY = ReconstructorSize(
-    image=32,
-    patch=8,
-    encoder_width=16,
-    encoder_layers=1,
-    encoder_heads=2,
-    width=16,
-    layers=1,
-    heads=2,
-    tokens=2,
-    upsample=2,
-    channels=4,
-    grid=16,
-)
+TINY = replace(RECONSTRUCTOR_SIZE, image=32)
 
 
 def main() -> None:

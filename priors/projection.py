@@ -36,7 +36,7 @@ def lines(side: int) -> Float[Tensor, "Q K 3"]:
 
 
 def project(poses: Float[Tensor, "V 16"], points: Float[Tensor, "M 3"]) -> Float[Tensor, "V M 2"]:
-    """Projects points into cameras (`priors.reconstructor.pose_numbers`), as shares of the image's width and height."""
+    """Projects points into cameras (`priors.view_encoder.pose_numbers`), as shares of the image's width and height."""
     rotation, position = poses[:, :12].unflatten(-1, (3, 4)).split((3, 1), dim=-1)
     local = (points.to(poses) - position[:, None, :, 0]) @ rotation  # a camera looks along its -z
     focal, middle = poses[:, None, 12:14], poses[:, None, 14:16]

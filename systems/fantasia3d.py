@@ -2,7 +2,7 @@
 
 Geometry stages optimise a DMTet seen by guidance under random light or as a map of normals; the appearance stage keeps
 the shape and optimises base colour, roughness and metallic under an environment light that turns around the object, so
-that what belongs to the light does not end up in the material (section 3.3). SweetDreamer is this with one guide more.
+that what belongs to the light does not end up in the material (section 3.3). SweetDreamer adds one guidance term.
 """
 
 import math

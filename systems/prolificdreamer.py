@@ -1,7 +1,7 @@
 """ProlificDreamer (Wang et al. 2023, arXiv 2305.16213): n scenes as particles of one distribution, in three stages.
 
 Stage 1 distils a NeRF by VSD at a rising resolution; stage 2 its geometry, as a DMTet, by SDS on the shape alone; stage
-3 the texture of the fixed mesh by VSD (section 4). What the stages differ in is their recipe: scene, guide, light.
+3 the texture of the fixed mesh by VSD (section 4). What the stages differ in is their recipe: scene, guidance, light.
 """
 
 from dataclasses import dataclass, field

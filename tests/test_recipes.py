@@ -134,18 +134,18 @@ def test_steps_in_which_nothing_counts_leave_the_scene_alone(backbones, tmp_path
 
 
 @pytest.mark.parametrize(
-    "guide, channel, message", [("ccm", "rgb", "3 channels, and the prior"), ("rgb", "ccm", "takes 3")]
+    "term, channel, message", [("ccm", "rgb", "3 channels, and the prior"), ("rgb", "ccm", "takes 3")]
 )
-def test_a_channel_that_its_prior_does_not_take_is_a_sentence(backbones, tmp_path, capsys, guide, channel, message):
+def test_a_channel_that_its_prior_does_not_take_is_a_sentence(backbones, tmp_path, capsys, term, channel, message):
     keys = [
         *TINY["sweetdreamer-nerf.yaml"],
         *backbones["sweetdreamer-nerf.yaml"],
         f"out={tmp_path / 'run'}",
         "device=cpu",
     ]
-    assert launch.main(["--config", "sweetdreamer-nerf.yaml", *keys, f"guidance.{guide}.channel={channel}"]) == 2
+    assert launch.main(["--config", "sweetdreamer-nerf.yaml", *keys, f"guidance.{term}.channel={channel}"]) == 2
     told = capsys.readouterr().err
-    assert f"guidance.{guide}: the channel '{channel}'" in told and message in told and "Traceback" not in told
+    assert f"guidance.{term}: the channel '{channel}'" in told and message in told and "Traceback" not in told
 
 
 def test_sweetdreamer_at_paper_scale_asks_the_geometric_prior_of_its_own():

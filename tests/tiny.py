@@ -153,27 +153,28 @@ TINY = {
 }
 
 
+RECONSTRUCTOR_SIZE = ReconstructorSize(
+    image=16,
+    patch=8,
+    encoder_width=16,
+    encoder_layers=1,
+    encoder_heads=2,
+    width=16,
+    layers=1,
+    heads=2,
+    tokens=4,
+    upsample=2,
+    channels=6,
+    hidden=16,
+    hidden_layers=1,
+    grid=8,
+)
+
+
 def tiny_reconstructor(folder, seed=0):
     """Writes a random reconstructor into the folder, which is returned."""
     torch.manual_seed(seed)
-    Reconstructor.of(
-        ReconstructorSize(
-            image=16,
-            patch=8,
-            encoder_width=16,
-            encoder_layers=1,
-            encoder_heads=2,
-            width=16,
-            layers=1,
-            heads=2,
-            tokens=4,
-            upsample=2,
-            channels=6,
-            hidden=16,
-            hidden_layers=1,
-            grid=8,
-        )
-    ).half().save_pretrained(folder)
+    Reconstructor.of(RECONSTRUCTOR_SIZE).half().save_pretrained(folder)
     return folder
 
 

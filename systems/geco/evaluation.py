@@ -16,8 +16,9 @@ from torch import Tensor
 
 from priors.backbones.multiview import MultiviewBackbone
 from priors.generator import OneStepGenerator
-from priors.reconstructor import CONDITION_ELEVATION_DEG, Reconstructor, pose_numbers, rig_poses
+from priors.reconstructor import Reconstructor
 from priors.toybox.views import untile
+from priors.view_encoder import CONDITION_ELEVATION_DEG, pose_numbers, rig_poses
 from systems.geco.pipeline import Generation, Reconstruction3D, unlit, views_of
 from systems.geco.targets import TargetSampling
 from threestudio_like.cameras import orbit

@@ -13,8 +13,9 @@ from torch import Tensor
 
 from priors.backbones.multiview import MultiviewBackbone
 from priors.generator import OneStepGenerator
-from priors.reconstructor import Reconstructor, rig_poses
+from priors.reconstructor import Reconstructor
 from priors.toybox.views import tile, untile
+from priors.view_encoder import rig_poses
 from threestudio_like.cameras import Cameras
 from threestudio_like.config.ranges import Color, Count, NonNegative, Part, Whole
 from threestudio_like.config.registry import Component

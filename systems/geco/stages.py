@@ -28,8 +28,9 @@ import torch
 from jaxtyping import Float, Int, UInt8
 from torch import Tensor
 
-from priors.reconstructor import Reconstructor, rig_poses
+from priors.reconstructor import Reconstructor
 from priors.toybox.views import untile
+from priors.view_encoder import rig_poses
 from systems.geco.base import Geco, GecoConfig
 from systems.geco.targets import teacher_views
 from systems.training.view_losses import VIEW_LOSSES, ViewLosses, check_names, weighted
@@ -183,12 +184,12 @@ class GecoScene(Geco):
         if not kept:
             return None, kept
 
-        def stack(name):
-            return torch.stack([getattr(view, name) for view in views])
-
-        normal = stack("normal") if "normal" in self.config.weights else torch.zeros_like(stack("rgb"))
-        joined = Cameras.join([cameras[i] for i in kept])
-        return Truth(joined, stack("rgb"), stack("opacity"), stack("depth"), normal), kept
+        images = zip(*((view.rgb, view.opacity, view.depth) for view in views), strict=True)
+        rgb, opacity, depth = (torch.stack(several) for several in images)
+        normal = (
+            torch.stack([view.normal for view in views]) if "normal" in self.config.weights else torch.zeros_like(rgb)
+        )
+        return Truth(Cameras.join([cameras[i] for i in kept]), rgb, opacity, depth, normal), kept
 
     def parameter_groups(self) -> Iterable[ParameterGroup]:
         parameters = list(self.reconstructor.parameters())

@@ -21,7 +21,8 @@ from annotated_types import Interval, MinLen
 from jaxtyping import Float
 from torch import Tensor
 
-from priors.reconstructor import CONDITION_ELEVATION_DEG, Reconstructor, ReconstructorSize, pose_numbers
+from priors.reconstructor import Reconstructor, ReconstructorSize
+from priors.view_encoder import CONDITION_ELEVATION_DEG, pose_numbers
 from systems.training.averaging import moving_average
 from systems.training.view_losses import VIEW_LOSSES, ViewLosses, check_names, weighted
 from threestudio_like.cameras import orbit, zero123plus_rig

@@ -220,7 +220,7 @@ def test_a_stage_of_no_steps_is_a_stage(tmp_path):
     assert final(made, "first").step == 0 and final(made, "second").step == 2
 
 
-def test_a_finished_run_is_judged_again_by_its_own_keys_only(tmp_path):
+def test_a_finished_run_is_evaluated_again_by_its_own_keys_only(tmp_path):
     with pytest.raises(UserError, match="--test: there is no run"):
         Run(parse_recipe({"system": "fit_for_tests", "steps": 20, "out": str(tmp_path / "none")}, "fit")).test(
             None, False

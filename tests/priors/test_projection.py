@@ -1,9 +1,13 @@
 """What posed views know of places."""
 
+from dataclasses import replace
+
 import torch
 
 from priors.projection import ALONG, PLANES, BackProjection, Epipolar, lines, project
-from priors.reconstructor import Reconstructor, ReconstructorSize, pose_numbers
+from priors.reconstructor import Reconstructor
+from priors.view_encoder import pose_numbers
+from tests.tiny import RECONSTRUCTOR_SIZE
 from threestudio_like.cameras import zero123plus_rig
 from threestudio_like.scenes import triplane
 
@@ -31,20 +35,7 @@ def test_lines_run_across_their_planes():
 
 
 def test_bias_has_a_row_a_cell_and_a_column_a_token():
-    size = ReconstructorSize(
-        image=32,
-        patch=8,
-        encoder_width=16,
-        encoder_layers=1,
-        encoder_heads=2,
-        width=16,
-        layers=2,
-        heads=2,
-        tokens=2,
-        upsample=2,
-        channels=4,
-        grid=8,
-    )
+    size = replace(RECONSTRUCTOR_SIZE, image=32, layers=2, tokens=2)
     model = Reconstructor.of(size)
     poses = pose_numbers(RIG)[None, :3].expand(2, -1, -1)
     bias = model.epipolar_bias(poses, 4)
@@ -78,22 +69,7 @@ def test_back_projection_finds_a_dark_ball_in_white_views(monkeypatch):
 
 
 def test_back_projection_starts_as_almost_nothing():
-    model = Reconstructor.of(
-        ReconstructorSize(
-            image=32,
-            patch=8,
-            encoder_width=16,
-            encoder_layers=1,
-            encoder_heads=2,
-            width=16,
-            layers=1,
-            heads=2,
-            tokens=2,
-            upsample=2,
-            channels=4,
-            grid=8,
-        )
-    )
+    model = Reconstructor.of(replace(RECONSTRUCTOR_SIZE, image=32, tokens=2, channels=4))
     images, poses = torch.rand(2, 3, 3, 32, 32), pose_numbers(RIG)[None, :3].expand(2, -1, -1)
     added = model.seen(images, poses)
     assert added.shape == (2, 3, 4, 4, 4) and added.abs().max() < 0.02

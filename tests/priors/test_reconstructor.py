@@ -1,38 +1,26 @@
 """The reconstructor: its sizes, its files, and that views, their cameras and nothing else make the planes."""
 
 import copy
+from dataclasses import replace
 
 import pytest
 import torch
 from transformers import ViTConfig, ViTModel
 
-from priors.reconstructor import POSE_NUMBERS, CameraNorm, Reconstructor, ReconstructorSize, pose_numbers, shape_fields
+from priors.reconstructor import Reconstructor, ReconstructorSize
+from priors.view_encoder import POSE_NUMBERS, CameraNorm, pose_numbers, shape_fields
+from tests.tiny import RECONSTRUCTOR_SIZE
 from threestudio_like.cameras import orbit, zero123plus_rig
 from threestudio_like.errors import UserError
 from threestudio_like.evaluate.perceptual import LPIPS, ScorerDistance
 from threestudio_like.evaluate.scorer import Scorer, ScorerSize
 
-TINY = ReconstructorSize(
-    image=16,
-    patch=8,
-    encoder_width=16,
-    encoder_layers=1,
-    encoder_heads=2,
-    width=16,
-    layers=1,
-    heads=2,
-    tokens=2,
-    upsample=2,
-    channels=4,
-    hidden=8,
-    hidden_layers=1,
-    grid=6,
-)
+TINY = replace(RECONSTRUCTOR_SIZE, tokens=2, channels=4, hidden=8, grid=6)
 
 
 def tiny(**how) -> Reconstructor:
     torch.manual_seed(0)
-    return Reconstructor.of(ReconstructorSize(**{**vars(TINY), **how}))
+    return Reconstructor.of(replace(TINY, **how))
 
 
 def six(size=16):

@@ -210,7 +210,7 @@ def by_rembg(image: Image.Image, path: Path, method: str) -> tuple[np.ndarray, n
         import rembg
     except ImportError:
         found = "its background is neither transparent nor plain" if method == "auto" else "rembg is not installed"
-        raise UserError(f"{path}: {found}; cut the object out, or pip install rembg") from None
+        raise UserError(f'{path}: {found}; cut the object out, or pip install -e ".[rembg]"') from None
     try:
         pixels = np.asarray(rembg.remove(image.convert("RGB"))).astype(np.float32) / 255
     except Exception as error:  # whatever its network or the fetching of that raises

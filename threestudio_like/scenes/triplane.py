@@ -20,6 +20,7 @@ from threestudio_like.scenes.base import MeshSettings, Points
 from threestudio_like.scenes.flexicubes import positive_weights
 from threestudio_like.scenes.mesh import Mesh, Surface
 from threestudio_like.utils.rows import rows
+from threestudio_like.utils.tensors import map_tensors
 
 CHUNK = 1 << 18
 PLANES = ((0, 1), (0, 2), (1, 2))
@@ -50,8 +51,7 @@ class TriplaneDecoder(Protocol):
 @functools.lru_cache(maxsize=4)
 def shared_grid(resolution: int, device: torch.device) -> CubeGrid:
     """Makes the cubic grid, once for all objects."""
-    grid = cube_grid(resolution)
-    return CubeGrid(*(getattr(grid, name).to(device) for name in CubeGrid.__dataclass_fields__))
+    return map_tensors(lambda tensor: tensor.to(device), cube_grid(resolution))
 
 
 def plane_features(planes: Float[Tensor, "B 3 C R R"], x: Float[Tensor, "B N 3"]) -> Float[Tensor, "B N 3*C"]:

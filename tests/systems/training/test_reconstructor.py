@@ -50,15 +50,15 @@ def cache(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def judge(tmp_path_factory):
+def scorer(tmp_path_factory):
     torch.manual_seed(0)
     folder = tmp_path_factory.mktemp("scorer")
     Scorer(ScorerSize(16, (8, 8), 8), ["a"]).save(folder)
     return [f"perceptual.model={folder}", f"evaluation.scorer={folder}"]
 
 
-def built(stage, judge, *keys) -> ReconstructorTraining:
-    recipe = parse_recipe(load("priors/reconstructor.yaml", [*TINY, *judge, *keys]), "test")
+def built(stage, scorer, *keys) -> ReconstructorTraining:
+    recipe = parse_recipe(load("priors/reconstructor.yaml", [*TINY, *scorer, *keys]), "test")
     torch.manual_seed(0)
     return recipe.stages[stage].build(Context(torch.device("cpu"), 0, ""))
 
@@ -68,8 +68,8 @@ def losses(system, step=1000, seed=0):
 
 
 @pytest.mark.parametrize("stage, idle", [("volume", ("deformation_net", "weights_net")), ("mesh", ())])
-def test_gradients_reach_all_that_the_phase_uses(stage, idle, judge):
-    system = built(stage, judge)
+def test_gradients_reach_all_that_the_phase_uses(stage, idle, scorer):
+    system = built(stage, scorer)
     found = losses(system)
     assert set(found) == set(system.config.weights) | (set(system.config.regularizers) if stage == "mesh" else set())
     assert all(torch.isfinite(loss) and loss >= 0 for loss in found.values())
@@ -79,11 +79,11 @@ def test_gradients_reach_all_that_the_phase_uses(stage, idle, judge):
 
 
 @pytest.mark.parametrize("stage", ["volume", "mesh"])
-def test_rendering_alone_teaches_the_encoder(stage, judge):
+def test_rendering_alone_teaches_the_encoder(stage, scorer):
     """Without points, from images to tokens to planes to images."""
     system = built(
         stage,
-        judge,
+        scorer,
         "stages.volume.weights.distance=0",
         "stages.volume.weights.occupancy=0",
         "stages.volume.weights.color=0",
@@ -97,11 +97,11 @@ def test_rendering_alone_teaches_the_encoder(stage, judge):
     assert system.model.encoder.pose[0].weight.grad.abs().sum() > 0
 
 
-def test_one_object_can_be_learned(judge):
+def test_one_object_can_be_learned(scorer):
     """Eighty steps on one object's points: nearer the truth, and its surface has about its volume."""
     system = built(
         "volume",
-        judge,
+        scorer,
         "data.views.count=1",
         "stages.volume.rendered=0",
         "stages.volume.views=[6]",
@@ -127,9 +127,9 @@ def test_one_object_can_be_learned(judge):
     assert abs(volume(mesh) - volume(true)) < abs(ball - volume(true))
 
 
-def test_an_object_that_has_vanished_is_pulled_back(judge):
+def test_an_object_that_has_vanished_is_pulled_back(scorer):
     """Rendering an empty mesh has no gradient; the middle of the object has."""
-    system = built("mesh", judge)
+    system = built("mesh", scorer)
     with torch.no_grad():
         system.model.decoder.distance_net[-1].bias.fill_(2.0)
     result = system(1000, generator("cpu", 0))
@@ -146,23 +146,23 @@ def test_distances_count_up_to_here():
     )
 
 
-def test_one_view_is_the_condition_image(judge):
+def test_one_view_is_the_condition_image(scorer):
     """A reconstructor of single images never sees the six."""
-    system = built("volume", judge, "stages.volume.views=[1]", "hues=0", "framing.share=0")
+    system = built("volume", scorer, "stages.volume.views=[1]", "hues=0", "framing.share=0")
     objects = system.config.data.objects("train")
     batch = system.draw(generator("cpu", 3))
     assert batch.images.shape[1] == 1
     known = objects.views.images(np.arange(3))
     assert all((image - known).abs().flatten(1).amax(1).min() < 1e-6 for image in batch.images[:, 0])
-    framed = built("volume", judge, "stages.volume.views=[1]", "hues=0", "framing.share=1").draw(generator("cpu", 3))
+    framed = built("volume", scorer, "stages.volume.views=[1]", "hues=0", "framing.share=1").draw(generator("cpu", 3))
     assert not any(torch.equal(*pair) for pair in zip(framed.images, batch.images, strict=True))
     assert torch.equal(framed.truth.rgb, batch.truth.rgb)
-    assert list(system.input_views()) == [""] and built("mesh", judge).input_views().keys() == {"", "single_"}
+    assert list(system.input_views()) == [""] and built("mesh", scorer).input_views().keys() == {"", "single_"}
 
 
-def test_hues_turn_in_the_images_and_in_what_they_show(judge):
+def test_hues_turn_in_the_images_and_in_what_they_show(scorer):
     """The colours of a step's points and views are those of its images: turned by the same angle."""
-    still, rotated = (built("volume", judge, f"hues={share}").draw(generator("cpu", 3)) for share in (0, 1))
+    still, rotated = (built("volume", scorer, f"hues={share}").draw(generator("cpu", 3)) for share in (0, 1))
     assert torch.equal(still.points.x, rotated.points.x) and not torch.allclose(still.images, rotated.images)
 
     def grey(batch):
@@ -175,18 +175,18 @@ def test_hues_turn_in_the_images_and_in_what_they_show(judge):
     assert not torch.allclose(still.points.color, rotated.points.color) and spread(rotated) > 0.5 * spread(still)
 
 
-def test_two_processes_share_one_batch(judge):
+def test_two_processes_share_one_batch(scorer):
     """The same objects, each process another third."""
-    keys = [*TINY, *judge, "stages.volume.batch=1", "stages.volume.rendered=1"]
+    keys = [*TINY, *scorer, "stages.volume.batch=1", "stages.volume.rendered=1"]
     stage = parse_recipe(load("priors/reconstructor.yaml", keys), "test").stages["volume"]
     shares = [stage.build(Context(torch.device("cpu"), 0, "", rank, 3)).draw(generator("cpu", 5)) for rank in range(3)]
-    whole = built("volume", judge).draw(generator("cpu", 5))
+    whole = built("volume", scorer).draw(generator("cpu", 5))
     for rank, share in enumerate(shares):
         assert torch.equal(share.images[0], whole.images[rank]) and torch.equal(share.points.x[0], whole.points.x[rank])
 
 
-def test_no_surface_is_a_message_not_a_crash(judge, tmp_path, caplog):
-    system = built("volume", judge)
+def test_no_surface_is_a_message_not_a_crash(scorer, tmp_path, caplog):
+    system = built("volume", scorer)
     with torch.no_grad():
         system.averaged.decoder.distance_net[-1].bias.fill_(2.0)
     found = system.evaluate(tmp_path)
@@ -197,8 +197,8 @@ def test_no_surface_is_a_message_not_a_crash(judge, tmp_path, caplog):
 
 
 @pytest.mark.slow
-def test_trains_and_leaves_a_model(judge, tmp_path, monkeypatch):
-    keys = [*TINY, *judge, f"out={tmp_path / 'run'}", "device=cpu"]
+def test_trains_and_leaves_a_model(scorer, tmp_path, monkeypatch):
+    keys = [*TINY, *scorer, f"out={tmp_path / 'run'}", "device=cpu"]
     assert launch.main(["--config", "priors/reconstructor.yaml", *keys]) == 0
     metrics = json.loads((tmp_path / "run/metrics.json").read_text())
     for name in (
@@ -220,7 +220,7 @@ def test_trains_and_leaves_a_model(judge, tmp_path, monkeypatch):
     assert {"held_out.png", "unseen.png", "single_held_out.png"} <= {path.name for path in (tmp_path / "run").iterdir()}
     model = Reconstructor.load(tmp_path / "run/model")
     assert model.config.grid == 8 and model.dtype == torch.float32
-    again = built("mesh", judge, f"model={tmp_path / 'run/model'}")
+    again = built("mesh", scorer, f"model={tmp_path / 'run/model'}")
     assert all(torch.equal(a, b) for a, b in zip(model.parameters(), again.averaged.parameters(), strict=True))
     (tmp_path / "run/model/diffusion_pytorch_model.safetensors").write_bytes(b"cut")
     with pytest.raises(UserError, match="cannot be loaded as a reconstructor"):
@@ -240,13 +240,13 @@ def test_trains_and_leaves_a_model(judge, tmp_path, monkeypatch):
         ("perceptual.type=lpipz", "unknown perceptual"),
     ],
 )
-def test_mistakes_are_told_before_any_work(key, says, judge):
+def test_mistakes_are_told_before_any_work(key, says, scorer):
     with pytest.raises(UserError, match=says):
-        built("volume", judge, key)
+        built("volume", scorer, key)
 
 
-def test_the_mesh_phase_starts_from_the_volume_phase(judge):
-    first, second = built("volume", judge), built("mesh", judge)
+def test_the_mesh_phase_starts_from_the_volume_phase(scorer):
+    first, second = built("volume", scorer), built("mesh", scorer)
     for step in range(2):
         with torch.no_grad():
             first.model.queries.add_(1.0)

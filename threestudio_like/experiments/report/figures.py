@@ -1,5 +1,6 @@
 """Draws a comparison's figures, each as PDF for a paper and as PNG."""
 
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -39,8 +40,10 @@ def draw(analysis: Analysis, folder: Path) -> list[Path]:
 def save(figure: Figure, path: Path) -> Path:
     """Writes a figure as .pdf and .png; returns the latter."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(path.with_suffix(".pdf"), bbox_inches="tight", metadata={"CreationDate": None})
-    figure.savefig(path.with_suffix(".png"), bbox_inches="tight", dpi=DPI)
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Glyph .* missing")  # a prompt's emoji is drawn as a box
+        figure.savefig(path.with_suffix(".pdf"), bbox_inches="tight", metadata={"CreationDate": None})
+        figure.savefig(path.with_suffix(".png"), bbox_inches="tight", dpi=DPI)
     return path.with_suffix(".png")
 
 
