@@ -132,6 +132,7 @@ def test_every_component_is_where_its_table_says():
                 assert dataclasses.is_dataclass(find(slot, name).Config), f"{slot} {name}"
 
 
+@pytest.mark.slow
 def test_importing_everything_needs_no_cuda_package():
     code = """
 import sys

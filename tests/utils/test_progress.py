@@ -35,6 +35,7 @@ def lines_in_a_pipe(code: str) -> list[tuple[float, str]]:
     return lines
 
 
+@pytest.mark.slow
 def test_a_pipe_gets_lines_with_counts_and_time_left_and_no_long_silence():
     lines = lines_in_a_pipe(LONG)
     told = [line for _, line in lines]
@@ -45,6 +46,7 @@ def test_a_pipe_gets_lines_with_counts_and_time_left_and_no_long_silence():
     assert "%|" not in "".join(told), "a bar is for a terminal"
 
 
+@pytest.mark.slow
 def test_a_terminal_gets_a_bar():
     pty = pytest.importorskip("pty", reason="there are no pseudo-terminals here")
     import termios

@@ -52,6 +52,7 @@ def test_a_run_keeps_to_its_threads(tmp_path, monkeypatch):
     assert made.metrics["threads"] == 1 and torch.get_num_threads() == before
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "start",
     [

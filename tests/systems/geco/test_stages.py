@@ -127,6 +127,7 @@ def test_a_low_rank_generator_learns_its_difference_only(keys, tmp_path):
         torch.testing.assert_close(again.generator(z, condition), system.generator(z, condition))
 
 
+@pytest.mark.slow
 def test_score_distillation_brings_a_lost_generator_back(keys):
     """To where the teacher's score points: nearer to what the teacher makes of the image than where it was put."""
     system = built(
@@ -163,6 +164,7 @@ def test_only_the_reconstructor_moves_in_the_second_stage(keys):
     assert np.mean(changed) > 0.8 and not any(map(any, rest))
 
 
+@pytest.mark.slow
 def test_the_second_stage_learns_the_teachers_objects(keys):
     system = built("scene", keys, "targets.count=1", "stages.scene.batch=1")
     with torch.no_grad():  # a reconstructor that makes everything too small
@@ -204,6 +206,7 @@ def test_the_second_stage_starts_from_the_first(keys):
         second.validate(second.config)
 
 
+@pytest.mark.slow
 def test_processes_share_one_batch(keys):
     """Images, noises and cameras are one draw's, each process' part of them another."""
     whole = built("views", keys, "stages.views.batch=3")
