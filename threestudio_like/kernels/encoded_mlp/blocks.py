@@ -18,22 +18,24 @@ parallel = numba.njit(cache=True, parallel=True)
 
 
 @parallel
-def evaluate(x, table, levels, hidden, hidden_bias, head, head_bias, outputs, gradient, threads):
-    """Fills the outputs and, where it has rows, the first one's gradient by the point."""
+def evaluate(x, table, levels, weights, outputs, gradient, threads):
+    """Fills the outputs and, where it has rows, the first one's gradient by the point.
+
+    `weights` are the hidden layer, its bias and transpose, the head and its bias.
+    """
     blocks = (len(x) + BLOCK - 1) // BLOCK
     for thread in numba.prange(threads):
         for block in range(blocks * thread // threads, blocks * (thread + 1) // threads):
-            evaluate_block(x, block * BLOCK, table, levels, hidden, hidden_bias, head, head_bias, outputs, gradient)
+            evaluate_block(x, block * BLOCK, table, levels, weights, outputs, gradient)
 
 
 @parallel
-def differentiate_mlp(
-    x, table, levels, hidden, hidden_bias, head, to_outputs, to_gradient, results, sums, to_x, threads
-):
+def differentiate_mlp(x, table, levels, weights, to_outputs, to_gradient, results, sums, to_x, threads):
     """Fills the gradients by the features, and where wanted by the points, and each chunk's by the MLP's weights.
 
-    `results` are the blocks' places, gradients by features and by slopes; `sums` those by hidden, its bias, head, its
-    bias.
+    `weights` are the hidden layer, its bias and transpose, the head and its transpose; `results` the blocks' places,
+    gradients by features and by slopes; `sums` those by the hidden layer, its bias, the head and its bias, and the sum
+    over points of each active unit's features along `to_gradient`, which adds to the hidden layer's and the head's.
     """
     blocks = (len(x) + BLOCK - 1) // BLOCK
     chunks = (blocks + CHUNK - 1) // CHUNK
@@ -41,19 +43,7 @@ def differentiate_mlp(
         for chunk in range(chunks * thread // threads, chunks * (thread + 1) // threads):
             for block in range(chunk * CHUNK, min((chunk + 1) * CHUNK, blocks)):
                 differentiate_block(
-                    x,
-                    block,
-                    chunk,
-                    table,
-                    levels,
-                    hidden,
-                    hidden_bias,
-                    head,
-                    to_outputs,
-                    to_gradient,
-                    results,
-                    sums,
-                    to_x,
+                    x, block, chunk, table, levels, weights, to_outputs, to_gradient, results, sums, to_x
                 )
 
 
@@ -69,8 +59,9 @@ def spread_levels(levels, places, to_features, to_slopes, gradient, threads):
 
 
 @compiled
-def evaluate_block(x, first, table, levels, hidden, hidden_bias, head, head_bias, outputs, gradient):
+def evaluate_block(x, first, table, levels, weights, outputs, gradient):
     """Evaluates the points from `first` on, as many as a block holds."""
+    hidden, hidden_bias, hidden_transposed, head, head_bias = weights
     width, with_gradient = hidden.shape[1], len(gradient) > 0
     count = min(BLOCK, len(x) - first)
     place = np.empty(PLACE * BLOCK, np.float32)
@@ -84,8 +75,8 @@ def evaluate_block(x, first, table, levels, hidden, hidden_bias, head, head_bias
     if with_gradient:
         through = features  # which are not needed any more
         activity = np.empty_like(before)
-        activate(before, head, activity)
-        layer(hidden.T.copy(), np.zeros(width, np.float32), activity, through)
+        activate(before, head[0], activity)  # what the first output gains from each hidden unit
+        layer(hidden_transposed, np.zeros(width, np.float32), activity, through)
         contract(through, slopes, gradient, first, count)
     rectify(before)
     layer(head, head_bias, before, result)
@@ -95,15 +86,14 @@ def evaluate_block(x, first, table, levels, hidden, hidden_bias, head, head_bias
 
 
 @compiled
-def differentiate_block(
-    x, block, chunk, table, levels, hidden, hidden_bias, head, to_outputs, to_gradient, results, sums, to_x
-):
+def differentiate_block(x, block, chunk, table, levels, weights, to_outputs, to_gradient, results, sums, to_x):
     """Computes a block's features anew and the gradients by them, and adds its part to those by the weights."""
+    hidden, hidden_bias, hidden_transposed, head, head_transposed = weights
+    to_hidden, to_hidden_bias, to_head, to_head_bias, to_active = sums
     width, units, with_gradient, with_x = hidden.shape[1], len(hidden), len(to_gradient) > 0, len(to_x) > 0
     first = block * BLOCK
     count = min(BLOCK, len(x) - first)
     place, to_features = results[0][block], results[1][block].reshape(width, BLOCK)
-    to_hidden, to_hidden_bias, to_head, to_head_bias = sums
     nothing = np.zeros(max(units, width), np.float32)
     features = np.empty((width, BLOCK), np.float32)
     slopes = np.empty((3 * width if with_gradient or with_x else 0, BLOCK), np.float32)
@@ -117,12 +107,11 @@ def differentiate_block(
     for row in range(len(head)):
         for p in range(count):
             to_result[row, p] = to_outputs[first + p, row]
-    layer(head.T.copy(), nothing, to_result, to_before)
+    layer(head_transposed, nothing, to_result, to_before)
     for row in range(units):
         for p in range(BLOCK):
             to_before[row, p] = to_before[row, p] if before[row, p] > ZERO else ZERO
-    transposed = hidden.T.copy()
-    layer(transposed, nothing, to_before, to_features)
+    layer(hidden_transposed, nothing, to_before, to_features)
     add_products(to_before, features, to_hidden[chunk])
     add_rows(to_before, to_hidden_bias[chunk])
     if with_x:
@@ -142,14 +131,10 @@ def differentiate_block(
                     + slopes[3 * row + 1, p] * direction[1, p]
                     + slopes[3 * row + 2, p] * direction[2, p]
                 )
-        activate(before, head, activity)
-        layer(transposed, nothing, activity, results[2][block].reshape(width, BLOCK))
-        add_products(activity, along, to_hidden[chunk])
-        layer(hidden, nothing, along, activity)
-        for row in range(units):
-            for p in range(BLOCK):
-                activity[row, p] = activity[row, p] if before[row, p] > ZERO else ZERO
-        add_rows(activity, to_head[chunk, 0])
+        activate(before, head[0], activity)
+        layer(hidden_transposed, nothing, activity, results[2][block].reshape(width, BLOCK))
+        activate(before, np.ones(units, np.float32), activity)
+        add_products(activity, along, to_active[chunk])
     rectify(before)
     add_products(to_result, before, to_head[chunk])
     add_rows(to_result, to_head_bias[chunk])
@@ -184,10 +169,10 @@ def rectify(values):
 
 
 @compiled
-def activate(before, head, activity):
-    """Computes what the first output gains from each hidden unit: its weight where the unit is active."""
+def activate(before, weights, activity):
+    """Fills in each hidden unit's weight where the unit is active, zero elsewhere."""
     for row in range(len(before)):
-        weight = head[0, row]
+        weight = weights[row]
         for p in range(BLOCK):
             activity[row, p] = weight if before[row, p] > ZERO else ZERO
 

@@ -40,13 +40,6 @@ def tensors(weights: Weights) -> tuple[Tensor, ...]:
     return tuple(part.contiguous() for part in parts)
 
 
-def arrays(x, table, hidden, hidden_bias, head, head_bias, grid) -> tuple[np.ndarray, ...]:
-    """Views the inputs as what the compiled functions take; both features of an entry as one 64-bit number."""
-    pairs = table.detach().numpy().view(np.uint64).reshape(-1)
-    layers = (layer.detach().numpy() for layer in (hidden, hidden_bias, head, head_bias))
-    return x.detach().numpy(), pairs, level_table(grid), *layers
-
-
 class Evaluate(Function):
     """Outputs, and the first one's gradient by the points or an empty tensor; the gradients of both reach the weights,
     and those of the outputs the points.
@@ -55,45 +48,63 @@ class Evaluate(Function):
     @staticmethod
     def forward(ctx, x, table, hidden, hidden_bias, head, head_bias, grid, with_gradient):
         threads, x = numba_like_torch(), x.contiguous()
-        ctx.save_for_backward(x, table, hidden, hidden_bias, head, head_bias)
-        ctx.grid, ctx.with_gradient = grid, with_gradient
+        ctx.save_for_backward(x, table, hidden, hidden_bias, head)
+        ctx.grid = grid
         ctx.set_materialize_grads(False)
         outputs = torch.empty(len(x), len(head))
         gradient = torch.empty(len(x) if with_gradient else 0, 3)
         blocks.evaluate(
-            *arrays(x, table, hidden, hidden_bias, head, head_bias, grid), outputs.numpy(), gradient.numpy(), threads
+            *arrays(x),
+            pairs(table),
+            level_table(grid),
+            arrays(hidden, hidden_bias, hidden.T.contiguous(), head, head_bias),
+            *arrays(outputs, gradient),
+            threads,
         )
         return outputs, gradient
 
     @staticmethod
     @once_differentiable
     def backward(ctx, to_outputs, to_gradient):
-        x, table, hidden, hidden_bias, head, head_bias = ctx.saved_tensors
+        x, table, hidden, hidden_bias, head = ctx.saved_tensors
         threads, count = numba_like_torch(), -(-len(x) // BLOCK)
         chunks = -(-count // blocks.CHUNK)
-        to_outputs = torch.zeros(len(x), len(head)) if to_outputs is None else to_outputs.detach().contiguous()
-        to_gradient = torch.empty(0, 3) if to_gradient is None else to_gradient.detach().contiguous()
+        to_outputs = torch.zeros(len(x), len(head)) if to_outputs is None else to_outputs.contiguous()
+        to_gradient = torch.empty(0, 3) if to_gradient is None else to_gradient.contiguous()
         to_x = torch.empty(len(x) if ctx.needs_input_grad[0] else 0, 3)
         places = torch.empty(count, PLACE * BLOCK)
         to_features = torch.empty(count, hidden.shape[1] * BLOCK)
         to_slopes = torch.empty_like(to_features) if len(to_gradient) > 0 else torch.empty(1, 0)
-        sums = [torch.zeros(chunks, *part.shape) for part in (hidden, hidden_bias, head, head_bias)]
-        _, pairs, levels, *layers = arrays(x, table, hidden, hidden_bias, head, head_bias, ctx.grid)
+        shapes = (hidden.shape, hidden_bias.shape, head.shape, head.shape[:1], hidden.shape)
+        sums = [torch.zeros(chunks, *shape) for shape in shapes]
         blocks.differentiate_mlp(
-            x.detach().numpy(),
-            pairs,
-            levels,
-            *layers[:3],
-            to_outputs.numpy(),
-            to_gradient.numpy(),
-            tuple(part.numpy() for part in (places, to_features, to_slopes)),
-            tuple(part.numpy() for part in sums),
-            to_x.numpy(),
+            *arrays(x),
+            pairs(table),
+            level_table(ctx.grid),
+            arrays(hidden, hidden_bias, hidden.T.contiguous(), head, head.T.contiguous()),
+            *arrays(to_outputs, to_gradient),
+            arrays(places, to_features, to_slopes),
+            arrays(*sums),
+            *arrays(to_x),
             threads,
         )
         to_table = torch.zeros_like(table)
-        blocks.spread_levels(
-            levels, places.numpy(), to_features.numpy(), to_slopes.numpy(), to_table.numpy().reshape(-1), threads
+        blocks.spread_levels(level_table(ctx.grid), *arrays(places, to_features, to_slopes, to_table.view(-1)), threads)
+        to_hidden, to_hidden_bias, to_head, to_head_bias, to_active = (
+            torch.from_numpy(part.numpy().sum(axis=0))
+            for part in sums  # numpy sums in one order
         )
-        to_layers = (torch.from_numpy(part.numpy().sum(axis=0)) for part in sums)  # numpy sums in one order
-        return to_x if ctx.needs_input_grad[0] else None, to_table, *to_layers, None, None
+        to_hidden += head[0, :, None] * to_active
+        to_head[0] += (hidden * to_active).sum(dim=1)
+        to_x = to_x if ctx.needs_input_grad[0] else None
+        return to_x, to_table, to_hidden, to_hidden_bias, to_head, to_head_bias, None, None
+
+
+def arrays(*tensors: Tensor) -> tuple[np.ndarray, ...]:
+    """Views tensors as what the compiled functions take."""
+    return tuple(tensor.detach().numpy() for tensor in tensors)
+
+
+def pairs(table: Float[Tensor, "T 2"]) -> np.ndarray:
+    """Views both features of each entry as one 64-bit number."""
+    return table.detach().numpy().view(np.uint64).reshape(-1)
