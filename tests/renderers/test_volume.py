@@ -87,6 +87,21 @@ def test_occupancy_skips_empty_space_without_changing_the_picture():
     assert torch.allclose(full.rgb, fast.rgb, atol=5e-3) and torch.allclose(full.opacity, fast.opacity, atol=5e-3)
 
 
+@pytest.mark.parametrize("density, ends", [(3.0, False), (200.0, True)])
+def test_hidden_samples_are_dropped_where_rays_end_inside(density, ends):
+    cameras, ball = orbit(2, 20.0, 2.5, 40.0, 16), Ball(density=density)
+    renderer = VolumeRenderer(render_step_size=0.02)
+    assert renderer.rays_end_inside  # of a grid that knows nothing yet
+    renderer.refresh(ball, 0, torch.Generator().manual_seed(0))
+    assert renderer.rays_end_inside == ends
+    view = renderer(ball, cameras)
+    keeping = VolumeRenderer(render_step_size=0.02, stop_at=0.0)
+    keeping.start_from(renderer)
+    full = keeping(ball, cameras)
+    assert not keeping.rays_end_inside and (len(full.samples.ray) > len(view.samples.ray)) == ends
+    assert torch.allclose(full.rgb, view.rgb, atol=1e-3) and torch.allclose(full.depth, view.depth, atol=5e-3)
+
+
 def test_the_grid_remembers_and_forgets():
     renderer = VolumeRenderer(VolumeRenderer.Config(refresh_every=2, decay=0.5))
     renderer.refresh(Ball(), 0, torch.Generator().manual_seed(0))
