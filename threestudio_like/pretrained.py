@@ -6,6 +6,7 @@ safetensors only: nothing is ever unpickled.
 
 import json
 import re
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -79,6 +80,18 @@ def missing(config: ModelConfig, parts: tuple[str, ...]) -> str | None:
     if is_hub_id(config):
         return f"the model '{config.model}' is neither a folder nor in the local Hugging Face cache; a run downloads it"
     return f"the model folder '{config.model}' does not exist; give `model` a folder in diffusers' layout or a hub id"
+
+
+@contextmanager
+def offline() -> Iterator[None]:
+    """Lets nothing be fetched from the hub while it lasts, by whatever library."""
+    from huggingface_hub import constants
+
+    before, constants.HF_HUB_OFFLINE = constants.HF_HUB_OFFLINE, True
+    try:
+        yield
+    finally:
+        constants.HF_HUB_OFFLINE = before
 
 
 def find(config: ModelConfig, parts: tuple[str, ...]) -> Path:

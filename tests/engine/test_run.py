@@ -7,10 +7,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from huggingface_hub import constants
 
 from tests.fitting import Fit
 from threestudio_like.config.recipe import parse_recipe, run_folder
-from threestudio_like.engine import checkpoint
+from threestudio_like.engine import checkpoint, record
 from threestudio_like.engine.checkpoint import Checkpoint
 from threestudio_like.engine.parts import part
 from threestudio_like.engine.run import Run
@@ -87,6 +88,39 @@ def test_stages_hand_on_and_run_in_order(tmp_path):
         made.train("secnd")
     made.train("second")
     assert made.finished("first").count == 30
+
+
+def test_a_run_that_can_write_nothing_new_says_still_that_it_failed(tmp_path, monkeypatch):
+    """As on a full disk, and in a folder that has become read-only."""
+    real = record.write_json
+
+    def full(path, node):
+        if node.get("status") != "running":
+            raise OSError(28, "No space left on device", str(path))
+        real(path, node)
+
+    def fail(path, saved):
+        raise OSError(28, "No space left on device", str(path))
+
+    monkeypatch.setattr(record, "write_json", full)
+    monkeypatch.setattr(checkpoint, "save", fail)
+    made = run(tmp_path)
+    with pytest.raises(OSError, match="No space left"):
+        made.train()
+    metrics = json.loads((made.folder / "metrics.json").read_text())
+    assert metrics["status"] == "failed" and "No space left" in metrics["reason"]
+
+
+def test_a_check_fetches_nothing(tmp_path, monkeypatch):
+    offline = []
+
+    def validate(self, previous):
+        offline.append(constants.HF_HUB_OFFLINE)
+
+    monkeypatch.setattr(Fit, "validate", validate)
+    before = constants.HF_HUB_OFFLINE
+    Run(parse_recipe({"system": "fit_for_tests", "steps": 1, "out": str(tmp_path / "run")}, "fit")).check()
+    assert offline == [True] and before == constants.HF_HUB_OFFLINE and not list(tmp_path.iterdir())
 
 
 def test_a_later_stage_starts_from_the_earlier(tmp_path):

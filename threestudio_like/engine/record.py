@@ -15,7 +15,7 @@ from threestudio_like.config.recipe import Recipe
 from threestudio_like.engine.monitor import peak_memory_mib
 from threestudio_like.engine.run_folder import METRICS, names_in, number_in, read_map
 from threestudio_like.errors import StoppedError
-from threestudio_like.utils.files import write_json, write_text
+from threestudio_like.utils.files import overwrite_json, write_json, write_text
 from threestudio_like.utils.paths import ROOT
 
 
@@ -39,6 +39,14 @@ class Record:
             self.metrics["others"] = sorted(self.others)
         write_json(self.folder / METRICS, self.metrics)
 
+    def write_somehow(self) -> None:
+        """Writes `metrics.json` where the disk may be full; that must not hide the error that is on its way."""
+        try:
+            self.write()
+        except OSError:
+            with contextlib.suppress(OSError):
+                overwrite_json(self.folder / METRICS, self.metrics)
+
     @contextlib.contextmanager
     def status(self, device: torch.device, first_process: bool) -> Iterator[None]:
         """Keeps the status true while a run trains; only its first process writes."""
@@ -59,8 +67,7 @@ class Record:
             peak = max(number_in(earlier, "peak_memory_mib"), round(peak_memory_mib(device)))
             self.metrics["peak_memory_mib"] = peak
             if first_process:
-                with contextlib.suppress(OSError):  # a full disk must not hide the error that is on its way
-                    self.write()
+                self.write_somehow()
 
 
 def write_recipe(recipe: Recipe, path: Path) -> None:

@@ -12,6 +12,7 @@ from typing import Any, Literal
 import torch
 from torch import nn
 
+from threestudio_like import pretrained
 from threestudio_like.config.recipe import Recipe, parse_recipe, read_stored, run_folder
 from threestudio_like.config.registry import components
 from threestudio_like.config.renamed import translated, translated_state
@@ -147,7 +148,8 @@ class Run:
                 raise UserError(problem)
         said = []
         for stage, component in self.recipe.stages.items():
-            self.validated(stage)
+            with pretrained.offline():
+                self.validated(stage)
             said.append(f"{stage}: {component.type}, {component.config.steps} steps, on {self.fabric.device}")
         return [*said, f"would run in {self.folder}"]
 

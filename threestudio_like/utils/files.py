@@ -35,9 +35,21 @@ def write_json(path: Path, node: dict[str, Any]) -> None:
 
     JSON knows neither NaN nor infinity, and other readers than Python's refuse a file with them.
     """
+    write_text(path, json_text(node))
+
+
+def overwrite_json(path: Path, node: dict[str, Any]) -> None:
+    """Writes a map over what is in the file, where nothing new can be made: on a full disk, in a read-only folder."""
+    with open(path, "r+", encoding="utf-8") as file:
+        file.write(json_text(node))
+        file.truncate()
+
+
+def json_text(node: dict[str, Any]) -> str:
+    """Returns a map as JSON without numbers that are not finite."""
     reasons: dict[str, str] = {}
     plain = _finite(node, "", reasons)
-    write_text(path, json.dumps(plain | ({"not_finite": reasons} if reasons else {}), indent=2, allow_nan=False) + "\n")
+    return json.dumps(plain | ({"not_finite": reasons} if reasons else {}), indent=2, allow_nan=False) + "\n"
 
 
 def _finite(node: Any, where: str, reasons: dict[str, str]) -> Any:
