@@ -79,11 +79,11 @@ class BackProjection(nn.Module):
     def __init__(self, side: int, channels: int, hidden: int = 48):
         super().__init__()
         self.side = side
-        self.layers = nn.Sequential(
-            nn.Conv2d(5 * ALONG, hidden, 1), nn.SiLU(), nn.Conv2d(hidden, channels, 3, padding=1)
-        )
-        nn.init.normal_(self.layers[-1].weight, std=1e-3)
-        nn.init.zeros_(self.layers[-1].bias)
+        first, last = nn.Conv2d(5 * ALONG, hidden, 1), nn.Conv2d(hidden, channels, 3, padding=1)
+        nn.init.normal_(last.weight, std=1e-3)
+        assert last.bias is not None
+        nn.init.zeros_(last.bias)
+        self.layers = nn.Sequential(first, nn.SiLU(), last)
 
     def forward(self, images: Float[Tensor, "B N 3 H W"], poses: Float[Tensor, "B N 16"]) -> Float[Tensor, "B 3 C R R"]:
         count, views = images.shape[:2]

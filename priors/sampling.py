@@ -49,7 +49,8 @@ def ddim(
         if scale == 1:
             output = predict(x, t, text)
         else:
-            output = cfg(*predict(torch.cat([x, x]), t.repeat(2), torch.cat([text, uncond])).chunk(2), scale)
+            with_text, without = predict(torch.cat([x, x]), t.repeat(2), torch.cat([text, uncond])).chunk(2)
+            output = cfg(with_text, without, scale)
         x0 = to_x0(output, x, t, schedule, scheduler.config.prediction_type)
         x0 = clip(x0) if clip else x0
         x = sampler.step(x0, step, x).prev_sample

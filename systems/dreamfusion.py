@@ -5,6 +5,7 @@ image: a flat picture painted on a wall looks wrong as soon as it is lit (sectio
 """
 
 from dataclasses import dataclass, field
+from typing import Literal
 
 import torch
 
@@ -60,5 +61,7 @@ def random_shading(config: ShadingConfig, step: int, cameras: Cameras, generator
     if step < config.albedo_steps or lit >= config.lambertian_prob:
         return Shading("albedo")
     light = sample_light(cameras, config.distance, config.direction_std, generator)
-    kind = "textureless" if textureless < config.textureless_prob else "lambertian"
+    kind: Literal["textureless", "lambertian"] = (
+        "textureless" if textureless < config.textureless_prob else "lambertian"
+    )
     return Shading(kind, light, config.ambient, config.diffuse)

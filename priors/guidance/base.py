@@ -162,6 +162,7 @@ def guided_eps(backbone: Backbone, noised: Noised, scale: float, rescale: float 
         texts += condition.negatives.unbind(dim=1)
     cond, uncond, *negatives = backbone.predict_each(x_t, t, texts, condition)
     if negatives:
+        assert condition.negative_weights is not None, "each negative has one"
         guided = perp_neg(cond, uncond, torch.stack(negatives, dim=1), condition.negative_weights, scale)
     else:
         guided = cfg(cond, uncond, scale)

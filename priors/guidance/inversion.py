@@ -29,4 +29,5 @@ def predicted(backbone: Backbone, x_t: Tensor, t: Tensor, condition: Condition, 
     """Predicts the noise under classifier-free guidance, in one call, or in half a call where one text suffices."""
     if scale in (0, 1):
         return backbone.predict(x_t, t, condition.text if scale else condition.uncond, condition)
-    return cfg(*backbone.predict_each(x_t, t, [condition.text, condition.uncond], condition), scale)
+    cond, uncond = backbone.predict_each(x_t, t, [condition.text, condition.uncond], condition)
+    return cfg(cond, uncond, scale)

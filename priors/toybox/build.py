@@ -7,6 +7,7 @@ image lies beside them. The U-Net itself pools the text (`addition_embed_type="t
 import json
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from diffusers import DDPMScheduler, SchedulerMixin, UNet2DConditionModel
@@ -70,7 +71,8 @@ def text_encoder(size: TextToImageSize, vocabulary: int) -> CLIPTextModel:
             pad_token_id=0,
         )
     )
-    nn.init.normal_(encoder.get_input_embeddings().weight)
+    words: Any = encoder.get_input_embeddings()
+    nn.init.normal_(words.weight)
     for name, parameter in encoder.named_parameters():
         if "position_embedding" in name:
             nn.init.zeros_(parameter).requires_grad_(False)

@@ -3,7 +3,7 @@
 import copy
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, ClassVar
 
 import numpy as np
 import torch
@@ -82,7 +82,7 @@ class GecoConfig(SystemConfig):
 class Geco(System):
     """Base of both GECO stages: models, evaluation, export."""
 
-    Config = GecoConfig
+    Config: ClassVar[type[SystemConfig]] = GecoConfig
     one_batch = True
 
     def __init__(self, context: Context, config: GecoConfig | None = None, **fields):

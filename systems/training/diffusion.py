@@ -9,6 +9,7 @@ mean(y)||^2` trains it to be the mean image, which the U-Net gets without passin
 import copy
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, ClassVar
 
 import torch
 import torch.nn.functional as F
@@ -74,6 +75,11 @@ class DiffusionBatch:
 class Denoiser(nn.Module):
     """Text encoder, mean predictor (where there is one) and U-Net, as one trainable module."""
 
+    text_encoder: Any
+    mean_predictor: Any
+    unet: Any
+    alphas_cumprod: Tensor
+
     def __init__(
         self,
         text_encoder: nn.Module | None,
@@ -133,7 +139,11 @@ class Denoiser(nn.Module):
 class DiffusionTraining(System):
     """Base of the systems that train a `Denoiser`; subclasses set `model` by `use`, draw batches and show samples."""
 
-    Config = DiffusionTrainingConfig
+    Config: ClassVar[type[SystemConfig]] = DiffusionTrainingConfig
+    model: Any
+    """A `Denoiser`."""
+    average: Any
+    """The `AveragedModel` of it."""
     one_batch = True
 
     def __init__(self, context: Context, config: DiffusionTrainingConfig | None = None, **fields):

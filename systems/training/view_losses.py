@@ -98,6 +98,7 @@ class ViewLosses:
         if "perceptual" in self.weights:
             losses["perceptual"] = self.perceptual(*images).mean()
         if "normal" in self.weights:
+            assert view.normal is not None, "the render is asked for them"
             losses["normal"] = (opacity - (view.normal * truth.normal[i]).sum(-1, keepdim=True)).mean()
         return {name: loss for name, loss in losses.items() if name in self.weights}
 

@@ -94,9 +94,11 @@ def member(owner: Class, name: str) -> Class | None:
     for node in owner.node.body:
         if isinstance(node, ast.ClassDef) and node.name == name:
             return Class(owner.module, node)
-        if isinstance(node, ast.Assign) and [ast.unparse(target) for target in node.targets] == [name]:
-            found = look_up(owner.module, node.value)
-            return found if isinstance(found, Class) else None
+        if isinstance(node, ast.Assign | ast.AnnAssign) and node.value is not None:
+            targets = node.targets if isinstance(node, ast.Assign) else [node.target]
+            if [ast.unparse(target) for target in targets] == [name]:
+                found = look_up(owner.module, node.value)
+                return found if isinstance(found, Class) else None
     return next((found for base in bases(owner) if (found := member(base, name)) is not None), None)
 
 
