@@ -161,10 +161,11 @@ class PerScene(System):
         return any(term.channel.needs_normals for term in self.terms.values())
 
     def refresh(self, step: int, generator: torch.Generator) -> None:
-        """Refreshes what the renderers keep of their scenes, once a round of the particles."""
+        """Advances the scenes, and refreshes what renderers keep of them, once a round of the particles."""
         turn, place = divmod(step, len(self.particles))
         if place == 0:
             for particle in self.particles:
+                particle.scene.advance(turn)
                 particle.renderer.refresh(particle.scene, turn, generator)
 
     def particle_index(self, step: int) -> int:

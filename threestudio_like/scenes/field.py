@@ -8,8 +8,9 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from threestudio_like.config.ranges import Positive, Width
+from threestudio_like.config.ranges import Positive, PositiveSchedule, Width
 from threestudio_like.config.registry import Component, configure
+from threestudio_like.config.schedule import Schedule
 from threestudio_like.errors import UserError, brief
 from threestudio_like.kernels.hashgrid import HashGrid
 from threestudio_like.scenes.background import Solid
@@ -51,16 +52,26 @@ class Field(nn.Module):
         """The density that the field starts from."""
         density_shift: float = -1.0
         """Added to the density before its softplus."""
+        sharpness: PositiveSchedule = Schedule.constant(1.0)
+        """Factor k of the density's activation softplus(k z), by the step: fog becomes a surface as it rises."""
         background: Annotated[Component, "background"] = field(
             default_factory=lambda: Component("background", "solid", Solid.Config())
         )
         """What rays see where there is no object."""
+
+    sharpness: Tensor
 
     def __init__(self, config: Config | None = None, **fields):
         super().__init__()
         self.config = config = configure(self, config, fields)
         self.net = EncodedMLP(config.encoding, config.hidden, 4)
         self.background = config.background.build()
+        self.register_buffer("sharpness", torch.tensor(config.sharpness(0)))
+        self.register_load_state_dict_pre_hook(without_sharpness)
+
+    def advance(self, step: int) -> None:
+        """Sets the sharpness to that of this step."""
+        self.sharpness.fill_(self.config.sharpness(step))
 
     def at(self, x: Float[Tensor, "N 3"], normals: bool = False) -> Points:
         """Computes the field at points of the scene cube.
@@ -109,7 +120,7 @@ class Field(nn.Module):
             raise UserError(f"init: the fields' `encoding` and `hidden` must be equal ({brief(error)})") from None
 
     def _activated(self, output: Tensor, blob: Tensor) -> Tensor:
-        return F.softplus(output + blob + self.config.density_shift)
+        return F.softplus(self.sharpness * (output + blob + self.config.density_shift))
 
     def _blob(self, x: Tensor) -> Tensor:
         """Computes the starting density before the activation."""
@@ -128,3 +139,8 @@ class Field(nn.Module):
     def parameters_by_name(self) -> dict[str, list[nn.Parameter]]:
         """Returns the parameters by the groups that recipes give learning rates to."""
         return self.net.parameters_by_name() | {"background": list(self.background.parameters())}
+
+
+def without_sharpness(field: Field, state: dict, prefix: str, *more) -> None:
+    """Adds to a checkpoint that has no sharpness the one that all fields had."""
+    state.setdefault(f"{prefix}sharpness", torch.ones_like(field.sharpness))

@@ -137,6 +137,9 @@ class IsoSurface(nn.Module):
         colors = self.material(surface.vertices)[:, :3]
         return Mesh(surface.vertices.cpu().numpy(), surface.faces.cpu().numpy(), colors.cpu().numpy())
 
+    def advance(self, step: int) -> None:
+        """Follows no schedule."""
+
     def color_weights(self) -> dict[str, Tensor]:
         """Returns the state of the texture's `EncodedMLP`."""
         return self.texture.state_dict()

@@ -1,0 +1,40 @@
+"""A field's density sharpens by its schedule, and checkpoints without a sharpness are read as they were trained."""
+
+import pytest
+import torch
+
+from threestudio_like.config.schedule import Schedule
+from threestudio_like.scenes.field import Blob, Field
+
+SMALL = dict(hidden=8, density_shift=-4.0, blob=Blob(strength=10.0, radius=0.5))
+
+
+def profile(field):
+    """The density along the x axis, from the middle outwards."""
+    return field.density(torch.stack([torch.linspace(0, 1, 64), torch.zeros(64), torch.zeros(64)], dim=-1)).detach()
+
+
+def test_density_follows_the_schedule_and_falls_more_steeply():
+    torch.manual_seed(0)
+    field = Field(**SMALL, sharpness=Schedule("ramp", (10, 20), (1.0, 8.0)))
+    at_first = profile(field)
+    field.advance(15)
+    half_way = profile(field)
+    z = torch.expm1(at_first.double()).log()
+    expected = torch.nn.functional.softplus(4.5 * z).float()
+    torch.testing.assert_close(half_way, expected, rtol=1e-3, atol=1e-5)
+    field.advance(20)
+    low, high = (z < -1, z > 1)
+    assert (profile(field)[low] < 0.01 * at_first[low]).all() and (profile(field)[high] > 6 * at_first[high]).all()
+
+
+def test_it_is_saved_and_older_fields_were_not_sharp():
+    sharp = Field(**SMALL, sharpness=Schedule("ramp", (0, 5), (1.0, 4.0)))
+    sharp.advance(5)
+    state = sharp.state_dict()
+    again = Field(**SMALL)
+    again.load_state_dict(state)
+    assert torch.equal(profile(again), profile(sharp))
+    del state["sharpness"]
+    again.load_state_dict(state)
+    assert again.sharpness == pytest.approx(1.0)
