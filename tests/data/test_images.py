@@ -1,9 +1,11 @@
 """A user's image: the object alone, centred and as large as in training, whatever the file; or a sentence why not."""
 
+import os
 import struct
 import sys
 import types
 import zlib
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -232,3 +234,19 @@ def test_without_fill_the_frame_stays(tmp_path):
     rows, columns = (np.flatnonzero((image.amin(0) < 0.5).any(axis).numpy()) for axis in (1, 0))
     assert rows[0] == pytest.approx(30, abs=1) and rows[-1] == pytest.approx(39, abs=1)
     assert columns[0] == pytest.approx(8, abs=1) and columns[-1] == pytest.approx(17, abs=1)
+
+
+def test_what_is_no_image_file_is_said_in_its_own_words(tmp_path, monkeypatch):
+    os.mkfifo(tmp_path / "pipe.png")
+    monkeypatch.setenv("HOME", str(tmp_path))
+    picture().save(tmp_path / "a.png")
+    assert image_files(Path("~/a.png")) == [tmp_path / "a.png"]
+    for path, says in ((tmp_path / "pipe.png", "no file"), (Path("https://example.org/a.png"), "download it first")):
+        with pytest.raises(UserError, match=says):
+            image_files(path)
+
+
+def test_only_the_documented_formats_are_opened(tmp_path):
+    (tmp_path / "a.png").write_bytes(b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 64 64\n%%EndComments\n")
+    with pytest.raises(UserError, match="not an image that can be read"):
+        load_image(tmp_path / "a.png", 32)

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import torch
 import trimesh
+from PIL import Image
 
 from tests.export.gltf import gltf_tree, only_part
 from threestudio_like.export.mesh_io import write_mesh
@@ -26,7 +27,7 @@ def test_texels_hold_the_scenes_material(baked):
     texture = baked.texture
     assert texture.base_color.shape == (256, 256, 3) and texture.rough_metal.shape == (256, 256, 2)
     assert texture.uv.min() >= 0 and texture.uv.max() <= 1
-    centre, uv = baked.vertices[baked.faces].mean(1), texture.uv[baked.faces].mean(1)
+    centre, uv = baked.vertices[baked.faces].mean(1), texture.uv[texture.corners].mean(1)
     column, row = (uv[:, 0] * 256).astype(int), ((1 - uv[:, 1]) * 256).astype(int)
     expected = material(torch.from_numpy(centre)).numpy()
     found = np.concatenate([texture.base_color, texture.rough_metal], axis=-1)[row, column]
@@ -34,9 +35,18 @@ def test_texels_hold_the_scenes_material(baked):
 
 
 def test_the_mesh_is_the_same_after_unwrapping(baked):
-    body = trimesh.Trimesh(baked.vertices, baked.faces)
-    body.merge_vertices(merge_tex=True, merge_norm=True)
+    body = baked.to_trimesh()
     assert body.is_watertight and body.volume == pytest.approx(4 / 3 * np.pi * 0.9 * 0.6 * 0.4, rel=0.02)
+    assert len(baked.texture.uv) > len(baked.vertices)  # it has seams
+
+
+@pytest.mark.parametrize("suffix", ["obj", "ply"])
+def test_a_textured_file_is_closed_at_the_seams(baked, tmp_path, suffix):
+    write_mesh(baked, tmp_path / f"mesh.{suffix}")
+    back = trimesh.load(
+        tmp_path / f"mesh.{suffix}", force="mesh", process=False, maintain_order=True, skip_materials=True
+    )
+    assert len(back.vertices) == len(baked.vertices) and back.is_watertight and back.body_count == 1
 
 
 def test_gltf_readers_find_material_and_normals(baked, tmp_path):
@@ -63,7 +73,17 @@ def test_normals_are_smooth_across_the_charts_borders(baked, tmp_path, suffix):
 
 def test_obj_comes_with_its_picture(baked, tmp_path):
     write_mesh(baked, tmp_path / "mesh.obj")
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["mesh.mtl", "mesh.obj", "mesh.png"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == [
+        "mesh.mtl",
+        "mesh.obj",
+        "mesh.png",
+        "mesh_metallic.png",
+        "mesh_roughness.png",
+    ]
+    said = (tmp_path / "mesh.mtl").read_text().splitlines()
+    assert {"map_Pr mesh_roughness.png", "map_Pm mesh_metallic.png", "map_Kd mesh.png"} <= set(said)
+    rough = np.asarray(Image.open(tmp_path / "mesh_roughness.png")) / 255
+    assert np.abs(rough - baked.texture.rough_metal[..., 0]).max() < 0.005
     back = trimesh.load(tmp_path / "mesh.obj", force="mesh", process=False)
     assert len(back.faces) == len(baked.faces) and back.visual.material.image.size == (256, 256)
     centre = back.vertices[back.faces].mean(1)[:, [2, 0, 1]]

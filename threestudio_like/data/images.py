@@ -2,6 +2,7 @@
 white."""
 
 import logging
+import re
 import struct
 import warnings
 from dataclasses import dataclass
@@ -18,6 +19,8 @@ from torch import Tensor
 from threestudio_like.config.ranges import Part
 from threestudio_like.errors import UserError, brief
 
+FORMATS = ("PNG", "JPEG", "WEBP", "GIF", "BMP", "TIFF")
+"""What is opened, whatever a file is called: other readers of Pillow start programs."""
 SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".gif", ".bmp", ".tif", ".tiff")
 MOST_PIXELS = 80_000_000
 WORKING_SIZE = 1024
@@ -60,13 +63,18 @@ class ImageLoading:
 
 def image_files(path: Path) -> list[Path]:
     """Lists the image itself, or those of a folder by name. Raises UserError where there is none."""
+    path = path.expanduser()
     if path.is_dir():
         found = sorted(file for file in path.iterdir() if file.suffix.lower() in SUFFIXES)
         if not found:
             raise UserError(f"{path}: no images in this folder; those that can be read end in {', '.join(SUFFIXES)}")
         return found
+    if re.match(r"https?:/", str(path)):
+        raise UserError(f"{path}: images are read from files; download it first")
     if not path.exists():
         raise UserError(f"{path}: there is no such image")
+    if not path.is_file():
+        raise UserError(f"{path}: this is no file and no folder of images")
     return [path]
 
 
@@ -106,7 +114,7 @@ def read(path: Path) -> Image.Image:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # the limit here is lower
-            image = Image.open(path)
+            image = Image.open(path, formats=FORMATS)
     except FileNotFoundError:
         raise UserError(f"{path}: there is no such image") from None
     except UnidentifiedImageError:

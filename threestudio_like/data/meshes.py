@@ -49,10 +49,11 @@ from threestudio_like.scenes.mesh import Mesh, Surface
 from threestudio_like.scenes.signed_distance import BOX_LENGTH, read_mesh
 from threestudio_like.utils.progress import progress
 
-SUFFIXES = (".glb", ".gltf", ".obj", ".ply")
+SUFFIXES = (".glb", ".gltf", ".obj", ".ply", ".stl", ".off")
 RENDERING_SOURCES = (
     "data/meshes.py",
     "scenes/signed_distance.py",
+    "scenes/unread.py",
     "renderers/mesh.py",
     "renderers/ccm.py",
     "cameras.py",
@@ -74,7 +75,7 @@ class MeshFolder:
         """The objects that are rendered, and their cameras."""
 
         folder: str
-        """Folder of GLB, OBJ or PLY files, also in inner folders."""
+        """Folder of GLB, OBJ, PLY, STL or OFF files, also in inner folders."""
         captions: str = "captions.json"
         """JSON file of captions (and tags) in the folder; see `data/captions.py`."""
         without_tags: tuple[str, ...] = ("point cloud", "low poly", "lowpoly", "scan")

@@ -29,23 +29,40 @@ def write_mesh(mesh: Mesh, path: str | Path) -> None:
     """Writes a mesh atomically, in the format of the path's suffix.
 
     Its texture goes with it where it has one (not in PLY), else colours at vertices: linear in GLB, as glTF says, and
-    sRGB elsewhere.
+    sRGB elsewhere. Where the texture has seams only GLB parts the vertices, as that format must.
     """
-    path, y_up = Path(path), [1, 2, 0]
-    normals = None if mesh.normals is None else mesh.normals[:, y_up]
-    body = trimesh.Trimesh(mesh.vertices[:, y_up], mesh.faces, vertex_normals=normals, process=False)
-    if mesh.texture is not None and path.suffix != ".ply":
-        body.visual = textured(mesh.texture)
+    path = Path(path)
+    body = in_gltf_frame(mesh)
+    if mesh.texture is not None and path.suffix == ".obj":
+        write_textured_obj(body, mesh.texture, path)
+        return
+    options: dict[str, Any] = {}
+    if mesh.texture is not None and path.suffix == ".glb":
+        body = parted(body, mesh.texture)
     else:
         colors = linear_from_srgb(torch.as_tensor(mesh.colors)).numpy() if path.suffix == ".glb" else mesh.colors
         rgba = np.concatenate([colors, np.ones((len(colors), 1))], axis=1)
         body.visual = ColorVisuals(body, vertex_colors=to_bytes(rgba))
+        options = {"tree_postprocessor": matte} if path.suffix == ".glb" else {}
     _ = body.vertex_normals  # trimesh writes normals only where they have been computed
-    if path.suffix == ".obj" and mesh.texture is not None:
-        write_textured_obj(body, path)
-    else:
-        options = {"tree_postprocessor": matte} if path.suffix == ".glb" and mesh.texture is None else {}
-        write_atomically(path, lambda unfinished: body.export(unfinished, file_type=path.suffix[1:], **options))
+    write_atomically(path, lambda unfinished: body.export(unfinished, file_type=path.suffix[1:], **options))
+
+
+def in_gltf_frame(mesh: Mesh) -> trimesh.Trimesh:
+    """Returns the shape with y up and front +z."""
+    y_up = [1, 2, 0]
+    normals = None if mesh.normals is None else mesh.normals[:, y_up]
+    return trimesh.Trimesh(mesh.vertices[:, y_up], mesh.faces, vertex_normals=normals, process=False)
+
+
+def parted(body: trimesh.Trimesh, texture: Texture) -> trimesh.Trimesh:
+    """Returns the body with one vertex for each texture coordinate, smooth across the seams, and its texture."""
+    source = np.zeros(len(texture.uv), np.int64)
+    source[texture.corners] = body.faces
+    normals = body.vertex_normals[source]
+    parts = trimesh.Trimesh(body.vertices[source], texture.corners, vertex_normals=normals, process=False)
+    parts.visual = textured(texture)
+    return parts
 
 
 def matte(tree: dict) -> None:
@@ -74,20 +91,36 @@ def textured(texture: Texture) -> TextureVisuals:
     return TextureVisuals(uv=texture.uv, material=material)
 
 
-def write_textured_obj(body: trimesh.Trimesh, path: Path) -> None:
-    """Writes `mesh.obj`, and beside it `mesh.mtl` and `mesh.png`, the base colour."""
-    visual: Any = body.visual
-    visual.material.baseColorTexture.save(path.with_suffix(".png"))
-    write_text(path.with_suffix(".mtl"), f"newmtl material\nKd 1 1 1\nmap_Kd {path.stem}.png\n")
+def write_textured_obj(body: trimesh.Trimesh, texture: Texture, path: Path) -> None:
+    """Writes `mesh.obj`, whose vertices the faces share also at seams, `mesh.mtl`, and the pictures that it names.
+
+    These are the base colour, `mesh.png`, and, where they are known, `mesh_roughness.png` and `mesh_metallic.png`.
+    """
+    material = ["newmtl material", "Kd 1 1 1", f"map_Kd {path.stem}.png"]
+    save_picture(texture.base_color, path.with_suffix(".png"))
+    if texture.rough_metal is None:
+        material += ["Pr 1", "Pm 0"]
+    else:
+        for channel, (key, name) in enumerate((("Pr", "roughness"), ("Pm", "metallic"))):
+            picture = path.with_name(f"{path.stem}_{name}.png")
+            save_picture(texture.rough_metal[..., channel], picture)
+            material += [f"{key} 1", f"map_{key} {picture.name}"]
+    write_text(path.with_suffix(".mtl"), "\n".join(material) + "\n")
+    corners = np.stack([body.faces, texture.corners, body.faces], axis=-1) + 1  # position, texture, normal
     lines = [
         f"mtllib {path.stem}.mtl",
         "usemtl material",
         *(f"v {x:.6f} {y:.6f} {z:.6f}" for x, y, z in body.vertices),
-        *(f"vt {u:.6f} {v:.6f}" for u, v in visual.uv),
+        *(f"vt {u:.6f} {v:.6f}" for u, v in texture.uv),
         *(f"vn {x:.6f} {y:.6f} {z:.6f}" for x, y, z in body.vertex_normals),
-        *(f"f {a}/{a}/{a} {b}/{b}/{b} {c}/{c}/{c}" for a, b, c in body.faces + 1),
+        *("f " + " ".join("/".join(map(str, corner)) for corner in face) for face in corners.tolist()),
     ]
     write_text(path, "\n".join(lines) + "\n")
+
+
+def save_picture(values: np.ndarray, path: Path) -> None:
+    """Writes values in 0..1 as a PNG."""
+    write_atomically(path, lambda unfinished: Image.fromarray(to_bytes(values)).save(unfinished, "PNG"))
 
 
 def to_bytes(values: np.ndarray) -> np.ndarray:

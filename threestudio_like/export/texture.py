@@ -28,20 +28,18 @@ def bake(
     atlas.add_mesh(mesh.vertices.astype(np.float32), mesh.faces.astype(np.uint32))
     atlas.generate(pack_options=packing(size))
     source, faces, uv = atlas[0]
-    vertices = mesh.vertices[source]
+    corners = faces.astype(np.int64)
     screen = torch.from_numpy(uv * size).float()[None].to(device)
-    corners = torch.from_numpy(faces.astype(np.int64)).to(device)
-    fragments = rasterize(screen, torch.ones_like(screen[..., 0]), corners, size, size)
-    points = fragments.interpolate(torch.from_numpy(vertices).float().to(device))
+    fragments = rasterize(screen, torch.ones_like(screen[..., 0]), torch.from_numpy(corners).to(device), size, size)
+    points = fragments.interpolate(torch.from_numpy(mesh.vertices[source]).float().to(device))
     values = torch.cat([material(chunk) for chunk in points.split(CHUNK)])
     image = fragments.image(values)[0].cpu().numpy()
     nearest = distance_transform_edt(~fragments.covered[0].cpu().numpy(), return_distances=False, return_indices=True)
     image = image[tuple(nearest)]
     rough_metal = image[..., 3:5] if image.shape[-1] == 5 else None
-    # texture coordinates count from the bottom
-    texture = Texture(np.stack([uv[:, 0], 1 - uv[:, 1]], axis=-1).astype(np.float32), image[..., :3], rough_metal)
-    smooth = mesh.to_trimesh().vertex_normals  # before charts have borders
-    return Mesh(vertices, faces.astype(np.int64), mesh.colors[source], texture, smooth[source].astype(np.float32))
+    upwards = np.stack([uv[:, 0], 1 - uv[:, 1]], axis=-1).astype(np.float32)  # counted from the bottom
+    texture = Texture(upwards, corners, image[..., :3], rough_metal)
+    return Mesh(mesh.vertices, source.astype(np.int64)[corners], mesh.colors, texture, mesh.normals)
 
 
 def packing(size: int) -> xatlas.PackOptions:

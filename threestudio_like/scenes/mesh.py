@@ -17,10 +17,11 @@ from threestudio_like.utils.rows import rows
 class Texture:
     """Images in 0..1: base colour (sRGB), roughness and metallic where known.
 
-    Rows run from the top, `uv` from the bottom.
+    Rows run from the top, `uv` from the bottom. A vertex at a seam has several `uv`, so faces name theirs in `corners`.
     """
 
-    uv: Float[np.ndarray, "V 2"]
+    uv: Float[np.ndarray, "T 2"]
+    corners: Int[np.ndarray, "F 3"]
     base_color: Float[np.ndarray, "S S 3"]
     rough_metal: Float[np.ndarray, "S S 2"] | None = None
 

@@ -15,6 +15,7 @@ from torch import Tensor
 from threestudio_like.errors import UserError
 from threestudio_like.scenes.base import VolumeScene
 from threestudio_like.scenes.convert import automatic_threshold, sample_density
+from threestudio_like.scenes.unread import refuse_unread
 
 RESOLUTION = 128
 """Points a side; shapes are known to within half their spacing."""
@@ -49,6 +50,8 @@ def mesh_distance(mesh: trimesh.Trimesh) -> Float[Tensor, "R R R"]:
     winding = winding_numbers(np.asarray(mesh.vertices, dtype=np.float64), np.asarray(mesh.faces), RESOLUTION)
     if winding[:, :, -1].any():
         raise UserError("shape_init.mesh: the mesh is not closed, so that it has no inside; fill its holes first")
+    if not winding.any():
+        raise UserError("shape_init.mesh: the mesh has no inside; give a closed one that is not flat")
     return from_inside(winding != 0)
 
 
@@ -57,6 +60,7 @@ def read_mesh(path: Path) -> trimesh.Trimesh:
 
     Raises UserError for a bad file.
     """
+    refuse_unread(path)
     try:
         mesh = trimesh.load(path, force="mesh", process=False, skip_materials=True)
     except Exception as error:  # trimesh raises whatever its many loaders raise

@@ -1,0 +1,64 @@
+"""Names what a mesh file holds that its reader passes over, before it is read as something else than it is."""
+
+import json
+import logging
+import struct
+from pathlib import Path
+
+from threestudio_like.errors import UserError
+
+log = logging.getLogger(__name__)
+GEOMETRY = {
+    "KHR_draco_mesh_compression": "compressed by Draco",
+    "EXT_meshopt_compression": "compressed by meshopt",
+    "KHR_meshopt_compression": "compressed by meshopt",
+    "EXT_mesh_gpu_instancing": "drawn as instances",
+}
+"""Extensions of glTF that change the geometry and are not read."""
+HARMLESS = ("KHR_materials_", "KHR_texture_", "KHR_lights_", "EXT_texture_", "KHR_mesh_quantization", "KHR_xmp")
+"""Beginnings of the names of extensions that leave the geometry as it is, or that are read."""
+
+
+def refuse_unread(path: Path) -> None:
+    """Raises UserError for a glTF or PLY file whose geometry would be read in part only; logs that joints are ignored.
+
+    Other files, and damaged ones, are left to their reader.
+    """
+    suffix = path.suffix.lower()
+    if suffix in (".glb", ".gltf"):
+        tree = gltf_tree(path)
+        needed = {*map(str, tree.get("extensionsRequired") or ()), *(GEOMETRY.keys() & set(map(str, used(tree))))}
+        for name in sorted(needed):
+            if not name.startswith(HARMLESS):
+                said = f"is {GEOMETRY[name]} ({name})" if name in GEOMETRY else f"needs the extension {name}"
+                raise UserError(f"{path} {said}, which is not read; export it without")
+        if tree.get("skins"):
+            log.warning("%s: its joints are ignored; it is read as it was modelled", path)
+    elif suffix == ".ply" and b"element tristrips" in head(path, 4096):
+        raise UserError(f"{path} holds triangle strips, which are not read; export it with faces")
+
+
+def used(tree: dict) -> list:
+    """Lists the extensions that a glTF tree uses."""
+    found = tree.get("extensionsUsed")
+    return found if isinstance(found, list) else []
+
+
+def gltf_tree(path: Path) -> dict:
+    """Reads the JSON of a glTF file, binary or not; empty where there is none."""
+    try:
+        start = head(path, 20)
+        binary = start[:4] == b"glTF"
+        tree = json.loads(head(path, 20 + struct.unpack("<I", start[12:16])[0])[20:] if binary else path.read_bytes())
+    except (OSError, ValueError, struct.error, RecursionError):
+        return {}
+    return tree if isinstance(tree, dict) else {}
+
+
+def head(path: Path, count: int) -> bytes:
+    """Reads the first bytes of a file; nothing of one that is not there."""
+    try:
+        with path.open("rb") as file:
+            return file.read(count)
+    except OSError:
+        return b""
