@@ -12,6 +12,7 @@ from threestudio_like.config.registry import Component, registered
 from threestudio_like.errors import NoSurfaceError, UserError
 from threestudio_like.kernels.hashgrid import HashGrid
 from threestudio_like.renderers import regularizers
+from threestudio_like.renderers.base import Render
 from threestudio_like.renderers.shading import Shading, headlight, sample_light
 from threestudio_like.renderers.volume import VolumeRenderer
 from threestudio_like.scenes.background import DirectionMLP, Random, Solid
@@ -184,6 +185,21 @@ def test_penalties_on_known_renders():
     assert regularizers.entropy(foggy).item() == pytest.approx(math.log(2), rel=1e-4)
     with pytest.raises(UserError, match="did you mean 'sparsity'"):
         regularizers.check_names(["sparsty"])
+
+
+def test_normal_smoothness_counts_pairs_on_the_object_only():
+    """Left half up, right half turned by 60 degrees: |n - m|^2 = 1 on one column of pairs, 0 on all others."""
+    normal, opacity = torch.zeros(1, 6, 8, 3), torch.ones(1, 6, 8, 1)
+    normal[..., 2] = 1.0
+    normal[:, :, 4:] = torch.tensor([math.sin(math.pi / 3), 0.0, 0.5])
+    blank = torch.zeros(1, 6, 8, 1)
+    view = Render(rgb=normal, opacity=opacity, depth=blank, normal=normal, xyz=normal)
+    pairs = 6 * 7 + 5 * 8
+    assert regularizers.normal_smoothness(view).item() == pytest.approx(6 / pairs, rel=1e-5)
+    opacity[:, 3:] = 0.0
+    normal[:, 3:] = torch.rand(1, 3, 8, 3)
+    pairs = 3 * 7 + 2 * 8
+    assert regularizers.normal_smoothness(view).item() == pytest.approx(3 / pairs, rel=1e-5)
 
 
 def test_the_mesh_of_a_ball_is_a_ball():

@@ -36,6 +36,22 @@ def entropy(view: Render) -> Tensor:
     return -(p * p.log() + (1 - p) * (1 - p).log()).mean()
 
 
+def normal_smoothness(view: Render) -> Tensor:
+    """Computes `|n_p - n_q|^2` of neighbouring pixels' unit normals, mean over the pairs, weighted by both opacities.
+
+    The opacities get no gradient, or less of the object would be smoother.
+    """
+    assert view.normal is not None, "check_render comes before"
+    normal, opacity = F.normalize(view.normal, dim=-1, eps=1e-3), view.opacity[..., 0].detach()
+    total, weight = normal.new_zeros(()), normal.new_zeros(())
+    for dim in (1, 2):
+        count = normal.shape[dim] - 1
+        one, other = normal.narrow(dim, 0, count), normal.narrow(dim, 1, count)
+        both = opacity.narrow(dim, 0, count) * opacity.narrow(dim, 1, count)
+        total, weight = total + (both * (one - other).square().sum(-1)).sum(), weight + both.sum()
+    return total / weight.clamp_min(1.0)
+
+
 def surface_of(view: Render) -> Surface:
     """Returns the surface that a mesh renderer drew."""
     assert view.surface is not None, "check_render comes before"
@@ -80,8 +96,10 @@ def sign_changes(view: Render) -> Tensor:
 
 IN_VOLUMES = (orientation,)
 ON_MESHES = (laplacian, normal_consistency, deviation, sign_changes)
-REGULARIZERS = {function.__name__: function for function in (opacity, sparsity, entropy, *IN_VOLUMES, *ON_MESHES)}
-NEED_NORMALS = {"orientation"}
+REGULARIZERS = {
+    function.__name__: function for function in (opacity, sparsity, entropy, normal_smoothness, *IN_VOLUMES, *ON_MESHES)
+}
+NEED_NORMALS = {"orientation", "normal_smoothness"}
 NEEDED_FIELDS = {
     "deviation": ("deviation", "a scene of type 'flexicubes'"),
     "sign_changes": ("crossings", "a scene that tells its crossings: a reconstructor's triplane"),
