@@ -269,7 +269,7 @@ def hidden_weights(model: Denoiser) -> list[nn.Parameter]:
     """Lists the matrices and convolutions between a model's first and last layers, which Muon is for."""
     ends = [model.unet.conv_in, model.unet.conv_out]
     if model.mean_predictor is not None:
-        ends.append(model.mean_predictor.convolutions[-1])
+        ends.append([model.mean_predictor.cells, *model.mean_predictor.convolutions][-1])
     outer = {id(p) for end in ends for p in end.parameters()}
     parts = [part for part in (model.unet, model.mean_predictor) if part is not None]
     return [p for part in parts for p in part.parameters() if p.ndim >= 2 and id(p) not in outer]

@@ -1,6 +1,7 @@
 """The training loop on a small system: exact resume, stages, interruption, broken losses, and what a run leaves."""
 
 import json
+import math
 from dataclasses import replace
 from pathlib import Path
 
@@ -11,6 +12,7 @@ from huggingface_hub import constants
 
 from tests.fitting import Fit
 from threestudio_like.config.recipe import parse_recipe, run_folder
+from threestudio_like.config.schedule import Schedule
 from threestudio_like.engine import checkpoint, record
 from threestudio_like.engine.checkpoint import Checkpoint
 from threestudio_like.engine.parts import part
@@ -303,7 +305,8 @@ def test_a_parameter_that_is_no_number_is_neither_saved_nor_done(tmp_path, step)
 
 
 def test_a_learning_rate_that_is_no_number_names_the_parameter(tmp_path):
-    made = run(tmp_path, lr={"0": 0.05, "8": float("nan")})
+    made = run(tmp_path)
+    made.config.lr = Schedule("steps", (0, 8), (0.05, math.nan))  # no recipe can say it
     with pytest.raises(NonFiniteError, match="the parameter 'point' is not finite"):
         made.train()
 

@@ -119,13 +119,13 @@ LONG = "a red chair with a tall back that stands on a carpet of wool and silk an
 @pytest.mark.parametrize("name", ["toybox", "sd15"])
 def test_a_views_words_survive_any_length(models, name, caplog):
     backbone = SimpleNamespace(embed=lambda texts: embedding.embed(config(models, name), texts, CPU))
-    prompts = ["a red chair", LONG, LONG * 9, "red" * 300]
-    for prompt in prompts:
+    short = {"a red chair", LONG} | ({"red" * 300} if name == "toybox" else set())  # one word, which it does not know
+    for prompt in ("a red chair", LONG, LONG * 9, "red" * 300):
         caplog.clear()
         views = Prompt(backbone, text=prompt).views
         assert len({tuple(view.flatten().tolist()) for view in views}) == 4, prompt  # both sides are "side view"
         said = [message for message in caplog.messages if "dropped: " in message]
-        assert len(said) <= 1 and (said or prompt in prompts[:2])
+        assert len(said) <= 1 and (said or prompt in short)
 
 
 def test_what_is_dropped_is_said(models, caplog):

@@ -13,6 +13,7 @@ from threestudio_like.cli.arguments import Arguments, print_help, read_arguments
 from threestudio_like.engine.allocator import keep_freed_pages
 from threestudio_like.engine.run_folder import BUSY, INTERRUPTED, BusyError
 from threestudio_like.errors import RunError, StoppedError, UserError, brief
+from threestudio_like.utils import stopping
 from threestudio_like.utils.paths import ROOT
 from threestudio_like.utils.progress import heartbeat
 from threestudio_like.utils.run_log import keep_traceback
@@ -49,13 +50,19 @@ def main(argv: list[str]) -> int:
         given = read_arguments(argv, command())
         return carry_out(given)
     except (StoppedError, KeyboardInterrupt) as error:
-        again = f"{command()} {shlex.join(argv)}{' --resume' if given is not None and given.resumable else ''}"
-        return fail(f"{error or 'stopped'}; to go on: {again}", INTERRUPTED)
+        return fail(f"{error or 'stopped'}; to go on: {again(argv, given)}", INTERRUPTED)
     except BrokenPipeError:  # whoever read the output has seen enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
     except Exception as error:
+        if isinstance(error, ImportError) and stopping.requested():  # a signal left half a module behind
+            return fail(f"stopped; to go on: {again(argv, given)}", INTERRUPTED)
         return fail(*sentence(error))
+
+
+def again(argv: list[str], given: Arguments | None) -> str:
+    """Returns the command that goes on where this one was stopped."""
+    return f"{command()} {shlex.join(argv)}{' --resume' if given is not None and given.resumable else ''}"
 
 
 def keep_kernels_somewhere() -> None:

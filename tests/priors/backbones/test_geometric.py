@@ -36,7 +36,7 @@ def test_a_geometric_unet_starts_with_the_bases_weights_and_deaf_to_the_camera(b
     x, text = torch.randn(3, 128, 8, 8), torch.randn(3, 16, 16)
     camera = camera_numbers(CAMERAS)
     one, two = (unet(x, 5, encoder_hidden_states=text, class_labels=c).sample for c in (camera, camera.flip(0)))
-    assert torch.equal(one, two) and one.shape == (3, 64, 8, 8)
+    assert torch.equal(one, two) and one.shape == (3, 128, 8, 8)  # maps and their gate
 
 
 def test_a_geometric_layout_keeps_what_words_mean(base):
