@@ -1,10 +1,12 @@
 """The launcher's net: whatever goes wrong is a sentence with the way to the whole story, never a traceback."""
 
 import errno
+import logging
 import os
 import signal
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import pytest
@@ -76,3 +78,14 @@ def test_a_signal_in_the_first_second_is_no_traceback(tmp_path, number, delay):
     os.kill(child.pid, number)
     _, err = child.communicate(timeout=60)
     assert child.returncode == 130 and "Traceback" not in err, err
+
+
+def test_a_librarys_thread_that_fails_is_a_line(capsys, monkeypatch, caplog):
+    monkeypatch.setattr(threading, "excepthook", threading.excepthook)
+    monkeypatch.setattr(logging, "raiseExceptions", True)
+    assert launch.main(["--config", "dreamfusion", "--check"]) == 0
+    thread = threading.Thread(target=Path("/nowhere/at/all").read_text)
+    thread.start()
+    thread.join()
+    assert "a background thread ended: FileNotFoundError" in caplog.text
+    assert "Traceback" not in capsys.readouterr().err and not logging.raiseExceptions

@@ -7,6 +7,7 @@ import os
 import shlex
 import sys
 import tempfile
+import threading
 from pathlib import Path
 
 from threestudio_like.cli.arguments import Arguments, print_help, read_arguments, resolve
@@ -43,6 +44,8 @@ def main(argv: list[str]) -> int:
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
     for name in NOISY:
         logging.getLogger(name).setLevel(logging.WARNING)
+    logging.raiseExceptions = False  # a log that cannot be written, on a full disk, is no traceback
+    threading.excepthook = tell_of_a_thread
     keep_freed_pages()
     keep_kernels_somewhere()
     given = None
@@ -58,6 +61,13 @@ def main(argv: list[str]) -> int:
         if isinstance(error, ImportError) and stopping.requested():  # a signal left half a module behind
             return fail(f"stopped; to go on: {again(argv, given)}", INTERRUPTED)
         return fail(*sentence(error))
+
+
+def tell_of_a_thread(failed: threading.ExceptHookArgs) -> None:
+    """Says in one line what ended a thread that a library runs beside us, such as TensorBoard's writer."""
+    if failed.exc_type is not SystemExit:
+        kind = failed.exc_type.__name__
+        logging.getLogger(__name__).warning("a background thread ended: %s: %s", kind, brief(failed.exc_value))
 
 
 def again(argv: list[str], given: Arguments | None) -> str:
