@@ -198,7 +198,11 @@ def test_resume_where_there_is_nothing_or_the_recipe_changed(capsys, keys):
 
 @pytest.mark.parametrize(
     "prompt",
-    ["a red dog " * 500, "../../a/\\b \"quoted\" 'dog' ${steps} {x} [y] #z %s", "a 🐶 & a 🐱\nред"],  # noqa: RUF001
+    [
+        "../../a/\\b \"quoted\" 'dog' ${steps} {x} [y] #z %s",
+        pytest.param("a red dog " * 500, marks=pytest.mark.slow),
+        pytest.param("a 🐶 & a 🐱\nред", marks=pytest.mark.slow),  # noqa: RUF001
+    ],
 )
 def test_odd_prompts_work(keys, tmp_path, prompt):
     assert launch.main(["--config", "dreamfusion.yaml", *keys, f"prompt={prompt}"]) == 0

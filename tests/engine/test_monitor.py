@@ -51,6 +51,7 @@ def test_what_was_not_measured_is_not_foretold(stored, device):
     assert expected.by_steps("main", 40, 3.0) == "a step of 'main' takes 3 s, the stage 2 min more"
 
 
+@pytest.mark.slow
 def test_slow_steps_and_a_slow_evaluation_are_not_silent(tmp_path, monkeypatch, caplog):
     """As where kernels are compiled, or a teacher draws: nothing is counted for long, and lines come nonetheless."""
     monkeypatch.setattr(progress, "LINE_SECONDS", 0.3)

@@ -65,8 +65,8 @@ import sys, time
 from threestudio_like.utils import stopping
 with stopping.answered():
     stopping.end_with_parent()
-    print("ready", flush=True)
     try:
+        print("ready", flush=True)
         time.sleep(60)
     except KeyboardInterrupt:
         sys.exit(130)
