@@ -19,7 +19,8 @@ from torch import Tensor
 from priors.backbones.geometric import MAP_CHANNELS, camera_numbers, geometric_mean_predictor, geometric_unet
 from priors.embedding import load_encoder
 from priors.sampling import ddim
-from systems.training.diffusion import Denoiser, DiffusionBatch, DiffusionTraining, DiffusionTrainingConfig
+from systems.training.denoiser import Denoiser
+from systems.training.diffusion import DiffusionBatch, DiffusionTraining, DiffusionTrainingConfig
 from threestudio_like.cameras import orbit
 from threestudio_like.config.ranges import Count, NonNegative, Share
 from threestudio_like.config.registry import Component

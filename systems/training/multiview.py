@@ -26,7 +26,8 @@ from priors.toybox import build, views
 from priors.toybox.mean_predictor import refine
 from priors.toybox.views import tile, untile
 from systems.training.averaging import moving_average
-from systems.training.diffusion import Denoiser, DiffusionBatch, DiffusionTraining, DiffusionTrainingConfig, with_gate
+from systems.training.denoiser import Denoiser, with_gate
+from systems.training.diffusion import DiffusionBatch, DiffusionTraining, DiffusionTrainingConfig
 from threestudio_like.cameras import RIG_AZIMUTHS_DEG
 from threestudio_like.config.ranges import Count, NonNegative, Part, Share
 from threestudio_like.data.framing import Framing, reframe

@@ -11,7 +11,8 @@ from torch import Tensor
 
 from priors.sampling import ddim
 from priors.toybox import build
-from systems.training.diffusion import Denoiser, DiffusionBatch, DiffusionTraining, DiffusionTrainingConfig
+from systems.training.denoiser import Denoiser
+from systems.training.diffusion import DiffusionBatch, DiffusionTraining, DiffusionTrainingConfig
 from threestudio_like.config.ranges import Part, Share, Whole
 from threestudio_like.data.toybox.catalogue import CATEGORIES, COLORS, HEIGHTS, VIEWS, caption, is_held_out
 from threestudio_like.data.toybox.photographs import random_backgrounds

@@ -1,17 +1,13 @@
-"""Going on from a model that knew fewer words; what the filter is fitted to."""
+"""Going on from a model of fewer words or without a gate; what Muon takes; what the filter is fitted to."""
 
 import torch
 from torch import nn
 
+from priors.toybox import build
 from priors.toybox.mean_predictor import MeanPredictor
 from systems.training.averaging import moving_average
-from systems.training.diffusion import (
-    Denoiser,
-    DiffusionBatch,
-    DiffusionTraining,
-    DiffusionTrainingConfig,
-    with_vocabulary,
-)
+from systems.training.denoiser import Denoiser, hidden_weights, with_gate, with_vocabulary
+from systems.training.diffusion import DiffusionBatch, DiffusionTraining, DiffusionTrainingConfig
 from threestudio_like.engine.system import Context
 
 
@@ -29,6 +25,33 @@ def test_a_model_of_another_width_is_left_to_be_refused():
     key = "token_embedding.weight"
     stored, fresh = {key: torch.randn(3, 8)}, {key: torch.randn(4, 4)}
     assert with_vocabulary(stored, fresh, {"a": 0, "b": 1}, {"a": 0}) is stored
+
+
+def tiny():
+    size = build.TextToImageSize(image=32, channels=(16, 16), text_width=16, mean_predictor=(16, 8, 8))
+    return Denoiser(None, build.mean_predictor(size), build.unet(size), torch.tensor([0.9, 0.5, 0.1]), "sample", 4)
+
+
+def test_a_model_without_a_gate_predicts_the_same_with_one():
+    torch.manual_seed(0)
+    model = tiny()
+    whole = model.unet.state_dict()
+    old = whole | {key: whole[key][:48] for key in ("conv_out.weight", "conv_out.bias")}
+    model.unet.load_state_dict(with_gate(old, whole))
+    inputs = torch.randn(2, 48, 8, 8), torch.tensor([0, 2]), torch.randn(2, 16, 16), None, torch.randn(2, 48, 8, 8)
+    gated = model.denoise(*inputs)
+    model.unet.conv_out = nn.Conv2d(16, 48, 3, padding=1)
+    model.unet.load_state_dict(old)
+    torch.testing.assert_close(gated, model.denoise(*inputs))
+    assert with_gate(whole, whole).keys() == whole.keys()
+
+
+def test_muon_takes_matrices_between_the_ends():
+    model = tiny()
+    names = {id(p): name for name, p in model.named_parameters()}
+    hidden = {names[id(p)] for p in hidden_weights(model)}
+    assert "unet.mid_block.resnets.0.conv1.weight" in hidden and "mean_predictor.cells.0.weight" in hidden
+    assert not any(name.endswith("bias") or "conv_in" in name or "conv_out" in name for name in hidden)
 
 
 def test_the_filter_is_fitted_to_what_the_layout_leaves_open():
