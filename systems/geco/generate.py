@@ -222,7 +222,7 @@ def warm_up(pipeline: ImageTo3D) -> None:
 def draw_object(backbone: Backbone, config: Generation, prompt: str, seed: int, file: Path, size: int) -> None:
     """Draws an image of the prompt into the file; anew where its object cannot be told from the background."""
     for attempt in range(DRAWINGS):
-        write_png(file, draw(backbone, config.text, prompt, seed, attempt))
+        write_png(file, draw(backbone, config.text, [prompt], seed, attempt)[0].permute(1, 2, 0))
         try:
             load_image(file, size, config.loading)
             return
@@ -231,10 +231,11 @@ def draw_object(backbone: Backbone, config: Generation, prompt: str, seed: int, 
 
 
 @torch.no_grad()
-def draw(backbone: Backbone, config: TextToImage, prompt: str, *keys: object) -> Float[Tensor, "H W 3"]:
-    """Draws an image of the prompt, in 0..1; another for other keys."""
+def draw(backbone: Backbone, config: TextToImage, prompts: list[str], *keys: object) -> Float[Tensor, "N 3 H W"]:
+    """Draws an image of each prompt, in 0..1; others for other keys."""
     device = backbone.device
-    text, uncond = backbone.embed([Ended(prompt, config.view and f", {config.view}"), ""])[:, None]
+    ending = config.view and f", {config.view}"
+    *texts, uncond = backbone.embed([*(Ended(prompt, ending) for prompt in prompts), ""])
     size = backbone.image_size
     shape = backbone.encode(torch.zeros(1, 3, size, size, device=device)).shape[1:]
 
@@ -245,8 +246,8 @@ def draw(backbone: Backbone, config: TextToImage, prompt: str, *keys: object) ->
     x = ddim(
         predict,
         read_scheduler(backbone.folder),
-        text,
-        uncond,
+        torch.stack(texts),
+        uncond.expand(len(texts), -1, -1),
         shape,
         scale=config.scale,
         steps=config.steps,
@@ -255,4 +256,4 @@ def draw(backbone: Backbone, config: TextToImage, prompt: str, *keys: object) ->
         denoising_end=config.denoising_end,
         draws=config.draws,
     )
-    return backbone.decode(x)[0].permute(1, 2, 0)
+    return backbone.decode(x)

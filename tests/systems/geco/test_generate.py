@@ -158,9 +158,9 @@ def test_a_text_is_drawn_until_its_object_can_be_cut_out(tmp_path, monkeypatch, 
     noise = np.random.default_rng(0).random(keyed.shape)
     asked = []
 
-    def draw(backbone, config, prompt, *keys):
+    def draw(backbone, config, prompts, *keys):
         asked.append(keys)
-        return torch.from_numpy(keyed if keys[-1] == good else noise).float()
+        return torch.from_numpy(keyed if keys[-1] == good else noise).float().permute(2, 0, 1)[None]
 
     monkeypatch.setattr(generation, "draw", draw)
     backbone = create_autospec(Backbone, instance=True)
