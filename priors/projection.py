@@ -35,12 +35,34 @@ def lines(side: int) -> Float[Tensor, "Q K 3"]:
     return torch.cat(planes)
 
 
-def project(poses: Float[Tensor, "V 16"], points: Float[Tensor, "M 3"]) -> Float[Tensor, "V M 2"]:
-    """Projects points into cameras (`priors.view_encoder.pose_numbers`), as shares of the image's width and height."""
+def project(
+    poses: Float[Tensor, "V 16"], points: Float[Tensor, "*V M 3"]
+) -> tuple[Float[Tensor, "V M 2"], Float[Tensor, "V M 1"]]:
+    """Projects points into cameras (`priors.view_encoder.pose_numbers`): where they fall, as shares of the image's
+    width and height, and their depth, in scene units. The points are the same for all cameras, or each one's own."""
     rotation, position = poses[:, :12].unflatten(-1, (3, 4)).split((3, 1), dim=-1)
-    local = (points.to(poses) - position[:, None, :, 0]) @ rotation  # a camera looks along its -z
+    local = turned(points.to(poses) - position[:, None, :, 0], rotation)  # a camera looks along its -z
     focal, middle = poses[:, None, 12:14], poses[:, None, 14:16]
-    return focal * local[..., :2] * local.new_tensor([1, -1]) / (-local[..., 2:]).clamp(min=1e-3) + middle
+    depth = (-local[..., 2:]).clamp(min=1e-3)
+    return focal * local[..., :2] * local.new_tensor([1, -1]) / depth + middle, depth
+
+
+def turned(x: Float[Tensor, "#V M 3"], matrix: Float[Tensor, "V 3 3"]) -> Float[Tensor, "V M 3"]:
+    """Computes `x @ matrix` in the precision of x, which a matrix product has not under autocast."""
+    along = [x[..., i, None] * matrix[:, None, i] for i in range(3)]
+    return along[0] + along[1] + along[2]
+
+
+def rays(poses: Float[Tensor, "V 16"], size: int) -> Float[Tensor, "V 6 size size"]:
+    """Computes the Pluecker coordinates (unit direction and moment) of the rays through square images' pixels."""
+    rotation, position = poses[:, :12].unflatten(-1, (3, 4)).split((3, 1), dim=-1)
+    pixels = (torch.arange(size, device=poses.device) + 0.5) / size
+    where = torch.stack(torch.meshgrid(pixels, pixels, indexing="xy"), dim=-1).flatten(0, 1)
+    flat = (where - poses[:, None, 14:16]) / poses[:, None, 12:14] * poses.new_tensor([1, -1])
+    local = torch.cat([flat, -torch.ones_like(flat[..., :1])], dim=-1)
+    direction = F.normalize(turned(local, rotation.mT), dim=-1)
+    moment = torch.linalg.cross(position.mT.expand_as(direction), direction)
+    return torch.cat([direction, moment], dim=-1).mT.unflatten(-1, (size, size))
 
 
 class Epipolar(nn.Module):
@@ -62,7 +84,7 @@ class Epipolar(nn.Module):
     def distance(self, poses: Float[Tensor, "V 16"], patches: int) -> Float[Tensor, "V Q {patches}**2"]:
         """Measures from each patch's middle to the nearest image of a point of each cell's line, in patches."""
         along = lines(self.tokens)
-        image = project(poses, along.flatten(0, 1))
+        image, _ = project(poses, along.flatten(0, 1))
         centres = (torch.arange(patches, device=poses.device) + 0.5) / patches
         grid = torch.stack(torch.meshgrid(centres, centres, indexing="xy"), dim=-1).flatten(0, 1)
         nearest = torch.cdist(grid.expand(len(image), -1, -1), image).unflatten(-1, along.shape[:2]).amin(-1)
@@ -87,7 +109,7 @@ class BackProjection(nn.Module):
 
     def forward(self, images: Float[Tensor, "B N 3 H W"], poses: Float[Tensor, "B N 16"]) -> Float[Tensor, "B 3 C R R"]:
         count, views = images.shape[:2]
-        grid = 2 * project(poses.flatten(0, 1), lines(self.side).flatten(0, 1)) - 1
+        grid = 2 * project(poses.flatten(0, 1), lines(self.side).flatten(0, 1))[0] - 1
         colors = F.grid_sample(images.flatten(0, 1), grid[:, None], padding_mode="border", align_corners=False)
         colors = colors[:, :, 0].unflatten(0, (count, views))  # B, N, 3, points
         white = colors.amin(2)

@@ -21,12 +21,13 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from transformers import ViTConfig, ViTModel
 
+from priors.pixel_aligned import AlignedFeatures, PixelAligned
 from priors.projection import BackProjection, Epipolar
 from priors.view_encoder import ViewEncoder, load_vit, modulated, shape_fields
-from threestudio_like.config.ranges import Cells, Count, Pixels, Positive, Width
+from threestudio_like.config.ranges import Cells, Count, Pixels, Positive, Whole, Width
 from threestudio_like.errors import UserError, brief
 from threestudio_like.pretrained import read_json
-from threestudio_like.scenes.triplane import Triplane
+from threestudio_like.scenes.triplane import Planes, PointFeatures, Triplane
 from threestudio_like.utils.paths import find_folder
 
 PLANES = 3
@@ -74,6 +75,9 @@ class ReconstructorSize:
     """Scene units over which the density rises at the surface (VolSDF's beta)."""
     epipolar: bool = True
     """Biases attention by the cameras, for small models (`priors/projection.py`); false in InstantMesh."""
+    pixel_aligned: Whole = 0
+    """Features a pixel of the views that points' features are also read from (`priors/pixel_aligned.py`); 0: planes
+    alone, as in InstantMesh."""
     back_projection: bool = True
     """Adds back-projected colours to the planes, for small models (`priors/projection.py`); false in InstantMesh."""
 
@@ -97,12 +101,14 @@ def mlp(inputs: int, hidden: int, layers: int, outputs: int) -> nn.Sequential:
 
 class Decoder(nn.Module):
     """The MLPs of a `TriplaneDecoder`. The signed distance is added to a ball's, so that there is a surface from the
-    start."""
+    start. Where the last features are a colour that the views show (`blended`), part of the colour is that colour,
+    made lighter or darker."""
 
-    def __init__(self, features: int, hidden: int, layers: int, ball: float = 0.5):
+    def __init__(self, features: int, hidden: int, layers: int, blended: bool = False, ball: float = 0.5):
         super().__init__()
-        self.ball = ball
-        self.distance_net, self.color_net = (mlp(features, hidden, layers, outputs) for outputs in (1, 3))
+        self.ball, self.blended = ball, blended
+        self.distance_net = mlp(features, hidden, layers, 1)
+        self.color_net = mlp(features, hidden, layers, 5 if blended else 3)
         self.deformation_net, self.weights_net = mlp(features, hidden, layers, 3), mlp(8 * features, hidden, layers, 21)
 
     def distance(self, x: Float[Tensor, "*N 3"], features: Float[Tensor, "*N F"]) -> Float[Tensor, "*N"]:
@@ -111,7 +117,11 @@ class Decoder(nn.Module):
 
     def color(self, features: Float[Tensor, "*N F"]) -> Float[Tensor, "*N 3"]:
         """Predicts the colour, in 0..1."""
-        return self.color_net(features).sigmoid()
+        color = self.color_net(features)
+        if not self.blended:
+            return color.sigmoid()
+        share, gain = color[..., 3:4].sigmoid(), color[..., 4:].exp()
+        return (share * gain * features[..., -3:] + (1 - share) * color[..., :3].sigmoid()).clamp(0, 1)
 
     def deformation(self, features: Float[Tensor, "*N F"]) -> Float[Tensor, "*N 3"]:
         """Predicts the deformation of grid vertices, in -1..1."""
@@ -145,6 +155,7 @@ class Reconstructor(ModelMixin, ConfigMixin):
         beta: float = 0.01,
         epipolar: bool = False,
         back_projection: bool = False,
+        pixel_aligned: int = 0,
     ):
         super().__init__()
         self.encoder = ViewEncoder(ViTModel(ViTConfig(**vit), add_pooling_layer=False), width)
@@ -160,10 +171,12 @@ class Reconstructor(ModelMixin, ConfigMixin):
         self.up = nn.ConvTranspose2d(width, channels, upsample, stride=upsample)
         # the back-projection; shipped weights store it by this name
         self.seen = BackProjection(tokens * upsample, channels) if back_projection else None
-        self.decoder = Decoder(PLANES * channels, hidden, hidden_layers)
+        self.aligned = PixelAligned(channels, pixel_aligned) if pixel_aligned else None
+        features = PLANES * channels + (self.aligned.features if self.aligned else 0)
+        self.decoder = Decoder(features, hidden, hidden_layers, blended=self.aligned is not None)
 
-    def forward(self, images: Float[Tensor, "B N 3 H W"], poses: Float[Tensor, "B N 16"]) -> Float[Tensor, "B 3 C R R"]:
-        """Predicts the planes of B objects, each from N views in 0..1 on white with their `pose_numbers`."""
+    def forward(self, images: Float[Tensor, "B N 3 H W"], poses: Float[Tensor, "B N 16"]) -> PointFeatures:
+        """Predicts B objects, each from N views in 0..1 on white with their `pose_numbers`."""
         tokens = self.encoder(images.flatten(0, 1), poses.flatten(0, 1)).unflatten(0, (len(images), -1)).flatten(1, 2)
         patches = images.shape[-1] // self.config.vit["patch_size"]
         bias = self.epipolar_bias(poses, patches) if self.epipolar_bias else [None] * len(self.blocks)
@@ -173,10 +186,15 @@ class Reconstructor(ModelMixin, ConfigMixin):
         side = self.config.tokens
         x = self.norm(x).unflatten(1, (PLANES, side, side)).permute(0, 1, 4, 2, 3)
         planes = self.up(x.flatten(0, 1)).unflatten(0, (-1, PLANES))
-        return planes if self.seen is None else planes + self.seen(images, poses)
+        if self.seen is not None:
+            planes = planes + self.seen(images, poses)
+        if self.aligned is None:
+            return Planes(planes)
+        maps = self.aligned.maps(images.flatten(0, 1), poses.flatten(0, 1)).unflatten(0, images.shape[:2])
+        return AlignedFeatures(planes, torch.cat([maps, images.to(maps)], dim=2), poses, self.aligned)
 
-    def scene(self, planes: Float[Tensor, "3 C R R"]) -> Triplane:
-        """Returns one object's planes as a scene."""
+    def scene(self, planes: PointFeatures) -> Triplane:
+        """Returns one object as a scene."""
         return Triplane(planes, self.decoder, self.config.grid, self.config.beta)
 
     @staticmethod
@@ -209,6 +227,7 @@ class Reconstructor(ModelMixin, ConfigMixin):
             beta=size.beta,
             epipolar=size.epipolar,
             back_projection=size.back_projection,
+            pixel_aligned=size.pixel_aligned,
         )
         if vit is not None:
             model.encoder.vit = modulated(vit, trained=True)

@@ -110,7 +110,7 @@ class Baselines:
         else:
             model = self.distilled if baseline == "geco" else self.pretrained
             poses = rig_poses(toys.distance, toys.fov_deg, toys.size)
-        return model.scene(model(views[None], poses[None].to(device))[0])
+        return model.scene(model(views[None], poses[None].to(device)))
 
 
 @torch.no_grad()

@@ -110,7 +110,7 @@ class ImageTo3D:
         condition = self.prior.condition(image[None].to(self.prior.device))
         views = untile(self.prior.decode(self.generator(z, condition)))
         clock.stop("views")
-        scene = self.reconstructor.scene(self.reconstructor(views, self.poses)[0])
+        scene = self.reconstructor.scene(self.reconstructor(views, self.poses))
         clock.stop("reconstruction")
         mesh = remove_small_components(scene.mesh(), self.smallest_part)
         clock.stop("mesh")

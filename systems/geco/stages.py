@@ -175,9 +175,10 @@ class GecoScene(Geco):
         Returns the renders, and which of the objects have a surface.
         """
         model, views, kept = self.pretrained.model, [], []
-        for i, planes in enumerate(model(slow, self.poses.expand(len(slow), -1, -1))):
+        objects = model(slow, self.poses.expand(len(slow), -1, -1))
+        for i in range(len(objects)):
             try:
-                views.append(self.view_losses.render(model.scene(planes), cameras[i], generator))
+                views.append(self.view_losses.render(model.scene(objects[i : i + 1]), cameras[i], generator))
                 kept.append(i)
             except NoSurfaceError:
                 continue

@@ -24,6 +24,7 @@ from torch import Tensor
 from priors.reconstructor import Reconstructor, ReconstructorSize
 from priors.view_encoder import CONDITION_ELEVATION_DEG, pose_numbers
 from systems.training.averaging import moving_average
+from systems.training.distortion import Distortion
 from systems.training.view_losses import VIEW_LOSSES, ViewLosses, check_names, weighted
 from threestudio_like.cameras import orbit, zero123plus_rig
 from threestudio_like.config.ranges import Count, Decay, NonNegative, NonNegativeSchedule, Share, Whole
@@ -31,7 +32,6 @@ from threestudio_like.config.registry import Component, configure
 from threestudio_like.config.schedule import Schedule
 from threestudio_like.data.framing import Framing, reframe
 from threestudio_like.data.toybox.reconstruction import Objects, ReconstructionSet, SurfacePoints, Truth
-from threestudio_like.data.toybox.split import check_split, sign
 from threestudio_like.engine.system import Context, Frozen, ParameterGroup, StepResult, System, SystemConfig
 from threestudio_like.errors import UserError
 from threestudio_like.evaluate.reconstruction import (
@@ -41,7 +41,7 @@ from threestudio_like.evaluate.reconstruction import (
     write_reconstruction,
 )
 from threestudio_like.renderers import regularizers
-from threestudio_like.scenes.triplane import Triplane, plane_features
+from threestudio_like.scenes.triplane import PointFeatures, Triplane
 from threestudio_like.utils.color import random_hues, turn_hues
 from threestudio_like.utils.seeding import on_the_cpu
 
@@ -88,6 +88,8 @@ class ReconstructorTrainingConfig(SystemConfig):
     """Share of objects with rotated hues (`threestudio_like.utils.color.random_hues`)."""
     framing: Framing = field(default_factory=Framing)
     """Framing of the condition images."""
+    distortion: Distortion = field(default_factory=Distortion)
+    """Distortion of the input views."""
     ema: Decay = 0.999
     """Decay of the averaged weights."""
     model: str | None = None
@@ -133,7 +135,6 @@ class ReconstructorTraining(System):
         self.device = context.device
         self.rank, self.processes = context.rank, context.processes
         self.model = Reconstructor.of(config.size) if config.model is None else Reconstructor.load(config.model).train()
-        check_split(config.model)
         self.average = moving_average(self.model, config.ema)
         self.renderer = config.renderer.build()
         self.perceptual = Frozen(config.perceptual.build(context.device))
@@ -162,7 +163,8 @@ class ReconstructorTraining(System):
         targets = rng.permutation(config.data.targets)[: config.targets]
         truth = objects.truth(chosen[: config.rendered]).select(targets, self.device)
         turns = random_hues(config.batch * self.processes, config.hues, on_cpu)[self.rank :: self.processes]
-        images, turns = turn_hues(images, turns).to(self.device), turns.to(self.device)
+        images = config.distortion(turn_hues(images, turns), on_cpu).to(self.device)
+        turns = turns.to(self.device)
         points = replace(points, color=(points.color @ turns.mT).clamp(0, 1))
         rgb = (truth.rgb @ turns[: config.rendered, None, None].mT).clamp(0, 1)
         return ReconstructionBatch(images, poses.to(self.device), points, replace(truth, rgb=rgb))
@@ -189,9 +191,9 @@ class ReconstructorTraining(System):
             raise UserError("weights: no loss counts at this step; give one of the points' a weight, or render objects")
         return StepResult(weighted_losses, logs)
 
-    def point_losses(self, planes: Float[Tensor, "B 3 C R R"], points: SurfacePoints) -> dict[str, Tensor]:
+    def point_losses(self, planes: PointFeatures, points: SurfacePoints) -> dict[str, Tensor]:
         """Computes the losses at points: signed distance, inside or outside, and colour where it is known."""
-        features, on_surface = plane_features(planes, points.x), points.color.shape[1]
+        features, on_surface = planes.features(points.x), points.color.shape[1]
         distance = self.model.decoder.distance(points.x, features)
         off_surface = points.distance[:, on_surface:]
         occupancy = F.binary_cross_entropy_with_logits(
@@ -214,7 +216,7 @@ class ReconstructorTraining(System):
     def reconstruct(self, objects: Objects, index: int, rig: np.ndarray | None) -> Triplane:
         """Reconstructs an object from some of its six views, or from its condition image (None)."""
         images, poses = posed_views(objects, np.array([index]), rig)
-        return self.averaged.scene(self.averaged(images.to(self.device), poses.to(self.device))[0])
+        return self.averaged.scene(self.averaged(images.to(self.device), poses.to(self.device)))
 
     def input_views(self) -> dict[str, np.ndarray | None]:
         """Returns the input views of each evaluation, by the prefix of its metrics; None is the condition image."""
@@ -249,7 +251,6 @@ class ReconstructorTraining(System):
     def export(self, folder: Path) -> dict[str, float]:
         """Writes the averaged weights, half precision, as a diffusers model `model/`, and a held-out object's mesh."""
         copy.deepcopy(self.averaged).half().cpu().save_pretrained(folder / "model", safe_serialization=True)
-        sign(folder / "model")
         objects = self.config.evaluation.of(self.config.data).objects("held_out")
         scene = self.reconstruct(objects, 0, next(iter(self.input_views().values())))
         parameters = sum(p.numel() for p in self.averaged.parameters())

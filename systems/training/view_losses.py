@@ -7,7 +7,6 @@ from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
-from jaxtyping import Float
 from torch import Tensor
 
 from priors.reconstructor import Reconstructor
@@ -19,7 +18,7 @@ from threestudio_like.evaluate.perceptual import Perceptual
 from threestudio_like.renderers import regularizers
 from threestudio_like.renderers.base import Render, Renderer
 from threestudio_like.renderers.shading import Shading
-from threestudio_like.scenes.triplane import Triplane
+from threestudio_like.scenes.triplane import PointFeatures, Triplane
 
 VIEW_LOSSES = ("rgb", "perceptual", "mask", "depth", "normal")
 PULL = 0.05
@@ -48,19 +47,19 @@ class ViewLosses:
     def __call__(
         self,
         model: Reconstructor,
-        planes: Float[Tensor, "b 3 C R R"],
+        planes: PointFeatures,
         truth: Truth,
         step: int,
         generator: torch.Generator,
     ) -> tuple[dict[str, Tensor], dict[str, float]]:
         """The means over these objects, and the share of them that have vanished."""
         object_losses, vanished = [], []
-        for i, object_planes in enumerate(planes):
-            scene = model.scene(object_planes)
+        for i in range(len(planes)):
+            scene = model.scene(planes[i : i + 1])
             try:
                 view = self.render(scene, truth.cameras_of(i), generator)
             except NoSurfaceError:  # pulled back from its middle, which the rendering cannot do
-                vanished.append((scene.distance(planes.new_zeros(1, 3)) + PULL).clamp(min=0).sum())
+                vanished.append((scene.distance(torch.zeros(1, 3, device=scene.device)) + PULL).clamp(min=0).sum())
                 continue
             regularizers.check_render(self.regularizers, view)
             object_losses.append(

@@ -35,7 +35,7 @@ def test_the_toybox_size_fits_the_repository():
     assert sum(p.numel() for p in model.parameters()) < 2.5e6
     images, poses = six(64)
     with torch.no_grad():
-        assert model(images, poses).shape == (2, 3, 24, 32, 32)
+        assert model(images, poses).planes.shape == (2, 3, 24, 32, 32)
 
 
 def test_the_papers_size_can_be_said():
@@ -53,7 +53,7 @@ def test_the_papers_size_can_be_said():
             grid=128,
         )
         planes = model(torch.empty(1, 6, 3, 320, 320), torch.empty(1, 6, POSE_NUMBERS))
-    assert planes.shape == (1, 3, 80, 64, 64)
+    assert planes.planes.shape == (1, 3, 80, 64, 64)
     assert 3e8 < sum(p.numel() for p in model.parameters()) < 5e8
 
 
@@ -72,17 +72,17 @@ def test_any_number_of_views_in_any_order(count):
     model = tiny().eval()
     images, poses = (x[:, :count] for x in six())
     with torch.no_grad():
-        planes = model(images, poses)
+        planes = model(images, poses).planes
         order = torch.randperm(count, generator=torch.Generator().manual_seed(1))
-        torch.testing.assert_close(model(images[:, order], poses[:, order]), planes, atol=1e-5, rtol=1e-4)
+        torch.testing.assert_close(model(images[:, order], poses[:, order]).planes, planes, atol=1e-5, rtol=1e-4)
         if count > 1:
-            assert (model(images[:, :-1], poses[:, :-1]) - planes).abs().max() > 1e-4
-            assert (model(images, poses[:, order]) - planes).abs().max() > 1e-4
+            assert (model(images[:, :-1], poses[:, :-1]).planes - planes).abs().max() > 1e-4
+            assert (model(images, poses[:, order]).planes - planes).abs().max() > 1e-4
 
 
 def test_every_norm_of_the_encoder_learns_from_the_cameras():
     model, (images, poses) = tiny(), six()
-    model(images, poses).square().mean().backward()
+    model(images, poses).planes.square().mean().backward()
     norms = [module for module in model.modules() if isinstance(module, CameraNorm)]
     assert len(norms) == 3 and all(norm.modulation.weight.grad.abs().sum() > 0 for norm in norms)
     copy.deepcopy(model)  # holds no activations
@@ -93,7 +93,7 @@ def test_gradients_reach_every_parameter():
     for out in model.decoder.modules():
         if isinstance(out, torch.nn.Linear):
             torch.nn.init.normal_(out.weight)
-    features = model(images, poses).flatten(2).mean(-1).repeat(1, 4)  # [2, 12]
+    features = model(images, poses).planes.flatten(2).mean(-1).repeat(1, 4)  # [2, 12]
     decoder = model.decoder
     everything = (
         decoder.distance(torch.rand(2, 3), features).sum()
@@ -112,7 +112,7 @@ def test_saves_and_loads_as_a_diffusers_model(tmp_path):
     model.save_pretrained(tmp_path, safe_serialization=True)
     again = Reconstructor.from_pretrained(tmp_path).eval()
     with torch.no_grad():
-        assert torch.equal(again(images, poses), model(images, poses))
+        assert torch.equal(again(images, poses).planes, model(images, poses).planes)
     assert again.config.grid == TINY.grid and (tmp_path / "diffusion_pytorch_model.safetensors").exists()
 
 
@@ -136,13 +136,14 @@ def test_starts_from_a_dino_folder(tmp_path):
         seen = model.encoder(images[0], poses[0])
         normal = (images[0] - model.encoder.mean) / model.encoder.std
         torch.testing.assert_close(seen, model.encoder.out(dino(normal).last_hidden_state), atol=1e-5, rtol=1e-4)
-        torch.testing.assert_close(model(images, poses), model(images, poses.roll(1, dims=1)))  # no camera matters yet
+        planes = model(images, poses).planes
+        torch.testing.assert_close(planes, model(images, poses.roll(1, dims=1)).planes)  # no camera matters yet
         larger = torch.rand(1, 2, 3, 32, 32)
-        assert model(larger, poses[:1, :2]).shape == (1, 3, 4, 4, 4)  # positions are interpolated
+        assert model(larger, poses[:1, :2]).planes.shape == (1, 3, 4, 4, 4)  # positions are interpolated
     model.save_pretrained(tmp_path / "model")
     with torch.no_grad():
         again = Reconstructor.load(tmp_path / "model").eval()
-        torch.testing.assert_close(again(images, poses), model(images, poses))
+        torch.testing.assert_close(again(images, poses).planes, model(images, poses).planes)
 
 
 def test_what_cannot_be_is_said(tmp_path):

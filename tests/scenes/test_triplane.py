@@ -13,7 +13,7 @@ from threestudio_like.renderers import regularizers
 from threestudio_like.renderers.mesh import MeshRenderer
 from threestudio_like.renderers.shading import Shading
 from threestudio_like.renderers.volume import VolumeRenderer
-from threestudio_like.scenes.triplane import PLANES, Triplane, density_of, plane_features
+from threestudio_like.scenes.triplane import PLANES, Planes, Triplane, density_of, plane_features, shared_grid
 
 RADIUS = 0.6
 
@@ -38,7 +38,7 @@ class Ball:
 
 
 def ball(resolution=24, beta=0.01, **how) -> Triplane:
-    return Triplane(torch.zeros(3, 4, 8, 8, requires_grad=True), Ball(**how), resolution, beta)
+    return Triplane(Planes(torch.zeros(1, 3, 4, 8, 8, requires_grad=True)), Ball(**how), resolution, beta)
 
 
 def test_features_are_those_of_a_points_projections():
@@ -104,13 +104,13 @@ def test_gradients_reach_the_planes_from_both_renderers_and_grow_a_ball_that_is_
         renderer.forget()
         renderer.refresh(scene, 0, torch.Generator().manual_seed(0))
         (renderer(scene, cameras, Shading()).rgb - target).square().mean().backward()
-        assert scene.planes.grad.abs().sum() > 0 and scene.planes.grad.mean() < 0
+        assert scene.planes.planes.grad.abs().sum() > 0 and scene.planes.planes.grad.mean() < 0
 
 
 def test_the_surfaces_values_are_those_of_the_whole_grid():
     """Vertices are asked twice, near the surface with gradients; the answer is as if all had been asked so."""
     torch.manual_seed(0)
-    planes = 0.1 * torch.randn(3, 4, 8, 8)
+    planes = Planes(0.1 * torch.randn(1, 3, 4, 8, 8))
     scene = Triplane(planes, Ball(), 12)
     surface = scene.surface()
     body = trimesh.Trimesh(surface.vertices.numpy(), surface.faces.numpy(), process=False)
@@ -136,3 +136,20 @@ def test_sign_changes_are_penalised_where_the_scene_tells_them():
     volume = volume(ball(), orbit(1, 0.0, 2.5, 40.0, 8), Shading())
     with pytest.raises(UserError, match="mesh renderer"):
         regularizers.check_render(["sign_changes"], volume)
+
+
+class Egg(Ball):
+    """A lopsided ball, a good deal away from the middle."""
+
+    def distance(self, x, features):
+        return (x - x.new_tensor([0.3, -0.2, 0.1])).norm(dim=-1) - 0.3 + 0.1 * x[..., 0]
+
+
+def test_distances_from_coarse_to_fine_are_those_of_the_whole_grid():
+    """Near the surface exactly, far from it with the right sign and nearly."""
+    scene = Triplane(Planes(torch.zeros(1, 3, 4, 8, 8)), Egg(), 40)
+    whole = scene.distance(shared_grid(40, scene.device).vertices)
+    found = scene.distances(40)
+    near = whole.abs() < 0.08
+    assert torch.equal(found[near], whole[near]) and near.float().mean() < 0.1
+    assert torch.equal(found < 0, whole < 0) and (found - whole).abs().max() < 0.05

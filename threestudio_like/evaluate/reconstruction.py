@@ -19,12 +19,14 @@ from torch import Tensor
 
 from threestudio_like.cameras import Cameras, zero123plus_rig
 from threestudio_like.config.ranges import Count, Pixels
+from threestudio_like.data.toybox.multiview import AMBIENT
 from threestudio_like.data.toybox.reconstruction import Objects, ReconstructionSet
 from threestudio_like.engine.monitor import write_png
 from threestudio_like.engine.timing import wait_for
 from threestudio_like.errors import NoSurfaceError
 from threestudio_like.evaluate.features import frechet_distance
 from threestudio_like.evaluate.images import psnr, ssim
+from threestudio_like.evaluate.parts import Parts, compare_parts
 from threestudio_like.evaluate.perceptual import Perceptual
 from threestudio_like.evaluate.scorer import Scorer
 from threestudio_like.evaluate.shapes import compare
@@ -41,6 +43,8 @@ log = logging.getLogger(__name__)
 Reconstruct = Callable[[int], Triplane]
 SMALLEST_PART = 0.02
 """Parts of a mesh with a smaller share of its faces are dropped."""
+FAR = 1e4
+"""The height of a light whose rays are parallel, in scene units."""
 UNSEEN = slice(2, 4)
 """Of the six views, those 150 and 210 degrees from the condition image."""
 
@@ -98,8 +102,9 @@ def evaluate_reconstructor(
     objects' own figures (`.json`).
 
     `psnr`, `ssim` and `perceptual` of the random views; `frechet` of all of them together, and `frechet_unseen_sides`
-    of those that the condition image does not show; `chamfer`, `f_score` and `volume_iou` where there is a surface;
-    `surfaces`: how often there is one; the seconds of `reconstruct` and of the mesh.
+    of those that the condition image does not show, in the views' light; `chamfer`, `f_score`, `volume_iou` and those
+    of `threestudio_like/evaluate/parts.py` where there is a surface; `surfaces`: how often there is one; the seconds
+    of `reconstruct` and of the mesh.
     """
     count = min(show.objects, len(objects))
     scores, random, behind = [], [], []
@@ -122,6 +127,7 @@ def evaluate_reconstructor(
         )
         if mesh is not None:
             scores[-1] |= asdict(compare(mesh.to_trimesh(), objects.mesh(i).to_trimesh()))
+            scores[-1] |= compare_parts(mesh, Parts(*objects.parts(i))).figures
         random.append((images, truth))
         behind.append(unseen_sides(scene, objects, i, device))
     scorer = Scorer.load(show.scorer, device)
@@ -148,16 +154,23 @@ def unseen_sides(scene: Triplane, objects: Objects, index: int, device: torch.de
     """Renders those of an object's six views that show its other side, `[2, 3, H, W]`, of its mesh and true."""
     config = objects.config.views
     rig = zero123plus_rig(torch.zeros(1), config.distance, config.fov_deg, config.size)[UNSEEN]
-    return drawn(scene, rig.to(device)), objects.views.six_views(np.array([index]))[0, UNSEEN].to(device)
+    truth = objects.views.six_views(np.array([index]))[0, UNSEEN].to(device)
+    return drawn(scene, rig.to(device), even_shading(len(rig), device)), truth
 
 
-def drawn(scene: Triplane, cameras: Cameras) -> Float[Tensor, "T 3 H W"]:
-    """Renders the mesh; white where there is none."""
+def drawn(scene: Triplane, cameras: Cameras, shading: Shading | None = None) -> Float[Tensor, "T 3 H W"]:
+    """Renders the mesh, in its own colours where no shading is given; white where there is none."""
     try:
-        view = MeshRenderer(MeshRenderer.Config())(scene, cameras, Shading())
+        view = MeshRenderer(MeshRenderer.Config())(scene, cameras, shading or Shading())
     except NoSurfaceError:
         return torch.ones(len(cameras), 3, cameras.height, cameras.width, device=cameras.c2w.device)
     return view.rgb.permute(0, 3, 1, 2)
+
+
+def even_shading(count: int, device: torch.device) -> Shading:
+    """Lights a scene as the six views are lit: from straight above, and from everywhere."""
+    above = torch.tensor([0.0, 0.0, FAR]).expand(count, 3).to(device)
+    return Shading("lambertian", above, ambient=AMBIENT, diffuse=1 - AMBIENT)
 
 
 @torch.no_grad()

@@ -23,6 +23,9 @@ from threestudio_like.utils.rows import rows
 from threestudio_like.utils.tensors import map_tensors
 
 CHUNK = 1 << 18
+COARSEST = 16
+"""Cubes a side of a grid all of whose vertices are asked for their distance."""
+SURE = 1.5
 PLANES = ((0, 1), (0, 2), (1, 2))
 """The axes along each plane's columns and rows."""
 DIFFERENCE = 5e-3
@@ -61,6 +64,46 @@ def plane_features(planes: Float[Tensor, "B 3 C R R"], x: Float[Tensor, "B N 3"]
     return found[:, :, 0].unflatten(0, (-1, 3)).flatten(1, 2).transpose(1, 2)
 
 
+@runtime_checkable
+class PointFeatures(Protocol):
+    """B objects, each with features at every point."""
+
+    @property
+    def device(self) -> torch.device:
+        """The device of the features."""
+
+    def __len__(self) -> int:
+        """Returns B."""
+
+    def __getitem__(self, part: slice) -> "PointFeatures":
+        """Returns some of the objects."""
+
+    def features(self, x: Float[Tensor, "B N 3"]) -> Float[Tensor, "B N F"]:
+        """Computes the features of N points of the scene cube, of each object."""
+
+
+@dataclass(frozen=True, eq=False)
+class Planes:
+    """B objects whose points' features are read from planes alone."""
+
+    planes: Float[Tensor, "B 3 C R R"]
+
+    def __len__(self) -> int:
+        return len(self.planes)
+
+    def __getitem__(self, part: slice) -> "Planes":
+        return Planes(self.planes[part])
+
+    @property
+    def device(self) -> torch.device:
+        """The device of the planes."""
+        return self.planes.device
+
+    def features(self, x: Float[Tensor, "B N 3"]) -> Float[Tensor, "B N F"]:
+        """Computes the features of N points of the scene cube, of each object."""
+        return plane_features(self.planes, x)
+
+
 @dataclass(frozen=True, eq=False)
 class Triplane:
     """One object, for the volume and the mesh renderer; gradients flow to planes and decoder.
@@ -70,7 +113,7 @@ class Triplane:
     """
 
     surface_fields: ClassVar[frozenset[str]] = frozenset({"deviation", "crossings"})
-    planes: Float[Tensor, "3 C R R"]
+    planes: PointFeatures
     decoder: TriplaneDecoder
     resolution: int = 32
     beta: float = 0.01
@@ -83,7 +126,7 @@ class Triplane:
 
     def features(self, x: Float[Tensor, "N 3"]) -> Float[Tensor, "N F"]:
         """Computes the features of points of the scene cube."""
-        return plane_features(self.planes[None], x[None])[0]
+        return self.planes.features(x[None])[0]
 
     def distance(self, x: Float[Tensor, "N 3"]) -> Float[Tensor, "N"]:
         """Computes the signed distance at points of the scene cube, negative inside."""
@@ -113,12 +156,11 @@ class Triplane:
         """Extracts the FlexiCubes mesh; closed, because the cube's boundary is outside. Raises NoSurfaceError where
         there is none.
 
-        All vertices are asked without gradients, and those of the cubes that the surface goes through again with them.
+        Vertices are asked without gradients, and those of the cubes that the surface goes through again with them.
         """
         grid = shared_grid(self.resolution, self.planes.device)
         with torch.no_grad():
-            distance = torch.cat([self.distance(part) for part in grid.vertices.split(CHUNK)])
-            distance = outside_at(grid, distance)
+            distance = outside_at(grid, self.distances(self.resolution))
             inside = (distance < 0)[grid.cubes]
             mixed = (inside.any(-1) & ~inside.all(-1)).nonzero()[:, 0]
         if len(mixed) == 0:
@@ -135,6 +177,22 @@ class Triplane:
         )
         points, faces, deviation = flexible_cubes(vertices, distance, positive_weights(raw), grid, training)
         return replace(Surface.of(points, faces, deviation), crossings=crossings(grid, distance))
+
+    def distances(self, resolution: int) -> Float[Tensor, "V"]:
+        """Computes the signed distance at a grid's vertices, on grids of twice as many cubes from one to the next.
+
+        What is farther from the surface than `SURE` cubes of the coarser grid is interpolated from that: a distance
+        changes by no more than the way.
+        """
+        vertices = shared_grid(resolution, self.device).vertices
+        if resolution % 2 or resolution <= COARSEST:
+            return torch.cat([self.distance(part) for part in vertices.split(CHUNK)])
+        side = resolution // 2 + 1
+        coarse = self.distances(resolution // 2).view(1, 1, side, side, side)
+        found = F.interpolate(coarse, (resolution + 1,) * 3, mode="trilinear", align_corners=True).flatten()
+        near = (found.abs() < SURE * 2 / (resolution // 2)).nonzero()[:, 0]
+        parts = near.split(CHUNK)
+        return found.index_put((near,), torch.cat([self.distance(vertices[part]) for part in parts]))
 
     @torch.no_grad()
     def mesh(self, settings: MeshSettings | None = None) -> Mesh:

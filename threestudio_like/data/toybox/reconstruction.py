@@ -1,7 +1,7 @@
 """Training data of a reconstructor: a multi-view set's toys, random views of them, and points around their surfaces.
 
 Every toy is turned until its one image is taken from azimuth 0, the frame in which a reconstructor works. Colours are
-those in the six views' light, which depends on the surface alone: what is reconstructed looks like the views.
+the albedo, without the six views' light.
 """
 
 import functools
@@ -18,10 +18,10 @@ from threestudio_like.cameras import Cameras, orbit_cameras
 from threestudio_like.config.ranges import Count, ElevationRange, Pixels, Samples
 from threestudio_like.data.cache import cached, sources
 from threestudio_like.data.toybox import render, trace_cpu
-from threestudio_like.data.toybox.assembly import BOUND, CENTER, COLOR, GRAIN, ROTATION
-from threestudio_like.data.toybox.multiview import AMBIENT, MultiviewSet, Split, even_light
+from threestudio_like.data.toybox.assembly import BOUND, CENTER, COLOR, GRAIN, ROTATION, Toy
+from threestudio_like.data.toybox.multiview import MultiviewSet, Split
 from threestudio_like.data.toybox.photographs import WORLD, pack
-from threestudio_like.data.toybox.render import render_toys
+from threestudio_like.data.toybox.render import Light, render_toys
 from threestudio_like.renderers.base import Render
 from threestudio_like.scenes.mesh import Mesh
 from threestudio_like.utils.progress import progress
@@ -138,10 +138,20 @@ class Objects:
             torch.from_numpy(self.colors[chosen[:, None], index[:count]]).float() / 255,
         )
 
-    def mesh(self, index: int, resolution: int = 96) -> Mesh:
-        """Extracts the true surface, with its colours unlit."""
+    def toy(self, index: int) -> Toy:
+        """Builds the object, turned as it is reconstructed."""
         toy = self.config.views.toy(self.split, index)
-        return render.mesh(replace(toy, primitives=rotated(pack([toy]), self.views.azimuth[[index]])[0]), resolution)
+        return replace(toy, primitives=rotated(pack([toy]), self.views.azimuth[[index]])[0])
+
+    def mesh(self, index: int, resolution: int = 96) -> Mesh:
+        """Extracts the true surface, with its colours."""
+        return render.mesh(self.toy(index), resolution)
+
+    def parts(self, index: int) -> tuple[Float[np.ndarray, "K 3"], Int[np.ndarray, "K"], Float[np.ndarray, "K 3"]]:
+        """Returns points on the surface, the numbers of the parts that they are on, and their colours in 0..1."""
+        count = self.config.points
+        x = self.points[index, :count].astype(np.float32) / LATTICE
+        return x, trace_cpu.distances(self.toy(index).primitives, x)[1], self.colors[index] / 255
 
 
 def target_cameras(config: ReconstructionSet, angles: Float[Tensor, "B 2"]) -> Cameras:
@@ -209,7 +219,7 @@ def random_views(config: ReconstructionSet, toys: np.ndarray, rng: np.random.Gen
     angles = np.stack([rng.uniform(-math.pi, math.pi, count), np.arcsin(rng.uniform(low, high, count))], axis=-1)
     angles = torch.from_numpy(angles.astype(np.float32))
     cameras = target_cameras(config, angles)
-    return angles, render_toys(np.repeat(toys, config.targets, axis=0), cameras, even_light(count), config.samples)
+    return angles, render_toys(np.repeat(toys, config.targets, axis=0), cameras, Light.flat(count), config.samples)
 
 
 def surface_points(rows: Float[np.ndarray, "P 24"], count: int, rng: np.random.Generator) -> tuple[np.ndarray, ...]:
@@ -220,8 +230,9 @@ def surface_points(rows: Float[np.ndarray, "P 24"], count: int, rng: np.random.G
     """
     reach = (np.abs(rows[:, CENTER]) + rows[:, [BOUND]]).max(0).clip(max=1.0)
     x = (rng.uniform(-1, 1, (12 * count, 3)) * reach).astype(np.float32)
-    near = np.argsort(np.abs(trace_cpu.distances(rows, x)[0]))[: 2 * count]
-    x = x[rng.permutation(near)[:count]]
+    distance, nearest = trace_cpu.distances(rows, x)
+    near = np.argsort(np.abs(distance))[: 2 * count]
+    x = x[near[by_part(nearest[near], count, rng)]]
     for _ in range(3):
         value, slope = distance_and_slope(rows, x)
         x = x - value[:, None] * slope / np.maximum((slope**2).sum(-1, keepdims=True), 0.25)
@@ -237,10 +248,15 @@ def surface_points(rows: Float[np.ndarray, "P 24"], count: int, rng: np.random.G
     points = (x.clip(-1, 1) * LATTICE).round().astype(np.int16)
     x = points.astype(np.float32) / LATTICE
     distance, nearest = trace_cpu.distances(rows, x)
-    _, slope = distance_and_slope(rows, x[:count])
-    upward = slope[:, 2] / np.maximum(np.linalg.norm(slope, axis=-1), 1e-12)
-    color = albedo(rows, nearest[:count], x[:count]) * (AMBIENT + (1 - AMBIENT) * upward.clip(0, 1))[:, None]
+    color = albedo(rows, nearest[:count], x[:count])
     return points, distance.astype(np.float16), (color.clip(0, 1) * 255).round().astype(np.uint8)
+
+
+def by_part(part: Int[np.ndarray, "N"], count: int, rng: np.random.Generator) -> Int[np.ndarray, "{count}"]:
+    """Chooses `count` of N points, those of small parts more often: by the root of one over their part's number."""
+    _, which, numbers = np.unique(part, return_inverse=True, return_counts=True)
+    weight = 1 / np.sqrt(numbers[which])
+    return rng.choice(len(part), count, replace=False, p=weight / weight.sum())
 
 
 def distance_and_slope(rows: np.ndarray, x: Float[np.ndarray, "N 3"]) -> tuple[np.ndarray, np.ndarray]:
