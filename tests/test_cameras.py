@@ -85,3 +85,32 @@ def test_the_six_views_lie_around_the_image():
 def test_impossible_samplers_are_refused(bad):
     with pytest.raises(UserError, match="must be at least 1"):
         RandomCameras(**bad)
+
+
+def sampled(**keys):
+    return RandomCameras(views=512, stratified=False, size=4, **keys).sample(0, torch.Generator().manual_seed(0))
+
+
+def test_fields_of_view_fill_their_range():
+    fov = sampled(fov_deg=(30.0, 60.0)).fov_y.rad2deg()
+    assert 30 <= fov.min() < 31 and 59 < fov.max() <= 60
+
+
+def test_positions_are_jittered_to_both_sides_and_by_no_more():
+    cameras = sampled(position_jitter=0.2)
+    offset = cameras.position - spherical(cameras.azimuth, cameras.elevation, cameras.distance)
+    assert offset.abs().max() <= 0.2 + 1e-5 and offset.amin(0).max() < -0.19 and offset.amax(0).min() > 0.19
+
+
+def test_cameras_look_beside_the_middle_by_the_targets_jitter():
+    """The middle's place in the picture, in pixels from its centre."""
+    for jitter in (0.0, 0.1):
+        cameras = sampled(target_jitter=jitter, distance=(2.0, 2.0), fov_deg=(40.0, 40.0))
+        place, depth = cameras.project(torch.zeros(512, 1, 3))
+        spread = ((place[:, 0] - 2) * depth * 2 * math.tan(math.radians(20)) / 4).std().item()
+        assert spread == pytest.approx(jitter, rel=0.1, abs=1e-4)
+
+
+def test_the_size_follows_its_schedule():
+    cameras = RandomCameras(views=1, size={0: 4, 10: 8})
+    assert [cameras.sample(step, torch.Generator()).height for step in (9, 10)] == [4, 8]

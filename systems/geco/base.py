@@ -26,6 +26,7 @@ from threestudio_like.config.schedule import Schedule
 from threestudio_like.data.framing import Framing
 from threestudio_like.data.images import image_files, load_image
 from threestudio_like.data.toybox.reconstruction import ReconstructionSet
+from threestudio_like.data.toybox.split import check_split, sign
 from threestudio_like.engine.system import Context, Frozen, System, SystemConfig
 from threestudio_like.errors import NoSurfaceError, UserError
 from threestudio_like.evaluate.scorer import Scorer
@@ -110,6 +111,8 @@ class Geco(System):
         if config.images is not None:
             image_files(Path(config.images.path))
         example = config.generation.example
+        for place in (self.teacher.folder, config.reconstructor.pretrained, config.reconstructor.weights):
+            check_split(place)
         self.example = example and load_image(Path(example), self.teacher.view_size, config.generation.loading)
         self._images: ConditionImages | None = None
 
@@ -148,6 +151,8 @@ class Geco(System):
         reconstructor = self.reconstructor or self.pretrained.model
         self.generator.save(folder / "generator")
         save_half(reconstructor, folder / "reconstructor")
+        for part in ("generator", "reconstructor"):
+            sign(folder / part)
         toys, generation = self.config.data.views, self.config.generation
         image = toys.images("held_out").images(np.array([0]))[0] if self.example is None else self.example
         pipeline = ImageTo3D(self.teacher, self.generator, reconstructor, toys, generation.show.smallest_part)

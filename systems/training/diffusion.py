@@ -22,6 +22,7 @@ from systems.training.denoiser import Denoiser, hidden_weights, load_weights
 from threestudio_like.config.ranges import Count, Decay, NonNegative, NonNegativeSchedule, Positive, Whole
 from threestudio_like.config.registry import configure
 from threestudio_like.config.schedule import Schedule
+from threestudio_like.data.toybox.split import check_split
 from threestudio_like.engine.system import Context, ParameterGroup, StepResult, System, SystemConfig
 from threestudio_like.errors import UserError
 from threestudio_like.utils.tensors import map_tensors
@@ -92,6 +93,7 @@ class DiffusionTraining(System):
         self.model, self.tokenizer, self.scheduler = model, tokenizer, scheduler
         if self.config.weights is not None:
             load_weights(model, tokenizer, Path(self.config.weights))
+            check_split(self.config.weights)
         self.average = moving_average(model, self.config.ema)
 
     @property

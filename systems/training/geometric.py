@@ -25,6 +25,8 @@ from threestudio_like.cameras import orbit
 from threestudio_like.config.ranges import Count, NonNegative, Share
 from threestudio_like.config.registry import Component
 from threestudio_like.data.ccm import CoordinateMaps
+from threestudio_like.data.toybox.ccm import ToyboxCoordinates
+from threestudio_like.data.toybox.split import check_split, sign
 from threestudio_like.engine.monitor import write_png
 from threestudio_like.engine.system import Context
 from threestudio_like.evaluate.ccm import compare
@@ -63,6 +65,7 @@ class GeometricTraining(DiffusionTraining):
         super().__init__(context, config, **fields)
         config = self.config
         base = config.backbone.build(context.device)
+        check_split(base.folder)
         mean_predictor = getattr(base, "mean_predictor", None)
         self.patch = getattr(base, "patch", 1)  # the paper's map, 64 x 64, takes the place of a latent
         self.size = base.unet.config.sample_size * self.patch
@@ -125,6 +128,12 @@ class GeometricTraining(DiffusionTraining):
             for i, text in enumerate(self.config.prompts)
         ]
         return torch.cat(rows, dim=-2).permute(1, 2, 0)
+
+    def export(self, folder: Path) -> dict[str, float]:
+        found = super().export(folder)
+        if isinstance(self.data, ToyboxCoordinates):
+            sign(folder / "model")
+        return found
 
     def evaluate(self, folder: Path) -> dict[str, float]:
         write_png(folder / "samples.png", self.preview())

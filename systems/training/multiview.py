@@ -33,6 +33,7 @@ from threestudio_like.config.ranges import Count, NonNegative, Part, Share
 from threestudio_like.data.framing import Framing, reframe
 from threestudio_like.data.images import ImageLoading
 from threestudio_like.data.toybox.multiview import MultiviewSet, Split
+from threestudio_like.data.toybox.split import check_split, sign
 from threestudio_like.engine.monitor import write_png
 from threestudio_like.engine.system import Context
 from threestudio_like.errors import UserError, brief
@@ -131,6 +132,7 @@ class MultiviewTraining(DiffusionTraining):
         )
         if config.start is not None:
             base = PixelBackbone("cpu", ModelConfig(config.start))
+            check_split(base.folder)
             views.start_from(model.unet, base.unet)
             model.mean_predictor.basis.copy_(base.mean_predictor.basis)
         enable_reference_attention(model.unet)
@@ -255,11 +257,13 @@ class MultiviewTraining(DiffusionTraining):
     def export(self, folder: Path) -> dict[str, float]:
         """Writes the averaged weights, half precision, as a diffusers folder `model/`."""
         self.averaged.save(folder / "model", self.scheduler)
+        sign(folder / "model")
         return {"parameters": sum(p.numel() for p in self.averaged.parameters())}
 
 
 def take_weights(model: MultiviewDenoiser, stored: FoldedMultiview) -> None:
     """Fills the model from a stored one. Raises UserError where it is of another size."""
+    check_split(stored.folder)
     pairs = (
         (model.unet, stored.unet),
         (model.mean_predictor, stored.mean_predictor),

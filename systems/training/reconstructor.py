@@ -32,6 +32,7 @@ from threestudio_like.config.registry import Component, configure
 from threestudio_like.config.schedule import Schedule
 from threestudio_like.data.framing import Framing, reframe
 from threestudio_like.data.toybox.reconstruction import Objects, ReconstructionSet, SurfacePoints, Truth
+from threestudio_like.data.toybox.split import check_split, sign
 from threestudio_like.engine.system import Context, Frozen, ParameterGroup, StepResult, System, SystemConfig
 from threestudio_like.errors import UserError
 from threestudio_like.evaluate.reconstruction import (
@@ -135,6 +136,7 @@ class ReconstructorTraining(System):
         self.device = context.device
         self.rank, self.processes = context.rank, context.processes
         self.model = Reconstructor.of(config.size) if config.model is None else Reconstructor.load(config.model).train()
+        check_split(config.model)
         self.average = moving_average(self.model, config.ema)
         self.renderer = config.renderer.build()
         self.perceptual = Frozen(config.perceptual.build(context.device))
@@ -251,6 +253,7 @@ class ReconstructorTraining(System):
     def export(self, folder: Path) -> dict[str, float]:
         """Writes the averaged weights, half precision, as a diffusers model `model/`, and a held-out object's mesh."""
         copy.deepcopy(self.averaged).half().cpu().save_pretrained(folder / "model", safe_serialization=True)
+        sign(folder / "model")
         objects = self.config.evaluation.of(self.config.data).objects("held_out")
         scene = self.reconstruct(objects, 0, next(iter(self.input_views().values())))
         parameters = sum(p.numel() for p in self.averaged.parameters())

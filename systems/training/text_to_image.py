@@ -16,6 +16,7 @@ from systems.training.diffusion import DiffusionBatch, DiffusionTraining, Diffus
 from threestudio_like.config.ranges import Part, Share, Whole
 from threestudio_like.data.toybox.catalogue import CATEGORIES, COLORS, HEIGHTS, VIEWS, caption, is_held_out
 from threestudio_like.data.toybox.photographs import random_backgrounds
+from threestudio_like.data.toybox.split import sign
 from threestudio_like.data.toybox.training_set import TrainingSet
 from threestudio_like.engine.monitor import write_png
 from threestudio_like.engine.system import Context
@@ -138,6 +139,11 @@ class TextToImageTraining(DiffusionTraining):
         if len(rows) % 2:
             columns[1] = F.pad(columns[1], (0, 0, 0, rows[0].shape[-2]), value=1.0)
         return torch.cat(columns, dim=-1).permute(1, 2, 0)
+
+    def export(self, folder: Path) -> dict[str, float]:
+        found = super().export(folder)
+        sign(folder / "model")
+        return found
 
     def evaluate(self, folder: Path) -> dict[str, float]:
         for name, held_out in (("seen", False), ("held-out", True)):

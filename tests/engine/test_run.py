@@ -432,3 +432,18 @@ def test_unknown_keys_are_named():
         parse_recipe({"system": "fit_for_test", "steps": 1}, "fit")
     with pytest.raises(UserError, match="the key 'system' is missing"):
         parse_recipe({"steps": 1}, "fit")
+
+
+def test_initial_values_come_from_the_seed(tmp_path):
+    first, again, other = (
+        run(tmp_path / name, seed=seed).build("main").point for name, seed in zip("abc", (3, 3, 4), strict=True)
+    )
+    assert torch.equal(first, again) and not torch.equal(first, other)
+
+
+def test_a_stage_starts_from_the_result_of_the_one_it_names(tmp_path):
+    stages = {"first": {"steps": 3}, "second": {"steps": 0, "init": {"stage": "first"}}}
+    made = run(tmp_path, stages=stages)
+    made.train()
+    assert torch.equal(made.finished("second").point, made.finished("first").point)
+    assert made.metrics["seconds_per_step"] == pytest.approx(made.metrics["train_seconds"] / 3, abs=0.01)

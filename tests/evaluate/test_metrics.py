@@ -7,8 +7,9 @@ import pytest
 import torch
 import trimesh
 
-from threestudio_like.evaluate.features import diversity, frechet_distance
+from threestudio_like.evaluate.features import diversity, frechet_distance, pairwise_distances
 from threestudio_like.evaluate.images import psnr, saturation, ssim
+from threestudio_like.evaluate.result import Context, Result
 from threestudio_like.evaluate.shapes import aligned, compare, health
 
 
@@ -50,6 +51,38 @@ def test_frechet_distance_is_symmetric_however_few_the_rows_are():
 
 def test_diversity_is_the_mean_distance():
     assert diversity(torch.tensor([[0.0, 0], [3, 4], [0, 0]])) == pytest.approx(10 / 3)
+
+
+def test_a_runs_own_views_are_no_part_of_its_diversity():
+    """Runs whose features are 0, 1 and 3 lie 2, 1.5 and 2.5 from the others on average."""
+    results = [
+        Result("a", "a dog", seed, {}, False, 1, (torch.zeros(2, 8, 3, 1, 1) + value,), Context(("a dog",), Mean()))
+        for seed, value in enumerate((0.0, 1.0, 3.0))
+    ]
+    assert pairwise_distances(results) == [2.0, 1.5, 2.5]
+    assert pairwise_distances(results[:1]) == [None]
+
+
+class Mean:
+    """A scorer whose one feature is the image's mean."""
+
+    def features(self, images):
+        return images.mean((1, 2, 3))[:, None]
+
+    image = features
+
+    def text(self, captions):
+        return torch.ones(len(captions), 1)
+
+
+def test_a_part_too_many_counts_one_way_only():
+    """A ball beside the true one: half of the points are far off, and all of the true ones are found."""
+    ball = trimesh.creation.icosphere(subdivisions=2, radius=0.3)
+    two = trimesh.util.concatenate([ball, ball.copy().apply_translation([0.0, 0.0, 0.65])])
+    both, swapped = compare(two, ball, resolution=24), compare(ball, two, resolution=24)
+    assert both.chamfer == pytest.approx(swapped.chamfer, rel=0.05) and both.chamfer > 0.05
+    assert both.f_score == pytest.approx(2 * 0.5 / 1.5, abs=0.02)
+    assert both.volume_iou == pytest.approx(0.5, abs=0.03) == swapped.volume_iou
 
 
 def test_shapes_of_known_overlap():

@@ -190,3 +190,29 @@ def test_runs_of_several_revisions_and_unreadable_records_are_told(comparison):
     assert "1 at 0000000000; 1 at ffffffffff+; 1 at unknown" in told and "A + behind a revision" in told
     (comparison.cells[0].job.folder / "metrics.json").write_text('{"status": "do')
     assert comparison.cells[0].job.read().status == "waiting" and "22 of 24" in "\n".join(analysed(comparison).warnings)
+
+
+def test_tests_are_adjusted_together_and_decided_at_one_in_twenty(comparison):
+    """Three methods on six prompts: each pair's p of 2 / 2^6 = 0.031 becomes 0.094 by Holm; alone it would do."""
+    plain = {
+        "prompts": PROMPTS,
+        "seeds": [0],
+        "metrics": ["train_seconds"],
+        "title": "three",
+        "out": str(comparison.folder / "three"),
+        "methods": {name: {"config": "dreamfusion", "keys": {"steps": 3 + i}} for i, name in enumerate("abc")},
+    }
+    three = parse_comparison(plain, "test")
+    for cell in three.cells:
+        finish(cell, {"train_seconds": {"a": 10.0, "b": 20.0, "c": 40.0}[cell.method] + PROMPTS.index(cell.prompt)})
+    tests = analysed(three).tests
+    assert [test.p for test in tests] == pytest.approx([3 / 32] * 3)
+
+
+def test_five_prompts_decide_nothing_between_two_methods(comparison):
+    """The lowest p that five prompts can have is 2 / 2^5 = 0.0625."""
+    for cell in comparison.cells:
+        if cell.prompt != PROMPTS[-1]:
+            finish(cell, {"train_seconds": 10.0 if cell.method == "b" else 90.0 + cell.seed})
+    verdicts = {verdict.claim.says: verdict.word for verdict in analysed(comparison).verdicts}
+    assert verdicts["b is faster"] == "undecided"

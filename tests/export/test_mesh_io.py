@@ -37,6 +37,15 @@ def test_other_tools_read_it_back(tower, tmp_path, suffix):
     assert np.allclose(top, linear_from_srgb(torch.from_numpy(expected)) if suffix == "glb" else expected, atol=0.01)
 
 
+@pytest.mark.parametrize("suffix", ["glb", "obj", "ply"])
+def test_nothing_is_mirrored(tower, tmp_path, suffix):
+    """The object's left (+y) is +x where it faces +z with +y up, as in glTF: (x, y, z) becomes (y, z, x)."""
+    left = replace(tower, vertices=tower.vertices + np.float32([0.0, 0.7, 0.0]))
+    write_mesh(left, tmp_path / f"mesh.{suffix}")
+    back = trimesh.load(tmp_path / f"mesh.{suffix}", force="mesh", process=False, skip_materials=True)
+    assert np.allclose(back.bounds.mean(0), [0.7, 0.0, 0.3], atol=1e-5) and back.volume > 0
+
+
 def test_meshes_with_colours_are_matte_in_gltf(tower, tmp_path):
     """Without a material glTF means bare metal."""
     write_mesh(tower, tmp_path / "mesh.glb")

@@ -90,3 +90,15 @@ def test_what_is_refused():
         accumulate(torch.ones(3), torch.ones(2, 1), ragged([3]))
     with pytest.raises(ValueError, match=r"\[M\]"):
         composite(torch.ones(3, 1), 0.1, ragged([3]))
+
+
+def test_the_quadrature_is_nerfs(side):
+    """Max 1995; Mildenhall et al. 2020, eq. 3: `w_i = exp(-sum_{j<i} s_j d) (1 - exp(-s_i d))`, ray by ray."""
+    density, step = torch.tensor([2.0, 0.5, 9.0, 3.0, 1.0]), 0.1
+    expected = []
+    for ray in ((2.0, 0.5, 9.0), (3.0, 1.0)):
+        for i, own in enumerate(ray):
+            expected.append(math.exp(-sum(ray[:i]) * step) * (1 - math.exp(-own * step)))
+    with backend.forced(side.name):
+        found = composite(density.to(side.device), step, ragged([3, 2], side.device))
+    torch.testing.assert_close(found.cpu(), torch.tensor(expected))

@@ -66,3 +66,38 @@ def test_a_mean_of_draws_leaves_the_grain_out():
     sigma = (1 - scheduler.alphas_cumprod[450]).sqrt().item()
     assert one.std().item() == pytest.approx(0.1 * sigma, rel=0.3) and one.shape == (4, 3, 32, 32)
     assert sixteen.std().item() < 0.45 * one.std().item()
+
+
+@pytest.mark.parametrize("end", [1.0, 0.5])
+def test_ddim_is_its_papers_step(end):
+    """Song et al. 2021, eq. 12, with no noise added, from the last timestep of all; or only its first half of steps."""
+    scheduler = DDPMScheduler(prediction_type="sample", clip_sample=False)
+    square, text = scheduler.alphas_cumprod, torch.tensor([0.5, -0.3, 0.1]).view(3, 1, 1)
+    z = torch.randn(3, 1, 1, 1, generator=torch.Generator().manual_seed(0))
+
+    def predict(x_t, t, told):
+        return told[..., None] + 0.1 * x_t
+
+    def clip(x):
+        return x.clamp(-0.8, 0.8)
+
+    found = ddim(
+        predict,
+        scheduler,
+        text,
+        0 * text,
+        (1, 1, 1),
+        scale=3.0,
+        steps=round(4 * end),
+        generator=None,
+        clip=clip,
+        z=z,
+        denoising_end=end,
+    )
+    x = z
+    for t in (999, 749, 499, 249)[: round(4 * end)]:
+        clean = clip(3 * (text[..., None] + 0.1 * x) - 2 * 0.1 * x)
+        noise = (x - square[t].sqrt() * clean) / (1 - square[t]).sqrt()
+        before = square[t - 250] if t > 250 else torch.tensor(1.0)
+        x = before.sqrt() * clean + (1 - before).sqrt() * noise
+    torch.testing.assert_close(found, clean)

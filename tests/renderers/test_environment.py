@@ -86,3 +86,17 @@ def test_gradients_reach_the_material():
     normal = torch.nn.functional.normalize(torch.randn(4, 3), dim=-1)
     reflect(0.2 + 0.5 * material, normal, normal, EnvironmentLight().light(torch.zeros(4))).sum().backward()
     assert material.grad.isfinite().all() and (material.grad.abs() > 0).all()
+
+
+def test_metal_mirrors_the_light_blurred_by_its_roughness():
+    """Light that falls off along x, a white metal that faces up: `(scale + shift) Y_x(mirrored) e^(-r^4 / 2) L`."""
+    normal, toward = torch.tensor([[0.0, 0.0, 1.0]]), torch.tensor([[0.6, 0.0, 0.8]])
+    light = torch.zeros(1, 9, 3)
+    light[:, 3] = -1.5
+    for roughness in (0.2, 0.5, 0.9):
+        material = torch.tensor([[1.0, 1.0, 1.0, roughness, 1.0]])
+        scale, shift = reflectance(torch.tensor([[roughness]]), torch.tensor([[0.8]]))
+        mirrored = math.sqrt(3 / (4 * math.pi)) * -0.6
+        expected = (scale + shift) * mirrored * math.exp(-(roughness**4) / 2) * -1.5
+        found = linear_from_srgb(reflect(material, normal, toward, light))
+        torch.testing.assert_close(found, expected.expand(1, 3), atol=1e-4, rtol=1e-3)

@@ -258,3 +258,35 @@ def test_the_threshold_gives_the_renderings_silhouette():
     r = torch.stack(torch.meshgrid(axis, axis, axis, indexing="ij")).norm(dim=0)
     density = torch.where(r < 0.4, 90.0, torch.where(r < 0.8, 0.4, 0.0)).numpy()
     assert 0.4 < automatic_threshold(density, 2 / 39) < 90.0
+
+
+def test_samples_are_jittered_in_training_only():
+    fog, cameras = Ball(density=1.5), orbit(1, 0.0, 2.5, 40.0, 5)
+    renderer = VolumeRenderer(render_step_size=0.3, resolution=8)
+    renderer.refresh(fog, 0, torch.Generator().manual_seed(0))
+    one, other = (renderer(fog, cameras, generator=torch.Generator().manual_seed(seed)) for seed in (0, 1))
+    assert not torch.equal(one.depth, other.depth)
+    assert torch.equal(renderer(fog, cameras).depth, renderer(fog, cameras).depth)
+
+
+def test_cells_around_an_occupied_one_are_looked_into():
+    renderer = VolumeRenderer(resolution=8)
+    renderer.density.zero_()
+    renderer.density[3, 4, 5] = 1000.0
+    assert renderer.occupancy.sum() == 27 and renderer.occupancy[2:5, 3:6, 4:7].all()
+
+
+def test_of_a_thin_scene_the_thickest_cells_are_kept():
+    renderer = VolumeRenderer(resolution=8, render_step_size=0.01, empty_below=0.01)
+    renderer.density.fill_(1e-4)
+    renderer.density[:4] = 1e-3
+    assert renderer.occupancy[:4].all() and not renderer.occupancy[5:].any()
+
+
+def test_lights_without_spread_are_at_the_cameras_and_the_headlight_is_above_to_the_left():
+    cameras = orbit(8, 20.0, 1.5, 40.0, 4)
+    light = sample_light(cameras, (2.0, 2.0), 0.0, torch.Generator().manual_seed(0))
+    torch.testing.assert_close(light, cameras.position * 2 / 1.5)
+    beside = headlight(cameras) - cameras.position
+    right, up = cameras.c2w[:, :3, 0], cameras.c2w[:, :3, 1]
+    assert ((beside * right).sum(-1) < 0).all() and ((beside * up).sum(-1) > 0).all()

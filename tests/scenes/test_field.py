@@ -38,3 +38,16 @@ def test_it_is_saved_and_older_fields_were_not_sharp():
     del state["sharpness"]
     again.load_state_dict(state)
     assert again.sharpness == pytest.approx(1.0)
+
+
+@pytest.mark.parametrize("shape", ["gaussian", "cone"])
+def test_the_blob_is_its_papers(shape):
+    """`s exp(-r^2 / (2 rho^2))` or `s (1 - r / rho)`, found back from the density of a field that adds nothing."""
+    field = Field(hidden=8, density_shift=-4.0, blob=Blob(shape, 10.0, 0.5))
+    with torch.no_grad():
+        field.net.head.weight.zero_()
+        field.net.head.bias.zero_()
+    r = torch.linspace(0, 1, 64)
+    expected = 10 * torch.exp(-r.square() / 0.5) if shape == "gaussian" else 10 * (1 - r / 0.5)
+    found = torch.expm1(profile(field).double()).log().float() + 4
+    torch.testing.assert_close(found, expected, atol=1e-2, rtol=1e-3)

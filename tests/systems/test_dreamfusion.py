@@ -6,7 +6,7 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-from systems.dreamfusion import DreamFusion, ShadingConfig
+from systems.dreamfusion import DreamFusion, ShadingConfig, random_shading
 from threestudio_like.cameras import orbit
 from threestudio_like.renderers.base import Render
 from threestudio_like.renderers.channels import CHANNELS
@@ -25,6 +25,17 @@ def test_albedo_first_then_lit_then_textureless():
     assert later["albedo"] / 600 == pytest.approx(0.25, abs=0.06)
     assert later["lambertian"] / 600 == pytest.approx(0.375, abs=0.06)
     assert later["textureless"] / 600 == pytest.approx(0.375, abs=0.06)
+
+
+def test_the_textureless_share_is_no_other_share():
+    later = kinds(10, ShadingConfig(albedo_steps=10, lambertian_prob=1.0, textureless_prob=0.9))
+    assert later["textureless"] / 600 == pytest.approx(0.9, abs=0.04) and later["albedo"] == 0
+
+
+def test_ambient_and_diffuse_reach_the_light():
+    config, generator = ShadingConfig(0, 1.0, 0.0, ambient=0.25, diffuse=0.5), torch.Generator().manual_seed(0)
+    light = random_shading(config, 0, orbit(2, 10.0, 1.3, 40.0, 4), generator)
+    assert (light.kind, light.ambient, light.diffuse) == ("lambertian", 0.25, 0.5)
 
 
 def test_channels_are_images():

@@ -7,8 +7,9 @@ import pytest
 import torch
 from diffusers import UNet2DConditionModel
 
+from priors.backbones import multiview
 from priors.backbones.base import to_eps
-from priors.backbones.multiview import FoldedMultiview, MultiviewConfig
+from priors.backbones.multiview import GREY, FoldedMultiview, MultiviewConfig
 from priors.backbones.zero123plus import Preprocessor, Zero123Plus
 from priors.guidance.fake_score import LoRA, SmallUNet
 from priors.guidance.vsd import VSD, VSDConfig
@@ -245,3 +246,23 @@ def test_what_is_missing_or_wrong_is_one_sentence(models, tmp_path):
         Zero123Plus("cpu", Zero123Plus.Config(str(copy), view_size=16))
     with pytest.raises(UserError, match="takes an image"):
         build(models, "multiview").embed(["a dog"])
+
+
+def test_the_noised_image_is_as_noisy_as_the_views_and_the_clean_one_is_clean(models, monkeypatch):
+    """`alpha_t image + sigma_t noise`, of one noise at every timestep; grey is the middle of the range."""
+    assert 2 * GREY - 1 == 0
+    asked = []
+    monkeypatch.setattr(multiview, "record_kv", lambda unet, seen, t, text: asked.append((seen, t)) or {})
+    seen, text, t = torch.rand(1, 3, 4, 4), torch.zeros(1, 1, 1), torch.tensor([300])
+    clean = build(models, "multiview")
+    clean.keys(seen, t, text)
+    assert torch.equal(asked[0][0], seen) and asked[0][1].item() == 0
+    noised, noises = build(models, "multiview", "noised"), []
+    for step in (300, 900):
+        t = torch.tensor([step])
+        noised.keys(seen, t, text)
+        alpha, sigma = noised.schedule.alpha(t), noised.schedule.sigma(t)
+        noises.append((asked[-1][0] - alpha * seen) / sigma)
+        assert asked[-1][1].item() == step
+    torch.testing.assert_close(*noises, atol=1e-4, rtol=0)
+    assert noises[0].abs().mean() > 0.3

@@ -92,6 +92,24 @@ def test_sds_points_away_from_the_mean_and_vanishes_there(weighting):
     assert (there.abs() < 0.1 * above).all()
 
 
+def test_the_weights_are_those_of_their_papers():
+    alpha, sigma = torch.tensor(0.8), torch.tensor(0.6)
+    found = {name: weight(alpha, sigma).item() for name, weight in WEIGHTINGS.items()}
+    assert found == pytest.approx({"uniform": 1.0, "sigma2": 0.36, "alpha_sigma2": 0.288, "x0": 0.75})
+
+
+def test_the_weight_and_the_scale_of_the_step_are_in_the_gradient():
+    """Against the unweighted gradient of the same noise, at a timestep whose weight is known."""
+    backbone, told = GaussianBackbone(), condition(4, 0.3, uncond=0.1)
+    of = {"t_min": Schedule.constant(0.5), "t_max": Schedule.constant(0.5)}
+    rising = GuidanceConfig(scale=Schedule("steps", (0, 10), (1.0, 7.0)), weighting="alpha_sigma2", **of)
+    plain = GuidanceConfig(scale=Schedule.constant(7.0), weighting="uniform", **of)
+    found, unweighted = (gradient(SDS(backbone, one), 0.6, told, 10, 4) for one in (rising, plain))
+    t = torch.tensor([500])
+    weight = backbone.schedule.alpha(t) * backbone.schedule.sigma(t) ** 2
+    torch.testing.assert_close(found, weight.flatten() * unweighted)
+
+
 def test_descent_finds_the_mean():
     guidance, random = SDS(GaussianBackbone(), config(scale=1.0)), generator()
     images = torch.full((64, 1, 1, 3), 0.5).requires_grad_()
@@ -121,6 +139,27 @@ def test_perp_neg_through_the_guidance():
     without = SDS(backbone, config(scale=5.0))(images, condition(2, 0.3, 0.1), 0, generator())
     assert backbone.calls == [2 * 4, 2 * 2]
     torch.testing.assert_close(with_negatives.generator, without.generator)
+
+
+def test_perp_neg_takes_only_what_is_perpendicular():
+    """The noise is the embedding itself. Image 1: text (1, 0), negative (1, 1) with weight 0.5; image 2 by itself."""
+    backbone = GaussianBackbone()
+    backbone.predict = lambda x_t, t, text, condition=None: text[..., None]
+    text = torch.tensor([[[1.0, 0.0]], [[0.0, 2.0]]])
+    negatives = torch.tensor([[[[1.0, 1.0]]], [[[3.0, 1.0]]]])
+    told = Condition(text, torch.zeros_like(text), negatives, torch.tensor([[0.5], [0.25]]))
+    x_t, t = torch.zeros(2, 1, 2, 1), torch.tensor([100, 500])
+    found = guided_eps(backbone, Noised(x_t, x_t, x_t, t, told, 0), 10.0)
+    torch.testing.assert_close(found[..., 0], 10 * torch.tensor([[[1.0, -0.5 * 1.0]], [[-0.25 * 3.0, 2.0]]]))
+
+
+def test_a_guidance_rescales_by_its_share():
+    backbone = GaussianBackbone()
+    x_t, t = torch.randn(2, 3, 4, 4), torch.tensor([100, 500])
+    noised = Noised(x_t, x_t, x_t, t, condition(2, 0.4, uncond=0.1), 0)
+    found = SDS(backbone, config(rescale=0.5)).guided_eps(noised, 6.0)
+    torch.testing.assert_close(found, guided_eps(backbone, noised, 6.0, rescale=0.5))
+    assert not torch.allclose(found, guided_eps(backbone, noised, 6.0))
 
 
 def test_rescale_restores_the_contrast_of_x0():
@@ -170,6 +209,11 @@ def test_clipping(kind, expected):
     clipped = GradientClip(Schedule.constant(2.0), kind)(grad, 0)
     torch.testing.assert_close(clipped.reshape(2, 2).T, torch.tensor(expected), atol=1e-3, rtol=0)
     assert torch.equal(GradientClip(Schedule.constant(9.0), kind)(grad, 0), grad)
+
+
+def test_the_bound_follows_its_schedule():
+    clip, grad = GradientClip(Schedule("steps", (0, 10), (9.0, 2.0))), torch.full((1, 1, 1, 1), 5.0)
+    assert clip(grad, 9).item() == 5 and clip(grad, 10).item() == 2
 
 
 def test_clipping_bounds_the_images_gradient():

@@ -94,3 +94,32 @@ def test_ism_is_the_change_of_the_score_along_the_path():
     one, two = (gradient(guidance, 0.9, condition(4, 0.3, uncond=0.3), seed) for seed in (0, 1))
     assert one == two == pytest.approx(expected, abs=0.05)
     assert gradient(guidance, 0.3, condition(4, 0.3, uncond=0.3)) == pytest.approx(0, abs=1e-5)
+
+
+def noise_of(mean, x_t, alpha, sigma, root):
+    return sigma * (x_t - alpha * mean) / root**2
+
+
+def test_sdi_guides_by_its_scale_and_inverts_by_the_other():
+    """The inversion follows the text (scale 1), the guided noise goes three times as far from the empty text's."""
+    backbone = GaussianBackbone(SPREAD)
+    alpha, sigma, root = coefficients(backbone, 0.6)
+    guidance = SDI(backbone, SDIConfig(**at(0.6, scale=3.0, inversion_scale=1.0, inversion_steps=300)))
+    x_t = alpha * 0.3 + root * (0.9 - 0.3) / SPREAD
+    text, empty = (noise_of(mean, x_t, alpha, sigma, root) for mean in (0.3, 0.1))
+    expected = empty + 3 * (text - empty) - (x_t - alpha * 0.9) / sigma
+    assert gradient(guidance, 0.9, condition(4, 0.3, uncond=0.1)) == pytest.approx(expected, abs=0.01)
+
+
+def test_ism_goes_by_the_empty_text_and_guides_at_the_end():
+    """x_s is on the empty text's path, x_t one step on; the guided noise there less the empty text's at s."""
+    backbone = GaussianBackbone(SPREAD)
+    guidance = ISM(backbone, ISMConfig(**at(0.6, scale=3.0, interval=0.2, inversion_step=0.005)))
+    later, earlier = coefficients(backbone, 0.6), coefficients(backbone, 0.4)
+    alpha_s, sigma_s, root_s = earlier
+    x_s = alpha_s * 0.2 + root_s * (0.9 - 0.2) / SPREAD
+    known = noise_of(0.2, x_s, *earlier)
+    x_t = later[0] * (x_s - sigma_s * known) / alpha_s + later[1] * known
+    text, empty = (noise_of(mean, x_t, *later) for mean in (0.7, 0.2))
+    expected = empty + 3 * (text - empty) - known
+    assert gradient(guidance, 0.9, condition(4, 0.7, uncond=0.2)) == pytest.approx(expected, abs=0.03)

@@ -9,6 +9,7 @@ import torch
 from PIL import Image
 
 import launch
+from priors.reconstructor import Reconstructor
 from systems.geco import targets as geco_data
 from systems.geco.evaluation import BASELINES
 from systems.geco.targets import ConditionImages, ImageFolder, TargetSampling, teacher_views
@@ -370,3 +371,11 @@ def test_mistakes_are_told_before_any_work(keys, tmp_path, capsys, more, says):
     assert launch.main(["--config", "geco-long.yaml", "--check", *keys, *more, f"out={tmp_path / 'run'}"]) == 2
     said = capsys.readouterr().err.strip().splitlines()[-1]
     assert said.startswith("error: ") and says in said
+
+
+def test_the_second_stage_starts_from_the_reconstructor_that_it_is_told(keys):
+    single = next(key for key in keys if key.startswith("evaluation.single=")).partition("=")[2]
+    told, untold = (built("scene", keys, *more) for more in ([f"reconstructor.weights={single}"], []))
+    assert torch.equal(told.reconstructor.queries, Reconstructor.load(single).queries)
+    assert torch.equal(untold.reconstructor.queries, untold.pretrained.model.queries)
+    assert not torch.equal(told.reconstructor.queries, untold.reconstructor.queries)

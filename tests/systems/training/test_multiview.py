@@ -8,7 +8,9 @@ import torch
 
 from priors.backbones.pixel import PixelBackbone
 from systems.training.multiview import MultiviewTraining, MultiviewTrainingConfig
+from tests.systems.hues import turned
 from threestudio_like.config.registry import parse
+from threestudio_like.data.toybox.multiview import MultiviewSet
 from threestudio_like.engine.system import Context
 from threestudio_like.errors import UserError
 from threestudio_like.pretrained import ModelConfig
@@ -151,3 +153,15 @@ def test_it_starts_from_a_text_to_image_prior(models):
         )
     with pytest.raises(UserError, match="start: that U-Net's first layer"):
         training(start=str(models("toybox")))
+
+
+def test_it_learns_from_training_objects_whose_views_keep_the_images_hues(monkeypatch):
+    """A turn of the image's hues is that of its views'; of the held-out objects none is looked at."""
+    asked, images = [], MultiviewSet.images
+    monkeypatch.setattr(MultiviewSet, "images", lambda self, split: asked.append(split) or images(self, split))
+    still, rotated = (training(hues=share, empty=0.0).draw(4, generator(3)) for share in (0.0, 1.0))
+    assert set(asked) == {"train"}
+    of_image = turned(still.image, rotated.image, 1)
+    of_views = turned(still.images + 1, rotated.images + 1, 1)
+    assert of_image.abs().max() > 0.5
+    torch.testing.assert_close(of_views, of_image, atol=0.25, rtol=0)

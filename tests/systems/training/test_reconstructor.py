@@ -11,8 +11,10 @@ import trimesh
 import launch
 from priors.reconstructor import Reconstructor
 from systems.training.reconstructor import NEAR, ReconstructorTraining, truncated_error
+from tests.systems.hues import turned
 from threestudio_like.config.loading import load
 from threestudio_like.config.recipe import parse_recipe
+from threestudio_like.data.toybox.reconstruction import ReconstructionSet
 from threestudio_like.engine.system import Context
 from threestudio_like.errors import UserError
 from threestudio_like.evaluate.reconstruction import write_reconstruction
@@ -257,3 +259,23 @@ def test_the_mesh_phase_starts_from_the_volume_phase(scorer):
     second.start_from(first)
     assert torch.equal(second.model.queries, first.averaged.queries)
     assert not torch.equal(second.model.queries, first.model.queries)
+
+
+def test_all_that_an_image_shows_turns_by_its_angle(scorer, monkeypatch):
+    """Of training objects: points and target views turn their hues as the images do, and no other way round."""
+    asked, objects = [], ReconstructionSet.objects
+    monkeypatch.setattr(ReconstructionSet, "objects", lambda self, split: asked.append(split) or objects(self, split))
+    still, rotated = (built("volume", scorer, f"hues={share}").draw(generator("cpu", 3)) for share in (0, 1))
+    assert set(asked) == {"train"}
+    of_images = turned(still.images, rotated.images, 2)
+    assert of_images.abs().max() > 0.5
+    torch.testing.assert_close(
+        turned(still.points.color, rotated.points.color, -1), of_images, atol=0.25, rtol=0, check_dtype=False
+    )
+    seen = turned(still.truth.rgb, rotated.truth.rgb, -1)
+    torch.testing.assert_close(seen, of_images[: len(seen)], atol=0.25, rtol=0)
+
+
+def test_its_weights_decay(scorer):
+    (group,) = built("volume", scorer, "stages.volume.weight_decay=0.25").parameter_groups()
+    assert group.weight_decay == 0.25

@@ -1,0 +1,83 @@
+"""The loss of per-scene distillation on a scene of one number: weights, schedules, particles, what is optimised."""
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from systems.per_scene import PerScene
+from tests.systems.parts import CAMERAS, CPU
+
+SCHEDULE = {"ramp": {0: 2.0, 10: 4.0}}
+
+
+def term(weight=1.0, channel="rgb"):
+    of = {"method": {"type": "pull_for_tests"}, "prompt": {"text": "a dot"}, "backbone": {"type": "blank_for_tests"}}
+    return of | {"channel": channel, "weight": weight}
+
+
+def per_scene(guidance=None, lr=None, **fields):
+    parts = {"scene": {"type": "dot_for_tests"}, "renderer": {"type": "glimpse_for_tests"}, "cameras": CAMERAS}
+    fields |= {"lr": lr or {"level": 0.01, "shade": 0.02}, "guidance": guidance or {"look": term()}}
+    return PerScene(CPU, steps=10, **parts, **fields)
+
+
+def losses(system, step):
+    return {name: round(loss.item(), 5) for name, loss in system(step, torch.Generator()).losses.items()}
+
+
+def test_the_loss_is_the_weighted_sum_of_the_terms_and_regularizers():
+    """The level of 0.5 is shown as a colour of 0.25 and an opacity of 0.5; half way a schedule from 2 to 4 is 3."""
+    guidance = {"look": term(SCHEDULE), "mask": term(10.0, "opacity")}
+    system = per_scene(guidance, regularizers={"sparsity": SCHEDULE})
+    priors = {"look/prior": 9.0, "mask/prior": 9.0}
+    assert losses(system, 0) == {"look": 2 * 0.25, "mask": 10 * 0.5, "sparsity": 2 * 0.5} | priors
+    assert losses(system, 5) == {"look": 3 * 0.25, "mask": 10 * 0.5, "sparsity": 3 * 0.5} | priors
+
+
+def test_of_three_steps_the_last_moves_the_scene_and_all_train_the_guidance():
+    system = per_scene(update_every=3, regularizers={"sparsity": 1.0})
+    of = [losses(system, step) for step in range(6)]
+    assert of == [{"look/prior": 9.0}, {"look/prior": 9.0}, {"look": 0.25, "look/prior": 9.0, "sparsity": 0.5}] * 2
+
+
+@pytest.mark.parametrize("update_every", [1, 2])
+def test_every_particle_is_seen_and_moved_in_its_turn(update_every):
+    """Particle i has the level i; the loss of a step that moves one is half its level."""
+    system = per_scene(update_every=update_every, particles=2)
+    system.particles[1].scene.level.data.fill_(1.0)
+    moved = [losses(system, step).get("look") for step in range(2 * update_every)]
+    assert sorted(loss for loss in moved if loss is not None) == [0.25, 0.5]
+    seen = [images.mean().item() for images in system.terms["look"].guidance.seen]
+    assert seen.count(0.25) == seen.count(0.5) == update_every
+
+
+def test_all_particles_are_optimised_each_group_at_its_own_rate_and_the_guidance_too():
+    system = per_scene(particles=2)
+    groups = {group.name: group for group in system.parameter_groups()}
+    scenes = [particle.scene for particle in system.particles]
+    assert {name: group.lr(0) for name, group in groups.items()} == {"level": 0.01, "shade": 0.02, "look/own": 0.25}
+    for name in ("level", "shade"):
+        assert {id(p) for p in groups[name].parameters} == {id(getattr(scene, name)) for scene in scenes}
+    assert groups["look/own"].parameters[0] is system.terms["look"].guidance.own
+    assert groups["look/own"].weight_decay == 0.5
+
+
+def test_a_scenes_own_schedules_advance_once_a_round_of_the_particles():
+    system = per_scene(particles=2)
+    for step in range(4):
+        system(step, torch.Generator())
+    assert [particle.scene.turns for particle in system.particles] == [[0, 1], [0, 1]]
+
+
+def test_figures_of_particles_are_averaged():
+    system = per_scene(particles=2)
+    found = iter([{"a": 1.0, "b": 2.0}, {"a": 4.0}])
+    assert system.each(Path("here"), lambda particle, place: next(found)) == {"a": 2.5, "b": 2.0}
+
+
+def test_every_particle_starts_from_its_own():
+    earlier, later = per_scene(particles=2), per_scene(particles=2)
+    earlier.particles[1].scene.level.data.fill_(0.75)
+    later.start_from(earlier)
+    assert [particle.scene.level.item() for particle in later.particles] == [0.5, 0.75]
