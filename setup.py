@@ -74,6 +74,7 @@ setup(
             *REPORT,
             *SLURM,
             "beartype>=0.20",
+            "hypothesis>=6.100",  # properties of pure functions, for values that nobody thought of
             "mypy>=1.15",
             "pytest>=8",
             "pytest-xdist>=3.6",
