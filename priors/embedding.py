@@ -20,7 +20,7 @@ from torch import Tensor
 
 from priors.endings import Ended, shorten
 from threestudio_like import pretrained
-from threestudio_like.errors import UserError, brief
+from threestudio_like.errors import UserError
 
 PARTS = ("text_encoder", "tokenizer")
 ENCODERS = ("CLIPTextModel", "T5EncoderModel")
@@ -140,19 +140,20 @@ def load_encoder(config: pretrained.ModelConfig, device: torch.device):
 
     folder = pretrained.find(config, PARTS)
     index = pretrained.read_json(folder / "model_index.json")
-    names = {part: (index.get(part) or [None, None])[1] for part in PARTS}
+    named = {part: index.get(part) for part in PARTS}
+    names = {part: str(pair[1]) if isinstance(pair, list) and len(pair) == 2 else None for part, pair in named.items()}
     if names["text_encoder"] not in ENCODERS or names["tokenizer"] not in TOKENIZERS:
         raise UserError(
             f"{folder / 'model_index.json'}: no text encoder of a known kind ({names['tokenizer']}, "
             f"{names['text_encoder']}); known: {', '.join(ENCODERS)}"
         )
-    try:
-        kind = getattr(transformers, names["tokenizer"])
-        tokenizer = kind.from_pretrained(folder / "tokenizer", local_files_only=True)
-    except ImportError:
-        raise UserError(f"{folder / 'tokenizer'}: this tokenizer needs `pip install sentencepiece protobuf`") from None
-    except Exception as error:  # damaged files fail in as many ways as there are tokenizers
-        raise UserError(f"{folder / 'tokenizer'} cannot be loaded ({brief(error)}); fetch the model again") from None
+    with pretrained.reading(folder / "tokenizer", f"a {names['tokenizer']}"):
+        try:
+            kind = getattr(transformers, names["tokenizer"])
+            tokenizer = kind.from_pretrained(folder / "tokenizer", local_files_only=True)
+        except ImportError:
+            needed = "pip install sentencepiece protobuf"
+            raise UserError(f"{folder / 'tokenizer'}: this tokenizer needs `{needed}`") from None
     dtype = pretrained.dtype_on(device, config.precision)
     kind = getattr(transformers, names["text_encoder"])
     return tokenizer, pretrained.load(kind, folder, "text_encoder", config.variant, dtype).to(device)

@@ -62,6 +62,8 @@ class PerSceneConfig(SystemConfig):
         regularizers.check_names(self.regularizers)
         for name in self.guidance:
             check_name(name, "guidance")
+            if "." in name or hasattr(nn.ModuleDict, name):
+                raise UserError(f"guidance: '{name}' cannot be a term's name, as it becomes a module's; take another")
 
 
 class Particle(nn.Module):

@@ -158,6 +158,22 @@ def test_a_change_of_type_says_what_it_drops(capsys, caplog, keys):
     assert not [record for record in caplog.records if "changed from" in record.message]
 
 
+@pytest.mark.parametrize(
+    "argv, says",
+    [
+        (["--resume", "~nobody-here/x"], "there is no such user"),
+        (["--config", "dreamfusion", "--check", "out=~nobody-here/x"], "there is no such user"),
+        (["--config", "dreamfusion", "--check", "backbone.model=~nobody-here/x"], "there is no such user"),
+        (["--config", "dreamfusion", "--help", "imports=5"], "imports: expected a list"),
+        (["--config", "dreamfusion", "--help", "imports=['.x']"], "imports: '.x' cannot be imported"),
+        (["--config", "dreamfusion", "--help", "stages=[a]"], "stages: expected a map"),
+        (["--config", "dreamfusion", "--help", "system=[a]"], "expected a block with `type:`"),
+    ],
+)
+def test_what_fuzzing_found_is_a_sentence(capsys, argv, says):
+    assert says in refused(capsys, *argv)
+
+
 def test_keys_and_flags_mix_in_any_order(capsys, keys):
     assert launch.main(["seed=7", "--config", "dreamfusion.yaml", *keys, "--check", "steps=3"]) == 0
     assert "dreamfusion, 3 steps" in capsys.readouterr().out

@@ -4,7 +4,6 @@ A model is a local folder, or a name on the Hugging Face hub, which becomes a fo
 safetensors only: nothing is ever unpickled.
 """
 
-import json
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -16,6 +15,7 @@ import torch
 from safetensors import SafetensorError, safe_open
 
 from threestudio_like.errors import UserError, brief
+from threestudio_like.utils import files
 from threestudio_like.utils.paths import find_folder
 
 WEIGHTS = {part: "diffusion_pytorch_model" for part in ("unet", "mean_predictor", "image_encoder", "vae")} | {
@@ -149,6 +149,7 @@ def _patterns(parts: tuple[str, ...], variant: str | None) -> list[str]:
 def _wrong(folder: Path, parts: tuple[str, ...], variant: str | None) -> str | None:
     try:
         for part in parts:
+            refuse_special(folder / part)
             read_json(folder / part / CONFIGS.get(part, "config.json"))
             if part == "tokenizer":
                 _check_tokenizer(folder / part)
@@ -159,6 +160,13 @@ def _wrong(folder: Path, parts: tuple[str, ...], variant: str | None) -> str | N
     except UserError as error:
         return str(error)
     return None
+
+
+def refuse_special(place: Path) -> None:
+    """Raises UserError where a part's folder holds what is no file: a reader of a pipe could wait for ever."""
+    special = [path for path in place.iterdir() if not path.is_file() and not path.is_dir()] if place.is_dir() else []
+    if special:
+        raise UserError(f"{special[0]} is no file; fetch the model again")
 
 
 def _check_tokenizer(place: Path) -> None:
@@ -191,14 +199,17 @@ def _files(place: Path, stem: str, variant: str | None) -> list[Path]:
     index = place / f"{stem}.safetensors.index{f'.{variant}' if variant else ''}.json"
     if single.is_file():
         return [single]
-    shards = read_json(index).get("weight_map", {}).values() if index.is_file() else []
-    return [place / name for name in sorted(set(shards))]
+    shards = read_json(index).get("weight_map") if index.is_file() else {}
+    names = shards.values() if isinstance(shards, dict) else [None]
+    if not all(isinstance(name, str) and name == Path(name).name for name in names):
+        raise UserError(f"{index} names no files beside it; fetch the model again")
+    return [place / name for name in sorted(set(names))]
 
 
 def read_json(path: Path) -> dict:
     """Reads a JSON file's map. Raises UserError."""
     try:
-        node = json.loads(path.read_text(encoding="utf-8"))
+        node = files.read_json(path)
     except FileNotFoundError:
         raise UserError(f"{path} is missing; fetch the model again or give `model` another") from None
     except (OSError, ValueError):
@@ -215,21 +226,16 @@ def load(kind: type[Any], folder: Path, part: str, variant: str | None, dtype: t
 
     place = folder / part
     named = {"dtype": dtype} if issubclass(kind, transformers.PreTrainedModel) else {"torch_dtype": dtype}
-    try:
-        with _quiet():
-            model, report = kind.from_pretrained(
-                place,
-                variant=variant if _files(place, WEIGHTS[part], variant) else None,
-                use_safetensors=True,
-                local_files_only=True,
-                output_loading_info=True,
-                ignore_mismatched_sizes=True,
-                **named,
-            )
-    except Exception as error:  # a config of another class, of another version, or damaged
-        raise UserError(
-            f"{place} cannot be loaded as a {kind.__name__} ({brief(error)}); fetch the model again"
-        ) from None
+    with reading(place, f"a {kind.__name__}"), _quiet():
+        model, report = kind.from_pretrained(
+            place,
+            variant=variant if _files(place, WEIGHTS[part], variant) else None,
+            use_safetensors=True,
+            local_files_only=True,
+            output_loading_info=True,
+            ignore_mismatched_sizes=True,
+            **named,
+        )
     amiss = [key if isinstance(key, str) else key[0] for key in (*report["mismatched_keys"], *report["missing_keys"])]
     if amiss:
         raise UserError(
@@ -237,6 +243,17 @@ def load(kind: type[Any], folder: Path, part: str, variant: str | None, dtype: t
             "missing or of another shape); take both files from one release"
         )
     return model.requires_grad_(False).eval()
+
+
+@contextmanager
+def reading(place: Path, what: str) -> Iterator[None]:
+    """Turns whatever a library raises over a damaged part of a model into UserError."""
+    try:
+        yield
+    except UserError:
+        raise
+    except Exception as error:  # a config of another class, of another version, or damaged
+        raise UserError(f"{place} cannot be loaded as {what} ({brief(error)}); fetch the model again") from None
 
 
 @contextmanager

@@ -229,13 +229,17 @@ def read_scheduler(place: Path):
     path = place / "scheduler" / "scheduler_config.json"
     config = pretrained.read_json(path)
     prediction = config.get("prediction_type", "epsilon")
-    if "beta_schedule" not in config or prediction not in PREDICTIONS:
+    if "beta_schedule" not in config or str(prediction) not in PREDICTIONS:
         raise UserError(
             f"{path}: {config.get('_class_name')} with prediction_type '{prediction}' is not a "
             "variance-preserving diffusion with betas; give `model` another one"
         )
     known = {key: config[key] for key in SCHEDULE_KEYS if key in config}
-    return DDPMScheduler.from_config(known | {"prediction_type": prediction})
+    with pretrained.reading(path, "a schedule of noise"):
+        scheduler = DDPMScheduler.from_config(known | {"prediction_type": prediction})
+        if not torch.isfinite(scheduler.alphas_cumprod).all():
+            raise ValueError("its betas are not finite")
+    return scheduler
 
 
 def resize(images: Float[Tensor, "B C H W"], size: int) -> Float[Tensor, "B C {size} {size}"]:

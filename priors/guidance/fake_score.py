@@ -149,7 +149,10 @@ def load_adapter(fake_score: LoRA, names: list[str], folder: Path) -> None:
                 f"not {list(parameter.shape)}"
             )
         parameter.copy_(stored[name])
-    fake_score.camera.load_state_dict(read_tensors(folder / CAMERA_WEIGHTS))
+    try:
+        fake_score.camera.load_state_dict(read_tensors(folder / CAMERA_WEIGHTS))
+    except RuntimeError as error:
+        raise UserError(f"fake_score.weights: {folder / CAMERA_WEIGHTS} does not fit ({brief(error)})") from None
 
 
 def read_tensors(path: Path) -> dict[str, Tensor]:

@@ -31,6 +31,7 @@ from threestudio_like.engine.run_folder import check_place, is_run, lock, move_a
 from threestudio_like.engine.timing import Clock
 from threestudio_like.errors import NoSurfaceError, UserError
 from threestudio_like.utils.files import remove_unfinished, write_json
+from threestudio_like.utils.paths import expanded
 from threestudio_like.utils.seeding import generator as make_generator
 from threestudio_like.utils.threads import threads
 
@@ -52,7 +53,7 @@ def generate(recipe: Recipe, image: str | None, n: int, evaluate: Evaluate) -> t
     run = Run(recipe)
     device, seed = run.fabric.device, recipe.run.seed
     named = name_for(Path(image).stem if image is not None else prompt)
-    folder = Path(recipe.run.out or Path("outputs") / recipe.name / "generated" / named).expanduser()
+    folder = expanded(recipe.run.out or Path("outputs") / recipe.name / "generated" / named)
     clock, made, failed = Clock(device), {}, {}
     asked = {"image": image, "prompt": prompt, "n": n}
     check_place(folder)

@@ -12,10 +12,10 @@ from typing import Annotated
 import numpy as np
 import torch
 import torch.nn.functional as F
-from diffusers import DDPMScheduler
 from jaxtyping import Float
 from torch import Tensor
 
+from priors.backbones.base import read_scheduler
 from priors.backbones.geometric import MAP_CHANNELS, camera_numbers, geometric_mean_predictor, geometric_unet
 from priors.embedding import load_encoder
 from priors.sampling import ddim
@@ -81,7 +81,7 @@ class GeometricTraining(DiffusionTraining):
             base.prediction,
             self.patch,
         )
-        self.use(model.to(context.device), tokenizer, DDPMScheduler.from_pretrained(base.folder / "scheduler"))
+        self.use(model.to(context.device), tokenizer, read_scheduler(base.folder))
         self.data = config.data.build()
 
     def draw(self, count: int, generator: torch.Generator) -> DiffusionBatch:

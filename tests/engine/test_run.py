@@ -338,6 +338,11 @@ DAMAGES = {
     "text": lambda p: p.write_text("no checkpoint"),
     "other content": lambda p: torch.save({"step": 3}, p),
     "text for seconds": lambda p: torch.save({"step": 3, "seconds": "1", "system": {}, "optimizer": {}}, p),
+    "no number of seconds": lambda p: torch.save({"step": 3, "seconds": math.nan, "system": {}, "optimizer": {}}, p),
+    "a step before the first": lambda p: torch.save({"step": -3, "seconds": 1.0, "system": {}, "optimizer": {}}, p),
+    "a list of tensors": lambda p: torch.save({"step": 3, "seconds": 1.0, "system": [], "optimizer": {}}, p),
+    "text for a tensor": lambda p: torch.save({"step": 3, "seconds": 1.0, "system": {"a": "b"}, "optimizer": {}}, p),
+    "a tensor alone": lambda p: torch.save(torch.zeros(3), p),
 }
 
 
@@ -396,6 +401,25 @@ def test_a_checkpoint_of_another_shape_is_refused(tmp_path):
     made.checkpoint_path("main").parent.rename(other.folder / "checkpoints")
     with pytest.raises(UserError, match="does not fit this recipe"):
         other.train()
+
+
+@pytest.mark.parametrize(
+    "spoil",
+    [
+        lambda saved: saved["system"]["point"].fill_(math.nan),
+        lambda saved: saved["optimizer"].update(state=5),
+        lambda saved: saved["optimizer"].clear(),
+    ],
+)
+def test_a_checkpoint_that_no_run_saved_is_refused(tmp_path, spoil):
+    made = run(tmp_path)
+    made.train()
+    path = made.checkpoint_path("main")
+    saved = torch.load(path, weights_only=True)
+    spoil(saved)
+    torch.save(saved, path)
+    with pytest.raises(UserError, match="does not fit this recipe"):
+        run(tmp_path, resume=True).train()
 
 
 def test_nothing_is_unpickled(tmp_path):

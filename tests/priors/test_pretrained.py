@@ -118,6 +118,32 @@ def test_a_missing_shard_and_a_damaged_index(models, tmp_path):
     assert "cannot be read as JSON" in failure(broken, variant="fp16", embed=True)
 
 
+@pytest.mark.parametrize("shards", [["a"], {"x": 5}, {"x": "../../secret.safetensors"}, {"x": ["a"]}])
+def test_an_index_names_files_beside_it(broken, shards):
+    (broken / "unet/diffusion_pytorch_model.safetensors").unlink()
+    index = broken / "unet/diffusion_pytorch_model.safetensors.index.json"
+    index.write_text(json.dumps({"weight_map": shards}))
+    assert "names no files beside it" in failure(broken)
+
+
+@pytest.mark.parametrize("odd", [{"num_train_timesteps": "many"}, {"beta_start": []}, {"beta_schedule": {"a": 1}}])
+def test_a_schedule_of_nonsense(broken, odd):
+    path = broken / "scheduler/scheduler_config.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"beta_schedule": "linear"} | odd))
+    assert "cannot be loaded as a schedule of noise" in failure(broken)
+
+
+@pytest.mark.parametrize("odd", [5, "CLIPTextModel", [], {"a": 1}, [None, ["a"]]])
+def test_an_index_of_nonsense(broken, odd):
+    (broken / "model_index.json").write_text(json.dumps({"text_encoder": odd, "tokenizer": odd}))
+    assert "no text encoder of a known kind" in failure(broken, embed=True)
+
+
+def test_json_that_is_nested_too_deep(broken):
+    (broken / "unet/config.json").write_text("[" * 100_000)
+    assert "cannot be read as JSON" in failure(broken)
+
+
 def test_pickled_weights_are_not_loaded(broken):
     path = broken / "unet" / "diffusion_pytorch_model.safetensors"
     path.rename(path.with_suffix(".bin"))

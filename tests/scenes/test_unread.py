@@ -26,6 +26,15 @@ def test_geometry_that_is_not_read_is_refused_by_name(tmp_path, keys, says):
         read_mesh(write(tmp_path / "a.glb", **keys))
 
 
+@pytest.mark.parametrize("odd", [5, "text", None, {"a": 1}, [[]]])
+def test_extensions_that_are_no_list_are_left_to_the_reader(tmp_path, odd):
+    path = write(tmp_path / "a.glb", extensionsUsed=odd)
+    try:
+        assert len(read_mesh(path).faces) == 12
+    except UserError as error:
+        assert str(path) in str(error)
+
+
 def test_materials_are_no_hindrance_and_joints_are_told(tmp_path, caplog):
     path = write(tmp_path / "a.glb", extensionsRequired=["KHR_materials_unlit"], skins=[{"joints": [0]}])
     assert len(read_mesh(path).faces) == 12

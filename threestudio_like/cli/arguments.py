@@ -9,10 +9,11 @@ from pathlib import Path
 from threestudio_like.cli.keys import listing
 from threestudio_like.cli.requests import CompareRequest, Crew, GenerateRequest, Request, RunRequest, SweepRequest
 from threestudio_like.config.loading import Loaded, find_recipe, load
-from threestudio_like.config.plugins import plug_in
+from threestudio_like.config.recipe import read_blocks, read_run
 from threestudio_like.config.renamed import translated
 from threestudio_like.errors import UserError, nearest
 from threestudio_like.experiments.axes import axes
+from threestudio_like.utils.paths import expanded
 
 EXAMPLES = """examples:
   {command} --config geco.yaml --generate image=docs/images/purple-chair.png
@@ -112,7 +113,7 @@ def read_arguments(argv: list[str], command: str) -> Arguments:
     folder, keys = getattr(given, action, None), tuple(given.keys)
     if isinstance(folder, str) and "=" in folder and not Path(folder).is_dir():
         folder, keys = None, (folder, *keys)  # a key that came after the option
-    folder = Path(folder).expanduser() if isinstance(folder, str) else None
+    folder = expanded(folder) if isinstance(folder, str) else None
     if given.config is not None and folder is not None:
         raise UserError(f"--{action} {folder}: the folder has its own recipe; leave --config out")
     if given.config is None and folder is None and not given.help:
@@ -199,5 +200,7 @@ def print_help(given: Arguments) -> None:
         given.parser.print_help()
         return
     plain = load(given.config, given.keys)
-    plug_in(plain.get("imports") or [])
-    print(listing(plain, COMPARISON if "system" not in plain and "prompts" in plain else None))
+    comparison = "system" not in plain and "prompts" in plain
+    if not comparison:
+        read_blocks(plain, given.config, read_run(plain), [])  # a mistaken key is told, and has no line
+    print(listing(plain, COMPARISON if comparison else None))

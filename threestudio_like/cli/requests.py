@@ -6,7 +6,9 @@ from pathlib import Path
 
 from threestudio_like.config.loading import Loaded, load
 from threestudio_like.config.recipe import parse_recipe
+from threestudio_like.config.registry import parse
 from threestudio_like.errors import UserError
+from threestudio_like.utils.paths import expanded
 
 log = logging.getLogger(__name__)
 
@@ -85,7 +87,8 @@ class SweepRequest:
         """Carries out the runs and prints their table; returns the exit code."""
         from threestudio_like.experiments.jobs import grid
 
-        jobs = grid(self.axes, Path(self.plain.get("out") or f"outputs/sweeps/{self.name}"), self.config, self.keys)
+        out = parse(str | None, self.plain.get("out"), "out") or f"outputs/sweeps/{self.name}"
+        jobs = grid(self.axes, expanded(out), self.config, self.keys)
         parse_recipe(load(self.config, jobs[0].keys), self.name)  # a mistaken key is told before anything is imported
         from threestudio_like.experiments import sweep
 

@@ -11,6 +11,7 @@ from omegaconf.errors import OmegaConfBaseException
 from threestudio_like.config.reading import read_value, read_yaml
 from threestudio_like.config.renamed import translated_path
 from threestudio_like.config.run_config import TEXT_KEYS
+from threestudio_like.config.schedule import is_step
 from threestudio_like.errors import UserError, brief, nearest
 from threestudio_like.utils.paths import CONFIGS
 
@@ -66,7 +67,7 @@ def overlay(base: dict, top: dict, changes: list[TypeChange] | None = None, path
         else:
             merged[key] = value
             if "type" in below and changes is not None:
-                dropped = tuple(name for name in below if name not in value)
+                dropped = tuple(str(name) for name in below if name not in value)
                 changes.append(TypeChange(here, below["type"], value["type"], dropped))
     return merged
 
@@ -74,7 +75,7 @@ def overlay(base: dict, top: dict, changes: list[TypeChange] | None = None, path
 def is_schedule(node: dict) -> bool:
     """Tells whether a map is one value that changes with the step (`schedule.Schedule`), whose knots belong
     together."""
-    return list(node) == ["ramp"] or (bool(node) and all(str(key).isdigit() for key in node))
+    return list(node) == ["ramp"] or (bool(node) and all(map(is_step, node)))
 
 
 def find_recipe(name: str, beside: Path | None = None) -> Path:
@@ -106,7 +107,7 @@ def load(name: str, overrides: list[str] | tuple[str, ...] = (), beside: Path | 
         today = translated_path(".".join(path))
         if today != ".".join(path) and today:
             raise UserError(f"{'.'.join(path)}: this key is '{today}' now")
-        if path[-1].isdigit():
+        if is_step(path[-1]):
             whole = f"{'.'.join(path[:-1])}='{{{path[-1]}: {override.partition('=')[2]}}}'"
             raise UserError(f"{'.'.join(path)}: a schedule is given with all its knots, such as {whole}")
         if path[0] == "stages" and len(path) > 1 and path[1] not in stages:

@@ -31,7 +31,7 @@ def plug_in(modules: Iterable[str]) -> None:
             sys.path.append(here)
         try:
             use(importlib.import_module(name))
-        except ImportError as error:
+        except Exception as error:  # it is the user's, and may raise anything while it is imported
             raise UserError(
                 f"imports: '{name}' cannot be imported ({brief(error)}); install it, or start from the folder that it "
                 "lies in"

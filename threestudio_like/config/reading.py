@@ -10,6 +10,7 @@ from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from threestudio_like.errors import UserError, brief
+from threestudio_like.utils.files import regular
 
 MISREAD = re.compile(r"[-+]?(0[0-7_]+|[1-9][0-9_]*(:[0-5]?[0-9])+(\.[0-9_]*)?)")
 """Octal and sexagesimal numbers, which YAML 1.1 reads in what looks decimal, or a time."""
@@ -19,7 +20,7 @@ UNREADABLE = (yaml.YAMLError, OmegaConfBaseException, RecursionError, ValueError
 def read_yaml(path: Path) -> dict:
     """Reads a YAML file's map, not interpolated. Raises UserError where it cannot be read as one."""
     try:
-        text = path.read_text(encoding="utf-8-sig")
+        text = regular(path).read_text(encoding="utf-8-sig")
     except OSError as error:
         raise UserError(f"{path}: cannot be read: {error.strerror or error}") from None
     except UnicodeDecodeError:

@@ -17,6 +17,7 @@ from threestudio_like.config.registry import Component, parse, parse_component
 from threestudio_like.config.renamed import translated
 from threestudio_like.config.run_config import RunConfig
 from threestudio_like.errors import MissingKeyError, UserError, brief, nearest
+from threestudio_like.utils.paths import expanded
 
 
 @dataclass(frozen=True)
@@ -34,13 +35,35 @@ def parse_recipe(plain: dict, name: str) -> Recipe:
 
     Keys that are not the run's are shared by all stages; without `stages:` there is one, `main`.
     """
-    own = {of_run.name for of_run in fields(RunConfig)}
+    run, stages, changes = read_run(plain), {}, list(getattr(plain, "changes", ()))
+    for stage, block in read_blocks(plain, name, run, changes).items():
+        try:
+            stages[stage] = parse_component("system", block, where(run, stage))
+        except MissingKeyError as error:
+            raise UserError(f"{error}{dropped_by(changes, error)}") from None
+    check_order(stages)
+    return Recipe(name, run, stages, plain)
+
+
+def read_run(plain: dict) -> RunConfig:
+    """Reads the keys of the run, and imports the modules that they name. Raises UserError."""
+    own = run_keys()
     run = parse(RunConfig, {key: value for key, value in plain.items() if key in own}, "")
     plug_in(run.imports)
+    return run
+
+
+def run_keys() -> set[str]:
+    """Lists the keys that belong to the run."""
+    return {of_run.name for of_run in fields(RunConfig)}
+
+
+def read_blocks(plain: dict, name: str, run: RunConfig, changes: list[TypeChange]) -> dict[str, dict]:
+    """Lays each stage's keys over those that all share; none is unknown. Adds to `changes`. Raises UserError."""
+    own, blocks = run_keys(), {}
     shared = {key: value for key, value in plain.items() if key not in own}
     if "system" not in shared:
         raise UserError(f"{name}: the key 'system' is missing{nearest('system', shared) if shared else ''}")
-    blocks, stages, changes = {}, {}, list(getattr(plain, "changes", ()))
     for stage, keys in (run.stages or {"main": {}}).items():
         check_name(stage, "stages")
         if not isinstance(keys, dict | None):
@@ -48,13 +71,7 @@ def parse_recipe(plain: dict, name: str) -> Recipe:
         block = overlay(shared, keys or {}, changes, where(run, stage))
         blocks[stage] = {"type": block.pop("system"), **block}
         refuse_misspelt("system", blocks[stage], where(run, stage), own)
-    for stage, block in blocks.items():
-        try:
-            stages[stage] = parse_component("system", block, where(run, stage))
-        except MissingKeyError as error:
-            raise UserError(f"{error}{dropped_by(changes, error)}") from None
-    check_order(stages)
-    return Recipe(name, run, stages, plain)
+    return blocks
 
 
 def where(run: RunConfig, stage: str) -> str:
@@ -113,7 +130,7 @@ def check_name(name: object, where: str) -> None:
 def run_folder(recipe: Recipe) -> Path:
     """Returns a run's folder: `out`, or `outputs/<config>/<prompt-slug>-<seed>`."""
     if recipe.run.out:
-        return Path(recipe.run.out).expanduser()
+        return expanded(recipe.run.out)
     named = unique_slug(recipe.run.prompt) if recipe.run.prompt else "run"
     return Path("outputs") / recipe.name / f"{named}-{recipe.run.seed}"
 

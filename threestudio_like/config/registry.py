@@ -19,7 +19,7 @@ from typing import Annotated, Any, Literal
 from threestudio_like.config.ranges import violated, words
 from threestudio_like.config.renamed import hint
 from threestudio_like.config.scalars import parse_scalar
-from threestudio_like.errors import MissingKeyError, UserError, nearest
+from threestudio_like.errors import MissingKeyError, UserError, brief, nearest
 
 PACKAGES = ("threestudio_like", "priors", "systems")
 """The packages whose `COMPONENTS` are offered from the start."""
@@ -112,8 +112,11 @@ class Component:
         return find(self.slot, self.type)
 
     def build(self, *collaborators):
-        """Returns the object: `cls(*collaborators, config=config)`."""
-        return self.cls(*collaborators, config=self.config)
+        """Returns the object: `cls(*collaborators, config=config)`. Raises UserError where that refuses a value."""
+        try:
+            return self.cls(*collaborators, config=self.config)
+        except ValueError as error:  # of the class's own, or of a library that it gives the value to
+            raise UserError(f"{self.slot} '{self.type}' cannot be built of these keys: {brief(error)}") from error
 
 
 class Built(Component):
@@ -206,7 +209,8 @@ def parse(kind: Any, value: Any, where: str) -> Any:
     if origin is dict:
         if not isinstance(value, dict):
             raise UserError(f"{where}: expected a map, got {value!r}")
-        return {key: parse(arguments[1], item, f"{where}.{key}") for key, item in value.items()}
+        names = {key: parse(arguments[0], key, where) for key in value}
+        return {names[key]: parse(arguments[1], item, f"{where}.{key}") for key, item in value.items()}
     if origin in (tuple, list):
         return _parse_sequence(origin, arguments, value, where)
     if isinstance(kind, type) and isinstance(value, kind) and dataclasses.is_dataclass(kind):

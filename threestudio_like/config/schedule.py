@@ -1,11 +1,12 @@
 """Numbers that change over the steps of a run."""
 
 import bisect
-import math
 import numbers
+import re
 from dataclasses import dataclass
 from typing import Literal
 
+from threestudio_like.config.scalars import is_finite
 from threestudio_like.errors import UserError
 
 
@@ -39,7 +40,7 @@ class Schedule:
         """Reads the YAML form; `where` is the key's path, for the message. Raises UserError."""
         kind: Literal["steps", "ramp"] = "steps"
         if isinstance(value, numbers.Real) and not isinstance(value, bool):
-            value = {0: float(value)}
+            value = {0: value}
         if isinstance(value, dict) and list(value) == ["ramp"]:
             kind, value = "ramp", value["ramp"]
         if not isinstance(value, dict) or not value:
@@ -48,10 +49,15 @@ class Schedule:
             )
         knots = []
         for key, number in value.items():
-            if not str(key).isdigit() or isinstance(number, bool) or not isinstance(number, numbers.Real):
+            if not is_step(key) or isinstance(number, bool) or not isinstance(number, numbers.Real):
                 raise UserError(f"{where}: a schedule maps steps (whole numbers) to numbers, got {key!r}: {number!r}")
-            knots.append((int(key), float(number)))
-        if not all(math.isfinite(number) for _, number in knots):
-            raise UserError(f"{where}: every value of a schedule is a finite number, got {value!r}")
+            knots.append((int(key), number))
+        if not all(is_finite(number) for _, number in knots):
+            raise UserError(f"{where}: every value of a schedule is a finite number, got {value!r:.200}")
         at, values = zip(*sorted(knots), strict=True)
-        return Schedule(kind, at, values)
+        return Schedule(kind, at, tuple(map(float, values)))
+
+
+def is_step(key: object) -> bool:
+    """Tells whether a key is a step, a whole number, or the text of one."""
+    return re.fullmatch("[0-9]{1,18}", str(key)) is not None

@@ -4,11 +4,12 @@ Files of inner folders are named by their paths from there. A value is a text: `
 of texts, of which one is drawn at random each time, or `{"chairs/red.glb": {"captions": [...], "tags": [...]}}`.
 """
 
-import json
 import logging
 from pathlib import Path
 
+from threestudio_like.config.scalars import is_unicode
 from threestudio_like.errors import UserError
+from threestudio_like.utils import files
 
 NAMED = 5
 log = logging.getLogger(__name__)
@@ -43,7 +44,7 @@ def captioned(
 def read_captions(path: Path) -> dict[str, tuple[tuple[str, ...], tuple[str, ...]]]:
     """Reads captions and tags by file name. Raises UserError where the file is missing or malformed."""
     try:
-        node = json.loads(path.read_text(encoding="utf-8"))
+        node = files.read_json(path)
     except FileNotFoundError:
         raise UserError(f'{path} is missing; it says what each mesh shows: {{"chair.glb": "a chair"}}') from None
     except (OSError, ValueError) as error:
@@ -56,8 +57,8 @@ def read_captions(path: Path) -> dict[str, tuple[tuple[str, ...], tuple[str, ...
         captions, tags = (
             [value] if isinstance(value, str) else value or [] for value in (value.get("captions"), value.get("tags"))
         )
-        texts = isinstance(captions, list) and captions and all(isinstance(text, str) for text in captions)
-        if not texts or not isinstance(tags, list):
+        are_lists = isinstance(captions, list) and isinstance(tags, list)
+        if not are_lists or not captions or not all(isinstance(text, str) and is_unicode(text) for text in captions):
             bad.append(name)
             continue
         entries[name] = tuple(captions), tuple(str(tag).lower() for tag in tags)

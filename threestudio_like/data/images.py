@@ -3,7 +3,6 @@ white."""
 
 import logging
 import re
-import struct
 import warnings
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +17,8 @@ from torch import Tensor
 
 from threestudio_like.config.ranges import Part
 from threestudio_like.errors import UserError, brief
+from threestudio_like.utils.files import regular
+from threestudio_like.utils.paths import expanded
 
 FORMATS = ("PNG", "JPEG", "WEBP", "GIF", "BMP", "TIFF")
 """What is opened, whatever a file is called: other readers of Pillow start programs."""
@@ -35,17 +36,6 @@ SPECK = 0.02
 PLAIN_BORDER, CLEAR_BORDER = 0.95, 0.5
 """Shares of the border's pixels that must have one colour for the background to be called plain, and that must be clear
 for the object to be called cut out."""
-DAMAGED = (
-    OSError,
-    SyntaxError,
-    ValueError,
-    TypeError,
-    EOFError,
-    IndexError,
-    struct.error,
-    Image.DecompressionBombError,
-)
-"""Errors that Pillow's readers raise on broken files."""
 
 
 @dataclass(frozen=True)
@@ -63,7 +53,7 @@ class ImageLoading:
 
 def image_files(path: Path) -> list[Path]:
     """Lists the image itself, or those of a folder by name. Raises UserError where there is none."""
-    path = path.expanduser()
+    path = expanded(path)
     if path.is_dir():
         found = sorted(file for file in path.iterdir() if file.suffix.lower() in SUFFIXES)
         if not found:
@@ -114,14 +104,14 @@ def read(path: Path) -> Image.Image:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # the limit here is lower
-            image = Image.open(path, formats=FORMATS)
+            image = Image.open(regular(path), formats=FORMATS)
     except FileNotFoundError:
         raise UserError(f"{path}: there is no such image") from None
     except UnidentifiedImageError:
         raise UserError(f"{path}: this is not an image that can be read; save it as PNG, JPEG or WebP") from None
     except Image.DecompressionBombError:
         raise UserError(f"{path}: the image is too large; {MOST_PIXELS // 10**6} megapixels can be read") from None
-    except DAMAGED as error:
+    except Exception as error:  # damaged files fail in as many ways as there are readers
         raise UserError(f"{path}: the image cannot be opened ({brief(error)})") from None
     with image:
         width, height = image.size
@@ -134,7 +124,7 @@ def read(path: Path) -> Image.Image:
             upright = ImageOps.exif_transpose(image)
             rgba = eight_bit(upright).convert("RGBA")
             several = getattr(image, "n_frames", 1) > 1
-        except DAMAGED as error:
+        except Exception as error:
             raise UserError(f"{path}: the image is damaged or of an unreadable kind ({brief(error)})") from None
         if several:
             logging.getLogger(__name__).info("%s has several pictures; the first is taken", path)

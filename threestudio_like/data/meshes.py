@@ -47,6 +47,7 @@ from threestudio_like.renderers.shading import Shading
 from threestudio_like.scenes.base import MeshSettings
 from threestudio_like.scenes.mesh import Mesh, Surface
 from threestudio_like.scenes.signed_distance import BOX_LENGTH, read_mesh
+from threestudio_like.utils.paths import expanded
 from threestudio_like.utils.progress import progress
 
 SUFFIXES = (".glb", ".gltf", ".obj", ".ply", ".stl", ".off")
@@ -106,7 +107,7 @@ class MeshFolder:
     def __init__(self, config: Config | None = None, **fields):
         """Raises UserError where the folder or its captions are not there or do not fit."""
         self.config = config = configure(self, config, fields)
-        self.objects = captioned(Path(config.folder).expanduser(), SUFFIXES, config.captions, config.without_tags)
+        self.objects = captioned(expanded(config.folder), SUFFIXES, config.captions, config.without_tags)
 
     @functools.cache
     def maps(self, held_out: bool | None = False) -> CoordinateMaps:
@@ -236,7 +237,7 @@ def read_checked(config: MeshFolder.Config, path: Path) -> trimesh.Trimesh:
 
 def random_cameras(config: MeshFolder.Config, path: Path) -> Cameras:
     """Draws the cameras of one object; they do not depend on the others."""
-    name = path.relative_to(Path(config.folder).expanduser()).as_posix()
+    name = path.relative_to(expanded(config.folder)).as_posix()
     rng = np.random.default_rng([config.seed, int.from_bytes(hashlib.sha256(name.encode()).digest()[:8])])
 
     def uniform(low, high):

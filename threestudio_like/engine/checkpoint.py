@@ -1,7 +1,7 @@
 """Saving and loading checkpoints: never half a file, never a damaged one, and the one before is kept."""
 
 import logging
-import pickle
+import math
 import shutil
 import zipfile
 import zlib
@@ -9,9 +9,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
+from torch import Tensor
 
 from threestudio_like.errors import UserError, brief
-from threestudio_like.utils.files import keep_beside, write_atomically
+from threestudio_like.utils.files import keep_beside, regular, write_atomically
 
 log = logging.getLogger(__name__)
 
@@ -52,20 +53,32 @@ def load(path: Path, device: torch.device) -> Checkpoint:
     if reason is None:
         try:
             saved = Checkpoint(**torch.load(path, map_location=device, weights_only=True))
-            if isinstance(saved.step, int) and isinstance(saved.seconds, int | float):
-                return saved
-            reason = "its step and seconds are no numbers"
-        except (RuntimeError, EOFError, zipfile.BadZipFile, TypeError, pickle.UnpicklingError) as error:
+            reason = amiss(saved)
+        except Exception as error:  # damaged files fail in as many ways as there are layers
             reason = brief(error)
+    if reason is None:
+        return saved
     earlier = previous(path)
     remedy = f"{earlier} is the one before it" if earlier.exists() else "delete it to start anew"
     raise UserError(f"{path}: not a usable checkpoint ({reason}); {remedy}")
 
 
+def amiss(saved: Checkpoint) -> str | None:
+    """Says what in a checkpoint is not what `save` was given; None where all is."""
+    if type(saved.step) is not int or saved.step < 0:
+        return "its step is no whole number"
+    if not isinstance(saved.seconds, int | float) or not 0 <= saved.seconds < math.inf:
+        return "its seconds are no number"
+    if not isinstance(saved.system, dict) or not isinstance(saved.optimizer, dict):
+        return "it holds no state of a system and its optimiser"
+    strange = next((name for name, value in saved.system.items() if not isinstance(value, Tensor)), None)
+    return None if strange is None else f"'{strange}' is no tensor"
+
+
 def damage(path: Path) -> str | None:
     """Says what is wrong with a file's bytes, by the CRC-32 that its every part carries; None where nothing is."""
     try:
-        with zipfile.ZipFile(path) as parts:
+        with zipfile.ZipFile(regular(path)) as parts:
             bad = parts.testzip()
     except (zipfile.BadZipFile, zlib.error, OSError, EOFError, ValueError, NotImplementedError, RuntimeError) as error:
         return brief(error)

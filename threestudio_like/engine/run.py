@@ -38,6 +38,7 @@ from threestudio_like.engine.trainer import Settings, make_fabric, take_over, tr
 from threestudio_like.errors import RunError, UserError, nearest
 from threestudio_like.kernels import backend
 from threestudio_like.utils.files import remove_unfinished
+from threestudio_like.utils.paths import expanded
 from threestudio_like.utils.progress import long_part
 from threestudio_like.utils.run_log import log_to
 from threestudio_like.utils.threads import threads
@@ -66,7 +67,7 @@ class Run:
 
         Raises UserError for a folder that holds no run, or one that is not done.
         """
-        folder = Path(folder).expanduser()
+        folder = expanded(folder)
         if not (folder / "config.yaml").is_file():
             raise UserError(f"{folder}: there is no run here; give the folder that the launcher printed")
         plain = translated(read_stored(folder / "config.yaml")) | {"out": str(folder), "device": device, "devices": 1}
@@ -281,8 +282,10 @@ class Run:
             self.record.metrics = self.record.stored()
             self.record.others = names_in(self.folder) - written(self.folder)
             log_to(self.folder / LOG)
-            system = self.finished(self._chosen(only)[-1])
-            self._end(system, export=export_only, evaluate=not export_only)
+            stage = self._chosen(only)[-1]
+            self._end(self.finished(stage), export=export_only, evaluate=not export_only)
+            if stage == list(self.recipe.stages)[-1]:
+                self.record.metrics["status"] = "done"  # whatever it was before: this is its result
             self.record.write()
 
     def _end(self, system: System, export: bool, evaluate: bool) -> None:

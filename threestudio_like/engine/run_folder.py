@@ -2,7 +2,6 @@
 
 import errno
 import itertools
-import json
 import logging
 import shutil
 from contextlib import ExitStack
@@ -13,7 +12,9 @@ from filelock import BaseFileLock, FileLock, SoftFileLock, Timeout
 from threestudio_like.config.recipe import Recipe, read_stored
 from threestudio_like.config.renamed import translated
 from threestudio_like.config.same import difference, retrained_key, stored_recipe
+from threestudio_like.config.scalars import is_finite
 from threestudio_like.errors import UserError
+from threestudio_like.utils.files import read_json, regular
 
 log = logging.getLogger(__name__)
 
@@ -67,7 +68,7 @@ def acquired(path: Path) -> BaseFileLock:
 def is_run(folder: Path) -> bool:
     """Tells whether a folder is a run's: the recipe in it was written by one."""
     try:
-        lines = (folder / RECIPE).read_text(encoding="utf-8").splitlines()
+        lines = regular(folder / RECIPE).read_text(encoding="utf-8").splitlines()
     except (OSError, UnicodeDecodeError):
         return False
     return any(line.startswith("git_revision:") for line in lines)
@@ -123,8 +124,8 @@ def move_aside(folder: Path) -> Path:
 def read_map(path: Path) -> dict:
     """Reads a JSON file's map; empty where it cannot be read as one."""
     try:
-        node = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError):
+        node = read_json(path)
+    except (OSError, ValueError):
         return {}
     return node if isinstance(node, dict) else {}
 
@@ -132,7 +133,7 @@ def read_map(path: Path) -> dict:
 def number_in(metrics: dict, key: str) -> float:
     """Returns a number of a run's metrics; 0 where there is none."""
     value = metrics.get(key)
-    return value if isinstance(value, int | float) and not isinstance(value, bool) else 0
+    return value if isinstance(value, int | float) and not isinstance(value, bool) and is_finite(value) else 0
 
 
 def checkpoint_path(folder: Path, stage: str) -> Path:

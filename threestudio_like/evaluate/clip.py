@@ -1,6 +1,5 @@
 """Scores images against texts: any CLIP of `transformers`, or the Toybox scorer, by one protocol."""
 
-import json
 from pathlib import Path
 from typing import Protocol, runtime_checkable
 
@@ -13,6 +12,7 @@ from threestudio_like import pretrained
 from threestudio_like.errors import UserError, brief
 from threestudio_like.evaluate.scorer import Scorer
 from threestudio_like.pretrained import ModelConfig
+from threestudio_like.utils.files import read_json
 from threestudio_like.utils.paths import ROOT
 
 BATCH = 32
@@ -88,7 +88,7 @@ def load_scorer(name: str, device: torch.device | str = "cpu") -> ImageTextScore
     """Loads a Toybox scorer where the folder holds one, else a CLIP. Raises UserError."""
     for place in (Path(name), ROOT / name):
         try:
-            if "words" in json.loads((place / "config.json").read_text(encoding="utf-8")):
+            if "words" in read_json(place / "config.json"):
                 return Scorer.load(place, device)
         except (OSError, ValueError):
             continue

@@ -9,12 +9,12 @@ from pathlib import Path
 import torch
 import torch.nn.functional as F
 from jaxtyping import Float
-from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from threestudio_like.config.ranges import Count, Pixels, Width
 from threestudio_like.errors import UserError, brief
+from threestudio_like.utils.files import read_json
 from threestudio_like.utils.paths import find_folder
 
 LAYERS = 6  # of the image tower, between two halvings
@@ -113,11 +113,11 @@ class Scorer(nn.Module):
         """Reads what `save` wrote, in single precision and frozen. Raises UserError where it is missing or damaged."""
         folder = find_folder(folder) or Path(folder)
         try:
-            config = json.loads((folder / "config.json").read_text())
+            config = read_json(folder / "config.json")
             size = config["size"] | {"channels": tuple(config["size"]["channels"])}
             scorer = Scorer(ScorerSize(**size), config["words"])
             weights = load_file(folder / "model.safetensors")
             scorer.load_state_dict({name: tensor.float() for name, tensor in weights.items()})
-        except (OSError, ValueError, KeyError, TypeError, RuntimeError, SafetensorError) as error:
+        except Exception as error:  # a config of other keys or values, or damaged
             raise UserError(f"scorer: {folder} cannot be used ({brief(error)})") from None
         return scorer.to(device).eval().requires_grad_(False)

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from threestudio_like.config.recipe import digest, unique_slug
+from threestudio_like.config.scalars import is_finite
 from threestudio_like.engine.run_folder import number_in, read_map
 from threestudio_like.errors import UserError
 from threestudio_like.experiments.axes import split, unquoted
@@ -104,5 +105,5 @@ def name_of(keys: Iterable[str]) -> str:
 
 
 def is_number(value: object) -> bool:
-    """Tells whether a value of a run's JSON is a number."""
-    return isinstance(value, int | float)
+    """Tells whether a value of a run's JSON is a number, NaN and infinity included, that can be computed with."""
+    return isinstance(value, float) or (isinstance(value, int) and is_finite(value))

@@ -12,10 +12,11 @@ from jaxtyping import Bool, Float, Int
 from scipy.ndimage import distance_transform_edt
 from torch import Tensor
 
-from threestudio_like.errors import UserError
+from threestudio_like.errors import UserError, brief
 from threestudio_like.scenes.base import VolumeScene
 from threestudio_like.scenes.convert import automatic_threshold, sample_density
 from threestudio_like.scenes.unread import refuse_unread
+from threestudio_like.utils.files import regular
 
 RESOLUTION = 128
 """Points a side; shapes are known to within half their spacing."""
@@ -62,14 +63,14 @@ def read_mesh(path: Path) -> trimesh.Trimesh:
     """
     refuse_unread(path)
     try:
-        mesh = trimesh.load(path, force="mesh", process=False, skip_materials=True)
+        mesh = trimesh.load(regular(path), force="mesh", process=False, skip_materials=True)
     except Exception as error:  # trimesh raises whatever its many loaders raise
-        raise UserError(f"{path} cannot be read as a mesh: {error}") from None
+        raise UserError(f"{path} cannot be read as a mesh: {brief(error)}") from None
     if not isinstance(mesh, trimesh.Trimesh) or len(mesh.faces) == 0:
         raise UserError(f"{path} holds no faces")
     if mesh.faces.min() < 0 or mesh.faces.max() >= len(mesh.vertices):
         raise UserError(f"{path} has faces of vertices that it does not have")
-    if not np.isfinite(mesh.vertices).all():
+    if not (np.abs(mesh.vertices) < 1e30).all():
         raise UserError(f"{path} has vertices that are not finite")
     low, high = mesh.bounds
     if not (high - low).max() > 0:

@@ -4,8 +4,10 @@ import json
 import logging
 import struct
 from pathlib import Path
+from typing import Literal
 
 from threestudio_like.errors import UserError
+from threestudio_like.utils.files import read_json, regular
 
 log = logging.getLogger(__name__)
 GEOMETRY = {
@@ -27,7 +29,7 @@ def refuse_unread(path: Path) -> None:
     suffix = path.suffix.lower()
     if suffix in (".glb", ".gltf"):
         tree = gltf_tree(path)
-        needed = {*map(str, tree.get("extensionsRequired") or ()), *(GEOMETRY.keys() & set(map(str, used(tree))))}
+        needed = {*extensions(tree, "Required"), *(GEOMETRY.keys() & set(extensions(tree, "Used")))}
         for name in sorted(needed):
             if not name.startswith(HARMLESS):
                 said = f"is {GEOMETRY[name]} ({name})" if name in GEOMETRY else f"needs the extension {name}"
@@ -38,10 +40,10 @@ def refuse_unread(path: Path) -> None:
         raise UserError(f"{path} holds triangle strips, which are not read; export it with faces")
 
 
-def used(tree: dict) -> list:
-    """Lists the extensions that a glTF tree uses."""
-    found = tree.get("extensionsUsed")
-    return found if isinstance(found, list) else []
+def extensions(tree: dict, how: Literal["Used", "Required"]) -> list[str]:
+    """Lists the extensions that a glTF tree uses, or requires."""
+    found = tree.get(f"extensions{how}")
+    return [str(name) for name in found] if isinstance(found, list) else []
 
 
 def gltf_tree(path: Path) -> dict:
@@ -49,7 +51,7 @@ def gltf_tree(path: Path) -> dict:
     try:
         start = head(path, 20)
         binary = start[:4] == b"glTF"
-        tree = json.loads(head(path, 20 + struct.unpack("<I", start[12:16])[0])[20:] if binary else path.read_bytes())
+        tree = json.loads(head(path, 20 + struct.unpack("<I", start[12:16])[0])[20:]) if binary else read_json(path)
     except (OSError, ValueError, struct.error, RecursionError):
         return {}
     return tree if isinstance(tree, dict) else {}
@@ -58,7 +60,7 @@ def gltf_tree(path: Path) -> dict:
 def head(path: Path, count: int) -> bytes:
     """Reads the first bytes of a file; nothing of one that is not there."""
     try:
-        with path.open("rb") as file:
+        with regular(path).open("rb") as file:
             return file.read(count)
     except OSError:
         return b""

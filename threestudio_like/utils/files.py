@@ -1,5 +1,6 @@
 """Writes files as a whole or not at all: beside their place first, then renamed onto it."""
 
+import errno
 import json
 import math
 import os
@@ -10,6 +11,21 @@ from typing import Any
 
 UNFINISHED = ".*.unfinished*"
 """Pattern of the files that a process which was killed has left half written."""
+
+
+def regular(path: Path) -> Path:
+    """Returns the path. Raises OSError for a folder, and for a pipe or a device, whose reader could wait for ever."""
+    if path.exists() and not path.is_file():
+        raise OSError(errno.EINVAL, "this is no file", str(path))
+    return path
+
+
+def read_json(path: Path) -> Any:
+    """Reads a JSON file. Raises OSError where it cannot be read, ValueError where it is none, however it is damaged."""
+    try:
+        return json.loads(regular(path).read_text(encoding="utf-8"))
+    except RecursionError:
+        raise ValueError("it is nested too deep") from None
 
 
 def write_atomically(path: Path, write: Callable[[Path], object]) -> None:
