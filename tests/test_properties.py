@@ -21,7 +21,7 @@ from threestudio_like.experiments.statistics import difference, holm, interval, 
 
 FEW = settings(deadline=None, derandomize=True, database=None, max_examples=40)
 FEWER = settings(FEW, max_examples=12)
-"""Of what draws ten thousand samples each time."""
+"""Settings of tests that draw ten thousand samples each time."""
 
 texts = st.text(st.characters(exclude_categories=["Cs", "Cc"]), max_size=20)
 numbers = st.floats(-1e6, 1e6)
