@@ -182,7 +182,7 @@ def chosen_type(slot: str, node: Any, where: str) -> str:
     known = registered(slot)
     name = node.get("type") if isinstance(node, dict) else node
     if not isinstance(name, str):
-        raise UserError(f"{where}: expected a block with `type:`; {slot} types: {', '.join(known)}")
+        raise UserError(f"{where or slot}: expected a block with `type:`; {slot} types: {', '.join(known)}")
     if name not in known:
         raise UserError(f"{where or slot}{'.type' if where else ''}: unknown {slot} '{name}'{nearest(name, known)}")
     return name
