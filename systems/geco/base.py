@@ -110,9 +110,9 @@ class Geco(System):
         Scorer.load(config.evaluation.scorer)
         if config.images is not None:
             image_files(Path(config.images.path))
-        example = config.generation.example
         for place in (self.teacher.folder, config.reconstructor.pretrained, config.reconstructor.weights):
             check_split(place)
+        example = config.generation.example
         self.example = example and load_image(Path(example), self.teacher.view_size, config.generation.loading)
         self._images: ConditionImages | None = None
 

@@ -13,7 +13,7 @@ from threestudio_like.cameras import orbit
 from threestudio_like.data import meshes
 from threestudio_like.data.meshes import MeshFolder, coordinate_maps
 from threestudio_like.data.toybox import render
-from threestudio_like.data.toybox.catalogue import make_toy
+from threestudio_like.data.toybox.catalogue import COLORS, is_held_out, make_toy
 from threestudio_like.data.toybox.ccm import ToyboxCoordinates, boxes
 from threestudio_like.data.toybox.photographs import pack
 from threestudio_like.errors import UserError
@@ -74,6 +74,9 @@ def test_a_map_tells_where_it_was_seen_from():
 def test_toys_come_from_their_own_split():
     data = ToyboxCoordinates(ToyboxCoordinates.Config(toys=5, views=2, size=16, samples=1))
     assert data.maps(False).captions != data.maps(True).captions and len(data.maps(False)) == 10
+    for held_out in (False, True):
+        named = [line.split()[1:3] for of in data.maps(held_out).captions for line in of if line.split()[1] in COLORS]
+        assert named and all(is_held_out(*pair) == held_out for pair in named)
     assert data.maps(False).maps.tobytes() == ToyboxCoordinates(data.config).maps(False).maps.tobytes()
 
 

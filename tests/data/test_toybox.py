@@ -166,6 +166,10 @@ def test_photographs_repeat_and_are_cached(tmp_path, monkeypatch):
     assert np.array_equal(first.rgba, again.rgba) and np.array_equal(first.azimuth, again.azimuth)
     assert len(list(tmp_path.glob("*.npz"))) == 1
     assert not np.array_equal(first.rgba, render_dataset(capture, 40, seed=6).rgba)
+    unseen = render_dataset(capture, 8, seed=5, held_out=True)
+    for photographs, held_out in ((first, False), (unseen, True)):
+        named = zip(photographs.color, photographs.category, strict=True)
+        assert all(is_held_out(list(COLORS)[c], list(CATEGORIES)[k]) == held_out for c, k in named)
     white = first.images(np.arange(40), torch.ones(40, 3))
     assert white.shape == (40, 3, 16, 16) and white.max() <= 1.001 and (white[:, :, 0, 0] > 0.99).all()
 

@@ -13,6 +13,7 @@ from tests.fitting import Fit
 from threestudio_like.config.run_config import ExpectedSeconds
 from threestudio_like.engine import expectation
 from threestudio_like.engine.expectation import Expectation
+from threestudio_like.engine.monitor import to_bytes
 from threestudio_like.utils import progress
 
 CPU = torch.device("cpu")
@@ -64,3 +65,7 @@ def test_slow_steps_and_a_slow_evaluation_are_not_silent(tmp_path, monkeypatch, 
         assert any(record.getMessage().startswith(line) for record in caplog.records), line
     slow = itertools.dropwhile(lambda record: "stage 'main'" not in record.getMessage(), caplog.records)
     assert max(b.created - a.created for a, b in itertools.pairwise(slow)) < 0.9
+
+
+def test_a_picture_has_the_nearest_bytes():
+    assert to_bytes(torch.tensor([-1.0, 0.0, 0.25, 0.999, 1.0, 2.0])).tolist() == [0, 0, 64, 255, 255, 255]

@@ -19,7 +19,7 @@ from priors.backbones.base import Backbone
 from priors.backbones.multiview import FoldedMultiview
 from priors.generator import OneStepConfig, OneStepGenerator
 from systems.geco import generate as generation
-from systems.geco.generate import unique_names
+from systems.geco.generate import means, unique_names
 from systems.geco.pipeline import Generation
 from tests.tiny import picture, tiny_reconstructor
 
@@ -230,3 +230,8 @@ def test_names_are_never_shared(tmp_path):
     files = [tmp_path / name for name in ("a.jpg", "a.png", "A.png", "é.png", "ü.png")]
     names = unique_names(files)
     assert list(names.values()) == files and len(names) == len(files)
+
+
+def test_figures_of_objects_are_averaged():
+    made = {"a": {"psnr": 1.0, "told": "no number"}, "b": {"psnr": 3.0, "faces": 5}}
+    assert means(made) == {"psnr": 2.0, "faces": 5.0}
