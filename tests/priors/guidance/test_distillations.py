@@ -114,8 +114,8 @@ def test_sdi_guides_by_its_scale_and_inverts_by_the_other():
 def test_ism_goes_by_the_empty_text_and_guides_at_the_end():
     """x_s is on the empty text's path, x_t one step on; the guided noise there less the empty text's at s."""
     backbone = GaussianBackbone(SPREAD)
-    guidance = ISM(backbone, ISMConfig(**at(0.6, scale=3.0, interval=0.2, inversion_step=0.005)))
-    later, earlier = coefficients(backbone, 0.6), coefficients(backbone, 0.4)
+    guidance = ISM(backbone, ISMConfig(**at(0.2, scale=3.0, interval=0.1, inversion_step=0.001)))
+    later, earlier = coefficients(backbone, 0.2), coefficients(backbone, 0.1)
     alpha_s, sigma_s, root_s = earlier
     x_s = alpha_s * 0.2 + root_s * (0.9 - 0.2) / SPREAD
     known = noise_of(0.2, x_s, *earlier)
