@@ -44,8 +44,8 @@ REFERENCE = "by parts"
 
 @contextmanager
 def by_parts() -> Iterator[None]:
-    """Takes a step's reference path: the encoding and the MLP one after the other, and all that the field knows
-    evaluated for finding the visible samples first, at every step; the U-Net in one call."""
+    """Takes a step's reference path: the encoding and the MLP one after the other; all that the field knows evaluated
+    for finding the samples that light reaches, faint ones among them; the U-Net in one call."""
 
     def together(backbone, x_t, t, texts, condition):
         n = len(texts)
@@ -53,7 +53,7 @@ def by_parts() -> Iterator[None]:
 
     with (
         mock.patch.object(encoded_mlp, "kernels", lambda *given: reference),
-        mock.patch.object(VolumeRenderer, "rays_end_inside", True),
+        mock.patch.object(VolumeRenderer, "faint_opacity", torch.tensor(0.0)),
         mock.patch.object(Field, "density", lambda field, x: field.at(x).density),
         mock.patch.object(Backbone, "predict_each", together),
     ):

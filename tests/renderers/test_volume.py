@@ -79,8 +79,8 @@ def test_a_thin_fog_is_as_opaque_as_beer_and_lambert_say():
 
 def test_occupancy_skips_empty_space_without_changing_the_picture():
     cameras = orbit(2, 20.0, 2.5, 40.0, 16)
-    everywhere = VolumeRenderer(VolumeRenderer.Config(render_step_size=0.01, stop_at=0.0))
-    skipping = VolumeRenderer(VolumeRenderer.Config(render_step_size=0.01))
+    everywhere = VolumeRenderer(render_step_size=0.01, stop_at=0.0, faint_below=0.0)
+    skipping = VolumeRenderer(render_step_size=0.01, faint_below=0.0)
     skipping.refresh(Ball(), 0, torch.Generator().manual_seed(0))
     assert everywhere.occupancy.all() and skipping.occupancy.float().mean() < 0.35
     full, fast = (renderer(Ball(), cameras, Shading()) for renderer in (everywhere, skipping))
@@ -91,16 +91,40 @@ def test_occupancy_skips_empty_space_without_changing_the_picture():
 @pytest.mark.parametrize("density, ends", [(3.0, False), (200.0, True)])
 def test_hidden_samples_are_dropped_where_rays_end_inside(density, ends):
     cameras, ball = orbit(2, 20.0, 2.5, 40.0, 16), Ball(density=density)
-    renderer = VolumeRenderer(render_step_size=0.02)
-    assert renderer.rays_end_inside  # of a grid that knows nothing yet
-    renderer.refresh(ball, 0, torch.Generator().manual_seed(0))
-    assert renderer.rays_end_inside == ends
-    view = renderer(ball, cameras)
-    keeping = VolumeRenderer(render_step_size=0.02, stop_at=0.0)
-    keeping.start_from(renderer)
-    full = keeping(ball, cameras)
-    assert not keeping.rays_end_inside and (len(full.samples.ray) > len(view.samples.ray)) == ends
+    dropping, keeping = (VolumeRenderer(render_step_size=0.02, stop_at=stop, faint_below=0.0) for stop in (1e-3, 0.0))
+    view, full = dropping(ball, cameras), keeping(ball, cameras)
+    assert (len(full.samples.ray) > len(view.samples.ray)) == ends
     assert torch.allclose(full.rgb, view.rgb, atol=1e-3) and torch.allclose(full.depth, view.depth, atol=5e-3)
+
+
+class SoftBall(Ball):
+    """A ball that ends within 0.1, as a sharp field's do; its density is a parameter."""
+
+    def __init__(self):
+        super().__init__(density=None)
+        self.logit = nn.Parameter(torch.tensor(4.0))
+
+    def density(self, x):
+        return 40 * torch.sigmoid(self.logit * (0.5 - x.norm(dim=-1)) * 25)
+
+
+def test_faint_samples_are_dropped_without_changing_picture_or_gradient():
+    cameras, ball = orbit(2, 20.0, 2.5, 40.0, 16), SoftBall()
+    renderer = VolumeRenderer(stop_at=0.0)
+    renderer.refresh(ball, 0, torch.Generator().manual_seed(0))
+    keeping = VolumeRenderer(stop_at=0.0, faint_below=0.0)
+    keeping.start_from(renderer)
+    gated, full = renderer(ball, cameras), keeping(ball, cameras)
+    assert len(gated.samples.ray) < 0.75 * len(full.samples.ray)
+    lost = (full.opacity - gated.opacity).abs()
+    assert lost.max() < 0.01 and lost.mean() < 5e-4 and torch.allclose(full.rgb, gated.rgb, atol=5e-3)
+    gradients = [torch.autograd.grad(view.opacity.sum(), ball.logit)[0].item() for view in (full, gated)]
+    assert gradients[1] == pytest.approx(gradients[0], rel=0.06)
+
+
+def test_a_scene_of_faint_samples_alone_keeps_them():
+    view = rendered(Ball(radius=0.9, density=0.05), orbit(1, 0.0, 3.0, 40.0, 9), render_step_size=0.007)
+    assert view.opacity[0, 4, 4].item() == pytest.approx(1 - math.exp(-0.05 * 1.8), abs=0.01)
 
 
 def test_the_grid_remembers_and_forgets():

@@ -18,6 +18,7 @@ from threestudio_like.scenes.base import MeshSettings, VolumeScene
 from threestudio_like.scenes.visible import VisibleVolume
 
 CHUNK = 1 << 19
+FAINT_TO_MEAN = 0.1
 
 
 class VolumeRenderer(Renderer[VolumeScene]):
@@ -46,8 +47,12 @@ class VolumeRenderer(Renderer[VolumeScene]):
         At most the cells' mean, as in Instant-NGP, or a thin scene would never be seen again.
         """
         stop_at: Share = 1e-3
-        """Samples behind this much remaining transmittance are dropped, once the occupancy grid says that rays end
-        inside."""
+        """Samples behind this much remaining transmittance are dropped."""
+        faint_below: Share = 1e-3
+        """Samples of less opacity are dropped: they hardly count in the image, nor in its gradient.
+
+        At most a tenth of the cells' mean opacity.
+        """
 
     density: Tensor
     config: Config
@@ -120,8 +125,7 @@ class VolumeRenderer(Renderer[VolumeScene]):
         if generator is not None:
             jitter = torch.rand(count, generator=generator, device=rays.origins.device)
         samples = march(rays.origins, rays.directions, self.occupancy, self.config.render_step_size, jitter)
-        if self.rays_end_inside:
-            samples = self._visible(scene, samples)
+        samples = self._visible(scene, samples)
         points = scene.at(samples.position, normals=normals or shading.needs_normals)
         weights = composite(points.density, self.config.render_step_size, samples.offsets)
         image_of = torch.repeat_interleave(samples.offsets[::pixels].diff())
@@ -144,22 +148,23 @@ class VolumeRenderer(Renderer[VolumeScene]):
         )
 
     @property
-    def rays_end_inside(self) -> bool:
-        """Whether the grid is opaque enough, along one of its axes, for a pass that finds the visible samples to pay.
-
-        That is, whether `stop_at` of the light is left before half of the optical depth.
-        """
-        depth = max(self.density.sum(axis).max() for axis in range(3)) * (2 / self.config.resolution)
-        return bool(torch.exp(-depth / 2) < self.config.stop_at)
+    def faint_opacity(self) -> Tensor:
+        """The opacity of samples that may be dropped."""
+        return (FAINT_TO_MEAN * self.opacity.mean()).clamp(max=self.config.faint_below)
 
     @torch.no_grad()
     def _visible(self, scene: VolumeScene, samples: Samples) -> Samples:
-        """The samples that light still reaches: transmittance T_i = 1 - sum_{j<i} w_j above `stop_at`."""
+        """The samples that are not faint and that light still reaches: transmittance T_i = 1 - sum_{j<i} w_j above
+        `stop_at`.
+
+        Their density alone is computed for it, in a fifth of the time of all that a step needs of a sample.
+        """
         density = torch.cat([scene.density(chunk) for chunk in samples.position.split(CHUNK)])
         before = composite(density, self.config.render_step_size, samples.offsets).double().cumsum(0)
         before = torch.cat([before.new_zeros(1), before])
         absorbed = before[:-1] - before[samples.offsets[samples.ray]]
-        return keep(samples, absorbed < 1 - self.config.stop_at)
+        opacity = -torch.expm1(-density * self.config.render_step_size)
+        return keep(samples, (absorbed < 1 - self.config.stop_at) & (opacity >= self.faint_opacity))
 
 
 def keep(samples: Samples, chosen: Bool[Tensor, "M"]) -> Samples:
