@@ -69,6 +69,7 @@ setup(
             "nvdiffrast @ git+https://github.com/NVlabs/nvdiffrast",  # renderer.rasterizer=nvdiffrast
         ],
         "viewer": ["viser>=1.0"],
+        "dae": ["pycollada>=0.9"],  # reads COLLADA files in folders of meshes
         "rembg": ["rembg[cpu]>=2.0.60"],  # cuts objects out of photographs
         "test": [
             *REPORT,

@@ -122,6 +122,11 @@ class PerScene(System):
         return self.particles[0].visible(self.config.evaluation)
 
     @property
+    def prompt(self) -> str:
+        """The first guidance term's prompt, by which the object is scored and named."""
+        return next(iter(self.config.guidance.values())).prompt.text
+
+    @property
     def renderer(self) -> nn.Module:
         """The first particle's renderer."""
         return self.particles[0].renderer
@@ -226,10 +231,10 @@ class PerScene(System):
         return torch.cat(rows, dim=0)
 
     def evaluate(self, folder: Path) -> dict[str, float]:
-        prompt = next(iter(self.config.guidance.values())).prompt.text
         show = self.config.evaluation
         return self.each(
-            folder, lambda particle, place: evaluate_scene(particle.views, self.shown, prompt, show, place, self.device)
+            folder,
+            lambda particle, place: evaluate_scene(particle.views, self.shown, self.prompt, show, place, self.device),
         )
 
     def export(self, folder: Path) -> dict[str, float]:
@@ -238,7 +243,7 @@ class PerScene(System):
         return self.each(
             folder,
             lambda particle, place: export_scene(
-                particle.visible(self.config.evaluation), self.config.evaluation, place, self.device
+                particle.visible(self.config.evaluation), self.config.evaluation, place, self.device, self.prompt
             ),
         )
 

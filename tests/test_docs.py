@@ -100,8 +100,8 @@ def test_launcher_commands_parse(command):
     if isinstance(request, SweepRequest):
         for job in grid(request.axes, Path("unused"), request.config, request.keys):
             parse_recipe(load(job.config, job.keys), request.name)
-    if isinstance(request, GenerateRequest) and request.image is not None:
-        assert (ROOT / request.image).exists()
+    if isinstance(request, GenerateRequest):
+        assert all((ROOT / image).exists() for image in request.images)
 
 
 @pytest.mark.parametrize("page", [DOCS / "recipes.md", DOCS / "comparisons.md"], ids=name_of)

@@ -24,12 +24,14 @@ from threestudio_like.config.recipe import Recipe
 from threestudio_like.config.registry import Component, configure
 from threestudio_like.config.schedule import Schedule
 from threestudio_like.data.framing import Framing
-from threestudio_like.data.images import image_files, load_image
+from threestudio_like.data.image_files import image_files
+from threestudio_like.data.images import load_image
 from threestudio_like.data.toybox.reconstruction import ReconstructionSet
 from threestudio_like.data.toybox.split import check_split, sign
 from threestudio_like.engine.system import Context, Frozen, System, SystemConfig
 from threestudio_like.errors import NoSurfaceError, UserError
 from threestudio_like.evaluate.scorer import Scorer
+from threestudio_like.export.mesh_io import no_mesh
 
 SHOWN = 4  # images of a preview
 
@@ -142,8 +144,8 @@ class Geco(System):
         return evaluate_baselines(baselines, self.config.evaluation, self.config.data, self.perceptual.model, folder)
 
     @classmethod
-    def generate(cls, recipe: Recipe, image: str | None, n: int) -> tuple[Path, int]:
-        return generate(recipe, image, n, evaluate_reconstruction)
+    def generate(cls, recipe: Recipe, images: tuple[str, ...], n: int) -> tuple[Path, int]:
+        return generate(recipe, images, n, evaluate_reconstruction)
 
     def export(self, folder: Path) -> dict[str, float]:
         """Writes `generator/` and `reconstructor/`, half precision, which `generation.weights` takes, and the mesh, the
@@ -160,6 +162,7 @@ class Geco(System):
             made = pipeline(image, 0)
             return save(made, image, generation, folder) | evaluate_reconstruction(made, generation)
         except NoSurfaceError as error:
+            no_mesh(folder, error)
             return {"mesh_vertices": 0, "mesh_faces": 0, "mesh_missing": str(error)}
 
     @torch.no_grad()

@@ -5,7 +5,7 @@ The paper's order is: one-step teacher, far behind; GECO without stage 2; GECO, 
 """
 
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
@@ -33,6 +33,7 @@ from threestudio_like.evaluate.perceptual import Perceptual
 from threestudio_like.evaluate.reconstruction import UNSEEN, ReconstructionEvaluation, evaluate_reconstructor
 from threestudio_like.evaluate.scene import Evaluation, measure
 from threestudio_like.evaluate.shapes import health
+from threestudio_like.export.presentation import around, fitting_distance
 from threestudio_like.renderers.shading import Shading
 from threestudio_like.scenes.triplane import Triplane
 
@@ -194,6 +195,7 @@ def evaluate_reconstruction(made: Reconstruction3D, config: Generation, prompt: 
     """Returns how sound a reconstructed mesh is, its views' `saturation`, and what the scorer says of the prompt."""
     show = Evaluation(**vars(config.show), scorer=config.scorer)
     views, device = views_of(made, config), made.views.device
-    strip = views(orbit(8, show.elevation_deg, show.distance, show.fov_deg, show.strip_size).to(device), Shading())
+    whole = replace(show, distance=fitting_distance(views, show, device))
+    strip = views(around(whole, 8, show.strip_size).to(device), Shading())
     sound = {f"mesh_{name}": value for name, value in health(made.mesh.to_trimesh()).items()}
     return sound | measure(strip, views, unlit, prompt, show, device)

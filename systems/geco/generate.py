@@ -22,7 +22,8 @@ from priors.reconstructor import Reconstructor
 from priors.sampling import ddim
 from systems.geco.pipeline import PARTS, Generation, ImageTo3D, Reconstruction3D, TextToImage, save
 from threestudio_like.config.recipe import Recipe, changed_key, slug, unique_slug
-from threestudio_like.data.images import image_files, load_image
+from threestudio_like.data.image_files import image_files
+from threestudio_like.data.images import load_image
 from threestudio_like.engine import parts
 from threestudio_like.engine.monitor import write_png
 from threestudio_like.engine.record import Record, write_recipe
@@ -42,22 +43,22 @@ DRAWINGS = 5
 """Of a text, at most, until the object of one can be cut out."""
 
 
-def generate(recipe: Recipe, image: str | None, n: int, evaluate: Evaluate) -> tuple[Path, int]:
-    """Makes `n` objects of an image, or of each image of a folder; without an image, of the recipe's prompt.
+def generate(recipe: Recipe, images: tuple[str, ...], n: int, evaluate: Evaluate) -> tuple[Path, int]:
+    """Makes `n` objects of each image, or image of a folder; without images, of the recipe's prompt.
 
     Returns the folder and the exit code: 1 where some images failed. Raises UserError where no object can be made.
     """
     config, prompt = list(recipe.stages.values())[-1].config, recipe.run.prompt.strip()
-    check_request(recipe, config, image, prompt)
-    files = image_files(Path(image)) if image is not None else []
+    check_request(recipe, config, images, prompt)
+    files = list(dict.fromkeys(file for image in images for file in image_files(Path(image))))
     run = Run(recipe)
     device, seed = run.fabric.device, recipe.run.seed
-    named = name_for(Path(image).stem if image is not None else prompt)
+    named = name_for(" ".join(Path(image).stem for image in images) or prompt)
     folder = expanded(recipe.run.out or Path("outputs") / recipe.name / "generated" / named)
     clock, made, failed = Clock(device), {}, {}
-    asked = {"image": image, "prompt": prompt, "n": n}
+    asked = {"image": " ".join(images) or None, "prompt": prompt, "n": n}
     check_place(folder)
-    with lock(folder), threads(config.generation.threads):
+    with lock(folder), threads(recipe.run.threads):
         pipeline = load_pipeline(config, device)
         text = config.generation.text.backbone.build(device) if prompt else None
         warm_up(pipeline)
@@ -80,7 +81,7 @@ def generate(recipe: Recipe, image: str | None, n: int, evaluate: Evaluate) -> t
                 raise UserError(
                     next(iter(failed.values()))
                     if len(failed) == 1
-                    else f"none of the {len(files)} images became a mesh; {folder / 'metrics.json'} says why"
+                    else f"no mesh was made of {len(files)} images; {folder / 'metrics.json'} says why"
                 )
             record.metrics["status"] = "some failed" if failed else "done"
     for reason in failed.values():
@@ -88,11 +89,11 @@ def generate(recipe: Recipe, image: str | None, n: int, evaluate: Evaluate) -> t
     return folder, 1 if failed else 0
 
 
-def check_request(recipe: Recipe, config, image: str | None, prompt: str) -> None:
+def check_request(recipe: Recipe, config, images: tuple[str, ...], prompt: str) -> None:
     """Raises UserError where the recipe generates nothing, or not of what is given."""
     if not isinstance(getattr(config, "generation", None), Generation):
         raise UserError(f"--generate: '{recipe.name}' makes nothing in one pass; use --config geco.yaml")
-    if (image is None) == (not prompt):
+    if bool(images) == bool(prompt):
         raise UserError("--generate: say image=PATH (an image or a folder), or prompt='a red duck'; one of them")
     if prompt and config.generation.text is None:
         raise UserError("--generate: the recipe has no `generation.text`, which would make an image of a prompt")

@@ -23,7 +23,7 @@ from threestudio_like.data.images import ImageLoading
 from threestudio_like.data.toybox.multiview import MultiviewSet
 from threestudio_like.engine.monitor import write_png
 from threestudio_like.engine.timing import Clock
-from threestudio_like.export.mesh_io import write_mesh
+from threestudio_like.export.mesh_io import write_meshes
 from threestudio_like.export.presentation import Presentation, Views, write_turntable
 from threestudio_like.renderers.mesh import MeshRenderer
 from threestudio_like.renderers.shading import Shading
@@ -68,8 +68,6 @@ class Generation:
     """The image from which a finished run makes its mesh; a held-out toy's where null."""
     backdrop: Color = (0.85, 0.85, 0.85)
     """The turntable's background, the same as behind per-scene methods' objects, because a scorer sees it."""
-    threads: Count | None = None
-    """Maximum CPU threads, all where null; small models run faster on one."""
     scorer: str | None = None
     """A scorer's folder; what is made of a prompt is scored."""
     show: Presentation = field(default_factory=Presentation)
@@ -123,9 +121,7 @@ def save(made: Reconstruction3D, image: Float[Tensor, "3 h w"], config: Generati
     """
     device = made.views.device
     clock = Clock(device)
-    folder.mkdir(parents=True, exist_ok=True)
-    for suffix in config.show.formats:
-        write_mesh(made.mesh, folder / f"mesh.{suffix}")
+    write_meshes(made.mesh, folder, config.show.formats, folder.name)
     clock.stop("export")
     seconds = made.seconds | clock.seconds
     write_png(folder / "image.png", image.permute(1, 2, 0))

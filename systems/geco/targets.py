@@ -17,7 +17,8 @@ from priors.toybox.views import VIEWS, untile
 from threestudio_like.config.ranges import Count, NonNegative, Part, Pixels, Seed
 from threestudio_like.data.cache import cached, cached_memmap, sources
 from threestudio_like.data.framing import Framing, reframe
-from threestudio_like.data.images import ImageLoading, image_files, load_image
+from threestudio_like.data.image_files import image_files
+from threestudio_like.data.images import ImageLoading, load_image
 from threestudio_like.data.toybox.multiview import MultiviewSet
 from threestudio_like.engine.monitor import to_bytes
 from threestudio_like.errors import UserError

@@ -2,7 +2,7 @@
 
 import pytest
 
-from threestudio_like.cli.arguments import read_arguments, resolve
+from threestudio_like.cli.arguments import print_help, read_arguments, resolve
 from threestudio_like.cli.requests import CompareRequest, GenerateRequest, RunRequest, SweepRequest
 from threestudio_like.config.loading import load
 from threestudio_like.config.recipe import Recipe
@@ -34,10 +34,46 @@ def test_a_comparison_takes_cluster_keys():
 
 def test_what_generate_asks_for_is_told_from_the_recipes_keys():
     made = request("--config", "geco", "--generate", "image=a=b.png", "n=3", "seed=1")
-    assert isinstance(made, GenerateRequest) and (made.image, made.n, made.plain["seed"]) == ("a=b.png", 3, 1)
+    assert isinstance(made, GenerateRequest) and (made.images, made.n, made.plain["seed"]) == (("a=b.png",), 3, 1)
     for n in ("n=", "n=0", "n=two"):
         with pytest.raises(UserError, match="at least 1"):
             request("--config", "geco", "--generate", "image=a.png", n)
+
+
+def test_several_images_are_several():
+    made = request("--config", "geco", "--generate", "image=a.png", "image=b", "image=c.png")
+    assert isinstance(made, GenerateRequest) and made.images == ("a.png", "b", "c.png")
+
+
+@pytest.mark.parametrize(
+    "keys, says",
+    [
+        (["vars.sead=1"], r"vars\.sead: nothing in dreamfusion uses it"),
+        (["vars=5"], "vars: expected a map"),
+    ],
+)
+def test_what_would_have_no_effect_is_refused(keys, says):
+    with pytest.raises(UserError, match=says):
+        request("--config", "dreamfusion", *keys)
+    request("--config", "dreamfusion", "vars.sead=1", "seed=${vars.sead}")
+
+
+def test_a_key_that_is_given_twice_is_told(caplog):
+    assert request("--config", "dreamfusion", "seed=1", "steps=3", "steps=3", "seed=2").plain["seed"] == 2
+    assert caplog.messages == ["seed: given twice, as '1' and as '2'; the last counts"]
+
+
+@pytest.mark.parametrize("key", ["texture_size=8", "mesh_resolution=8", "mesh_threshold=1", "preview_size=8"])
+def test_geco_refuses_what_it_would_ignore(key):
+    for path in (f"generation.show.{key}", "generation.threads=1"):
+        with pytest.raises(UserError, match="there is no such key any more: "):
+            request("--config", "geco", path)
+
+
+@pytest.mark.parametrize("key", ["stages=5", "stages={a: 5}", "imports=5", "imports=[[a]]", "scene=5", "nope=1"])
+def test_help_refuses_what_a_run_would(key):
+    with pytest.raises(UserError):
+        print_help(read_arguments(["--config", "dreamfusion", "--help", key], "python launch.py"))
 
 
 def test_a_key_after_resume_is_a_key():
@@ -69,6 +105,10 @@ def test_a_run_is_taken_up_by_its_folder(tmp_path, action):
         (["--workers", "two", "--config", "dreamfusion"], "invalid int value: 'two'"),
         (["steps=3"], "--config: name a recipe"),
         (["--config", "dreamfusion", "--sweep", "seed=0,1", "--stage", "main"], "--stage is for one run"),
+        (["--config", "geco", "--generate", "image=a.png", "--stage", "views"], "--stage is for one run"),
+        (["--config", "geco", "--generate", "image="], "image: say which"),
+        (["--config", "dreamfusion", "--sweep", "seed=0,1", "--retries", "-1"], "--retries: must be at least 0"),
+        (["--config", "dreamfusion", "--sweep", "seed=0,1", "--workers", "0"], "--workers: must be at least 1"),
         (["--config", "comparisons/quick", "--generate"], "--generate is for a recipe"),
     ],
 )

@@ -58,3 +58,38 @@ def test_fields_that_the_source_does_not_tell_are_left_to_the_parser():
 def test_mistakes_are_found_however_deep(key, value, says):
     with pytest.raises(UserError, match=says):
         refuse_misspelt("system", {"type": "dreamfusion", key: value}, "")
+
+
+@pytest.mark.parametrize(
+    "node, says",
+    [
+        ({"type": {"geometry": {"isosurface_threshold": 10}}}, "system: expected a name.*as `geometry=`"),
+        ({"type": ["dreamfusion"]}, "system: expected a name, got"),
+        ({"type": "dreamfusion", "scene": None}, "scene: expected a block with `type:`; scene types: field"),
+        ({"type": "dreamfusion", "scene": ["field"]}, "scene: expected a name, got"),
+        ({"type": "dreamfusion", "scene": {"type": ["field"]}}, "scene.type: expected a name, got"),
+        ({"type": "dreamfusion", "guidance": 5}, "guidance: expected a map, got 5"),
+        ({"type": "dreamfusion", "guidance": {"rgb": 5}}, "guidance.rgb: expected a block, got 5"),
+        ({"type": "dreamfusion", "evaluation": "all"}, "evaluation: expected a block, got 'all'"),
+    ],
+)
+def test_a_block_for_a_name_and_a_name_for_a_block_are_told(node, says):
+    with pytest.raises(UserError, match=says):
+        refuse_misspelt("system", node, "")
+
+
+@pytest.mark.parametrize(
+    "node, says",
+    [
+        ({"type": "geco_scene", "evaluation": {"formats": ["obj"]}}, "'generation.show.formats'"),
+        ({"type": "geco_scene", "formats": ["obj"]}, "'generation.show.formats'"),
+        ({"type": "dreamfusion", "formats": ["obj"]}, "'evaluation.formats'"),
+        (
+            {"type": "dreamfusion", "guidance": {"rgb": {"method": {"type": "sds"}}}, "scale": 5},
+            "'guidance.rgb.method.scale'",
+        ),
+    ],
+)
+def test_a_key_of_another_block_is_named_by_its_path(node, says):
+    with pytest.raises(UserError, match=f"unknown key.*; it is a key of another block: {says}"):
+        refuse_misspelt("system", node, "")

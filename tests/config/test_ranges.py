@@ -8,6 +8,8 @@ from typing import Annotated
 
 import pytest
 
+from systems.geco.pipeline import Generation
+from threestudio_like.cameras import RandomCameras
 from threestudio_like.cli.keys import listing
 from threestudio_like.config import ranges, registry
 from threestudio_like.config.loading import load
@@ -19,6 +21,7 @@ from threestudio_like.config.schedule import Schedule
 from threestudio_like.errors import UserError
 from threestudio_like.experiments.comparison import ComparisonConfig
 from threestudio_like.experiments.slurm import Cluster
+from threestudio_like.renderers.mesh import MeshRenderer
 
 ANY_NUMBER = {
     "Blob.strength",  # negative where a scene is empty
@@ -161,3 +164,35 @@ def test_a_whole_number_may_be_written_with_an_exponent():
 )
 def test_a_range_is_said_in_words(kind, says):
     assert described(kind) == says
+
+
+@pytest.mark.parametrize(
+    "make, says",
+    [
+        (lambda: RandomCameras(RandomCameras.Config(views=0)), "RandomCameras.views: must be at least 1, got 0"),
+        (lambda: RandomCameras(RandomCameras.Config(distance=(2.0, 1.0))), "RandomCameras.distance: must be rising"),
+        (lambda: RandomCameras(RandomCameras.Config(fov_deg=(0.0, 1.0))), r"fov_deg\[0\]: must be above 0"),
+        (lambda: RandomCameras(RandomCameras.Config(Schedule.constant(0))), "RandomCameras.size: must be at least 1"),
+        (lambda: MeshRenderer(MeshRenderer.Config(supersample=99)), "MeshRenderer.supersample: must be"),
+    ],
+)
+def test_a_config_that_was_built_in_python_is_checked_too(make, says):
+    with pytest.raises(UserError, match=says):
+        make()
+
+
+def test_blocks_and_components_of_a_ready_config_are_checked():
+    @dataclasses.dataclass
+    class Whole:
+        parts: dict[str, Generation]
+        cameras: Annotated[Component, "cameras"]
+
+    good = Whole({"a": Generation()}, Component("cameras", "random", RandomCameras.Config()))
+    ranges.check(good, Whole, "Whole")
+    good.parts["a"].show.video_size = 0
+    with pytest.raises(UserError, match=r"Whole\.parts\.a\.show\.video_size: must be at least 1"):
+        ranges.check(good, Whole, "Whole")
+    good.parts.clear()
+    good.cameras.config.views = 0
+    with pytest.raises(UserError, match=r"Whole\.cameras\.config\.views: must be at least 1"):
+        ranges.check(good, Whole, "Whole")

@@ -3,6 +3,7 @@
 import json
 import logging
 import os
+import sys
 
 import numpy as np
 import pytest
@@ -19,6 +20,8 @@ from threestudio_like.data.toybox.photographs import pack
 from threestudio_like.errors import UserError
 from threestudio_like.evaluate.ccm import compare, view_direction
 from threestudio_like.renderers.ccm import canonical_coordinates
+from threestudio_like.scenes.signed_distance import read_mesh
+from threestudio_like.scenes.unread import stated_up
 
 ONE = {"views": 1, "size": 16, "supersample": 1}
 
@@ -93,7 +96,50 @@ def test_a_mesh_folder_gives_maps_and_mixes_captions(tmp_path):
     said = {data.caption(0, np.random.default_rng(seed)) for seed in range(20)}
     assert said == {"a box", "a block"}
     covered = maps[..., 3].mean((1, 2)) / 255
-    assert 0.1 < covered[0] < 0.8 and 0.6 < covered[1] < 0.95  # the ball just fills the view
+    assert 0.1 < covered[0] < 0.8 and 0.5 < covered[1] < 0.8  # a ball is in the view, and nearly fills it
+
+
+def test_the_maps_of_any_shape_lie_in_the_frame(tmp_path):
+    shapes = {"cube": (1, 1, 1), "rod": (0.1, 0.1, 2), "slab": (2, 0.1, 1)}
+    folder = folder_of(
+        tmp_path / "meshes",
+        {f"{name}.ply": f"a {name}" for name in shapes},
+        **{name: trimesh.creation.box(extents) for name, extents in shapes.items()},
+    )
+    data = MeshFolder(MeshFolder.Config(str(folder), views=8, size=32)).maps(None)
+    opacity = data.maps[np.arange(len(data))][..., 3]
+    opacity[:, 1:-1, 1:-1] = 0
+    assert opacity.max() < 0.6 * 255 and (opacity > 0).mean() < 0.001  # the tip of a rod, by half a pixel
+
+
+def test_the_upward_axis_is_told_or_read_from_the_file(tmp_path, monkeypatch):
+    """A tall box with its top at the back, as Blender has it (z up, front -y) and as glTF has it."""
+    body = trimesh.util.concatenate(
+        [trimesh.creation.box((1, 1, 3)), trimesh.creation.box((1, 1, 1)).apply_translation((0, 1, 1))]
+    )
+    body.export(tmp_path / "z.stl")
+    turned = body.copy()
+    turned.vertices = turned.vertices[:, [0, 2, 1]] * [1, 1, -1]
+    turned.export(tmp_path / "y.stl")
+    z, y = read_mesh(tmp_path / "z.stl", "z"), read_mesh(tmp_path / "y.stl")
+    assert np.allclose(np.sort(z.vertices, axis=0), np.sort(y.vertices, axis=0), atol=1e-6)
+    assert np.argmax(z.extents) == 2 and z.vertices[z.vertices[:, 2] > 0.5][:, 0].min() == z.bounds[0, 0]  # back is -x
+    (tmp_path / "a.dae").write_text("<COLLADA><asset><up_axis>Z_UP</up_axis></asset></COLLADA>")
+    assert stated_up(tmp_path / "a.dae") == "z" and stated_up(tmp_path / "z.stl") is None
+    monkeypatch.setitem(sys.modules, "collada", None)
+    with pytest.raises(UserError, match="cannot be read as a mesh"):
+        read_mesh(tmp_path / "a.dae")
+
+
+def test_a_file_of_another_kind_is_not_said_to_be_missing(tmp_path, caplog):
+    folder = folder_of(
+        tmp_path / "meshes",
+        {"a.ply": "a box", "a.fbx": "a box", "gone.glb": "a box"},
+        a=trimesh.creation.box(),
+    )
+    (folder / "a.fbx").write_bytes(b"Kaydara")
+    MeshFolder(MeshFolder.Config(str(folder), **ONE))
+    assert "export them as GLB: a.fbx" in caplog.text and "not there: gone.glb" in caplog.text
 
 
 def test_bad_meshes_are_named_and_the_rest_is_used(tmp_path, caplog):

@@ -10,10 +10,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from PIL import Image
+from PIL import Image, ImageDraw
+from scipy.ndimage import gaussian_filter
 
 from threestudio_like.config.registry import parse
-from threestudio_like.data.images import ImageLoading, image_files, load_image
+from threestudio_like.data import image_files as image_files_module
+from threestudio_like.data.image_files import image_files, read
+from threestudio_like.data.images import ImageLoading, load_image
 from threestudio_like.errors import UserError
 
 RED, WHITE, GREY = (200, 30, 40), (255, 255, 255), (90, 120, 110)
@@ -100,6 +103,70 @@ def test_what_is_enclosed_stays(tmp_path):
     image.save(tmp_path / "a.png")
     found = load_image(tmp_path / "a.png", 64)
     assert torch.allclose(found[:, 32, 32], torch.tensor(GREY) / 255, atol=0.02)
+
+
+@pytest.mark.parametrize("back", [(0, 0, 0), GREY, WHITE])
+@pytest.mark.parametrize("name", ["a.png", "a.jpg"])
+def test_the_background_is_seen_through_a_hole(tmp_path, back, name):
+    """A ring with an eye of the background's colour: the middle is white, and the eye stays as it is."""
+    image = Image.new("RGB", (200, 200), back)
+    draw = ImageDraw.Draw(image)
+    for box, color in (((30, 30, 170, 170), RED), ((70, 70, 130, 130), back), ((45, 96, 53, 104), back)):
+        draw.ellipse(box, fill=color)
+    image.save(tmp_path / name, **({"quality": 95} if name == "a.jpg" else {}))
+    found = load_image(tmp_path / name, 200)
+    assert torch.allclose(found[:, 90:110, 90:110], torch.ones(3, 1, 1), atol=0.02)
+    assert torch.allclose(found[:, 100, 49], torch.tensor(back) / 255, atol=0.15)
+
+
+@pytest.mark.parametrize("width", [14, 50, 140])
+def test_an_object_may_touch_the_frame_where_the_rest_is_of_one_colour(tmp_path, width):
+    image = picture((200, 200), (100 - width // 2, 60, 100 + width // 2, 200))
+    image.save(tmp_path / "a.png")
+    left, right, top, bottom = red_box(load_image(tmp_path / "a.png", 200))
+    assert (right - left) / (bottom - top) == pytest.approx(width / 140, abs=0.03)
+
+
+def test_a_photograph_of_little_contrast_is_no_object_on_plain_ground(tmp_path, monkeypatch):
+    """Its spots lie scattered over a ground that is grainy itself, as the moon's craters do; one great spot is one."""
+    monkeypatch.setitem(sys.modules, "rembg", None)
+    rng = np.random.default_rng(0)
+    ground = 0.5 + gaussian_filter(rng.normal(0, 1, (256, 256)), 3) * 0.2
+    for spot in rng.integers(20, 236, (40, 2)):
+        ground[tuple(slice(at - 4, at + 4) for at in spot)] += 0.3
+    Image.fromarray((ground.clip(0, 1) * 255).astype(np.uint8)).save(tmp_path / "a.png")
+    with pytest.raises(UserError, match="neither transparent nor plain"):
+        load_image(tmp_path / "a.png", 64)
+    ground[60:200, 60:200] = 1.0
+    Image.fromarray((ground.clip(0, 1) * 255).astype(np.uint8)).save(tmp_path / "b.png")
+    assert (load_image(tmp_path / "b.png", 64, ImageLoading(fill=None))[:, 20:44, 20:44] > 0.98).all()
+
+
+@pytest.mark.parametrize("opacity", [0.2, 0.4, 0.6])
+def test_glass_is_an_object_too(tmp_path, opacity):
+    front = (*RED, round(255 * opacity))
+    picture(back=(0, 0, 0, 0), front=front, mode="RGBA").save(tmp_path / "a.png")
+    found = load_image(tmp_path / "a.png", 64)
+    seen = 1 - opacity * (1 - torch.tensor(RED) / 255)
+    assert torch.allclose(found[:, 32, 32], seen, atol=0.02)
+    assert (found.mean(0) < 0.99).float().mean() == pytest.approx(0.7 * 0.35, abs=0.03)
+
+
+@pytest.mark.parametrize("mode", ["RGB", "RGBA", "L", "I;16", "F"])
+def test_large_pictures_are_reduced_as_they_are_read(tmp_path, mode, monkeypatch):
+    """What is read in strips is what Pillow makes of the whole."""
+    monkeypatch.setattr(image_files_module, "WORKING_SIZE", 32)
+    monkeypatch.setattr(image_files_module, "STRIP", 5)
+    smooth = gaussian_filter(np.random.default_rng(0).random((126, 192)), 6)
+    grey = ((smooth - smooth.min()) / np.ptp(smooth) * 65535).astype(np.uint16)
+    image = {"I;16": lambda: Image.fromarray(grey), "F": lambda: Image.fromarray(grey / np.float32(65535))}.get(
+        mode, lambda: Image.fromarray((grey >> 8).astype(np.uint8)).convert(mode)
+    )()
+    image.save(tmp_path / "a.tiff")
+    found = np.asarray(read(tmp_path / "a.tiff")).astype(float)
+    whole = Image.fromarray((grey / 65535 * 255).round().astype(np.uint8)).resize((32, 21), Image.Resampling.BOX)
+    assert found.shape == (21, 32, 4) and (found[..., 3] == 255).all()
+    assert np.abs(found[..., 0] - np.asarray(whole)).mean() < 6
 
 
 def test_a_soft_rim_takes_no_background_along(tmp_path):

@@ -1,13 +1,14 @@
 """A run's folder has one writer: others are refused, and a writer that is killed leaves nothing in the way."""
 
 import errno
+import os
 import subprocess
 import sys
 
 import pytest
 
 from tests.engine.test_run import run
-from threestudio_like.engine.run_folder import BusyError, is_run, lock
+from threestudio_like.engine.run_folder import BusyError, is_run, lock, read_map, status_of
 from threestudio_like.errors import UserError
 
 HOLD = """
@@ -116,3 +117,21 @@ def test_a_stages_name_cannot_leave_the_folder(tmp_path, stage):
     with pytest.raises(UserError, match="cannot be a name"):
         run(tmp_path, stages={stage: {}})
     assert not list(tmp_path.iterdir())
+
+
+def test_a_run_that_was_killed_is_interrupted(tmp_path):
+    """Its `metrics.json` says `running` for ever; nobody holds its lock."""
+    folder, running = tmp_path / "run", {"status": "running"}
+    folder.mkdir()
+    assert status_of(folder, running) == "interrupted" and not (tmp_path / ".run.lock").exists()
+    held = lock(folder)
+    (tmp_path / "other").symlink_to(folder)
+    assert status_of(tmp_path / "other", running) == "running"
+    held.close()
+    assert status_of(folder, running) == "interrupted"
+    assert status_of(folder, {"status": "done"}) == "done" and status_of(folder, {}) is None
+
+
+def test_a_pipe_is_no_record(tmp_path):
+    os.mkfifo(tmp_path / "metrics.json")
+    assert read_map(tmp_path / "metrics.json") == {}

@@ -74,7 +74,7 @@ def test_comparisons_share_the_runs_they_have_in_common(tmp_path):
 
 
 def test_recipes_of_one_name_have_folders_of_their_own(tmp_path):
-    (tmp_path / "dreamfusion.yaml").write_text("extends: dreamfusion.yaml\nsteps: 5\n")
+    (tmp_path / "dreamfusion.yaml").write_text("extends: sweetdreamer-nerf.yaml\nsteps: 5\n")
     methods = {"stock": {"config": "dreamfusion.yaml"}, "mine": {"config": str(tmp_path / "dreamfusion.yaml")}}
     one, two = parse_comparison(
         PLAIN | {"methods": methods, "prompts": ["a"], "seeds": [0], "claims": []}, "test"

@@ -58,6 +58,31 @@ def test_meshes_with_colours_are_matte_in_gltf(tower, tmp_path):
     }
 
 
+def test_dark_colours_are_told_apart_in_gltf(tower, tmp_path):
+    """Linear light below sRGB 64 has 64 levels, of which bytes hold 14."""
+    ball = trimesh.creation.icosphere(subdivisions=2)
+    dark = np.float32(np.arange(len(ball.vertices)) % 65)[:, None].repeat(3, axis=1) / 255
+    write_mesh(Mesh(np.float32(ball.vertices), np.asarray(ball.faces), dark), tmp_path / "mesh.glb")
+    tree, content = gltf_tree(tmp_path / "mesh.glb"), (tmp_path / "mesh.glb").read_bytes()
+    accessor = tree["accessors"][tree["meshes"][0]["primitives"][0]["attributes"]["COLOR_0"]]
+    assert (accessor["componentType"], accessor["type"], accessor["count"]) == (5126, "VEC3", len(dark))
+    view = tree["bufferViews"][accessor["bufferView"]]
+    start = 20 + int.from_bytes(content[12:16], "little") + 8 + view["byteOffset"]
+    stored = np.frombuffer(content[start : start + view["byteLength"]], "<f4").reshape(-1, 3)
+    assert np.abs(srgb_from_linear(torch.tensor(stored)).numpy() - dark).max() < 1e-5
+    back = trimesh.load(tmp_path / "mesh.glb", force="mesh", process=False, skip_materials=True)
+    assert np.abs(back.visual.vertex_colors[:, :3] / 255 - stored).max() <= 0.51 / 255
+
+
+def test_objects_are_named(tower, tmp_path):
+    for suffix in ("glb", "obj"):
+        write_mesh(tower, tmp_path / f"mesh.{suffix}", "a red\nchair")
+    assert {part["name"] for key in ("meshes", "nodes") for part in gltf_tree(tmp_path / "mesh.glb")[key]} == {
+        "a red chair"
+    }
+    assert "o a red chair" in (tmp_path / "mesh.obj").read_text().splitlines()
+
+
 @pytest.mark.parametrize("suffix", ["glb", "obj", "ply"])
 def test_given_normals_are_written(tower, tmp_path, suffix):
     normals = np.tile(np.float32([0, 0, 1]), (len(tower.vertices), 1))

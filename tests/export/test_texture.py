@@ -1,5 +1,7 @@
 """Baked textures say at each point of the mesh what the scene says there, and other tools read them."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -7,7 +9,8 @@ import trimesh
 from PIL import Image
 
 from tests.export.gltf import gltf_tree, only_part
-from threestudio_like.export.mesh_io import write_mesh
+from threestudio_like.errors import NoSurfaceError
+from threestudio_like.export.mesh_io import no_mesh, write_mesh, write_meshes
 from threestudio_like.export.texture import bake
 from threestudio_like.scenes.mesh import Mesh
 
@@ -69,6 +72,18 @@ def test_normals_are_smooth_across_the_charts_borders(baked, tmp_path, suffix):
     exact = back.vertices / np.square([0.6, 0.4, 0.9])
     exact /= np.linalg.norm(exact, axis=1, keepdims=True)
     assert np.degrees(np.arccos((back.vertex_normals * exact).sum(1).clip(-1, 1))).max() < 4
+
+
+def test_an_export_leaves_nothing_of_an_earlier_one(baked, tmp_path):
+    (tmp_path / "thesis.txt").write_text("mine")
+    write_meshes(baked, tmp_path, ("glb", "obj"), "a red chair")
+    assert "o a red chair" in (tmp_path / "mesh.obj").read_text().splitlines()
+    assert gltf_tree(tmp_path / "mesh.glb")["nodes"][0]["name"] == "a red chair"
+    with pytest.raises(NoSurfaceError, match=r"mesh\.glb is left as it was"):
+        no_mesh(tmp_path, NoSurfaceError("the scene is empty"))
+    write_meshes(replace(baked, texture=None), tmp_path, ("ply",), "a red chair")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["mesh.ply", "thesis.txt"]
+    no_mesh(tmp_path / "elsewhere", NoSurfaceError("the scene is empty"))
 
 
 def test_obj_comes_with_its_picture(baked, tmp_path):

@@ -41,6 +41,17 @@ def test_materials_are_no_hindrance_and_joints_are_told(tmp_path, caplog):
     assert "joints are ignored" in caplog.text
 
 
+@pytest.mark.parametrize("keys", [{"extensionsRequired": 5}, {"extensionsUsed": {"a": 1}}, {"skins": 5}])
+def test_a_malformed_list_of_extensions_names_none(tmp_path, keys):
+    assert len(read_mesh(write(tmp_path / "a.glb", **keys)).faces) == 12
+
+
+def test_vertices_too_far_apart_are_refused(tmp_path):
+    (tmp_path / "a.obj").write_text("v 0 0 0\nv 1e308 0 0\nv -1e308 1 0\nf 1 2 3\n")
+    with pytest.raises(UserError, match="not finite"):
+        read_mesh(tmp_path / "a.obj")
+
+
 def test_triangle_strips_are_named(tmp_path):
     (tmp_path / "a.ply").write_text("ply\nformat ascii 1.0\nelement tristrips 1\nend_header\n")
     with pytest.raises(UserError, match="triangle strips"):

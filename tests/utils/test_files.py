@@ -1,6 +1,8 @@
 """Files are whole or not there, and JSON is JSON."""
 
+import errno
 import json
+import os
 
 import pytest
 
@@ -57,3 +59,18 @@ def test_what_a_killed_process_left_is_removed(tmp_path):
     (tmp_path / "main.pt").write_text("whole")
     remove_unfinished(tmp_path)
     assert [path.name for path in tmp_path.rglob("*") if path.is_file()] == ["main.pt"]
+
+
+def test_a_full_disk_names_the_file(tmp_path):
+    def full(path):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    with pytest.raises(OSError, match=r"No space left on device: '.*mesh\.glb'"):
+        write_atomically(tmp_path / "mesh.glb", full)
+
+    def own_words(path):
+        raise OSError("no program that writes videos")
+
+    with pytest.raises(OSError, match=r"^no program that writes videos$"):
+        write_atomically(tmp_path / "a.mp4", own_words)
+    assert not list(tmp_path.iterdir())

@@ -7,7 +7,6 @@ import sys
 import pytest
 import torch
 
-from systems.geco.pipeline import Generation
 from tests.engine.test_run import run
 from tests.fitting import Fit
 from threestudio_like.config.registry import parse
@@ -38,7 +37,7 @@ def test_calls_side_by_side_share_the_threads(count, share):
         torch.set_num_threads(before)
 
 
-@pytest.mark.parametrize("kind", [Generation, RunConfig])
+@pytest.mark.parametrize("kind", [RunConfig])
 def test_no_threads_are_too_few(kind):
     with pytest.raises(UserError, match="threads: must be at least 1"):
         parse(kind, {"threads": 0}, "")

@@ -1,6 +1,7 @@
 """Reads the command line and resolves it into the one request that it makes."""
 
 import argparse
+import logging
 import os
 import sys
 from dataclasses import dataclass
@@ -15,6 +16,7 @@ from threestudio_like.errors import UserError, nearest
 from threestudio_like.experiments.axes import axes
 from threestudio_like.utils.paths import expanded
 
+log = logging.getLogger(__name__)
 EXAMPLES = """examples:
   {command} --config geco.yaml --generate image=docs/images/purple-chair.png
   {command} --config dreamfusion.yaml prompt="a red chair" seed=1
@@ -85,7 +87,7 @@ def parser_for(command: str) -> Parser:
     what.add_argument(
         "--generate",
         action="store_true",
-        help="image=FILE_OR_FOLDER or prompt=TEXT to meshes, n=N of each (1), in one pass (GECO)",
+        help="image=FILE_OR_FOLDER (or several) or prompt=TEXT to meshes, n=N of each (1), in one pass (GECO)",
     )
     what.add_argument("--sweep", nargs="+", metavar="key=a,b,c", help="a grid of runs; what is done is not run again")
     many = parser.add_argument_group("with --sweep, and for a comparison")
@@ -118,10 +120,20 @@ def read_arguments(argv: list[str], command: str) -> Arguments:
         raise UserError(f"--{action} {folder}: the folder has its own recipe; leave --config out")
     if given.config is None and folder is None and not given.help:
         raise UserError("--config: name a recipe or comparison, such as dreamfusion; --help says more")
+    tell_repeated((*keys, *(given.sweep or ())))
     crew = Crew(given.check, given.table, given.workers, given.retries, given.cluster, program(argv))
     return Arguments(
         parser, given.help, given.config, action, folder, tuple(given.sweep or ()), given.stage, crew, keys
     )
+
+
+def tell_repeated(keys: tuple[str, ...]) -> None:
+    """Says which of a key's values counts where it is given twice; images may be several."""
+    seen: dict[str, str] = {}
+    for name, _, value in (key.partition("=") for key in keys):
+        if name != "image" and seen.get(name, value) != value:
+            log.warning("%s: given twice, as '%s' and as '%s'; the last counts", name, seen[name], value)
+        seen[name] = value
 
 
 def program(argv: list[str]) -> str | None:
@@ -186,10 +198,14 @@ def refuse_options(given: Arguments, comparison: bool, cluster: tuple[str, ...])
         raise UserError(
             f"--{for_one[0]} is for a recipe; a comparison goes on where it was when its command is given again"
         )
-    if given.sweep and given.stage is not None:
-        raise UserError("--stage is for one run, not for a sweep")
+    if given.stage is not None and (given.sweep or given.action in ("generate", "check")):
+        other = "a sweep" if given.sweep else f"--{given.action}"
+        raise UserError(f"--stage is for one run that is trained, evaluated or exported, not for {other}")
     if not given.sweep and not comparison and for_many:
         raise UserError(f"--{for_many[0]} goes with --sweep or a comparison; a single run has none")
+    if crew.workers < 1 or crew.retries < 0:
+        name, least = ("workers", 1) if crew.workers < 1 else ("retries", 0)
+        raise UserError(f"--{name}: must be at least {least}, got {getattr(crew, name)}")
     if cluster and crew.cluster is None:
         raise UserError("cluster.: these keys go with --cluster slurm")
 

@@ -1,6 +1,7 @@
 """The four things that a command line can ask for. Each is resolved before anything heavy is imported."""
 
 import logging
+import re
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -134,30 +135,29 @@ class CompareRequest:
 
 @dataclass(frozen=True)
 class GenerateRequest:
-    """`n` objects of an image, of each image of a folder, or of the prompt, in one pass."""
+    """`n` objects of each image, or image of a folder, or of the prompt, in one pass."""
 
     plain: dict
     name: str
-    image: str | None
+    images: tuple[str, ...]
     n: int
 
     @staticmethod
     def of(plain: dict, name: str, asked: tuple[str, ...]) -> "GenerateRequest":
-        """Reads `image=` and `n=`. Raises UserError."""
-        own = dict(text.split("=", 1) for text in asked)
-        try:
-            n = int(own.get("n", 1))
-        except ValueError:
-            n = 0
-        if n < 1:
-            raise UserError(f"n: how many objects to make of each image, at least 1; got '{own['n']}'")
-        return GenerateRequest(plain, name, own.get("image") or None, n)
+        """Reads `image=`, of which there may be several, and `n=`. Raises UserError."""
+        images = tuple(text.removeprefix("image=") for text in asked if text.startswith("image="))
+        if images and not all(images):
+            raise UserError("image: say which, as image=FILE_OR_FOLDER")
+        number = next((text.removeprefix("n=") for text in asked if text.startswith("n=")), "1")
+        if not re.fullmatch(r"0*[1-9]\d{0,8}", number):
+            raise UserError(f"n: how many objects to make of each image, at least 1; got '{number}'")
+        return GenerateRequest(plain, name, images, int(number))
 
     def carry_out(self) -> int:
         """Generates the objects; returns the exit code."""
         recipe = parse_recipe(self.plain, self.name)
         system = list(recipe.stages.values())[-1].cls
-        folder, code = system.generate(recipe, self.image, self.n)
+        folder, code = system.generate(recipe, self.images, self.n)
         print(folder)
         return code
 

@@ -1,6 +1,7 @@
 """Loads recipes as plain data: YAML with `extends`, overridden from the command line, interpolated."""
 
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -9,7 +10,7 @@ from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from threestudio_like.config.reading import read_value, read_yaml
-from threestudio_like.config.renamed import translated_path
+from threestudio_like.config.renamed import translated_path, why_removed
 from threestudio_like.config.run_config import TEXT_KEYS
 from threestudio_like.config.schedule import is_step
 from threestudio_like.errors import UserError, brief, nearest
@@ -102,19 +103,14 @@ def load(name: str, overrides: list[str] | tuple[str, ...] = (), beside: Path | 
     recipe = _with_extends(find_recipe(name, beside), (), in_files)
     for override in overrides:
         keys, path = parse_override(override), override.partition("=")[0].split(".")
+        check_override(override, path, recipe, overrides, name)
         stages = recipe.get("stages")
         stages = stages if isinstance(stages, dict) else {}
-        today = translated_path(".".join(path))
-        if today != ".".join(path) and today:
-            raise UserError(f"{'.'.join(path)}: this key is '{today}' now")
-        if is_step(path[-1]):
-            whole = f"{'.'.join(path[:-1])}='{{{path[-1]}: {override.partition('=')[2]}}}'"
-            raise UserError(f"{'.'.join(path)}: a schedule is given with all its knots, such as {whole}")
-        if path[0] == "stages" and len(path) > 1 and path[1] not in stages:
-            raise UserError(f"stages.{path[1]}: {name} has no such stage{nearest(path[1], stages)}")
         recipe = overlay(recipe, keys, by_overrides)
         own = [stage for stage, node in stages.items() if _sets(node, path)]
         recipe = overlay(recipe, {"stages": dict.fromkeys(own, keys)}, by_overrides) if own else recipe
+    if not isinstance(recipe.get("vars") or {}, dict):
+        raise UserError(f"vars: expected a map of values, got {recipe['vars']!r}")
     try:
         resolved: Any = OmegaConf.to_container(OmegaConf.create(recipe), resolve=True)
         loaded = Loaded(resolved)
@@ -123,6 +119,28 @@ def load(name: str, overrides: list[str] | tuple[str, ...] = (), beside: Path | 
     loaded.pop("git_revision", None)  # of a run's config.yaml
     loaded.changes = (*in_files, *(replace(change, by_override=True) for change in by_overrides))
     return loaded
+
+
+def check_override(override: str, path: list[str], recipe: dict, overrides: Iterable[str], name: str) -> None:
+    """Raises UserError for an override of a key that has another name or place, or that would change nothing."""
+    key, value = ".".join(path), override.partition("=")[2]
+    stages, values = (node if isinstance(node := recipe.get(own), dict) else {} for own in ("stages", "vars"))
+    if reason := why_removed(key):
+        raise UserError(f"{key}: there is no such key any more: {reason}")
+    today = translated_path(key)
+    if today != key and today:
+        raise UserError(f"{key}: this key is '{today}' now")
+    if is_step(path[-1]):
+        whole = f"{'.'.join(path[:-1])}='{{{path[-1]}: {value}}}'"
+        raise UserError(f"{key}: a schedule is given with all its knots, such as {whole}")
+    if path[0] == "stages" and len(path) > 1 and path[1] not in stages:
+        raise UserError(f"stages.{path[1]}: {name} has no such stage{nearest(path[1], stages)}")
+    if path[0] == "vars" and len(path) > 1 and path[1] not in values:
+        others = f"{recipe}{[other for other in overrides if other != override]}"
+        if f"vars.{path[1]}" not in others:
+            raise UserError(f"vars.{path[1]}: nothing in {name} uses it{nearest(path[1], values)}")
+    if value == "{}" and Loaded(recipe).at(key):
+        raise UserError(f"'{override}' changes nothing: a map is laid over the recipe's; give the keys that change")
 
 
 def _with_extends(path: Path, above: tuple[Path, ...], changes: list[TypeChange]) -> dict:

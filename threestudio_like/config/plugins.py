@@ -27,6 +27,8 @@ def plug_in(modules: Iterable[str]) -> None:
     plug_in_installed()
     here = str(Path.cwd())
     for name in modules:
+        if not all(part.isidentifier() for part in name.split(".")):
+            raise UserError(f"imports: '{name}' is not the name of a module; give one as Python's `import` takes it")
         if here not in sys.path:
             sys.path.append(here)
         try:

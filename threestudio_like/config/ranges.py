@@ -1,9 +1,11 @@
-"""Ranges of values, as the types of Configs' fields: checked where a recipe is read, and shown by `--help`.
+"""Ranges of values, as the types of Configs' fields: checked in recipes and in what is built, and shown by `--help`.
 
 A constraint is one of annotated-types' (`Annotated[float, Gt(0)]`), or `RISING`. That of a schedule holds for all of
 its values. Every number of a Config is finite, whatever its type.
 """
 
+import dataclasses
+import functools
 import itertools
 import math
 import operator
@@ -16,6 +18,7 @@ from typing import Annotated, Any
 from annotated_types import BaseMetadata, Ge, GroupedMetadata, Gt, Interval, Le, Lt, MinLen
 
 from threestudio_like.config.schedule import Schedule
+from threestudio_like.errors import UserError
 
 COMPARISONS: dict[type, tuple[str, str, Callable[[Any, Any], bool]]] = {
     Gt: ("above", "gt", operator.gt),
@@ -48,6 +51,7 @@ Pixels = Annotated[int, Interval(ge=1, le=8192)]
 """Pixels, or texels, along a side."""
 Cells = Annotated[int, Interval(ge=3, le=1024)]
 """Cells of a grid along a side."""
+Threads = Annotated[int, Interval(ge=1, le=1024)]
 Width = Annotated[int, Interval(ge=1, le=65536)]
 """Features of a network's layer."""
 Samples = Annotated[int, Interval(ge=1, le=8)]
@@ -81,6 +85,48 @@ PixelsSchedule = Annotated[Schedule, Interval(ge=1, le=8192)]
 def violated(value: Any, constraints: tuple[Any, ...]) -> bool:
     """Tells whether a value breaks one of the constraints of an `Annotated` type."""
     return any(breaks(value, constraint) for constraint in flat(constraints))
+
+
+def refuse_violated(value: Any, constraints: tuple[Any, ...], where: str, written: Any = None) -> None:
+    """Raises UserError for a value that breaks one of the constraints, or cannot be compared with them.
+
+    The message shows it as it was `written`, where that is something else.
+    """
+    try:
+        broken = violated(value, constraints)
+    except TypeError:
+        broken = True
+    if broken:
+        raise UserError(f"{where}: must be {words(constraints)}, got {value if written is None else written!r}")
+
+
+def check(value: Any, kind: Any, where: str) -> None:
+    """Checks what was built in Python by the ranges of its type, however deep. Raises UserError, as parsing does."""
+    origin, arguments = typing.get_origin(kind), typing.get_args(kind)
+    if value is None:
+        return
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        for name, inner in field_types(type(value)).items():
+            check(getattr(value, name), inner, f"{where}.{name}")
+    if origin is Annotated:
+        check(value, arguments[0], where)
+        refuse_violated(value, arguments[1:], where)
+    elif origin in (typing.Union, types.UnionType):
+        check(value, next(one for one in arguments if one is not types.NoneType), where)
+    elif origin is dict and isinstance(value, dict):
+        for key, item in value.items():
+            check(item, arguments[1], f"{where}.{key}")
+    elif origin in (tuple, list) and isinstance(value, tuple | list):
+        kinds = arguments[:1] * len(value) if origin is list or arguments[-1] is Ellipsis else arguments
+        for i, (one, item) in enumerate(zip(kinds, value, strict=False)):
+            check(item, one, f"{where}[{i}]")
+
+
+@functools.cache
+def field_types(kind: type) -> dict[str, Any]:
+    """Returns the types of a dataclass' fields by name, with their ranges."""
+    hints = typing.get_type_hints(kind, include_extras=True)
+    return {field.name: hints[field.name] for field in dataclasses.fields(kind)}
 
 
 def breaks(value: Any, constraint: Any) -> bool:

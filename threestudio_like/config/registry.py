@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from threestudio_like.config.ranges import violated, words
+from threestudio_like.config.ranges import check, field_types, refuse_violated
 from threestudio_like.config.renamed import hint
 from threestudio_like.config.scalars import parse_scalar
 from threestudio_like.errors import MissingKeyError, UserError, brief, nearest
@@ -27,6 +27,8 @@ PACKAGES = ("threestudio_like", "priors", "systems")
 _classes: dict[str, dict[str, type | str]] = {}
 """By slot and name: a class, or "module:Class" as long as nobody has chosen it."""
 
+LONGEST_VALUE = 60
+"""Letters of a wrong value that are shown."""
 PLAIN = str | bool | int | float | dict | list | tuple | type | None
 """Types of plain data; anything else is an object that is built already."""
 
@@ -145,6 +147,7 @@ def configure(piece: Any, config: Any, fields: dict[str, Any]) -> Any:
         raise UserError(f"{type(piece).__name__}: give a config or its fields, not both; got also '{min(fields)}'")
     if not isinstance(config, kind):
         raise UserError(f"{type(piece).__name__}: expected a {kind.__qualname__}, got {config!r:.80}")
+    check(config, kind, type(piece).__name__)
     return config
 
 
@@ -179,13 +182,27 @@ def parse_component(slot: str, node: Any, where: str) -> Component:
 
 def chosen_type(slot: str, node: Any, where: str) -> str:
     """Returns the type that a component's block names. Raises UserError for none, or an unknown one."""
-    known = registered(slot)
-    name = node.get("type") if isinstance(node, dict) else node
-    if not isinstance(name, str):
-        raise UserError(f"{where or slot}: expected a block with `type:`; {slot} types: {', '.join(known)}")
-    if name not in known:
-        raise UserError(f"{where or slot}{'.type' if where else ''}: unknown {slot} '{name}'{nearest(name, known)}")
-    return name
+    known, inside = registered(slot), isinstance(node, dict)
+    name = node.get("type") if inside else node
+    if slot == "system":  # whose keys stand beside its name
+        place = f"{where}.system".lstrip(".")
+    else:
+        place = f"{where}.type" if where and inside and name is not None else where or slot
+    if isinstance(name, str) and name in known:
+        return name
+    if isinstance(name, str):
+        raise UserError(f"{place}: unknown {slot} '{name}'{nearest(name, known)}")
+    if slot == "system":
+        beside = f"; its keys stand beside it, as `{min(map(str, name))}=`" if isinstance(name, dict) and name else ""
+        raise UserError(f"{place}: expected a name, got {shortened(name)}{beside}; known: {', '.join(known)}")
+    wanted = "a block with `type:`" if name is None else f"a name, got {shortened(name)}"
+    raise UserError(f"{place}: expected {wanted}; {slot} types: {', '.join(known)}")
+
+
+def shortened(value: Any) -> str:
+    """Writes a value that is shown in a message."""
+    text = repr(value)
+    return text if len(text) <= LONGEST_VALUE else f"{text[:LONGEST_VALUE]}..."
 
 
 def parse(kind: Any, value: Any, where: str) -> Any:
@@ -195,20 +212,22 @@ def parse(kind: Any, value: Any, where: str) -> Any:
         return parse_component(arguments[1], value, where)
     if origin is Annotated:
         parsed = parse(arguments[0], value, where)
-        if violated(parsed, arguments[1:]):
-            raise UserError(f"{where}: must be {words(arguments[1:])}, got {value!r}")
+        refuse_violated(parsed, arguments[1:], where, value)
         return parsed
     if kind is Any:
         return value
     if origin in (typing.Union, types.UnionType):
         return _parse_optional(arguments, value, where)
     if origin is Literal:
-        if not isinstance(value, str | int | None) or value not in arguments:
-            raise UserError(f"{where}: '{value}' is not possible{nearest(value, arguments)}")
+        if not isinstance(value, str | int | None):
+            known = ", ".join(map(str, arguments))
+            raise UserError(f"{where}: expected a name, got {shortened(value)}; known: {known}")
+        if value not in arguments:
+            raise UserError(f"{where}: '{value}' is not possible{nearest(str(value), arguments)}")
         return value
     if origin is dict:
         if not isinstance(value, dict):
-            raise UserError(f"{where}: expected a map, got {value!r}")
+            raise UserError(f"{where}: expected a map, got {shortened(value)}")
         names = {key: parse(arguments[0], key, where) for key in value}
         return {names[key]: parse(arguments[1], item, f"{where}.{key}") for key, item in value.items()}
     if origin in (tuple, list):
@@ -231,7 +250,7 @@ def _parse_optional(arguments, value, where):
 
 def _parse_sequence(origin, arguments, value, where):
     if not isinstance(value, (list, tuple)):
-        raise UserError(f"{where}: expected a list, got {value!r}")
+        raise UserError(f"{where}: expected a list, got {shortened(value)}")
     kinds = arguments
     if origin is list or (len(arguments) == 2 and arguments[1] is Ellipsis):
         kinds = (arguments[0],) * len(value)
@@ -244,9 +263,8 @@ def _parse_dataclass(kind, value, where):
     if value is None:
         value = {}
     if not isinstance(value, dict):
-        raise UserError(f"{where}: expected a block, got {value!r}")
-    hints = typing.get_type_hints(kind, include_extras=True)
-    fields = {field.name: field for field in dataclasses.fields(kind)}
+        raise UserError(f"{where}: expected a block, got {shortened(value)}")
+    hints, fields = field_types(kind), {field.name: field for field in dataclasses.fields(kind)}
     for key in value:
         if key not in fields:
             raise UserError(f"{where or 'recipe'}: unknown key '{key}'{hint(f'{where}.{key}', fields)}")

@@ -52,7 +52,14 @@ CHANGED = {
     "generation.show.scorer": "'generation.scorer'",
 }
 """Keys that took an old key's place with another meaning, or in another block."""
-REMOVED = {"init.convert": "the stage's own scene.type says it"}
+REMOVED = {
+    "init.convert": "the stage's own scene.type says it",
+    "generation.threads": "the run's own `threads` says it",
+    "generation.show.preview_size": "its previews have the views' own size",
+    "generation.show.mesh_resolution": "the reconstructor's own grid says it",
+    "generation.show.mesh_threshold": "the reconstructor says where the surface is",
+    "generation.show.texture_size": "a mesh that is made in one pass has colours at its vertices",
+}
 """Keys that had no effect, and why none is needed."""
 
 STATE = {
@@ -76,6 +83,11 @@ def hint(path: str, known: Iterable[str]) -> str:
     if (reason := look_up(REMOVED, keys)) is not None:
         return f"; there is no such key any more: {reason}"
     return nearest(keys[-1], known)
+
+
+def why_removed(path: str) -> str | None:
+    """Returns why there is no such key any more; None where it is not one that was removed."""
+    return look_up(REMOVED, split(path))
 
 
 def translated(node: Any, keys: tuple[str, ...] = ()) -> Any:

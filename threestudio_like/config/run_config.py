@@ -3,7 +3,7 @@
 from dataclasses import dataclass, field, fields
 from typing import Any, Literal
 
-from threestudio_like.config.ranges import Count, NonNegative, Seed, Whole
+from threestudio_like.config.ranges import Count, NonNegative, Seed, Threads, Whole
 
 
 @dataclass(frozen=True)
@@ -53,7 +53,7 @@ class RunConfig:
     """Single precision, or bfloat16 where it is safe (autocast)."""
     kernels: Literal["auto", "reference", "cpu", "cuda"] | None = None
     """Forces one side of all kernels; by default TSL_KERNELS, or the device, chooses."""
-    threads: Count | None = None
+    threads: Threads | None = None
     """CPU threads at most; null, all. Small models are faster on one: several wait for each other."""
     checkpoint_every: Count = 250
     """Steps between checkpoints."""

@@ -50,7 +50,7 @@ class Schedule:
         knots = []
         for key, number in value.items():
             if not is_step(key) or isinstance(number, bool) or not isinstance(number, numbers.Real):
-                raise UserError(f"{where}: a schedule maps steps (whole numbers) to numbers, got {key!r}: {number!r}")
+                raise UserError(f"{where}: a schedule maps steps (whole numbers) to numbers, got {value!r:.200}")
             knots.append((int(key), number))
         if not all(is_finite(number) for _, number in knots):
             raise UserError(f"{where}: every value of a schedule is a finite number, got {value!r:.200}")

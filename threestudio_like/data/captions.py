@@ -25,15 +25,16 @@ def captioned(
     """
     if not folder.is_dir():
         raise UserError(f"data.folder: '{folder}' is not a folder")
-    files = {
-        path.relative_to(folder).as_posix(): path
-        for path in sorted(folder.rglob("*"))
-        if path.suffix.lower() in suffixes and path.is_file()
-    }
+    there = {path.relative_to(folder).as_posix(): path for path in sorted(folder.rglob("*")) if path.is_file()}
+    files = {name: path for name, path in there.items() if path.suffix.lower() in suffixes}
     entries = read_captions(folder / captions)
     unwanted = {name for name, (_, tags) in entries.items() if set(tags) & set(without_tags)}
     skipped("have no caption", [name for name in files if name not in entries])
-    skipped("are captioned but not there", [name for name in entries if name not in files])
+    skipped(
+        f"are none of {', '.join(suffixes)}; export them as GLB",
+        [name for name in entries if name in {*there} - {*files}],
+    )
+    skipped("are captioned but not there", [name for name in entries if name not in there])
     skipped(f"have one of the tags {', '.join(without_tags)}", sorted(unwanted))
     objects = {path: entries[name][0] for name, path in files.items() if name in entries and name not in unwanted}
     if not objects:

@@ -1,4 +1,4 @@
-"""Coordinate maps of any folder of GLB, OBJ or PLY files with captions (SweetDreamer, section 3.2, and appendix).
+"""Coordinate maps of any folder of mesh files with captions (SweetDreamer, section 3.2, and appendix).
 
 An object's maps are rendered once and cached in a file of their own, from which training reads the rows that it needs:
 a folder may be larger than the memory, grow, and be rendered by several processes.
@@ -16,7 +16,7 @@ from concurrent.futures.process import BrokenProcessPool
 from dataclasses import asdict, dataclass
 from multiprocessing import get_context
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import numpy as np
 import torch
@@ -50,7 +50,7 @@ from threestudio_like.scenes.signed_distance import BOX_LENGTH, read_mesh
 from threestudio_like.utils.paths import expanded
 from threestudio_like.utils.progress import progress
 
-SUFFIXES = (".glb", ".gltf", ".obj", ".ply", ".stl", ".off")
+SUFFIXES = (".glb", ".gltf", ".obj", ".ply", ".stl", ".off", ".dae")
 RENDERING_SOURCES = (
     "data/meshes.py",
     "scenes/signed_distance.py",
@@ -76,7 +76,7 @@ class MeshFolder:
         """The objects that are rendered, and their cameras."""
 
         folder: str
-        """Folder of GLB, OBJ, PLY, STL or OFF files, also in inner folders."""
+        """Folder of GLB, OBJ, PLY, STL, OFF or COLLADA (.dae) files, also in inner folders."""
         captions: str = "captions.json"
         """JSON file of captions (and tags) in the folder; see `data/captions.py`."""
         without_tags: tuple[str, ...] = ("point cloud", "low poly", "lowpoly", "scan")
@@ -89,8 +89,12 @@ class MeshFolder:
         """Pixels a side of the maps."""
         supersample: Samples = 2
         """Maps are rendered this many times larger and averaged."""
-        distance: DistanceRange = (0.9, 1.1)
-        """Range of the cameras' distances, 1 where a ball as long as the object just fills the view."""
+        up: Literal["y", "z"] = "y"
+        """The files' upward axis: y, with the front at +z, as in glTF, or z, with the front at -y, as in Blender. Files
+        that say it themselves (COLLADA) are read as they say."""
+        distance: DistanceRange = (1.0, 1.2)
+        """Range of the cameras' distances, 1 where the ball around the object just fills the view, so that nothing is
+        cut off. The paper's (0.9 to 1.1 times the longest side) cut most objects."""
         fov_deg: FieldOfView = 45.0
         """Vertical field of view."""
         elevation_deg: ElevationRange = (-10.0, 45.0)
@@ -224,14 +228,19 @@ def render_maps(config: MeshFolder.Config, path: Path) -> UInt8[np.ndarray, "V S
 
 
 def read_checked(config: MeshFolder.Config, path: Path) -> trimesh.Trimesh:
-    """Reads the mesh in the scene's frame. Raises UserError, in one sentence, where it is too large or damaged."""
+    """Reads the mesh in the scene's frame, the ball around it `BOX_LENGTH` wide.
+
+    Raises UserError, in one sentence, where it is too large or damaged.
+    """
     if path.stat().st_size > config.max_megabytes * 1e6:
         raise UserError(
             f"{path} has {path.stat().st_size / 1e6:.0f} MB, more than max_megabytes {config.max_megabytes:g}"
         )
-    mesh = read_mesh(path)
+    mesh = read_mesh(path, config.up)
     if len(mesh.faces) > config.max_faces:
         raise UserError(f"{path} has {len(mesh.faces)} faces, more than max_faces {config.max_faces}")
+    radius = np.linalg.norm(mesh.vertices[np.unique(mesh.faces)], axis=1).max()
+    mesh.vertices *= 0.5 * BOX_LENGTH / radius
     return mesh
 
 

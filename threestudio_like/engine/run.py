@@ -30,6 +30,7 @@ from threestudio_like.engine.run_folder import (
     lock,
     move_aside,
     names_in,
+    status_of,
     take_over_stages,
     written,
 )
@@ -73,8 +74,10 @@ class Run:
         plain = translated(read_stored(folder / "config.yaml")) | {"out": str(folder), "device": device, "devices": 1}
         run = cls(parse_recipe(plain, folder.parent.name))
         run.record.metrics = run.record.stored()
-        if run.metrics.get("status") != "done":
-            raise UserError(f"{folder}: this run is {run.metrics.get('status', 'unfinished')}; --resume it first")
+        status = status_of(folder, run.metrics) or "unfinished"
+        if status != "done":
+            remedy = "wait for it" if status == "running" else "--resume it first"
+            raise UserError(f"{folder}: this run is {status}; {remedy}")
         return run
 
     @property
@@ -143,6 +146,7 @@ class Run:
 
     def check(self) -> list[str]:
         """Builds every stage, and says what would run. Raises UserError that names what is missing; fetches nothing."""
+        check_place(self.folder)
         for part in components(self.recipe.stages):
             problem = part.cls.missing(part.config) if hasattr(part.cls, "missing") else None
             if problem is not None:

@@ -56,13 +56,38 @@ def acquired(path: Path) -> BaseFileLock:
     held: BaseFileLock = FileLock(path)
     try:
         held.acquire(blocking=False)
+    except Timeout:
+        if not path.exists():  # none can be made there, which is no other writer
+            raise OSError(errno.EACCES, "no file can be made beside it", str(path)) from None
+        raise
     except (OSError, NotImplementedError) as error:
-        if isinstance(error, Timeout) or getattr(error, "errno", errno.ENOSYS) not in NO_LOCKS:
+        if getattr(error, "errno", errno.ENOSYS) not in NO_LOCKS:
             raise
         log.warning("%s: this file system cannot lock files; a file marks that a run is there", path.parent)
         held = SoftFileLock(path.with_suffix(".mark"))
         held.acquire(blocking=False)
     return held
+
+
+def is_held(folder: Path) -> bool:
+    """Tells whether a process is writing the folder now; leaves nothing behind."""
+    real = folder.resolve()
+    path = real.with_name(f".{real.name}.lock")
+    if not path.exists():
+        return path.with_suffix(".mark").exists()
+    try:
+        acquired(path).release()
+    except (Timeout, OSError):
+        return True
+    return False
+
+
+def status_of(folder: Path, metrics: dict) -> str | None:
+    """Returns the status of a run by its `metrics.json`; a run whose process was killed cannot have said so itself."""
+    status = metrics.get("status")
+    if not isinstance(status, str):
+        return None
+    return "interrupted" if status == "running" and not is_held(folder) else status
 
 
 def is_run(folder: Path) -> bool:
@@ -123,6 +148,8 @@ def move_aside(folder: Path) -> Path:
 
 def read_map(path: Path) -> dict:
     """Reads a JSON file's map; empty where it cannot be read as one."""
+    if not path.is_file():
+        return {}
     try:
         node = read_json(path)
     except (OSError, ValueError):

@@ -139,8 +139,8 @@ class System(nn.Module):
         """Does what follows the optimiser's step, such as averaging weights."""
 
     @classmethod
-    def generate(cls, recipe: Recipe, image: str | None, n: int) -> tuple[Path, int]:
-        """Makes `n` objects of an image, of each image of a folder, or of the prompt, in one pass, without training.
+    def generate(cls, recipe: Recipe, images: tuple[str, ...], n: int) -> tuple[Path, int]:
+        """Makes `n` objects of each image, or image of a folder, or of the prompt, in one pass, without training.
 
         Returns the folder of the results and the exit code. Raises UserError where the method is none that can.
         """

@@ -8,7 +8,7 @@ from pathlib import Path
 import torch
 
 from threestudio_like.cameras import Cameras, orbit
-from threestudio_like.config.ranges import Pixels
+from threestudio_like.config.ranges import Cells, Pixels, Positive
 from threestudio_like.data.toybox.catalogue import CATEGORIES, COLORS
 from threestudio_like.engine.parts import part
 from threestudio_like.errors import NoSurfaceError
@@ -18,7 +18,7 @@ from threestudio_like.evaluate.metrics import own_figure
 from threestudio_like.evaluate.scorer import Scorer
 from threestudio_like.evaluate.shapes import HEALTH, health
 from threestudio_like.evaluate.toybox import CATEGORY_CAPTIONS, COLOR_CAPTIONS, pair_index, toy_of
-from threestudio_like.export.mesh_io import FORMATS, write_mesh
+from threestudio_like.export.mesh_io import no_mesh, write_meshes
 from threestudio_like.export.presentation import Presentation, Views, write_turntable
 from threestudio_like.export.texture import bake
 from threestudio_like.renderers.base import Render
@@ -73,6 +73,14 @@ log = logging.getLogger(__name__)
 class Evaluation(Presentation):
     """The keys by which a finished scene is shown, exported and measured."""
 
+    preview_size: Pixels = 96
+    """Pixels a side of a preview's views."""
+    mesh_resolution: Cells = 128
+    """Grid points a side at which a field's surface is extracted."""
+    mesh_threshold: Positive | None = None
+    """The density at a field's surface; null chooses it by the field's own silhouettes."""
+    texture_size: Pixels | None = None
+    """Texels a side of the exported mesh's textures; colours at its vertices where null."""
     scorer: str | None = None
     """A scorer's folder; the prompt is scored where it names one of the Toybox's colours and categories."""
     scorer_size: Pixels = 64
@@ -150,23 +158,20 @@ def scores(
     return found
 
 
-def export_scene(scene: Scene, show: Evaluation, folder: Path, device: torch.device) -> dict[str, float]:
-    """Writes `mesh.<format>`; a scene without a surface is reported, not fatal.
+def export_scene(
+    scene: Scene, show: Evaluation, folder: Path, device: torch.device, prompt: str = ""
+) -> dict[str, float]:
+    """Writes `mesh.<format>`, named by the prompt; a scene without a surface is reported, not fatal.
 
     Raises NoSurfaceError where an earlier mesh is there, which would stand beside the figures of none.
     """
     try:
         mesh = remove_small_components(scene.mesh(), show.smallest_part)
     except NoSurfaceError as error:
-        earlier = next((path for suffix in FORMATS if (path := folder / f"mesh.{suffix}").exists()), None)
-        if earlier is not None:
-            raise NoSurfaceError(f"no mesh was written: {error}; {earlier} is left as it was") from None
-        log.warning("no mesh was written: %s", error)
+        no_mesh(folder, error)
         return {"mesh_vertices": 0, **{f"mesh_{key}": 0.0 for key in HEALTH}}
     found = health(mesh.to_trimesh())
     if show.texture_size is not None:
         mesh = bake(mesh, scene.material, show.texture_size, device)
-    folder.mkdir(parents=True, exist_ok=True)
-    for suffix in show.formats:
-        write_mesh(mesh, folder / f"mesh.{suffix}")
+    write_meshes(mesh, folder, show.formats, prompt)
     return {"mesh_vertices": len(mesh.vertices), **{f"mesh_{key}": value for key, value in found.items()}}

@@ -202,7 +202,7 @@ def _run_warnings(records: Sequence[RunRecord]) -> list[str]:
         for one in records
         if one.state.status == "failed"
     ]
-    left = sum(one.state.status in ("waiting", "interrupted") for one in records)
+    left = sum(one.state.status in ("waiting", "running", "interrupted") for one in records)
     if left:
         warnings.append(f"{left} of {len(records)} runs are still to be done; what follows is of the others.")
     lost = [one for one in records if one.done and one.has_infinite_figures]

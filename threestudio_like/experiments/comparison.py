@@ -9,10 +9,10 @@ from typing import Annotated, Any
 import yaml
 from annotated_types import MinLen
 
-from threestudio_like.config.loading import CONFIGS, find_recipe
+from threestudio_like.config.loading import CONFIGS, find_recipe, load
 from threestudio_like.config.plugins import plug_in
 from threestudio_like.config.ranges import Seed
-from threestudio_like.config.recipe import digest, unique_slug
+from threestudio_like.config.recipe import digest, read_blocks, read_run, unique_slug
 from threestudio_like.config.registry import parse
 from threestudio_like.config.renamed import RENAMED, look_up
 from threestudio_like.config.run_config import TEXT_KEYS
@@ -151,18 +151,32 @@ def parse_comparison(plain: dict, name: str, beside: Path | None = None) -> Comp
     methods = config.methods or expand(config, name)
     check_lists(config, name)
     check_claims(config, methods, name)
+    plug_in(config.imports)
     methods = resolve_recipes(methods, name, beside)
     folder = Path(config.out or f"outputs/comparisons/{name}")
     runs = Path(config.runs) if config.runs else folder.parent / "runs"
-    return Comparison(name, config, methods, folder, build_cells(config, methods, runs, name))
+    cells = build_cells(config, methods, runs, name)
+    check_keys(cells)
+    check_metrics(config, name)
+    return Comparison(name, config, methods, folder, cells)
+
+
+def check_keys(cells: tuple[Cell, ...]) -> None:
+    """Raises UserError for a mistaken key of a method, before anything heavy is imported for it."""
+    for method, one in {cell.method: cell for cell in reversed(cells)}.items():
+        plain = load(one.job.config, one.job.keys)
+        read_blocks(plain, method, read_run(plain), [])
 
 
 def check_lists(config: ComparisonConfig, name: str) -> None:
-    """Raises UserError for an entry that is there twice, and an unknown metric."""
+    """Raises UserError for an entry that is there twice."""
     for key, values in (("prompts", config.prompts), ("seeds", config.seeds), ("metrics", config.metrics)):
         if len(set(values)) < len(values):
             raise UserError(f"{name}: '{key}' has the same entry twice")
-    plug_in(config.imports)
+
+
+def check_metrics(config: ComparisonConfig, name: str) -> None:
+    """Raises UserError for an unknown metric."""
     for metric in (*config.metrics, *(claim.metric for claim in config.claims)):
         try:
             find_metric(metric)

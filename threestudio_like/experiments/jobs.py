@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 from threestudio_like.config.recipe import digest, unique_slug
 from threestudio_like.config.scalars import is_finite
-from threestudio_like.engine.run_folder import number_in, read_map
+from threestudio_like.engine.run_folder import number_in, read_map, status_of
 from threestudio_like.errors import UserError
 from threestudio_like.experiments.axes import split, unquoted
 
@@ -28,12 +28,16 @@ class JobState:
     attempts: int = 0
     reason: str = ""
     """Why the last attempt failed, if it did."""
+    running: bool = False
+    """Whether a process was at work on it."""
 
     @property
-    def status(self) -> Literal["waiting", "done", "failed", "interrupted"]:
+    def status(self) -> Literal["waiting", "running", "done", "failed", "interrupted"]:
         """The state of the run; `interrupted` is one that was cut off."""
         if self.metrics.get("status") == "done":
             return "done"
+        if self.running:
+            return "running"
         if self.reason:
             return "failed"
         return "interrupted" if self.metrics else "waiting"
@@ -61,11 +65,12 @@ class Job:
     def read(self) -> JobState:
         """Reads the folder's files, each once."""
         attempts = read_map(self.folder / RECORD)
-        reason = attempts.get("reason", "")
+        reason, metrics = attempts.get("reason", ""), read_map(self.folder / "metrics.json")
         return JobState(
-            read_map(self.folder / "metrics.json"),
+            metrics,
             int(number_in(attempts, "attempts")),
             reason if isinstance(reason, str) else "",
+            status_of(self.folder, metrics) == "running",
         )
 
     def command(self, launcher: str | None) -> list[str]:

@@ -1,5 +1,8 @@
 """Meshes as files that other tools open: GLB, OBJ and PLY, y up and front +z as in glTF."""
 
+import functools
+import logging
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -10,12 +13,19 @@ from PIL import Image
 from trimesh.visual import ColorVisuals, TextureVisuals
 from trimesh.visual.material import PBRMaterial
 
-from threestudio_like.errors import UserError, nearest
+from threestudio_like.errors import NoSurfaceError, UserError, nearest
 from threestudio_like.scenes.mesh import Mesh, Texture
 from threestudio_like.utils.color import linear_from_srgb
 from threestudio_like.utils.files import write_atomically, write_text
 
+log = logging.getLogger(__name__)
 FORMATS = ("glb", "obj", "ply")
+BY = "threestudio_like"
+"""The first line of an OBJ, as a comment."""
+FILES = (*(f"mesh.{name}" for name in (*FORMATS, "mtl", "png")), "mesh_roughness.png", "mesh_metallic.png")
+"""All that an export may consist of."""
+COLOR = "_COLOR"
+"""The name of a custom attribute, under which trimesh writes single precision."""
 
 
 def check_formats(formats) -> None:
@@ -25,25 +35,48 @@ def check_formats(formats) -> None:
             raise UserError(f"formats: cannot write '{name}'{nearest(name, FORMATS)}")
 
 
-def write_mesh(mesh: Mesh, path: str | Path) -> None:
-    """Writes a mesh atomically, in the format of the path's suffix.
+def write_meshes(mesh: Mesh, folder: Path, formats: Iterable[str], name: str) -> None:
+    """Writes `mesh.<format>` in each format; what an earlier export left does not stay beside it."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for earlier in FILES:
+        (folder / earlier).unlink(missing_ok=True)
+    for suffix in formats:
+        write_mesh(mesh, folder / f"mesh.{suffix}", name)
+
+
+def no_mesh(folder: Path, error: NoSurfaceError) -> None:
+    """Logs that there is no mesh. Raises NoSurfaceError where an earlier one would stand beside the figures of none."""
+    earlier = next((folder / name for name in FILES if (folder / name).exists()), None)
+    if earlier is not None:
+        raise NoSurfaceError(f"no mesh was written: {error}; {earlier} is left as it was") from None
+    log.warning("no mesh was written: %s", error)
+
+
+def write_mesh(mesh: Mesh, path: str | Path, name: str = "") -> None:
+    """Writes a mesh atomically, in the format of the path's suffix; `name` is the object's in formats that have names.
 
     Its texture goes with it where it has one (not in PLY), else colours at vertices: linear in GLB, as glTF says, and
     sRGB elsewhere. Where the texture has seams only GLB parts the vertices, as that format must.
     """
     path = Path(path)
     body = in_gltf_frame(mesh)
+    name = " ".join(name.split()) or path.stem
     if mesh.texture is not None and path.suffix == ".obj":
-        write_textured_obj(body, mesh.texture, path)
+        write_textured_obj(body, mesh.texture, path, name)
         return
     options: dict[str, Any] = {}
-    if mesh.texture is not None and path.suffix == ".glb":
+    if path.suffix == ".glb":
+        options = {"tree_postprocessor": functools.partial(finish_gltf, name=name)}
+    if path.suffix == ".obj":
+        options = {"header": f"{BY}\no {name}"}
+    if path.suffix != ".glb":
+        rgba = np.concatenate([mesh.colors, np.ones((len(mesh.colors), 1))], axis=1)
+        body.visual = ColorVisuals(body, vertex_colors=to_bytes(rgba))
+    elif mesh.texture is not None:
         body = parted(body, mesh.texture)
     else:
-        colors = linear_from_srgb(torch.as_tensor(mesh.colors)).numpy() if path.suffix == ".glb" else mesh.colors
-        rgba = np.concatenate([colors, np.ones((len(colors), 1))], axis=1)
-        body.visual = ColorVisuals(body, vertex_colors=to_bytes(rgba))
-        options = {"tree_postprocessor": matte} if path.suffix == ".glb" else {}
+        linear = linear_from_srgb(torch.as_tensor(mesh.colors)).clamp(0, 1).float()
+        body.vertex_attributes[COLOR] = linear.numpy()  # trimesh's own colours are bytes, too few for dark linear light
     _ = body.vertex_normals  # trimesh writes normals only where they have been computed
     write_atomically(path, lambda unfinished: body.export(unfinished, file_type=path.suffix[1:], **options))
 
@@ -65,12 +98,17 @@ def parted(body: trimesh.Trimesh, texture: Texture) -> trimesh.Trimesh:
     return parts
 
 
-def matte(tree: dict) -> None:
-    """Gives a glTF tree's meshes a material: those without one are bare metal, as the format says."""
-    tree["materials"] = [{"name": "matte", "pbrMetallicRoughness": {"metallicFactor": 0.0, "roughnessFactor": 1.0}}]
+def finish_gltf(tree: dict, name: str) -> None:
+    """Names a glTF tree's object and colours, and gives what has no material one: without it is bare metal."""
+    if "materials" not in tree:
+        tree["materials"] = [{"name": "matte", "pbrMetallicRoughness": {"metallicFactor": 0.0, "roughnessFactor": 1.0}}]
+    for part in (*tree["meshes"], *tree["nodes"]):
+        part["name"] = name
     for mesh in tree["meshes"]:
         for primitive in mesh["primitives"]:
-            primitive["material"] = 0
+            primitive.setdefault("material", 0)
+            if COLOR in primitive["attributes"]:
+                primitive["attributes"]["COLOR_0"] = primitive["attributes"].pop(COLOR)
 
 
 def textured(texture: Texture) -> TextureVisuals:
@@ -91,7 +129,7 @@ def textured(texture: Texture) -> TextureVisuals:
     return TextureVisuals(uv=texture.uv, material=material)
 
 
-def write_textured_obj(body: trimesh.Trimesh, texture: Texture, path: Path) -> None:
+def write_textured_obj(body: trimesh.Trimesh, texture: Texture, path: Path, name: str) -> None:
     """Writes `mesh.obj`, whose vertices the faces share also at seams, `mesh.mtl`, and the pictures that it names.
 
     These are the base colour, `mesh.png`, and, where they are known, `mesh_roughness.png` and `mesh_metallic.png`.
@@ -101,14 +139,15 @@ def write_textured_obj(body: trimesh.Trimesh, texture: Texture, path: Path) -> N
     if texture.rough_metal is None:
         material += ["Pr 1", "Pm 0"]
     else:
-        for channel, (key, name) in enumerate((("Pr", "roughness"), ("Pm", "metallic"))):
-            picture = path.with_name(f"{path.stem}_{name}.png")
+        for channel, (key, kind) in enumerate((("Pr", "roughness"), ("Pm", "metallic"))):
+            picture = path.with_name(f"{path.stem}_{kind}.png")
             save_picture(texture.rough_metal[..., channel], picture)
             material += [f"{key} 1", f"map_{key} {picture.name}"]
     write_text(path.with_suffix(".mtl"), "\n".join(material) + "\n")
     corners = np.stack([body.faces, texture.corners, body.faces], axis=-1) + 1  # position, texture, normal
     lines = [
         f"mtllib {path.stem}.mtl",
+        f"o {name}",
         "usemtl material",
         *(f"v {x:.6f} {y:.6f} {z:.6f}" for x, y, z in body.vertices),
         *(f"vt {u:.6f} {v:.6f}" for u, v in texture.uv),

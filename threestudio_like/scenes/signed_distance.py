@@ -15,7 +15,7 @@ from torch import Tensor
 from threestudio_like.errors import UserError, brief
 from threestudio_like.scenes.base import VolumeScene
 from threestudio_like.scenes.convert import automatic_threshold, sample_density
-from threestudio_like.scenes.unread import refuse_unread
+from threestudio_like.scenes.unread import refuse_unread, stated_up
 from threestudio_like.utils.files import regular
 
 RESOLUTION = 128
@@ -56,14 +56,23 @@ def mesh_distance(mesh: trimesh.Trimesh) -> Float[Tensor, "R R R"]:
     return from_inside(winding != 0)
 
 
-def read_mesh(path: Path) -> trimesh.Trimesh:
-    """Reads a mesh file (y up, front +z) into the scene's frame, its box centred and `BOX_LENGTH` long.
+UPWARDS = {"y": ([2, 0, 1], [1, 1, 1]), "z": ([1, 0, 2], [-1, 1, 1])}
+"""By a file's upward axis, the order and the signs of its axes in the scene's frame; the front is +z, or -y."""
 
-    Raises UserError for a bad file.
+
+def read_mesh(path: Path, up: str = "y") -> trimesh.Trimesh:
+    """Reads a mesh file into the scene's frame, its box centred and `BOX_LENGTH` long.
+
+    `up` is the axis that is up where the file does not say it (see `UPWARDS`). Raises UserError for a bad file.
     """
+    if not path.is_file():
+        raise UserError(f"{path}: there is no such mesh file")
     refuse_unread(path)
     try:
         mesh = trimesh.load(regular(path), force="mesh", process=False, skip_materials=True)
+    except ImportError as error:
+        remedy = 'pip install -e ".[dae]"' if path.suffix.lower() == ".dae" else "export it as GLB"
+        raise UserError(f"{path} cannot be read as a mesh ({error}); {remedy}") from None
     except Exception as error:  # trimesh raises whatever its many loaders raise
         raise UserError(f"{path} cannot be read as a mesh: {brief(error)}") from None
     if not isinstance(mesh, trimesh.Trimesh) or len(mesh.faces) == 0:
@@ -73,9 +82,12 @@ def read_mesh(path: Path) -> trimesh.Trimesh:
     if not (np.abs(mesh.vertices) < 1e30).all():
         raise UserError(f"{path} has vertices that are not finite")
     low, high = mesh.bounds
-    if not (high - low).max() > 0:
-        raise UserError(f"{path} has no extent")
-    mesh.vertices = ((mesh.vertices - (low + high) / 2) * (BOX_LENGTH / (high - low).max()))[:, [2, 0, 1]]
+    with np.errstate(over="ignore"):
+        extent = (high - low).max()
+    if not 0 < extent < np.inf:
+        raise UserError(f"{path} has {'no extent' if extent == 0 else 'an extent beyond what numbers hold'}")
+    order, signs = UPWARDS[stated_up(path) or up]
+    mesh.vertices = ((mesh.vertices - (low + high) / 2) * (BOX_LENGTH / extent))[:, order] * signs
     return mesh
 
 

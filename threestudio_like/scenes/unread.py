@@ -2,6 +2,7 @@
 
 import json
 import logging
+import re
 import struct
 from pathlib import Path
 from typing import Literal
@@ -44,6 +45,16 @@ def extensions(tree: dict, how: Literal["Used", "Required"]) -> list[str]:
     """Lists the extensions that a glTF tree uses, or requires."""
     found = tree.get(f"extensions{how}")
     return [str(name) for name in found] if isinstance(found, list) else []
+
+
+def stated_up(path: Path) -> str | None:
+    """Returns the upward axis that a COLLADA file states; None for other files. Raises UserError where that is x."""
+    if path.suffix.lower() != ".dae":
+        return None
+    said = re.search(rb"<up_axis>\s*([XYZ])_UP", regular(path).read_bytes())
+    if said is not None and said[1] == b"X":
+        raise UserError(f"{path} has x up, which is not read; export it with y or z up")
+    return "y" if said is None else said[1].decode().lower()
 
 
 def gltf_tree(path: Path) -> dict:

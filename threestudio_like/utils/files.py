@@ -29,7 +29,10 @@ def read_json(path: Path) -> Any:
 
 
 def write_atomically(path: Path, write: Callable[[Path], object]) -> None:
-    """Calls `write(temporary_path)`, then puts the file in place; a crash leaves the old file whole."""
+    """Calls `write(temporary_path)`, then puts the file in place; a crash leaves the old file whole.
+
+    An OSError, as that of a full disk, names the file.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
     unfinished = path.with_name(f".{path.stem[:100]}.{os.getpid()}.unfinished{path.suffix}")
     try:
@@ -37,6 +40,10 @@ def write_atomically(path: Path, write: Callable[[Path], object]) -> None:
         with open(unfinished, "rb+") as file:
             os.fsync(file.fileno())
         unfinished.replace(path)
+    except OSError as error:
+        if error.errno is not None:  # else it has a message of its own
+            error.filename = str(path)
+        raise
     finally:
         unfinished.unlink(missing_ok=True)
 

@@ -71,7 +71,7 @@ class Named:
         self.name = name
 
     def __call__(self, views, poses):
-        return [self.name]
+        return self.name
 
     def scene(self, planes):
         return planes

@@ -26,6 +26,8 @@ class Exhibit:
     """The run's folder."""
     strip: str
     """The views as a data URL; empty where there are none."""
+    still: str
+    """The first of the views, which is printed in place of the video."""
     video: str
     """The turntable as a data URL; empty where there is none."""
     missing: str
@@ -70,9 +72,9 @@ def exhibit(record: RunRecord) -> Exhibit:
     picture, video = figures.views(record), record.results[0] / "turntable.mp4"
     method, folder, state = record.cell.method, str(record.cell.job.folder), record.state
     if picture is None:
-        return Exhibit(method, folder, "", "", state.reason or ("no turntable" if record.done else state.status))
+        return Exhibit(method, folder, "", "", "", state.reason or ("no turntable" if record.done else state.status))
     moving = data_url(video.read_bytes(), "video/mp4") if video.exists() else ""
-    return Exhibit(method, folder, jpeg(np.concatenate(picture, axis=1)), moving, "")
+    return Exhibit(method, folder, jpeg(np.concatenate(picture, axis=1)), jpeg(picture[0]), moving, "")
 
 
 def width(path: Path) -> int:
