@@ -6,8 +6,9 @@ from torch import nn
 
 from threestudio_like.config.schedule import Schedule
 from threestudio_like.engine.monitor import Monitor
+from threestudio_like.engine.muon import MuonAdamW
 from threestudio_like.engine.system import Optimizer, ParameterGroup, StepResult, System, SystemConfig
-from threestudio_like.engine.trainer import Settings, make_fabric, train
+from threestudio_like.engine.trainer import Settings, check_moments, make_fabric, train
 
 
 class Given(System):
@@ -67,3 +68,16 @@ def test_random_numbers_are_those_of_seed_stage_and_step(tmp_path):
     again = Given([[1.0]] * 3, Schedule.constant(0.1))
     trained(again, tmp_path / "again", "a", 1)
     assert again.drawn == pytest.approx(drawn["a", 1], abs=0)
+
+
+@pytest.mark.parametrize("muon", [False, True])
+@pytest.mark.parametrize("damage", [{"step": 3.0}, {"step": torch.zeros(2)}, {"more": torch.zeros(())}])
+def test_moments_that_an_optimizer_cannot_go_on_from_are_refused(muon, damage):
+    weight = torch.nn.Parameter(torch.ones(2, 3))
+    optimizer = MuonAdamW([{"params": [weight], "muon": muon}], lr=0.1)
+    weight.grad = torch.ones(2, 3)
+    optimizer.step()
+    check_moments(optimizer)
+    optimizer.state[weight] |= damage
+    with pytest.raises(ValueError, match="the optimizer's"):
+        check_moments(optimizer)

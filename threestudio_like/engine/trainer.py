@@ -131,10 +131,28 @@ def make_optimizer(system: System, groups: list[ParameterGroup]) -> torch.optim.
 def restore(system: System, optimizer: torch.optim.Optimizer, saved: Checkpoint, path: Path) -> None:
     """Loads a checkpoint's system and optimiser. Raises UserError where they do not fit."""
     take_over(system, saved, path)
+    recipes = [{name: value for name, value in group.items() if name != "params"} for group in optimizer.param_groups]
     try:
         optimizer.load_state_dict(saved.optimizer)
+        check_moments(optimizer)
     except Exception as error:  # the optimiser trusts what it is given
         raise misfit(path, error) from None
+    for group, settings in zip(optimizer.param_groups, recipes, strict=True):
+        group.update(settings)
+
+
+def check_moments(optimizer: torch.optim.Optimizer) -> None:
+    """Raises ValueError where a parameter's moments are not what its optimizer goes on from."""
+    for group in optimizer.param_groups:
+        needed = {"step", "momentum"} if group.get("muon") else {"step", "exp_avg", "exp_avg_sq"}
+        for parameter in group["params"]:
+            state = optimizer.state.get(parameter) or {}
+            if state and state.keys() != needed:
+                raise ValueError(f"the optimizer's state has {sorted(state)}, not {sorted(needed)}")
+            for name, value in state.items():
+                shape = () if name == "step" else parameter.shape
+                if not isinstance(value, torch.Tensor) or value.shape != shape:
+                    raise ValueError(f"the optimizer's {name} is not a tensor of the shape {list(shape)}")
 
 
 def take_over(system: System, saved: Checkpoint, path: Path) -> None:
