@@ -175,9 +175,10 @@ def told_badly(text: str, ended: str) -> list[str]:
             path.unlink(missing_ok=True)
     if not wrong and ("Traceback (most" in text or "unexpected " in text or "a background thread ended" in text):
         wrong.append(f"traceback: {text[-800:]}")
-    last = [line for line in text.splitlines() if line.strip()][-1:]
+    lines = [line for line in text.splitlines() if line.strip()]
+    last = lines[-1:] if ended == "refused" else lines  # where some have failed the folder's name comes last
     if ended in ("refused", "failed") and not any(line.startswith(("error: ", "failed: ")) for line in last):
-        wrong.append(f"no sentence: {last}")
+        wrong.append(f"no sentence: {lines[-1:]}")
     return wrong
 
 

@@ -17,7 +17,7 @@ def environment(monkeypatch, tmp_path):
         monkeypatch.setenv(name, str(tmp_path / name))
 
 
-@pytest.mark.parametrize("cases", [4, pytest.param(40, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("cases", [4, pytest.param(12, marks=pytest.mark.slow)])
 def test_no_mistake_is_a_traceback(tmp_path, cases):
     found = fuzz.campaign(cases, cases, tmp_path, ["playground2d"])
     assert not found.wrong

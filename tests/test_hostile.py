@@ -18,8 +18,8 @@ def environment(monkeypatch, tmp_path):
 
 @pytest.mark.slow
 def test_no_damaged_file_is_a_traceback(tmp_path):
-    found = hostile.campaign(30, 0, tmp_path, ["checkpoint", "run folder", "model", "picture", "name"])
-    assert not found.wrong and sum(found.counts.values()) == 30
+    found = hostile.campaign(8, 0, tmp_path, ["checkpoint", "run folder", "model", "picture", "name"])
+    assert not found.wrong and sum(found.counts.values()) == 8
 
 
 def test_damage_damages(tmp_path):

@@ -67,7 +67,7 @@ def test_plain_values_are_read_as_in_recipes():
         (lambda: Field(encoding={"n_level": 3}), "Field.encoding: unknown key 'n_level'; did you mean 'n_levels'"),
         (
             lambda: Field(background="solidd"),
-            "Field.background.type: unknown background 'solidd'; did you mean 'solid'",
+            "Field.background: unknown background 'solidd'; did you mean 'solid'",
         ),
         (lambda: Field(Field.Config(), hidden=3), "not both"),
         (lambda: VolumeRenderer(Field.Config()), "VolumeRenderer: expected a VolumeRenderer.Config"),

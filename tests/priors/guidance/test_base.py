@@ -155,7 +155,8 @@ def test_perp_neg_takes_only_what_is_perpendicular():
 
 def test_a_guidance_rescales_by_its_share():
     backbone = GaussianBackbone()
-    x_t, t = torch.randn(2, 3, 4, 4), torch.tensor([100, 500])
+    backbone.predict = lambda x_t, t, text, condition=None: x_t * text[:, :, :, None]
+    x_t, t = torch.randn(2, 3, 4, 4, generator=generator()), torch.tensor([100, 500])
     noised = Noised(x_t, x_t, x_t, t, condition(2, 0.4, uncond=0.1), 0)
     found = SDS(backbone, config(rescale=0.5)).guided_eps(noised, 6.0)
     torch.testing.assert_close(found, guided_eps(backbone, noised, 6.0, rescale=0.5))
