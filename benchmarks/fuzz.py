@@ -8,21 +8,16 @@ traceback, after a minute, with a file outside its folder, or with a status that
 there are any.
 """
 
-import argparse
 import contextlib
 import difflib
 import os
 import random
 import re
 import sys
-import tempfile
-import time
 from collections import Counter
 from collections.abc import Collection
 from dataclasses import dataclass, field
 from pathlib import Path
-
-import torch
 
 from benchmarks import warm
 from benchmarks.mutations import Case, mutated
@@ -157,18 +152,10 @@ def campaign(cases: int, seed: int, folder: Path, only: Collection[str] = EVERY)
 
 def main() -> None:
     """Carries the campaign out, and prints what was found."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--cases", type=int, default=2000)
-    parser.add_argument("--seed", type=int, default=0)
+    parser = warm.arguments(__doc__, 2000)
     parser.add_argument("--recipes", nargs="+", choices=EVERY, default=EVERY)
     args = parser.parse_args()
-    torch.set_num_threads(1)
-    warm.limit_memory()
-    began = time.monotonic()
-    with tempfile.TemporaryDirectory() as folder:
-        found = campaign(args.cases, args.seed, Path(folder), args.recipes)
-    print(f"{args.cases} cases of seed {args.seed} in {time.monotonic() - began:.0f} s: {found}")
-    sys.exit(bool(found.wrong))
+    warm.carry_out(lambda folder: campaign(args.cases, args.seed, folder, args.recipes), args.cases, args.seed)
 
 
 if __name__ == "__main__":

@@ -2,7 +2,7 @@
 ...]`.
 
 The shipped generator and reconstructor on 64 objects of known categories in held-out colours and on 64 of the three
-categories that were left out when the views' prior and the reconstructor were trained: quality, sharpness of the unseen
+categories that were left out when the views' prior was trained: quality, sharpness of the unseen
 sides, seconds, and diversity over seeds (`systems/geco/evaluation.py`). `--single` adds a reconstructor of single
 images, what `priors/reconstructor-single.yaml` leaves. Keys replace the recipe's; `--out` takes the pictures.
 """

@@ -7,19 +7,16 @@ folders of runs, and names: cut, flipped, wrongly typed, misspelt, replaced (`be
 may run; whatever they are ends as in `benchmarks/fuzz.py`, and the exit code is 1 where anything does not.
 """
 
-import argparse
 import contextlib
 import os
 import random
 import shutil
 import sys
 import tempfile
-import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-import torch
 import trimesh
 from PIL import Image
 
@@ -173,18 +170,10 @@ def campaign(cases: int, seed: int, folder: Path, only: list[str] | None = None)
 
 def main() -> None:
     """Carries the campaign out, and prints what was found."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--cases", type=int, default=1000)
-    parser.add_argument("--seed", type=int, default=0)
+    parser = warm.arguments(__doc__, 1000)
     parser.add_argument("--kinds", nargs="+", help="only these")
     args = parser.parse_args()
-    torch.set_num_threads(1)
-    warm.limit_memory()
-    began = time.monotonic()
-    with tempfile.TemporaryDirectory() as folder:
-        found = campaign(args.cases, args.seed, Path(folder), args.kinds)
-    print(f"{args.cases} cases of seed {args.seed} in {time.monotonic() - began:.0f} s: {found}")
-    sys.exit(bool(found.wrong))
+    warm.carry_out(lambda folder: campaign(args.cases, args.seed, folder, args.kinds), args.cases, args.seed)
 
 
 if __name__ == "__main__":

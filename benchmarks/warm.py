@@ -4,6 +4,7 @@ That is a traceback, a hang, a write outside the run's folder, a connection, a p
 is not true. `benchmarks/fuzz.py` and `benchmarks/hostile.py` say which command lines.
 """
 
+import argparse
 import contextlib
 import functools
 import io
@@ -14,10 +15,13 @@ import re
 import resource
 import signal
 import sys
+import tempfile
+import time
 import traceback
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, NoReturn
 
 import torch
 
@@ -202,6 +206,25 @@ def outside(path: str, own: Path | None) -> bool:
     )
     aside = any(re.fullmatch(rf"{re.escape(mine.name)}\.\d+", part.name) for part in real.parents)
     return not (real.is_relative_to(mine) or mine.is_relative_to(real) or beside or aside)
+
+
+def arguments(about: str, cases: int) -> argparse.ArgumentParser:
+    """Returns a parser of what every campaign is asked for: how many cases, and their seed."""
+    parser = argparse.ArgumentParser(description=about, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--cases", type=int, default=cases)
+    parser.add_argument("--seed", type=int, default=0)
+    return parser
+
+
+def carry_out(campaign: Callable[[Path], Any], cases: int, seed: int) -> NoReturn:
+    """Carries a campaign out in a temporary folder, prints what it found, and exits with 1 where anything is wrong."""
+    torch.set_num_threads(1)
+    limit_memory()
+    began = time.monotonic()
+    with tempfile.TemporaryDirectory() as folder:
+        found = campaign(Path(folder))
+    print(f"{cases} cases of seed {seed} in {time.monotonic() - began:.0f} s: {found}")
+    sys.exit(bool(found.wrong))
 
 
 def read(folder: Path | None) -> bytes:

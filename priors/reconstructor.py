@@ -4,6 +4,8 @@
     learned triplane tokens -> L x (self-attention, cross-attention to the image tokens, MLP) -> upsampled planes
     a point's features on the planes -> small MLPs: signed distance, colour, and FlexiCubes' deformation and weights
 
+For small models, points also read features and colours from the views' pixels (`priors/pixel_aligned.py`).
+
 The density of the volume-rendered phase is a function of the signed distance (`threestudio_like/scenes/triplane.py`),
 so that both phases train one shape.
 
@@ -35,7 +37,7 @@ PLANES = 3
 
 @dataclass
 class ReconstructorSize:
-    """Sizes of a reconstructor; the defaults are the Toybox's.
+    """Sizes of a reconstructor; the defaults are the Toybox's, whose recipe adds `pixel_aligned` and a finer grid.
 
     InstantMesh-large: image 320, dino "facebook/dino-vitb16", width 1024, layers 16, heads 16, tokens 32, upsample 2,
     channels 80, hidden_layers 4, grid 128, epipolar and back_projection false.

@@ -1,7 +1,7 @@
 """Distorts true views as a multi-view prior's are: no more quite consistent with each other, and softer.
 
-A reconstructor that has only seen true views trusts each pixel of drawn ones. LGM (Tang et al. 2024, arXiv 2402.05054,
-section 3.4) bends its training views by random smooth displacements; here they are also blurred.
+A reconstructor that has only seen true views trusts each pixel of drawn ones. LGM (Tang et al. 2024, arXiv 2402.05054)
+bends its training views by random smooth displacements; here they are also blurred.
 """
 
 from dataclasses import dataclass
