@@ -54,7 +54,6 @@ setup(
         "tensorboard>=2.19",  # torch.utils.tensorboard's writer
         "tokenizers>=0.21",
         "torch>=2.6",
-        "torchmetrics>=1.6",
         "tqdm>=4.66",
         "transformers>=4.50",
         "trimesh>=4.6",
@@ -68,6 +67,7 @@ setup(
             "triton>=3.2; sys_platform == 'linux'",
             "nvdiffrast @ git+https://github.com/NVlabs/nvdiffrast",  # renderer.rasterizer=nvdiffrast
         ],
+        "lpips": ["torchmetrics>=1.6", "torchvision>=0.21"],  # `perceptual: {type: lpips}`
         "viewer": ["viser>=1.0"],
         "dae": ["pycollada>=0.9"],  # reads COLLADA files in folders of meshes
         "rembg": ["rembg[cpu]>=2.0.60"],  # cuts objects out of photographs

@@ -5,6 +5,7 @@ import math
 import numpy as np
 import pytest
 import torch
+import torch.nn.functional as F
 import trimesh
 
 from threestudio_like.evaluate.features import diversity, frechet_distance, pairwise_distances
@@ -19,6 +20,23 @@ def test_psnr_and_ssim():
     torch.testing.assert_close(ssim(truth, truth), torch.ones(2))
     noisy = (truth + 0.3 * torch.randn(truth.shape, generator=torch.Generator().manual_seed(1))).clamp(0, 1)
     assert (ssim(noisy, truth) < 0.9).all() and math.isinf(psnr(truth, truth)[0])
+
+
+def test_ssim_is_the_papers():
+    """Wang et al. 2004, equation 13, over the windows that lie within the image."""
+    generator = torch.Generator().manual_seed(0)
+    a = torch.rand(2, 3, 20, 24, generator=generator)
+    b = (a + 0.2 * torch.randn(a.shape, generator=generator)).clamp(0, 1)
+    row = torch.exp(-torch.arange(-5.0, 6.0).square() / (2 * 1.5**2))
+    window = (row[:, None] * row / row.sum() ** 2).expand(3, 1, 11, 11)
+
+    def mean(images):
+        return F.conv2d(images, window, groups=3)
+
+    m, n, c, d = mean(a), mean(b), 0.01**2, 0.03**2
+    spread = mean(a * a) - m * m + mean(b * b) - n * n
+    expected = (2 * m * n + c) * (2 * (mean(a * b) - m * n) + d) / ((m * m + n * n + c) * (spread + d))
+    torch.testing.assert_close(ssim(a, b), expected.flatten(1).mean(1), atol=1e-5, rtol=0)
 
 
 def test_saturation_counts_the_object_only():

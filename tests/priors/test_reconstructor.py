@@ -171,7 +171,7 @@ def test_the_perceptual_distance_is_one(tmp_path):
 
 def test_lpips_says_what_it_misses(monkeypatch):
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
-    with pytest.raises(UserError, match="pip install torchvision"):
+    with pytest.raises(UserError, match="pip install torchmetrics torchvision"):
         LPIPS(torch.device("cpu"), LPIPS.Config())
 
 

@@ -71,8 +71,9 @@ class LPIPS(Perceptual):
     @staticmethod
     def missing(config: Config) -> str | None:
         """Says in a sentence what keeps it from loading, None where nothing does; touches no network."""
-        if importlib.util.find_spec("torchvision") is None:
-            return f"perceptual: LPIPS needs torchvision: pip install torchvision; {OTHERWISE}"
+        for package in ("torchvision", "torchmetrics"):
+            if importlib.util.find_spec(package) is None:
+                return f"perceptual: LPIPS needs {package}: pip install torchmetrics torchvision; {OTHERWISE}"
         path = Path(torch.hub.get_dir()) / "checkpoints" / BACKBONES[config.net]
         if not path.is_file():
             return f"perceptual: {path} is missing; put torchvision's weights there, {OTHERWISE}"
