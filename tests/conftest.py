@@ -1,5 +1,6 @@
 """Settings that must stand before torch is imported, and fixtures that many rooms share."""
 
+import gc
 import os
 
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # torch and numba have a thread pool each, and idle ones would spin
@@ -12,6 +13,12 @@ runtime_types.install()  # before the first import of ours
 import jaxtyping
 import pytest
 import torch
+
+
+def pytest_collection_finish():
+    """Lets the collector leave alone what the imports have made, which stays: it would go through all of it each time."""
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture(scope="session")

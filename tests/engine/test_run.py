@@ -174,6 +174,7 @@ def test_broken_numbers_stop_the_run_and_spare_the_checkpoint(tmp_path, gradient
 def test_resume_refuses_another_recipe_and_an_empty_folder(tmp_path):
     with pytest.raises(UserError, match="there is no run"):
         run(tmp_path, resume=True)
+    assert not list(tmp_path.iterdir())
     run(tmp_path).train()
     with pytest.raises(UserError, match="the recipe has changed since this run began, at 'lr'"):
         run(tmp_path, resume=True, lr=0.1)

@@ -25,6 +25,7 @@ from threestudio_like.engine.run_folder import (
     RECIPE,
     check_place,
     check_same,
+    check_there,
     checkpoint_path,
     is_run,
     lock,
@@ -194,7 +195,9 @@ class Run:
             raise problem
 
     def _claim(self, resume: bool) -> None:
-        if not resume:
+        if resume:
+            check_there(self.folder, "--resume")  # before the lock, whose file would stay
+        else:
             check_place(self.folder)
         self._locked = lock(self.folder)
         if resume:

@@ -168,14 +168,19 @@ def checkpoint_path(folder: Path, stage: str) -> Path:
     return folder / "checkpoints" / f"{stage}.pt"
 
 
+def check_there(folder: Path, option: str) -> None:
+    """Raises UserError where there is no run in a folder."""
+    if not (folder / RECIPE).exists():
+        raise UserError(f"{option}: there is no run in {folder}")
+
+
 def check_same(folder: Path, recipe: Recipe, option: str) -> None:
     """Raises UserError where the folder's run was trained by other keys than these.
 
     To resume, a stage may take more steps than before, as long as no later one has begun from its result.
     """
+    check_there(folder, option)
     stored, resume = folder / RECIPE, option == "--resume"
-    if not stored.exists():
-        raise UserError(f"{option}: there is no run in {folder}")
     if resume and (plain := read_stored(stored)) != translated(plain):
         raise UserError(
             f"--resume: the run in {folder} was made by an earlier version, whose keys had other names; "
