@@ -16,7 +16,7 @@ import torch
 
 
 def pytest_collection_finish():
-    """Lets the collector leave alone what the imports have made, which stays: it would go through all of it each time."""
+    """Lets the garbage collector leave alone what the imports have made, which stays."""
     gc.collect()
     gc.freeze()
 
