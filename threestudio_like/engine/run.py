@@ -175,7 +175,7 @@ class Run:
             with threads(self.recipe.run.threads):
                 for stage in stages[1:]:
                     self.validated(stage)  # a mistake in a later stage is told before the first is trained
-                gc.collect()
+                    gc.collect()
                 self._built[stages[0]] = self.validated(stages[0])
             self._in_the_first(lambda: self._make_ready(resume, stages[0]))
         except BaseException:
@@ -229,10 +229,12 @@ class Run:
         monitor = Monitor(self.folder if self.fabric.global_rank == 0 else None, expectation)
         seconds, steps = 0.0, 0
         status = self.record.status(self.fabric.device, self.fabric.global_rank == 0)
+        system = None
         with self._locked, status, threads(self.recipe.run.threads):
             for stage in stages:
-                system = None
-                gc.collect()  # the stage before has its priors, which may be in cycles
+                if system is not None:
+                    system = None
+                    gc.collect()  # the stage before has its priors, which may be in cycles
                 system = self._built.pop(stage, None) or self.validated(stage)
                 init = system.config.init
                 if init is not None and not self.checkpoint_path(stage).exists():
