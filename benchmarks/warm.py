@@ -54,7 +54,7 @@ class Outcome:
     """The end of a command line."""
 
     ended: str
-    """One of `CODES`' words, or `hang` or `escaped`."""
+    """One of `CODES`' words, `hang`, `long` where it said itself how long it takes, or `escaped`."""
     said: str
     """All that it printed."""
     wrong: tuple[str, ...]
@@ -164,9 +164,13 @@ def run(argv: list[str], own: Path | None) -> Outcome:
     if code == 130:  # whoever carries out the campaign has stopped it
         raise KeyboardInterrupt
     text = said.getvalue()
+    if ended == "hang" and re.search(r"\d+ (s|min|h) left", text):
+        ended, wrong = "long", []
     wrong += [f"ends with {code!r}"] if code is not None and code not in CODES else []
     wrong += told_badly(text, ended) + [f"writes {path}" for path in sorted(set(watch().changed)) if outside(path, own)]
-    wrong += sorted(set(watch().others)) + (untrue(own, code, before) if own is not None and ended != "hang" else [])
+    wrong += sorted(set(watch().others))
+    if own is not None and ended not in ("hang", "long"):
+        wrong += untrue(own, code, before)
     return Outcome(ended, text, tuple(wrong))
 
 
