@@ -299,7 +299,8 @@ def cut_after_one(recipe, folder):
 @pytest.mark.slow
 def test_the_whole_ladder_and_what_is_left(keys, tmp_path):
     out = tmp_path / "run"
-    more = [f"evaluation.baselines=[{','.join(BASELINES)}]", f"out={out}"]
+    unseen = ["data.views.left_out=[boat, teapot, rabbit]", "evaluation.splits=[held_out, unseen]"]
+    more = [f"evaluation.baselines=[{','.join(BASELINES)}]", *unseen, f"out={out}"]
     assert launch.main(["--config", "geco-long.yaml", *keys, *more]) == 0
     metrics = json.loads((out / "metrics.json").read_text())
     for split in ("", "unseen_"):
