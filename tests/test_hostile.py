@@ -16,10 +16,16 @@ def environment(monkeypatch, tmp_path):
         monkeypatch.setenv(name, str(tmp_path / name))
 
 
-@pytest.mark.slow
-def test_no_damaged_file_is_a_traceback(tmp_path):
-    found = hostile.campaign(8, 0, tmp_path, ["checkpoint", "run folder", "model", "picture", "name"])
-    assert not found.wrong and sum(found.counts.values()) == 8
+@pytest.mark.parametrize(
+    "cases, kinds",
+    [
+        (4, ["checkpoint", "run folder"]),
+        pytest.param(6, ["checkpoint", "run folder", "model", "picture", "name"], marks=pytest.mark.slow),
+    ],
+)
+def test_no_damaged_file_is_a_traceback(tmp_path, cases, kinds):
+    found = hostile.campaign(cases, cases, tmp_path, kinds)
+    assert not found.wrong and sum(found.counts.values()) == cases
 
 
 def test_damage_damages(tmp_path):
