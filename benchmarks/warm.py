@@ -183,7 +183,9 @@ def told_badly(text: str, ended: str) -> list[str]:
         wrong.append(f"unexpected: {told.strip().splitlines()[-1]}, at {':'.join(frames[-1]) if frames else path}")
         if path.name.startswith("threestudio-like-"):
             path.unlink(missing_ok=True)
-    if not wrong and ("Traceback (most" in text or "unexpected " in text or "a background thread ended" in text):
+    if not wrong and (
+        "Traceback (most" in text or re.search(r"unexpected \w+: ", text) or "a background thread ended" in text
+    ):
         wrong.append(f"traceback: {text[-800:]}")
     lines = [line for line in text.splitlines() if line.strip()]
     last = lines[-1:] if ended == "refused" else lines  # where some have failed the folder's name comes last

@@ -395,6 +395,15 @@ def test_training_goes_on_from_the_checkpoint_before_a_damaged_one(tmp_path, cap
     assert "goes on from the checkpoint before it" in caplog.text
 
 
+def test_a_device_in_a_checkpoints_place_is_refused(tmp_path):
+    path = run(tmp_path).checkpoint_path("main")
+    run(tmp_path, resume=True).train()
+    path.unlink()
+    path.symlink_to("/dev/null")
+    with pytest.raises(UserError, match="not a usable checkpoint"):
+        run(tmp_path, resume=True, steps=30).train()
+
+
 def test_a_checkpoint_of_another_shape_is_refused(tmp_path):
     made = run(tmp_path)
     made.train()

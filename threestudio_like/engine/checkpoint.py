@@ -88,7 +88,7 @@ def damage(path: Path) -> str | None:
 def mend(path: Path) -> None:
     """Puts the checkpoint before it in a damaged one's place, which is kept in `damaged/`; training is the same."""
     earlier = previous(path)
-    reason = damage(path) if path.exists() else None
+    reason = damage(path) if path.is_file() else None  # a device or a pipe is refused when it is read
     if reason is None or not earlier.exists() or damage(earlier) is not None:
         return
     kept = path.parent / "damaged" / path.name
