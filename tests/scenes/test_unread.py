@@ -52,6 +52,12 @@ def test_vertices_too_far_apart_are_refused(tmp_path):
         read_mesh(tmp_path / "a.obj")
 
 
+def test_vertices_of_two_numbers_are_refused(tmp_path):
+    (tmp_path / "a.obj").write_text("v 0 0\nv 1 0\nv 0 1\nf 1 2 3\n")
+    with pytest.raises(UserError, match="three numbers"):
+        read_mesh(tmp_path / "a.obj")
+
+
 def test_triangle_strips_are_named(tmp_path):
     (tmp_path / "a.ply").write_text("ply\nformat ascii 1.0\nelement tristrips 1\nend_header\n")
     with pytest.raises(UserError, match="triangle strips"):

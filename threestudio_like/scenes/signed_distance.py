@@ -77,6 +77,8 @@ def read_mesh(path: Path, up: str = "y") -> trimesh.Trimesh:
         raise UserError(f"{path} cannot be read as a mesh: {brief(error)}") from None
     if not isinstance(mesh, trimesh.Trimesh) or len(mesh.faces) == 0:
         raise UserError(f"{path} holds no faces")
+    if mesh.vertices.shape[1:] != (3,) or mesh.faces.shape[1:] != (3,):
+        raise UserError(f"{path} has vertices or faces that are not of three numbers each")
     if mesh.faces.min() < 0 or mesh.faces.max() >= len(mesh.vertices):
         raise UserError(f"{path} has faces of vertices that it does not have")
     if not (np.abs(mesh.vertices) < 1e30).all():

@@ -46,6 +46,12 @@ def test_a_model_without_a_gate_predicts_the_same_with_one():
     assert with_gate(whole, whole).keys() == whole.keys()
 
 
+def test_samples_are_clipped_to_what_pixels_can_be():
+    model, images = tiny(), 3 * torch.rand(2, 3, 32, 32, generator=torch.Generator().manual_seed(0)) - 1.5
+    clipped = model.unpatchify(model.clip(model.patchify(images)))
+    torch.testing.assert_close(clipped, images.clamp(-1, 1), atol=1e-4, rtol=0)
+
+
 def test_muon_takes_matrices_between_the_ends():
     model = tiny()
     names = {id(p): name for name, p in model.named_parameters()}

@@ -6,19 +6,21 @@ import math
 import numpy as np
 import pytest
 import torch
+import torch.nn.functional as F
 import trimesh
 
 import launch
-from priors.reconstructor import Reconstructor
-from systems.training.reconstructor import NEAR, ReconstructorTraining, truncated_error
+from priors.reconstructor import Decoder, Reconstructor
+from systems.training.reconstructor import NEAR, OCCUPANCY_WIDTH, ReconstructorTraining, truncated_error
 from tests.systems.hues import turned
 from threestudio_like.config.loading import load
 from threestudio_like.config.recipe import parse_recipe
-from threestudio_like.data.toybox.reconstruction import ReconstructionSet
+from threestudio_like.data.toybox.reconstruction import ReconstructionSet, SurfacePoints
 from threestudio_like.engine.system import Context
 from threestudio_like.errors import UserError
 from threestudio_like.evaluate.reconstruction import write_reconstruction
 from threestudio_like.evaluate.scorer import Scorer, ScorerSize
+from threestudio_like.scenes.triplane import Planes
 from threestudio_like.utils.seeding import generator
 
 TINY = [
@@ -130,6 +132,20 @@ def test_one_object_can_be_learned(scorer):
     assert volume(mesh) == pytest.approx(volume(true), rel=0.5)
     ball = 4 / 3 * math.pi * 0.5**3
     assert abs(volume(mesh) - volume(true)) < abs(ball - volume(true))
+
+
+def test_the_losses_at_points_are_least_at_the_truth(scorer, monkeypatch):
+    """Of true distances s: nothing of the distance's, and of the occupancy's softplus(-|s| / w)."""
+    system, on_surface = built("volume", scorer), 2
+    distance = torch.tensor([[0.0, 0.0, -0.15, -0.02, 0.03, 0.1]])
+    points = SurfacePoints(torch.rand(1, 6, 3), distance, torch.full((1, on_surface, 3), 0.5))
+    planes = Planes(torch.zeros(1, 3, 6, 8, 8))
+    monkeypatch.setattr(Decoder, "distance", lambda self, x, features: distance)
+    monkeypatch.setattr(Decoder, "color", lambda self, features: torch.full((1, on_surface, 3), 0.7))
+    found = system.point_losses(planes, points)
+    expected = F.softplus(-distance[:, on_surface:].abs() / OCCUPANCY_WIDTH).mean()
+    torch.testing.assert_close(found["occupancy"], expected)
+    assert found["distance"] == 0 and found["color"].item() == pytest.approx(0.04)
 
 
 def test_an_object_that_has_vanished_is_pulled_back(scorer):
