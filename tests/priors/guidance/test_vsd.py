@@ -162,6 +162,20 @@ def test_diffusers_opens_the_saved_adapter(backbone, tmp_path):
         torch.testing.assert_close(plain(x, 500, encoder_hidden_states=text).sample, expected, atol=1e-5, rtol=1e-4)
 
 
+def test_an_adapted_layer_adds_the_product_scaled_by_alpha_over_rank(models):
+    """LoRA (arXiv 2106.09685, section 4.1): W x + alpha / rank B A x."""
+    backbone = PixelBackbone("cpu", PixelBackbone.Config(str(models("toybox"))))
+    LoRA(backbone, LoRA.Config(rank=2, alpha=6))
+    name, layer = next((name, one) for name, one in backbone.unet.named_modules() if name.endswith("to_q"))
+    (down,), (up,) = layer.lora_A.values(), layer.lora_B.values()
+    x = torch.randn(3, down.in_features, generator=generator())
+    with torch.no_grad():
+        up.weight.copy_(torch.randn(up.weight.shape, generator=generator()))
+        backbone.unet.enable_adapters()
+        added = layer(x) - layer.base_layer(x)
+        torch.testing.assert_close(added, 6 / 2 * x @ down.weight.mT @ up.weight.mT, msg=lambda why: f"{name}: {why}")
+
+
 def test_a_saved_adapter_goes_on_and_a_foreign_one_is_refused(models, tmp_path):
     def fresh():
         return PixelBackbone("cpu", PixelBackbone.Config(str(models("toybox"))))
