@@ -68,6 +68,14 @@ def test_a_mean_of_draws_leaves_the_grain_out():
     assert sixteen.std().item() < 0.45 * one.std().item()
 
 
+def test_each_objects_draws_are_its_own():
+    scheduler = DDPMScheduler(beta_schedule="squaredcos_cap_v2", prediction_type="sample", clip_sample=False)
+    text = torch.tensor([0.1, 0.5, 0.9]).view(3, 1, 1)
+    options = dict(scale=1.0, steps=2, generator=torch.Generator().manual_seed(0), draws=2)
+    drawn = ddim(lambda x_t, t, text: 0 * x_t + text[..., None], scheduler, text, 0 * text, (1, 2, 2), **options)
+    torch.testing.assert_close(drawn, text[..., None].expand(3, 1, 2, 2))
+
+
 @pytest.mark.parametrize("end", [1.0, 0.5])
 def test_ddim_is_its_papers_step(end):
     """Song et al. 2021, eq. 12, with no noise added, from the last timestep of all; or only its first half of steps."""
