@@ -28,8 +28,8 @@ import torch
 ROOT = Path(__file__).resolve().parent.parent
 GRID = "{n_levels: 2, n_features_per_level: 2, log2_hashmap_size: 8, base_resolution: 4, max_resolution: 8}"
 SHOWN = ("evaluation.strip_size=16", "evaluation.video_frames=4", "evaluation.video_size=16", "evaluation.scorer=null")
-SCENE = (*SHOWN, "cameras.size=16", f"scene.encoding={GRID}", "scene.hidden=8", "evaluation.mesh_resolution=16")
-VOLUME = (*SCENE, "renderer.resolution=8", "renderer.render_step_size=0.2")
+SCENE = (*SHOWN, "cameras.size=16", f"scene.encoding={GRID}", "scene.hidden=8")
+VOLUME = (*SCENE, "evaluation.mesh_resolution=16", "renderer.resolution=8", "renderer.render_step_size=0.2")
 MESH = (*SCENE, "renderer.supersample=1", "scene.resolution=8", "evaluation.texture_size=16")
 EVERY = ("checkpoint_every=3", "preview_every=0", "device=cpu", "threads=1")
 KINDS = {

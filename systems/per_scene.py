@@ -202,6 +202,7 @@ class PerScene(System):
         regularizers.check_kind(self.config.regularizers, particle.renderer.draws)
         if isinstance(particle.scene, SurfaceScene):
             regularizers.check_surface(self.config.regularizers, particle.scene.surface_fields)
+            self.config.evaluation.check_surface(self.config.scene.type)
         learns = any(term.guidance.parameter_groups() for term in self.terms.values())
         if self.config.update_every > 1 and not learns:
             raise UserError("update_every: no guidance learns anything in the steps between; use 1")

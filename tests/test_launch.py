@@ -111,6 +111,7 @@ def test_a_mistaken_key_is_refused(capsys, keys, override, says):
         ("prolificdreamer", ["stages.texture.scene.resolution=16"], "init: `scene.resolution` must be what it is in"),
         ("prolificdreamer", ["stages.texture.scene.type=flexicubes"], "a scene of type 'flexicubes' cannot start from"),
         ("prolificdreamer", ["stages.geometry.lr.sfd=1"], "unknown parameter group 'sfd'; did you mean 'sdf'?"),
+        ("fantasia3d", ["evaluation.mesh_resolution=64"], "a scene of type 'tetmesh' has a mesh of its own"),
     ],
 )
 def test_what_does_not_fit_together_is_refused_before_the_first_step(models, capsys, tmp_path, recipe, overrides, says):

@@ -11,7 +11,7 @@ from threestudio_like.cameras import Cameras, orbit
 from threestudio_like.config.ranges import Cells, Pixels, Positive
 from threestudio_like.data.toybox.catalogue import CATEGORIES, COLORS
 from threestudio_like.engine.parts import part
-from threestudio_like.errors import NoSurfaceError
+from threestudio_like.errors import NoSurfaceError, UserError
 from threestudio_like.evaluate.images import saturation
 from threestudio_like.evaluate.janus import classify_views
 from threestudio_like.evaluate.metrics import own_figure
@@ -85,6 +85,15 @@ class Evaluation(Presentation):
     """A scorer's folder; the prompt is scored where it names one of the Toybox's colours and categories."""
     scorer_size: Pixels = 64
     """Pixels a side of the views that the scorer is shown."""
+
+    def check_surface(self, scene: str) -> None:
+        """Raises UserError for keys on extracting a mesh, of a scene of this type, which has one."""
+        for key in ("mesh_resolution", "mesh_threshold"):
+            if getattr(self, key) != getattr(type(self), key):
+                raise UserError(
+                    f"evaluation.{key}: a scene of type '{scene}' has a mesh of its own, as fine as its `resolution`; "
+                    "take the key away, or give it to the stage of a field"
+                )
 
 
 def evaluate_scene(
