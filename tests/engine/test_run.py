@@ -2,6 +2,7 @@
 
 import json
 import math
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -152,10 +153,12 @@ def test_a_stage_alone_takes_over_what_was_trained_before_it(tmp_path):
     again.train("second")
     assert torch.equal(again.finished("first").point, whole.finished("first").point)
     assert again.finished("second").count == 2 and (tmp_path / "run.1/checkpoints/second.pt").exists()
-    other = run(tmp_path, stages=stages(29, 2), only="second")
-    with pytest.raises(UserError, match="stage 'first' has no checkpoint"):
-        other.train("second")
-    assert "was trained by other keys" in (other.folder / "log.txt").read_text()
+    for name, keys in {"seed": {"stages": stages(30, 2), "seed": 4}, "steps": {"stages": stages(29, 2)}}.items():
+        shutil.copytree(tmp_path / "run", tmp_path / name / "run")
+        other = run(tmp_path / name, only="second", **keys)
+        with pytest.raises(UserError, match="stage 'first' has no checkpoint"):
+            other.train("second")
+        assert "was trained by other keys" in (other.folder / "log.txt").read_text()
 
 
 @pytest.mark.parametrize(

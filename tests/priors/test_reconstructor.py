@@ -38,6 +38,16 @@ def test_the_toybox_size_fits_the_repository():
         assert model(images, poses).planes.shape == (2, 3, 24, 32, 32)
 
 
+def test_shapes_start_as_a_ball():
+    decoder = tiny().decoder
+    x = torch.tensor([[0.0, 0.0, 0.0], [0.3, 0.0, 0.0], [0.0, -0.5, 0.0], [0.6, 0.6, 0.6]])
+    with torch.no_grad():
+        for parameter in decoder.distance_net[-1].parameters():
+            parameter.zero_()
+        found = decoder.distance(x, torch.randn(4, decoder.distance_net[0].in_features))
+    torch.testing.assert_close(found, torch.tensor([-0.5, -0.2, 0.0, 0.6 * 3**0.5 - 0.5]))
+
+
 def test_the_papers_size_can_be_said():
     """InstantMesh-large, without its weights: a ViT-B/16 and sixteen layers."""
     with torch.device("meta"):

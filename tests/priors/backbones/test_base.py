@@ -4,6 +4,7 @@ import pytest
 import torch
 
 from priors.backbones.base import PREDICTIONS, NoiseSchedule, cfg, perp_neg, rescale_cfg, resize, target, to_eps, to_x0
+from priors.backbones.pixel import PixelBackbone
 
 
 @pytest.fixture
@@ -56,6 +57,21 @@ def test_perp_neg_subtracts_what_is_perpendicular():
     text, negative = torch.tensor([2.0, 0.0, 0.0]), torch.tensor([5.0, 3.0, 0.0])
     guided = perp_neg(text.view(1, 1, 1, 3), uncond, negative.view(1, 1, 1, 1, 3), torch.tensor([[0.5]]), 10.0)
     torch.testing.assert_close(guided.flatten(), torch.tensor([20.0, -15.0, 0.0]))
+
+
+def test_perp_neg_of_each_image_is_its_own():
+    text, uncond, negatives = random(2, 3, 4, 4), random(2, 3, 4, 4, seed=1), random(2, 2, 3, 4, 4, seed=2)
+    given = text, uncond, negatives, torch.tensor([[0.5, 1.0], [0.2, 0.0]]).double()
+    alone = torch.cat([perp_neg(*(part[i : i + 1] for part in given), 5.0) for i in range(2)])
+    torch.testing.assert_close(perp_neg(*given, 5.0), alone)
+
+
+def test_of_a_learned_variance_the_first_half_is_the_noise(models, monkeypatch):
+    backbone = PixelBackbone("cpu", model=str(models("if")), variant="fp16")
+    noise, variance = (torch.full((1, 3, 16, 16), value) for value in (0.3, 7.0))
+    monkeypatch.setattr(backbone, "output", lambda *given: torch.cat([noise, variance], dim=1))
+    found = backbone.predict(torch.zeros(1, 3, 16, 16), torch.tensor([500]), torch.zeros(1, 77, 8))
+    assert torch.equal(found, noise)
 
 
 def test_perp_neg_with_weights_0_or_a_text_like_the_null():
