@@ -21,6 +21,7 @@ from threestudio_like.config.same import retrained_key
         ("dreamfusion", "guidance.rgb.method.type=csd", "guidance.rgb.method.type"),
         ("dreamfusion", "lr.mlp=0.5", "lr.mlp"),
         ("dreamfusion", "regularizers.opacity={0: 0, 9: 1}", "regularizers.opacity"),
+        ("dreamfusion", "cameras.distance=[2.0, 2.7]", "cameras.distance"),
         ("dreamfusion", "steps=7", "steps"),
         ("dreamfusion", "system=prolificdreamer", "system"),
         ("fantasia3d", "stages.coarse.scene.hidden=8", "stages.coarse.scene.hidden"),
