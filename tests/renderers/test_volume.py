@@ -228,6 +228,7 @@ def test_normal_smoothness_counts_pairs_on_the_object_only():
 
 def test_the_mesh_of_a_ball_is_a_ball():
     mesh = extract(Ball(), MeshSettings(48))
+    assert 0.5 < mesh.to_trimesh().volume < 0.6  # wound outwards, and as large as it is: 0.524
     radius = torch.tensor(mesh.vertices).norm(dim=-1)
     assert radius.mean().item() == pytest.approx(0.5, abs=0.02) and radius.std() < 0.02
     assert mesh.colors.shape == mesh.vertices.shape and mesh.colors.min() >= 0 and mesh.colors.max() <= 1

@@ -58,7 +58,8 @@ def main(argv: list[str]) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
     except Exception as error:
-        if isinstance(error, ImportError) and stopping.requested():  # a signal left half a module behind
+        half = isinstance(error, ImportError | NameError | AttributeError)
+        if half and stopping.requested():  # a signal left half a module behind
             return fail(f"stopped; to go on: {again(argv, given)}", INTERRUPTED)
         return fail(*sentence(error))
 
