@@ -34,6 +34,14 @@ def noted(error: Exception, note: str) -> Exception:
     return error
 
 
+def test_half_a_module_that_a_signal_left_is_a_stop(capsys, monkeypatch):
+    error = NameError("name '_ndimage_api' is not defined")
+    assert said(capsys, monkeypatch, error)[0] == 1
+    monkeypatch.setattr(launcher.stopping, "requested", lambda: True)
+    code, line = said(capsys, monkeypatch, error)
+    assert code == 130 and line.startswith("stopped; to go on: ")
+
+
 @pytest.mark.parametrize(
     "error, code, says",
     [
