@@ -380,6 +380,20 @@ def test_every_flipped_bit_that_matters_is_noticed(tmp_path):
     assert refused > 50
 
 
+def test_training_goes_on_where_only_torch_notices_the_damage(tmp_path):
+    """A flipped bit of the archive's directory, which Python's reader does not look at."""
+    whole = run(tmp_path)
+    whole.train()
+    true, path = final(whole), whole.checkpoint_path("main")
+    flipped = bytearray(path.read_bytes())
+    flipped[-72] ^= 1  # the number of this disk
+    path.write_bytes(flipped)
+    assert checkpoint.damage(path) is None and "multidisk" in checkpoint.problem(path)
+    again = run(tmp_path, resume=True)
+    again.train()
+    assert torch.equal(final(again).system["point"], true.system["point"]) and final(again).step == 20
+
+
 def test_training_goes_on_from_the_checkpoint_before_a_damaged_one(tmp_path, caplog):
     whole = run(tmp_path)
     whole.train()

@@ -49,6 +49,16 @@ def save(path: Path, checkpoint: Checkpoint) -> None:
 
 def load(path: Path, device: torch.device) -> Checkpoint:
     """Reads a checkpoint without unpickling code. Raises UserError where the file is damaged."""
+    try:
+        return read(path, device)
+    except ValueError as error:
+        earlier = previous(path)
+        remedy = f"{earlier} is the one before it" if earlier.exists() else "delete it to start anew"
+        raise UserError(f"{path}: not a usable checkpoint ({error}); {remedy}") from None
+
+
+def read(path: Path, device: torch.device) -> Checkpoint:
+    """Reads a checkpoint as `load` does. Raises ValueError, which says what is wrong with the file."""
     reason = damage(path)
     if reason is None:
         try:
@@ -56,11 +66,18 @@ def load(path: Path, device: torch.device) -> Checkpoint:
             reason = amiss(saved)
         except Exception as error:  # damaged files fail in as many ways as there are layers
             reason = brief(error)
-    if reason is None:
-        return saved
-    earlier = previous(path)
-    remedy = f"{earlier} is the one before it" if earlier.exists() else "delete it to start anew"
-    raise UserError(f"{path}: not a usable checkpoint ({reason}); {remedy}")
+    if reason is not None:
+        raise ValueError(reason)
+    return saved
+
+
+def problem(path: Path) -> str | None:
+    """Says why a checkpoint cannot be read, None where it can; takes no memory for its tensors."""
+    try:
+        read(path, torch.device("meta"))
+    except ValueError as error:
+        return str(error)
+    return None
 
 
 def amiss(saved: Checkpoint) -> str | None:
@@ -88,8 +105,10 @@ def damage(path: Path) -> str | None:
 def mend(path: Path) -> None:
     """Puts the checkpoint before it in a damaged one's place, which is kept in `damaged/`; training is the same."""
     earlier = previous(path)
-    reason = damage(path) if path.is_file() else None  # a device or a pipe is refused when it is read
-    if reason is None or not earlier.exists() or damage(earlier) is not None:
+    if not path.is_file() or not earlier.exists():  # a device or a pipe is refused when it is read
+        return
+    reason = problem(path)
+    if reason is None or problem(earlier) is not None:
         return
     kept = path.parent / "damaged" / path.name
     keep_beside(path, kept)
