@@ -450,11 +450,11 @@ def test_a_checkpoint_that_no_run_saved_is_refused(tmp_path, spoil):
 
 
 def test_nothing_is_unpickled(tmp_path):
-    made = run(tmp_path)
+    made = run(tmp_path, checkpoint_every=100)
     made.train()
     torch.save({"step": Path("/tmp"), "seconds": 0.0, "system": {}, "optimizer": {}}, made.checkpoint_path("main"))
     with pytest.raises(UserError, match="not a usable checkpoint"):
-        run(tmp_path, resume=True).train()
+        run(tmp_path, resume=True, checkpoint_every=100).train()
 
 
 @pytest.mark.parametrize(
