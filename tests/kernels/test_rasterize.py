@@ -150,6 +150,21 @@ def test_a_hidden_edge_smooths_nothing():
         assert bool((smooth != image).any()) == changed
 
 
+def test_an_edge_that_ends_behind_another_face_smooths_nothing():
+    """Wherever the far rectangle ends behind the near one, which begins at 6.8, the picture is the same."""
+
+    def picture(end):
+        far, depth, faces = quad(2.0, 2.0, end, 10.0)
+        near = quad(6.8, 1.0, 12.0, 11.0)[0]
+        screen, depth = torch.cat([far, near], dim=1), torch.cat([2 * depth, depth], dim=1)
+        faces = torch.cat([faces, faces + 4])
+        fragments = rasterize(screen, depth, faces, 14, 14)
+        values = torch.tensor([0.3, 0.3, 1.0, 1.0], dtype=torch.float64)[fragments.face[fragments.face >= 0]]
+        return antialias(fragments.image(values[:, None]), fragments, screen, depth, Edges.of(faces))[..., 0]
+
+    torch.testing.assert_close(picture(7.3), picture(9.0))
+
+
 def test_a_sphere_is_recovered_from_its_silhouettes():
     vertices, faces = ball(8)
     edges = Edges.of(faces)
