@@ -42,7 +42,7 @@ KINDS = {
         *("--config", "fantasia3d", *MESH, *EVERY),
         *(f"stages.{stage}.steps=12" for stage in ("coarse", "fine", "appearance")),
     ),
-    "generate": ("--config", "geco", "--generate", "image=docs/images", "n=2", "device=cpu"),
+    "generate": ("--config", "geco", "--generate", "image=docs/images/purple-chair.png", "n=6", "device=cpu"),
     "sweep": (
         *("--config", "playground2d", "--workers", "2", "images=2", "size=32", *EVERY),
         *("--sweep", "seed=0,1,2", "steps=30"),

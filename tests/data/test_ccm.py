@@ -14,8 +14,8 @@ from threestudio_like.cameras import orbit
 from threestudio_like.data import meshes
 from threestudio_like.data.meshes import MeshFolder, coordinate_maps
 from threestudio_like.data.toybox import render
-from threestudio_like.data.toybox.catalogue import COLORS, is_held_out, make_toy
-from threestudio_like.data.toybox.ccm import ToyboxCoordinates, boxes
+from threestudio_like.data.toybox.catalogue import COLORS, is_held_out, make_toy, random_toy
+from threestudio_like.data.toybox.ccm import ToyboxCoordinates, boxes, random_cameras
 from threestudio_like.data.toybox.photographs import pack
 from threestudio_like.errors import UserError
 from threestudio_like.evaluate.ccm import compare, view_direction
@@ -72,6 +72,18 @@ def test_a_map_tells_where_it_was_seen_from():
     assert same["azimuth_error_deg"] == 0 and same["left_right"] == 1 and same["silhouette_iou"] == 1
     mirrored = maps.flip(-1)
     assert compare(mirrored, maps)["left_right"] < 0.2 and compare(torch.zeros_like(maps), maps)["azimuth_right"] == 0
+
+
+def test_each_map_is_of_its_toy_alone_in_its_own_box():
+    config = ToyboxCoordinates.Config(toys=3, views=2, size=32, samples=1)
+    maps = np.asarray(ToyboxCoordinates(config).maps(held_out=None).maps)
+    rng = np.random.default_rng([config.seed, 2])
+    toys = [random_toy(rng, None) for _ in range(3)]
+    cameras = random_cameras(config, 6, rng)
+    for i, found in enumerate(maps):
+        view = render.render_toys(pack([toys[i // 2]]), cameras[i : i + 1], render.Light.flat(1), 1)
+        expected = canonical_coordinates(view, *boxes([toys[i // 2]]))[0] * 255
+        np.testing.assert_allclose(found, expected, atol=1.01)
 
 
 def test_toys_come_from_their_own_split():
