@@ -59,6 +59,12 @@ def test_cells_are_all_combinations_each_in_a_folder_of_its_own(tmp_path):
     assert comparison.cells[-1].job.keys == ("steps=5", "shading.lambertian_prob=0.5", "prompt=a dog, red", "seed=1")
 
 
+def test_a_methods_own_keys_count_before_the_comparisons(tmp_path):
+    comparison = parse_comparison(PLAIN | {"keys": {"steps": 9}, "out": str(tmp_path / "report")}, "test")
+    steps = {cell.method: [key for key in cell.job.keys if key.startswith("steps=")] for cell in comparison.cells}
+    assert steps == {"one": ["steps=9"], "two": ["steps=5"]}
+
+
 def test_a_seed_of_everything_comes_before_the_next():
     turns = [(cell.seed, cell.prompt, cell.method) for cell in parse_comparison(PLAIN, "test").in_turn]
     assert [seed for seed, *_ in turns] == [0] * 4 + [1] * 4

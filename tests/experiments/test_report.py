@@ -96,6 +96,14 @@ def test_one_run_reaches_no_threshold_and_what_is_not_finite_is_left_out(compari
     )
 
 
+def test_the_best_are_highest_or_lowest_as_the_metric_has_it(comparison):
+    for cell in comparison.cells:
+        good = cell.method == "b"
+        finish(cell, {"consistent": float(good), "train_seconds": 10.0 if good else 90.0, "saturation": 0.5})
+    best = analysed(comparison).best
+    assert (best["consistent"], best["train_seconds"], best["saturation"]) == ({"b"}, {"b"}, frozenset())
+
+
 def test_seconds_are_those_of_one_of_the_particles(comparison):
     finish(comparison.cells[0], {"train_seconds": 90.0})
     for k in range(3):

@@ -37,6 +37,11 @@ def test_texels_hold_the_scenes_material(baked):
     assert np.abs(found - expected).max() < 0.03
 
 
+def test_no_texel_between_the_charts_is_black(baked):
+    """Nowhere is any of the material's values below 0.1, and filters read across a chart's border."""
+    assert baked.texture.base_color.min() > 0.1 and baked.texture.rough_metal.min() > 0.1
+
+
 def test_the_mesh_is_the_same_after_unwrapping(baked):
     body = baked.to_trimesh()
     assert body.is_watertight and body.volume == pytest.approx(4 / 3 * np.pi * 0.9 * 0.6 * 0.4, rel=0.02)
