@@ -30,6 +30,7 @@ from threestudio_like.data.toybox.multiview import MultiviewSet
 from threestudio_like.data.toybox.photographs import pack
 from threestudio_like.data.toybox.reconstruction import Objects, ReconstructionSet
 from threestudio_like.data.toybox.render import Light, render_toys
+from threestudio_like.data.toybox.split import check_split
 from threestudio_like.evaluate.reconstruction import ReconstructionEvaluation, evaluate_reconstructor
 from threestudio_like.evaluate.shapes import compare
 from threestudio_like.experiments.statistics import interval
@@ -73,6 +74,7 @@ def main() -> None:
     parser.add_argument("--objects", type=int, default=64)
     parser.add_argument("--out", type=Path, default=Path("outputs/reconstruction"))
     given = parser.parse_args()
+    check_split(given.model)
     given.out.mkdir(parents=True, exist_ok=True)
     device = torch.device("cpu")
     show = ReconstructionEvaluation(objects=given.objects)

@@ -28,6 +28,7 @@ from systems.geco.pipeline import TextToImage
 from threestudio_like.config.registry import Component
 from threestudio_like.data.images import border_of
 from threestudio_like.data.toybox.photographs import random_backgrounds
+from threestudio_like.data.toybox.split import check_split
 from threestudio_like.data.toybox.training_set import TrainingSet
 from threestudio_like.evaluate.scorer import Scorer
 from threestudio_like.evaluate.toybox import score_samples
@@ -89,6 +90,7 @@ def main() -> None:
     parser.add_argument("--photographs", type=int, default=1024)
     parser.add_argument("--seed", type=int, default=0)
     given = parser.parse_args()
+    check_split(given.model)
     config = TextToImage(
         Component("backbone", "pixel", ModelConfig(given.model)),
         scale=given.scale,

@@ -20,6 +20,7 @@ from threestudio_like.config.ranges import Count, NonNegativeSchedule
 from threestudio_like.config.recipe import check_name
 from threestudio_like.config.registry import Component, configure
 from threestudio_like.config.renamed import hint
+from threestudio_like.data.toybox.split import check_split
 from threestudio_like.engine.system import Context, ParameterGroup, StepResult, System, SystemConfig
 from threestudio_like.errors import UserError
 from threestudio_like.evaluate.scene import Evaluation, evaluate_scene, export_scene
@@ -112,9 +113,11 @@ class PerScene(System):
         self.device = context.device
         self.particles = nn.ModuleList(Particle(config) for _ in range(config.particles))
         self.cameras = config.cameras.build()
+        self.terms = nn.ModuleDict(build_terms(config.guidance, config.backbone, context.device))
         if config.evaluation.scorer is not None:
             Scorer.load(config.evaluation.scorer)  # a missing scorer is reported before the work, not after
-        self.terms = nn.ModuleDict(build_terms(config.guidance, config.backbone, context.device))
+            for term in self.terms.values():
+                check_split(term.folder)
 
     @property
     def scene(self) -> Scene:

@@ -4,6 +4,7 @@ import json
 import os
 import random
 import resource
+import shutil
 import signal
 import subprocess
 import sys
@@ -14,8 +15,10 @@ import pytest
 import torch
 
 import launch
+from systems.training.text_to_image import vocabulary
 from tests.tiny import TINY_MESH, TINY_SCENE
 from threestudio_like.engine import checkpoint
+from threestudio_like.evaluate.scorer import Scorer, ScorerSize
 from threestudio_like.scenes.isosurface import IsoSurface
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -122,6 +125,15 @@ def test_what_does_not_fit_together_is_refused_before_the_first_step(models, cap
     assert not (tmp_path / "run").exists()
     assert says in refused(capsys, *argv)
     assert not list((tmp_path / "run").glob("checkpoints/*"))
+
+
+def test_a_prior_of_another_split_is_not_judged(models, keys, capsys, tmp_path):
+    prior = shutil.copytree(models("toybox"), tmp_path / "prior")
+    (prior / "split.json").write_text('{"held_out_pairs": "0"}')
+    Scorer(ScorerSize(), vocabulary()).save(tmp_path / "scorer")
+    argv = ["--config", "dreamfusion", *keys, f"backbone.model={prior}", "--check"]
+    assert launch.main(argv) == 0
+    assert "another split of the toys" in refused(capsys, *argv, f"evaluation.scorer={tmp_path / 'scorer'}")
 
 
 @pytest.mark.parametrize(

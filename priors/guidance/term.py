@@ -41,6 +41,8 @@ class GuidanceTerm(nn.Module):
     def __init__(self, config: GuidanceTermConfig, backbone: Backbone):
         super().__init__()
         self.weight, self.channel = config.weight, CHANNELS[config.channel]
+        self.folder = backbone.folder
+        """The prior's."""
         self.prompt = Prompt(backbone, config.prompt)
         self.guidance = config.method.build(backbone)
 

@@ -1,6 +1,7 @@
 """The smallest scene, renderer, prior and guidance there are: what a system makes of them can be told by hand."""
 
 from dataclasses import dataclass
+from pathlib import Path
 
 import torch
 from torch import nn
@@ -74,7 +75,7 @@ class Blank(Backbone):
     Config = Empty
 
     def __init__(self, device="cpu", config=None):
-        self.device, self.image_channels = device, 3
+        self.device, self.image_channels, self.folder = device, 3, Path()
 
     def embed(self, texts):
         return torch.zeros(len(texts), 1, 1)
