@@ -33,6 +33,7 @@ SHOWN = ("evaluation.strip_size=16", "evaluation.video_frames=4", "evaluation.vi
 SCENE = (*SHOWN, "cameras.size=16", f"scene.encoding={GRID}", "scene.hidden=8")
 VOLUME = (*SCENE, "evaluation.mesh_resolution=16", "renderer.resolution=8", "renderer.render_step_size=0.2")
 MESH = (*SCENE, "renderer.supersample=1", "scene.resolution=8", "evaluation.texture_size=16")
+FEW = "generation.show={strip_size: 16, video_frames: 4, video_size: 16}"
 EVERY = ("checkpoint_every=3", "preview_every=0", "device=cpu", "threads=1")
 KINDS = {
     "playground": ("--config", "playground2d", "images=2", "size=32", "steps=60", *EVERY),
@@ -42,7 +43,7 @@ KINDS = {
         *("--config", "fantasia3d", *MESH, *EVERY),
         *(f"stages.{stage}.steps=12" for stage in ("coarse", "fine", "appearance")),
     ),
-    "generate": ("--config", "geco", "--generate", "image=docs/images/purple-chair.png", "n=6", "device=cpu"),
+    "generate": ("--config", "geco", "--generate", "image=docs/images/purple-chair.png", "n=6", "device=cpu", FEW),
     "sweep": (
         *("--config", "playground2d", "--workers", "2", "images=2", "size=32", *EVERY),
         *("--sweep", "seed=0,1,2", "steps=30"),
