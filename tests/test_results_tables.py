@@ -20,7 +20,7 @@ def test_other_tables_name_their_command_and_revision(page):
     sections = [section for section in re.split(r"(?m)^#+ ", text) if "\n|" in section]
     assert sections
     for section in sections:
-        assert re.search(r"`python (benchmarks/|launch\.py)", section), section
+        assert re.search(r"`python (benchmarks/|-m benchmarks\.|launch\.py)", section), section
         assert re.search(r"revision\s`[0-9a-f]{7}`", section), section
 
 
