@@ -16,13 +16,11 @@ from PIL import Image
 
 import launch
 from benchmarks.first_picture import BACKGROUND, VIEWS, compose
-from threestudio_like.cameras import Cameras, orbit
 from threestudio_like.config.loading import load
 from threestudio_like.config.recipe import slug
-from threestudio_like.data.toybox.photographs import pack
-from threestudio_like.data.toybox.render import Light, render_toys
+from threestudio_like.data.toybox.render import Light
 from threestudio_like.engine.monitor import to_bytes
-from threestudio_like.evaluate.reference import true_toy
+from threestudio_like.evaluate.reference import true_views, turntable
 from threestudio_like.evaluate.toybox import toy_of
 from threestudio_like.experiments.comparison import Comparison, parse_comparison
 from threestudio_like.renderers.shading import headlight
@@ -33,17 +31,10 @@ QUALITY = 80
 
 def true_rows(category: str, color: str, size: int) -> Image.Image:
     """Renders a true toy on the runs' turntable: its colours, and the bare shape below."""
-    cameras = orbit(VIEWS, 15.0, 2.7, 41.0, size)
     ambient, clay = torch.full((VIEWS,), 0.4), torch.ones(VIEWS, dtype=torch.bool)
-    lights = [Light.flat(VIEWS), Light(F.normalize(headlight(cameras), dim=-1), ambient, clay)]
-    rows = [row_of(category, color, cameras, light) for light in lights]
-    return Image.fromarray(to_bytes(torch.cat(rows)))
-
-
-def row_of(category: str, color: str, cameras: Cameras, light: Light) -> torch.Tensor:
-    """Renders the eight views of a true toy side by side, `[S, 8 S, 3]`."""
-    view = render_toys(pack([true_toy(category, color, 0)] * VIEWS), cameras, light, 2)
-    return torch.cat(list(view.rgb + (1 - view.opacity) * BACKGROUND[0] / 255), dim=1)
+    headlights = Light(F.normalize(headlight(turntable(size)), dim=-1), ambient, clay)
+    rows = [true_views(category, color, 0, size, light)[0] for light in (None, headlights)]
+    return Image.fromarray(to_bytes(torch.cat([torch.cat(list(row.permute(0, 2, 3, 1)), dim=1) for row in rows])))
 
 
 def sheet(comparison: Comparison, prompt: str, size: int) -> Image.Image:
@@ -83,7 +74,9 @@ def main() -> None:
     parser.add_argument("--size", type=int, default=256, help="pixels a view")
     parser.add_argument("--out", type=Path, default=Path("docs/gallery"))
     given = parser.parse_args()
-    launch.main(["--config", given.comparison, "--workers", str(given.workers)])  # its table says what failed
+    code = launch.main(["--config", given.comparison, "--workers", str(given.workers)])
+    if code > 1:  # 1: some runs have failed, as its table says, and their rows stay empty
+        sys.exit(code)
     comparison = parse_comparison(load(given.comparison), "gallery")
     given.out.mkdir(parents=True, exist_ok=True)
     for prompt in comparison.config.prompts:

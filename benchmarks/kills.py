@@ -25,7 +25,7 @@ from pathlib import Path
 
 import torch
 
-from threestudio_like.engine.run_folder import status_of
+from threestudio_like.engine.run_folder import METRICS, read_map, status_of
 
 ROOT = Path(__file__).resolve().parent.parent
 GRID = "{n_levels: 2, n_features_per_level: 2, log2_hashmap_size: 8, base_resolution: 4, max_resolution: 8}"
@@ -169,9 +169,15 @@ def wait_for_workers(folder: Path) -> None:
 
 
 def flip_a_bit(folder: Path, rng: random.Random) -> None:
-    """Flips a bit in one of the newest checkpoints that have another before them."""
+    """Flips a bit in one of the newest checkpoints that have another before them.
+
+    Not in that of a sweep's run which is done: no command reads it again.
+    """
     paths = [
-        path for path in sorted(folder.rglob("checkpoints/*.pt")) if (path.parent / "previous" / path.name).exists()
+        path
+        for path in sorted(folder.rglob("checkpoints/*.pt"))
+        if (path.parent / "previous" / path.name).exists()
+        and (path.parents[1] == folder or read_map(path.parents[1] / METRICS).get("status") != "done")
     ]
     if paths:
         path = rng.choice(paths)

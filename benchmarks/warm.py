@@ -54,7 +54,7 @@ class Outcome:
     """The end of a command line."""
 
     ended: str
-    """One of `CODES`' words, `hang`, `long` where it said itself how long it takes, or `escaped`."""
+    """One of `CODES`' words, `hang`, `long` where it went on saying how long it takes, or `escaped`."""
     said: str
     """All that it printed."""
     wrong: tuple[str, ...]
@@ -65,6 +65,17 @@ class Outcome:
         """The folder in which `--check` says that it would run."""
         found = re.search(r"would run in (.*)", self.said)
         return found and found[1]
+
+
+class Said(io.StringIO):
+    """Keeps what is printed, and when the last of it was."""
+
+    last = 0.0
+
+    def write(self, text: str) -> int:
+        """Takes what is printed."""
+        self.last = time.monotonic()
+        return super().write(text)
 
 
 class Watch:
@@ -146,7 +157,7 @@ def limit_memory() -> None:
 def run(argv: list[str], own: Path | None) -> Outcome:
     """Carries out a command line that may write in the folder `own`, or nowhere, and says what came of it."""
     before = read(own)
-    said, ended, wrong, code = io.StringIO(), "escaped", [], None
+    said, ended, wrong, code = Said(), "escaped", [], None
     try:
         with (
             watch().opened(),
@@ -164,7 +175,7 @@ def run(argv: list[str], own: Path | None) -> Outcome:
     if code == 130:  # whoever carries out the campaign has stopped it
         raise KeyboardInterrupt
     text = said.getvalue()
-    if ended == "hang" and re.search(r"\d+ (s|min|h) left", text):
+    if ended == "hang" and re.search(r"\d+ (s|min|h) left", text) and time.monotonic() - said.last < LIMIT:
         ended, wrong = "long", []
     wrong += [f"ends with {code!r}"] if code is not None and code not in CODES else []
     wrong += told_badly(text, ended) + [f"writes {path}" for path in sorted(set(watch().changed)) if outside(path, own)]

@@ -70,3 +70,5 @@ def test_what_says_how_long_it_takes_is_no_hang(tmp_path, monkeypatch):
     say = "making 60000 photographs: 8 of 118, 4.1 s each, 7 min left"
     monkeypatch.setattr(warm.launch, "main", lambda argv: [print(say) for _ in iter(int, 1)])
     assert (long := warm.run([], tmp_path)).ended == "long" and not long.wrong
+    monkeypatch.setattr(warm.launch, "main", lambda argv: (print(say), [None for _ in iter(int, 1)]))
+    assert warm.run([], tmp_path).ended == "hang"  # it said so once, and no more

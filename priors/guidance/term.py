@@ -42,7 +42,7 @@ class GuidanceTerm(nn.Module):
         super().__init__()
         self.weight, self.channel = config.weight, CHANNELS[config.channel]
         self.folder = backbone.folder
-        """The prior's."""
+        """The folder of its prior."""
         self.prompt = Prompt(backbone, config.prompt)
         self.guidance = config.method.build(backbone)
 

@@ -35,11 +35,13 @@ def noted(error: Exception, note: str) -> Exception:
 
 
 def test_half_a_module_that_a_signal_left_is_a_stop(capsys, monkeypatch):
-    error = NameError("name '_ndimage_api' is not defined")
-    assert said(capsys, monkeypatch, error)[0] == 1
+    with pytest.raises(NameError) as half:
+        exec(compile("del _ndimage_api", "a_module.py", "exec"), {})
+    assert said(capsys, monkeypatch, half.value)[0] == 1
     monkeypatch.setattr(launcher.stopping, "requested", lambda: True)
-    code, line = said(capsys, monkeypatch, error)
+    code, line = said(capsys, monkeypatch, half.value)
     assert code == 130 and line.startswith("stopped; to go on: ")
+    assert said(capsys, monkeypatch, NameError("of a function's own"))[0] == 1
 
 
 @pytest.mark.parametrize(

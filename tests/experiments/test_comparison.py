@@ -172,16 +172,19 @@ def compare(tmp_path):
 
 
 @pytest.mark.slow
-def test_killed_it_goes_on_and_ends_with_every_run_done_once(compare, tmp_path):
-    process = compare("--workers", "2")
-    until = time.monotonic() + 300
-    while (
-        len(list((tmp_path / "runs").glob("*/*/log.txt"))) < 2 and process.poll() is None and time.monotonic() < until
-    ):
-        time.sleep(0.05)
-    assert process.poll() is None, process.communicate()
-    os.kill(process.pid, signal.SIGKILL)  # while two runs are at work
-    process.wait()
+def test_killed_again_and_again_it_ends_with_every_run_done_once(compare, tmp_path):
+    for moment in (1, 2):  # kill -9 when the first, then the second run has begun
+        process = compare("--workers", "2")
+        until = time.monotonic() + 300
+
+        def begun():
+            return len(list((tmp_path / "runs").glob("*/*/log.txt")))
+
+        while begun() < moment and process.poll() is None and time.monotonic() < until:
+            time.sleep(0.05)
+        assert process.poll() is None, process.communicate()
+        os.kill(process.pid, signal.SIGKILL)
+        process.wait()
     table, _ = compare("--table").communicate(timeout=300)
     assert "runs are still to be done" in table or "failed" in table
     _, err = compare("--workers", "2").communicate(timeout=600)

@@ -187,10 +187,10 @@ def test_a_killed_sweep_goes_on_and_runs_nothing_twice(sweep, tmp_path):
 
 ENDS = {
     "Ctrl-C in a terminal": (signal.SIGINT, "group"),
+    "SIGTERM to the launcher alone": (signal.SIGTERM, "launcher"),
     "SIGHUP to the launcher alone": (signal.SIGHUP, "launcher"),
     "kill -9 of the launcher alone": (signal.SIGKILL, "launcher"),
 }
-"""SIGTERM is SIGHUP to us (tests/utils/test_stopping.py)."""
 
 
 @pytest.mark.slow

@@ -84,7 +84,7 @@ def test_rows_of_dense_and_hashed_levels(side):
             with backend.forced(name):
                 features = encode(vertices.to(side.device) / resolution, table, MIXED)
             actual = features[:, 2 * level].cpu()
-            torch.testing.assert_close(actual, torch.tensor(rows, dtype=torch.float32), rtol=0, atol=0.3)
+            torch.testing.assert_close(actual, torch.tensor(rows, dtype=torch.float32), rtol=0, atol=0.05)
 
 
 def test_levels_of_the_paper():

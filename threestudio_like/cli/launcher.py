@@ -8,6 +8,7 @@ import shlex
 import sys
 import tempfile
 import threading
+import traceback
 from pathlib import Path
 
 from threestudio_like.cli.arguments import Arguments, print_help, read_arguments, resolve
@@ -58,10 +59,15 @@ def main(argv: list[str]) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
     except Exception as error:
-        half = isinstance(error, ImportError | NameError | AttributeError)
-        if half and stopping.requested():  # a signal left half a module behind
+        if stopping.requested() and in_an_import(error):  # a signal left half a module behind
             return fail(f"stopped; to go on: {again(argv, given)}", INTERRUPTED)
         return fail(*sentence(error))
+
+
+def in_an_import(error: Exception) -> bool:
+    """Tells whether an error was raised by an import, or by a module's own lines while it was imported."""
+    frames = traceback.extract_tb(error.__traceback__)
+    return isinstance(error, ImportError) or any(frame.name == "<module>" for frame in frames)
 
 
 def tell_of_a_thread(failed: threading.ExceptHookArgs) -> None:

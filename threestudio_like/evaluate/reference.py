@@ -10,8 +10,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from threestudio_like.cameras import orbit
-from threestudio_like.data.toybox.assembly import Toy
+from threestudio_like.cameras import Cameras, orbit
 from threestudio_like.data.toybox.catalogue import make_toy
 from threestudio_like.data.toybox.photographs import pack
 from threestudio_like.data.toybox.render import Light, render_toys
@@ -70,17 +69,17 @@ class Reference:
         }
 
 
-def true_toy(category: str, color: str, individual: int) -> Toy:
-    """Builds one of the true toys that stand for a prompt's truth."""
-    return make_toy(category, color, np.random.default_rng(seed_for("reference", individual)))
+def turntable(size: int) -> Cameras:
+    """Places the cameras of true toys' views, 15 degrees above, as the runs' turntables have them."""
+    return orbit(VIEWS, 15.0, 2.7, 41.0, size)
 
 
 def true_views(
-    category: str, color: str, individual: int, size: int = 64
+    category: str, color: str, individual: int, size: int = 64, light: Light | None = None
 ) -> tuple[Float[Tensor, "8 3 S S"], Float[Tensor, "8 1 S S"]]:
-    """Renders a true toy on a turntable as the runs': 15 degrees above, unlit, before light grey; and its opacity."""
-    toy = true_toy(category, color, individual)
-    view = render_toys(pack([toy] * VIEWS), orbit(VIEWS, 15.0, 2.7, 41.0, size), Light.flat(VIEWS), 2)
+    """Renders a true toy on the turntable before light grey, unlit where no light is given; and its opacity."""
+    toy = make_toy(category, color, np.random.default_rng(seed_for("reference", individual)))
+    view = render_toys(pack([toy] * VIEWS), turntable(size), light or Light.flat(VIEWS), 2)
     return (view.rgb + (1 - view.opacity) * 0.85).permute(0, 3, 1, 2), view.opacity.permute(0, 3, 1, 2)
 
 
