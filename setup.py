@@ -81,6 +81,7 @@ setup(
             "pytest-xdist>=3.6",
             "ruff>=0.12",
             "types-PyYAML>=6.0",
+            "usd-core>=25.5",  # reads USDZ
         ],
         "docs": ["mkdocstrings-python>=1.16", "zensical>=0.0.60"],
     },

@@ -21,10 +21,12 @@ from threestudio_like.config.recipe import check_name
 from threestudio_like.config.registry import Component, configure
 from threestudio_like.config.renamed import hint
 from threestudio_like.data.toybox.split import check_split
+from threestudio_like.engine.record import git_revision
 from threestudio_like.engine.system import Context, ParameterGroup, StepResult, System, SystemConfig
 from threestudio_like.errors import UserError
 from threestudio_like.evaluate.scene import Evaluation, evaluate_scene, export_scene
 from threestudio_like.evaluate.scorer import Scorer
+from threestudio_like.export.origin import Origin
 from threestudio_like.renderers import regularizers
 from threestudio_like.renderers.base import Render, check_scene
 from threestudio_like.renderers.ccm import TightBox
@@ -111,6 +113,7 @@ class PerScene(System):
         super().__init__()
         self.config = config = configure(self, config, fields)
         self.device = context.device
+        self.context = context
         self.particles = nn.ModuleList(Particle(config) for _ in range(config.particles))
         self.cameras = config.cameras.build()
         self.terms = nn.ModuleDict(build_terms(config.guidance, config.backbone, context.device))
@@ -244,10 +247,12 @@ class PerScene(System):
     def export(self, folder: Path) -> dict[str, float]:
         for name, term in self.terms.items():
             term.guidance.save(folder / name)
+        made_by = (self.context.recipe, type(self).__name__, self.context.seed, git_revision())
+        origin = Origin(self.prompt, self.prompt, *made_by)
         return self.each(
             folder,
             lambda particle, place: export_scene(
-                particle.visible(self.config.evaluation), self.config.evaluation, place, self.device, self.prompt
+                particle.visible(self.config.evaluation), self.config.evaluation, place, self.device, origin
             ),
         )
 

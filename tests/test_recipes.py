@@ -6,6 +6,7 @@ import pytest
 
 import launch
 from systems.training.text_to_image import vocabulary
+from tests.export.gltf import gltf_tree
 from tests.tiny import TINY, picture, tiny_reconstructor, write_meshes
 from threestudio_like.config.loading import CONFIGS, load
 from threestudio_like.evaluate.scorer import Scorer, ScorerSize
@@ -118,6 +119,9 @@ def test_recipe_runs_two_steps(recipe, backbones, tmp_path, monkeypatch):
             assert (
                 metrics["mesh_faces"] == 0 or {"mesh.glb", "mesh.obj", "mesh.ply"} <= left or "formats" not in str(keys)
             )
+            if (place / "mesh.glb").exists():
+                extras = gltf_tree(place / "mesh.glb")["asset"]["extras"]
+                assert extras["recipe"] == recipe.removesuffix(".yaml") and extras["seed"] == 0 and extras["method"]
         assert launch.main(["--config", recipe, "--test", *keys]) == 0
         assert launch.main(["--config", recipe, "--export", *keys]) == 0
 

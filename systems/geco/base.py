@@ -16,7 +16,7 @@ from priors.generator import OneStepConfig, OneStepGenerator
 from priors.reconstructor import Reconstructor
 from priors.toybox.views import untile
 from systems.geco.evaluation import Baselines, GecoEvaluation, evaluate_baselines, evaluate_reconstruction
-from systems.geco.generate import generate
+from systems.geco.generate import METHOD, generate
 from systems.geco.pipeline import Generation, ImageTo3D, save
 from systems.geco.targets import ConditionImages, ImageFolder, TargetSampling
 from threestudio_like.config.ranges import Count, NonNegativeSchedule
@@ -28,10 +28,12 @@ from threestudio_like.data.image_files import image_files
 from threestudio_like.data.images import load_image
 from threestudio_like.data.toybox.reconstruction import ReconstructionSet
 from threestudio_like.data.toybox.split import check_split, sign
+from threestudio_like.engine.record import git_revision
 from threestudio_like.engine.system import Context, Frozen, System, SystemConfig
 from threestudio_like.errors import NoSurfaceError, UserError
 from threestudio_like.evaluate.scorer import Scorer
 from threestudio_like.export.mesh_io import no_mesh
+from threestudio_like.export.origin import Origin
 
 SHOWN = 4  # images of a preview
 
@@ -92,6 +94,7 @@ class Geco(System):
         super().__init__()
         self.config = config = configure(self, config, fields)
         self.device = context.device
+        self.context = context
         self.rank, self.processes = context.rank, context.processes
         self.teacher = config.backbone.build(context.device)
         if not isinstance(self.teacher, MultiviewBackbone):
@@ -160,7 +163,8 @@ class Geco(System):
         pipeline = ImageTo3D(self.teacher, self.generator, reconstructor, toys, generation.show.smallest_part)
         try:
             made = pipeline(image, 0)
-            return save(made, image, generation, folder) | evaluate_reconstruction(made, generation)
+            origin = Origin(folder.name, "", self.context.recipe, METHOD, self.context.seed, git_revision())
+            return save(made, image, generation, folder, origin) | evaluate_reconstruction(made, generation)
         except NoSurfaceError as error:
             no_mesh(folder, error)
             return {"mesh_vertices": 0, "mesh_faces": 0, "mesh_missing": str(error)}

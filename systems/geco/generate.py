@@ -26,11 +26,12 @@ from threestudio_like.data.image_files import image_files
 from threestudio_like.data.images import load_image
 from threestudio_like.engine import parts
 from threestudio_like.engine.monitor import write_png
-from threestudio_like.engine.record import Record, write_recipe
+from threestudio_like.engine.record import Record, git_revision, write_recipe
 from threestudio_like.engine.run import Run
 from threestudio_like.engine.run_folder import check_place, is_run, lock, move_aside, names_in, read_map, written
 from threestudio_like.engine.timing import Clock
 from threestudio_like.errors import NoSurfaceError, UserError
+from threestudio_like.export.origin import Origin
 from threestudio_like.utils.files import remove_unfinished, write_json
 from threestudio_like.utils.paths import expanded
 from threestudio_like.utils.seeding import generator as make_generator
@@ -39,6 +40,7 @@ from threestudio_like.utils.threads import threads
 log = logging.getLogger(__name__)
 Evaluate = Callable[[Reconstruction3D, Generation, str], dict[str, float]]
 """Measures an object that was made of a prompt (empty where it was made of an image)."""
+METHOD = "GECO"
 DRAWINGS = 5
 """Of a text, at most, until the object of one can be cut out."""
 
@@ -70,9 +72,10 @@ def generate(recipe: Recipe, images: tuple[str, ...], n: int, evaluate: Evaluate
                     files = [folder / f"{slug(prompt)}.png"]
                     draw_object(text, config.generation, prompt, seed, files[0], pipeline.prior.view_size)
                     clock.stop("drawing")
+                origin = Origin(prompt, prompt, recipe.name, METHOD, revision=git_revision())
                 for name, file in unique_names(files).items():
                     made |= generate_one(
-                        pipeline, file, name, range(seed, seed + n), config.generation, folder, failed, evaluate, prompt
+                        pipeline, file, name, range(seed, seed + n), config.generation, folder, failed, evaluate, origin
                     )
             finally:
                 record.metrics |= {f"{part}_seconds": s for part, s in clock.seconds.items()} | means(made)
@@ -138,9 +141,9 @@ def generate_one(
     folder: Path,
     failed: dict[str, str],
     evaluate: Evaluate,
-    prompt: str = "",
+    origin: Origin,
 ) -> dict[str, dict[str, float]]:
-    """Makes one image's objects, in folders by name and seed.
+    """Makes one image's objects, in folders by name and seed; those without a prompt are called by their folder.
 
     What failed is added to `failed`, in a sentence.
     """
@@ -165,9 +168,9 @@ def generate_one(
             continue
         one = replace(one, seconds=seconds | one.seconds)
         with parts.collected() as left_out:
-            made[own] = save(one, image, config, folder / own)
+            made[own] = save(one, image, config, folder / own, replace(origin, name=origin.name or own, seed=seed))
             with parts.part("evaluation"):
-                made[own] |= evaluate(one, config, prompt)
+                made[own] |= evaluate(one, config, origin.prompt)
         made[own] |= {"left_out": left_out} if left_out else {}
         write_json(folder / own / "metrics.json", made[own] | source)
         log.info(

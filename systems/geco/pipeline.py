@@ -23,8 +23,8 @@ from threestudio_like.data.images import ImageLoading
 from threestudio_like.data.toybox.multiview import MultiviewSet
 from threestudio_like.engine.monitor import write_png
 from threestudio_like.engine.timing import Clock
-from threestudio_like.export.mesh_io import write_meshes
-from threestudio_like.export.presentation import Presentation, Views, write_turntable
+from threestudio_like.export.origin import Origin
+from threestudio_like.export.presentation import Presentation, Views, write_object, write_turntable
 from threestudio_like.renderers.mesh import MeshRenderer
 from threestudio_like.renderers.shading import Shading
 from threestudio_like.scenes.background import Solid
@@ -115,13 +115,15 @@ class ImageTo3D:
         return Reconstruction3D(views[0], scene, mesh, clock.seconds)
 
 
-def save(made: Reconstruction3D, image: Float[Tensor, "3 h w"], config: Generation, folder: Path) -> dict[str, float]:
+def save(
+    made: Reconstruction3D, image: Float[Tensor, "3 h w"], config: Generation, folder: Path, origin: Origin
+) -> dict[str, float]:
     """Writes the mesh, the condition image, the six views and the turntable; returns the seconds of each part, and
-    their sum without the turntable's, which is only to look at.
+    their sum without the turntable's, which is only to look at. A texture is part of the export.
     """
     device = made.views.device
     clock = Clock(device)
-    write_meshes(made.mesh, folder, config.show.formats, folder.name)
+    write_object(made.mesh, made.scene, config.show, folder, origin, device)
     clock.stop("export")
     seconds = made.seconds | clock.seconds
     write_png(folder / "image.png", image.permute(1, 2, 0))

@@ -2,6 +2,7 @@
 
 import json
 
+import numpy as np
 import trimesh
 
 
@@ -15,3 +16,13 @@ def only_part(path) -> trimesh.Trimesh:
     """The file's mesh with the normals that are in it."""
     (part,) = trimesh.load_scene(path, process=False).geometry.values()
     return part
+
+
+def vertex_colors(path) -> np.ndarray:
+    """The file's colours at vertices, linear, 0..1, `[V, 4]`; they are stored in 16 bits.
+
+    trimesh keeps them whole beside a material; without one (`skip_materials`) it takes their lower halves.
+    """
+    colors = only_part(path).visual.vertex_attributes["color"]
+    assert colors.dtype == np.uint16
+    return np.asarray(colors) / 65535

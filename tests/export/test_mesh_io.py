@@ -7,9 +7,10 @@ import pytest
 import torch
 import trimesh
 
-from tests.export.gltf import gltf_tree, only_part
+from tests.export.gltf import gltf_tree, only_part, vertex_colors
 from threestudio_like.errors import UserError
 from threestudio_like.export.mesh_io import check_formats, write_mesh
+from threestudio_like.export.origin import Origin
 from threestudio_like.scenes.mesh import Mesh
 from threestudio_like.utils.color import linear_from_srgb, srgb_from_linear
 
@@ -32,7 +33,8 @@ def test_other_tools_read_it_back(tower, tmp_path, suffix):
     assert back.is_watertight and back.volume == pytest.approx(0.2 * 0.4 * 1.0, rel=1e-4)
     assert np.allclose(back.extents, [0.4, 1.0, 0.2], atol=1e-5)  # y up
     assert back.bounds.mean(0)[2] == pytest.approx(0.3, abs=1e-5)  # front is +z
-    top = back.visual.vertex_colors[back.vertices[:, 1] > 0, :3] / 255
+    colors = vertex_colors(tmp_path / "mesh.glb") if suffix == "glb" else back.visual.vertex_colors / 255
+    top = colors[back.vertices[:, 1] > 0, :3]
     expected = np.array([0.8, 0.1, 0.1])
     assert np.allclose(top, linear_from_srgb(torch.from_numpy(expected)) if suffix == "glb" else expected, atol=0.01)
 
@@ -63,20 +65,17 @@ def test_dark_colours_are_told_apart_in_gltf(tower, tmp_path):
     ball = trimesh.creation.icosphere(subdivisions=2)
     dark = np.float32(np.arange(len(ball.vertices)) % 65)[:, None].repeat(3, axis=1) / 255
     write_mesh(Mesh(np.float32(ball.vertices), np.asarray(ball.faces), dark), tmp_path / "mesh.glb")
-    tree, content = gltf_tree(tmp_path / "mesh.glb"), (tmp_path / "mesh.glb").read_bytes()
+    stored = vertex_colors(tmp_path / "mesh.glb")
+    assert len(stored) == len(dark) and (stored[:, 3] == 1).all()
+    assert np.abs(srgb_from_linear(torch.tensor(stored[:, :3])).numpy() - dark).max() < 1e-4
+    tree = gltf_tree(tmp_path / "mesh.glb")
     accessor = tree["accessors"][tree["meshes"][0]["primitives"][0]["attributes"]["COLOR_0"]]
-    assert (accessor["componentType"], accessor["type"], accessor["count"]) == (5126, "VEC3", len(dark))
-    view = tree["bufferViews"][accessor["bufferView"]]
-    start = 20 + int.from_bytes(content[12:16], "little") + 8 + view["byteOffset"]
-    stored = np.frombuffer(content[start : start + view["byteLength"]], "<f4").reshape(-1, 3)
-    assert np.abs(srgb_from_linear(torch.tensor(stored)).numpy() - dark).max() < 1e-5
-    back = trimesh.load(tmp_path / "mesh.glb", force="mesh", process=False, skip_materials=True)
-    assert np.abs(back.visual.vertex_colors[:, :3] / 255 - stored).max() <= 0.51 / 255
+    assert (accessor["componentType"], accessor["type"], accessor["normalized"]) == (5123, "VEC4", True)
 
 
 def test_objects_are_named(tower, tmp_path):
     for suffix in ("glb", "obj"):
-        write_mesh(tower, tmp_path / f"mesh.{suffix}", "a red\nchair")
+        write_mesh(tower, tmp_path / f"mesh.{suffix}", Origin("a red\nchair"))
     assert {part["name"] for key in ("meshes", "nodes") for part in gltf_tree(tmp_path / "mesh.glb")[key]} == {
         "a red chair"
     }
@@ -98,5 +97,21 @@ def test_srgb_is_undone():
 
 
 def test_unknown_formats_are_named():
-    with pytest.raises(UserError, match="cannot write 'stl'"):
-        check_formats(["glb", "stl"])
+    with pytest.raises(UserError, match="cannot write 'fbx'"):
+        check_formats(["glb", "fbx"])
+
+
+def test_a_file_of_another_format_is_refused(tower, tmp_path):
+    with pytest.raises(UserError, match=r"cannot write 'usda'.*usdz"):
+        write_mesh(tower, tmp_path / "mesh.usda")
+
+
+def test_stl_lies_as_printers_have_it(tower, tmp_path):
+    """Its up is z and its front is -y: (x, y, z) becomes (y, -x, z), the left is +x."""
+    vertices = np.concatenate([tower.vertices, np.float32([[0.9, 0.1, 0.5]])])
+    faces = np.concatenate([tower.faces, [[len(tower.vertices), 0, 1]]])
+    write_mesh(Mesh(vertices, faces, np.zeros_like(vertices)), tmp_path / "mesh.stl", size_mm=50)
+    back = trimesh.load(tmp_path / "mesh.stl")
+    assert np.allclose(back.extents, [0.4 * 50, 0.7 * 50, 50], atol=1e-3) and abs(back.bounds[0, 2]) < 1e-6
+    tip = back.vertices[back.vertices[:, 1].argmin()]
+    assert np.allclose(tip, [0.1 * 50, -0.35 * 50, 50], atol=1e-3)

@@ -51,6 +51,16 @@ def test_the_distance_is_that_of_the_ball():
     assert 1 <= found / (corner / math.sin(math.radians(SHOW.fov_deg) / 2)) < 1.1
 
 
+@pytest.mark.parametrize("kind", ["mp4", "gif", "webp"])
+def test_the_video_replaces_that_of_another_format(kind, tmp_path):
+    for name in ("mp4", "gif", "webp"):
+        (tmp_path / f"turntable.{name}").write_bytes(b"earlier")
+    show = replace(SHOW, video_frames=3, video_size=16, video_format=kind)
+    write_turntable(views_of((1, 1, 1)), unlit, show, tmp_path, torch.device("cpu"))
+    assert {path.name for path in tmp_path.iterdir()} == {f"turntable.{kind}", "turntable.png"}
+    assert (tmp_path / f"turntable.{kind}").read_bytes() != b"earlier"
+
+
 @pytest.mark.parametrize("extents", [(0.5, 0.5, 0.5), (1e-4, 1e-4, 1e-4)])
 def test_what_fits_is_seen_from_the_distance_asked_for(extents):
     assert fitting_distance(views_of(extents), SHOW, torch.device("cpu")) == SHOW.distance

@@ -11,7 +11,8 @@ from PIL import Image
 from tests.export.gltf import gltf_tree, only_part
 from threestudio_like.errors import NoSurfaceError
 from threestudio_like.export.mesh_io import no_mesh, write_mesh, write_meshes
-from threestudio_like.export.texture import bake
+from threestudio_like.export.origin import Origin
+from threestudio_like.export.texture import bake, bake_colors
 from threestudio_like.scenes.mesh import Mesh
 
 
@@ -35,6 +36,14 @@ def test_texels_hold_the_scenes_material(baked):
     expected = material(torch.from_numpy(centre)).numpy()
     found = np.concatenate([texture.base_color, texture.rough_metal], axis=-1)[row, column]
     assert np.abs(found - expected).max() < 0.03
+
+
+def test_colours_at_vertices_become_a_texture(baked):
+    colors = (0.5 + 0.4 * baked.vertices).astype(np.float32)
+    found = bake_colors(replace(baked, texture=None, colors=colors), 256).texture
+    centre, uv = baked.vertices[baked.faces].mean(1), found.uv[found.corners].mean(1)
+    column, row = (uv[:, 0] * 256).astype(int), ((1 - uv[:, 1]) * 256).astype(int)
+    assert np.abs(found.base_color[row, column] - (0.5 + 0.4 * centre)).max() < 0.02 and found.rough_metal is None
 
 
 def test_no_texel_between_the_charts_is_black(baked):
@@ -81,12 +90,12 @@ def test_normals_are_smooth_across_the_charts_borders(baked, tmp_path, suffix):
 
 def test_an_export_leaves_nothing_of_an_earlier_one(baked, tmp_path):
     (tmp_path / "thesis.txt").write_text("mine")
-    write_meshes(baked, tmp_path, ("glb", "obj"), "a red chair")
+    write_meshes(baked, tmp_path, ("glb", "obj"), Origin("a red chair"))
     assert "o a red chair" in (tmp_path / "mesh.obj").read_text().splitlines()
     assert gltf_tree(tmp_path / "mesh.glb")["nodes"][0]["name"] == "a red chair"
     with pytest.raises(NoSurfaceError, match=r"mesh\.glb is left as it was"):
         no_mesh(tmp_path, NoSurfaceError("the scene is empty"))
-    write_meshes(replace(baked, texture=None), tmp_path, ("ply",), "a red chair")
+    write_meshes(replace(baked, texture=None), tmp_path, ("ply",), Origin("a red chair"))
     assert sorted(path.name for path in tmp_path.iterdir()) == ["mesh.ply", "thesis.txt"]
     no_mesh(tmp_path / "elsewhere", NoSurfaceError("the scene is empty"))
 

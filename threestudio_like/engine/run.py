@@ -57,7 +57,7 @@ class Run:
         backend.force(recipe.run.kernels)
         self.fabric = make_fabric(recipe.run.device, recipe.run.devices, recipe.run.precision)
         self.context = Context(
-            self.fabric.device, recipe.run.seed, recipe.run.prompt
+            self.fabric.device, recipe.run.seed, recipe.run.prompt, recipe=recipe.name
         )  # of one process, until they are launched
         self.record = Record(self.folder)
         self._built: dict[str, System] = {}  # the stage that `start` built, until it is trained

@@ -52,13 +52,15 @@ class Frozen(Generic[M]):
 
 @dataclass(frozen=True)
 class Context:
-    """Device, seed, prompt and process that a system is built for."""
+    """Device, seed, prompt, process and recipe that a system is built for."""
 
     device: torch.device
     seed: int
     prompt: str
     rank: int = 0
     processes: int = 1
+    recipe: str = ""
+    """The recipe's name, for the files that say what made them."""
 
 
 @dataclass

@@ -18,9 +18,9 @@ from threestudio_like.evaluate.metrics import own_figure
 from threestudio_like.evaluate.scorer import Scorer
 from threestudio_like.evaluate.shapes import HEALTH, health
 from threestudio_like.evaluate.toybox import CATEGORY_CAPTIONS, COLOR_CAPTIONS, pair_index, toy_of
-from threestudio_like.export.mesh_io import no_mesh, write_meshes
-from threestudio_like.export.presentation import Presentation, Views, write_turntable
-from threestudio_like.export.texture import bake
+from threestudio_like.export.mesh_io import no_mesh
+from threestudio_like.export.origin import Origin
+from threestudio_like.export.presentation import Presentation, Views, write_object, write_turntable
 from threestudio_like.renderers.base import Render
 from threestudio_like.renderers.shading import Shading, headlight
 from threestudio_like.scenes.base import Scene
@@ -79,8 +79,6 @@ class Evaluation(Presentation):
     """Grid points a side at which a field's surface is extracted."""
     mesh_threshold: Positive | None = None
     """The density at a field's surface; null chooses it by the field's own silhouettes."""
-    texture_size: Pixels | None = None
-    """Texels a side of the exported mesh's textures; colours at its vertices where null."""
     scorer: str | None = None
     """A scorer's folder; the prompt is scored where it names one of the Toybox's colours and categories."""
     scorer_size: Pixels = 64
@@ -168,9 +166,9 @@ def scores(
 
 
 def export_scene(
-    scene: Scene, show: Evaluation, folder: Path, device: torch.device, prompt: str = ""
+    scene: Scene, show: Evaluation, folder: Path, device: torch.device, origin: Origin
 ) -> dict[str, float]:
-    """Writes `mesh.<format>`, named by the prompt; a scene without a surface is reported, not fatal.
+    """Writes `mesh.<format>`, which tells its origin; a scene without a surface is reported, not fatal.
 
     Raises NoSurfaceError where an earlier mesh is there, which would stand beside the figures of none.
     """
@@ -180,7 +178,5 @@ def export_scene(
         no_mesh(folder, error)
         return {"mesh_vertices": 0, **{f"mesh_{key}": 0.0 for key in HEALTH}}
     found = health(mesh.to_trimesh())
-    if show.texture_size is not None:
-        mesh = bake(mesh, scene.material, show.texture_size, device)
-    write_meshes(mesh, folder, show.formats, prompt)
+    mesh = write_object(mesh, scene, show, folder, origin, device)
     return {"mesh_vertices": len(mesh.vertices), **{f"mesh_{key}": value for key, value in found.items()}}

@@ -1,22 +1,24 @@
-"""Shows a finished object: eight views in a strip, and a turntable video."""
+"""Shows a finished object: eight views in a strip, a turntable video, and mesh files."""
 
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
-import imageio.v2 as imageio
 import torch
-from torch import Tensor
 
 from threestudio_like.cameras import Cameras, orbit
-from threestudio_like.config.ranges import Distance, Elevation, FieldOfView, Pixels, Share, Whole
+from threestudio_like.config.ranges import Distance, Elevation, FieldOfView, Pixels, Positive, Share, Whole
 from threestudio_like.engine.monitor import to_bytes, write_png
 from threestudio_like.engine.parts import part
-from threestudio_like.export.mesh_io import check_formats
+from threestudio_like.export.mesh_io import SIZE_MM, check_formats, write_meshes
+from threestudio_like.export.origin import Origin
+from threestudio_like.export.texture import bake
+from threestudio_like.export.video import VIDEO_FORMATS, VideoFormat, write_video
 from threestudio_like.renderers.base import Render
 from threestudio_like.renderers.shading import Shading, headlight
+from threestudio_like.scenes.base import Scene
+from threestudio_like.scenes.mesh import Mesh
 from threestudio_like.utils.files import write_atomically
 
 Views = Callable[[Cameras, Shading], list[Render]]
@@ -43,10 +45,16 @@ class Presentation:
     """Frames of the turntable video, once around in three seconds; 0 for none."""
     video_size: Pixels = 160
     """Pixels a side of the video."""
+    video_format: VideoFormat = "mp4"
+    """The video's format: mp4, gif or webp; the last two play by themselves wherever a picture is shown."""
     smallest_part: Share = 0.02
     """Parts of a mesh with a smaller share of its faces are dropped."""
     formats: tuple[str, ...] = ("glb",)
-    """Formats of the exported meshes: glb, obj, ply."""
+    """Formats of the exported meshes: glb, obj, ply, stl, usdz."""
+    texture_size: Pixels | None = None
+    """Texels a side of the exported mesh's textures; colours at its vertices where null."""
+    size_mm: Positive = SIZE_MM
+    """Millimetres of the object's longest side in formats that have a unit: stl, usdz."""
 
     def __post_init__(self):
         check_formats(self.formats)
@@ -55,7 +63,9 @@ class Presentation:
 def write_turntable(
     views: Views, shown: Callable[[Cameras], Shading], show: Presentation, folder: Path, device: torch.device
 ) -> list[Render]:
-    """Writes `turntable.png` (8 views: colour, and the bare shape below) and `turntable.mp4`; returns the 8 views."""
+    """Writes `turntable.png` (8 views: colour, and the bare shape below) and `turntable.mp4`, or a video of
+    another format; returns the 8 views.
+    """
     show = replace(show, distance=fitting_distance(views, show, device))
     strip = around(show, 8, show.strip_size).to(device)
     clay = Shading("textureless", headlight(strip), 0.4, 0.6)
@@ -63,14 +73,25 @@ def write_turntable(
     with part("turntable.png"):
         picture = torch.cat([torch.cat([view.rgb[0] for view in row], dim=1) for row in rows])
         write_png(folder / "turntable.png", picture)
-    video = folder / "turntable.mp4"
-    video.unlink(missing_ok=True)  # an earlier one does not show this object
+    for name in VIDEO_FORMATS:
+        (folder / f"turntable.{name}").unlink(missing_ok=True)  # an earlier one does not show this object
+    video = folder / f"turntable.{show.video_format}"
     if show.video_frames > 0:
         with part(video.name):
             cameras = around(show, show.video_frames, show.video_size).to(device)
-            frames = [view.rgb[0] for view in views(cameras, shown(cameras))]
+            frames = [to_bytes(view.rgb[0]) for view in views(cameras, shown(cameras))]
             write_atomically(video, lambda path: write_video(path, frames))
     return rows[0]
+
+
+def write_object(
+    mesh: Mesh, scene: Scene, show: Presentation, folder: Path, origin: Origin, device: torch.device
+) -> Mesh:
+    """Writes a scene's mesh in each of the formats, with a texture where one is asked for; returns it as written."""
+    if show.texture_size is not None:
+        mesh = bake(mesh, scene.material, show.texture_size, device)
+    write_meshes(mesh, folder, show.formats, origin, show.size_mm)
+    return mesh
 
 
 def around(show: Presentation, count: int, size: int) -> Cameras:
@@ -96,11 +117,3 @@ def seen_radius(view: Render) -> float:
     seen = view.opacity[..., 0] > 0.5
     points = 2 * view.xyz[seen] / view.opacity[seen] - 1
     return points.norm(dim=-1).max().item() if len(points) else 0.0
-
-
-def write_video(path: Path, frames: list[Tensor]) -> None:
-    """Writes an H.264 turntable of `[H, W, 3]` frames, once around in three seconds."""
-    video: Any = imageio.get_writer(path, fps=len(frames) / 3, codec="libx264", quality=8, macro_block_size=2)
-    with video:
-        for frame in frames:
-            video.append_data(to_bytes(frame))

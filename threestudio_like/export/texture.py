@@ -24,6 +24,22 @@ def bake(
     `material` gives a base colour (C = 3, sRGB), or base colour, roughness and metallic (C = 5), in 0..1. Texels
     between the charts take the nearest chart's value, so that no seam shows.
     """
+    return baked(mesh, mesh.vertices, size, device, lambda x: torch.cat([material(part) for part in x.split(CHUNK)]))
+
+
+def bake_colors(mesh: Mesh, size: int) -> Mesh:
+    """Unwraps the mesh and bakes the colours at its vertices, as they are between them."""
+    return baked(mesh, mesh.colors, size, torch.device("cpu"), lambda colors: colors)
+
+
+def baked(
+    mesh: Mesh,
+    attribute: Float[np.ndarray, "V K"],
+    size: int,
+    device: torch.device,
+    values: Callable[[Float[Tensor, "N K"]], Float[Tensor, "N C"]],
+) -> Mesh:
+    """Unwraps the mesh and fills its textures with the values of what its vertices have, at each texel."""
     atlas = xatlas.Atlas()
     atlas.add_mesh(mesh.vertices.astype(np.float32), mesh.faces.astype(np.uint32))
     atlas.generate(pack_options=packing(size))
@@ -31,9 +47,8 @@ def bake(
     corners = faces.astype(np.int64)
     screen = torch.from_numpy(uv * size).float()[None].to(device)
     fragments = rasterize(screen, torch.ones_like(screen[..., 0]), torch.from_numpy(corners).to(device), size, size)
-    points = fragments.interpolate(torch.from_numpy(mesh.vertices[source]).float().to(device))
-    values = torch.cat([material(chunk) for chunk in points.split(CHUNK)])
-    image = fragments.image(values)[0].cpu().numpy()
+    at_texels = fragments.interpolate(torch.from_numpy(attribute[source]).float().to(device))
+    image = fragments.image(values(at_texels))[0].cpu().numpy()
     nearest = distance_transform_edt(~fragments.covered[0].cpu().numpy(), return_distances=False, return_indices=True)
     image = image[tuple(nearest)]
     rough_metal = image[..., 3:5] if image.shape[-1] == 5 else None

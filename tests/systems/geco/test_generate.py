@@ -21,7 +21,9 @@ from priors.generator import OneStepConfig, OneStepGenerator
 from systems.geco import generate as generation
 from systems.geco.generate import means, unique_names
 from systems.geco.pipeline import Generation
+from tests.export.gltf import gltf_tree
 from tests.tiny import picture, tiny_reconstructor
+from threestudio_like.engine.record import git_revision
 
 
 @pytest.fixture(autouse=True)
@@ -75,6 +77,22 @@ def test_an_image_becomes_as_many_meshes_as_asked(keys, tmp_path):
     assert summary["status"] == "done" and set(summary["made"]) == {"my-duck-5", "my-duck-6"} and not summary["failed"]
     assert run(keys, f"image={image}", "seed=6", f"out={tmp_path / 'again'}") == 0
     assert np.array_equal(np.asarray(Image.open(tmp_path / "again/my-duck-6/views.png")), two)
+
+
+def test_a_mesh_is_written_as_asked(keys, tmp_path):
+    """With a texture, in millimetres, and with what made it."""
+    out, show = tmp_path / "out", "generation.show={strip_size: 8, video_frames: 2, video_size: 16, video_format: gif"
+    keys = [key for key in keys if not key.startswith("generation.show")]
+    show += ", texture_size: 16, formats: [glb, obj, stl], size_mm: 70}"
+    assert run([*keys, show], f"image={picture(tmp_path / 'duck.png')}", "seed=5", f"out={out}") == 0
+    place = out / "duck-5"
+    assert {"mesh.mtl", "mesh.png", "turntable.gif"} <= {path.name for path in place.iterdir()}
+    assert trimesh.load(place / "mesh.stl").extents.max() == pytest.approx(70, rel=1e-4)
+    tree = gltf_tree(place / "mesh.glb")
+    assert "TEXCOORD_0" in tree["meshes"][0]["primitives"][0]["attributes"] and tree["nodes"][0]["name"] == "duck-5"
+    extras = tree["asset"]["extras"]
+    assert extras.pop("revision", None) == git_revision()
+    assert extras == {"recipe": "geco", "method": "GECO", "seed": 5}
 
 
 def test_what_was_done_before_is_kept_and_what_failed_is_tried_in_place(keys, tmp_path):
