@@ -1,8 +1,10 @@
 """The lines of a run: what will happen and how long, how far it is, what to open; never a long time without one."""
 
+import io
 import itertools
 import logging
 import re
+import sys
 import time
 
 import pytest
@@ -13,7 +15,7 @@ from tests.fitting import Fit
 from threestudio_like.config.run_config import ExpectedSeconds
 from threestudio_like.engine import expectation
 from threestudio_like.engine.expectation import Expectation
-from threestudio_like.engine.monitor import to_bytes
+from threestudio_like.engine.monitor import memory, to_bytes
 from threestudio_like.utils import progress
 
 CPU = torch.device("cpu")
@@ -29,13 +31,30 @@ def test_what_will_happen_and_how_long_is_said_first(tmp_path):
     made = run(tmp_path, expected_seconds=EXPECTED)
     made.train()
     told = [line.split(" ", 3)[-1] for line in (made.folder / "log.txt").read_text().splitlines()]
-    assert told[0] == "fit on cpu: 20 steps of 'main' (fit_for_tests), then evaluation and export"
-    assert f"results go to {made.folder}; it takes about 60 s on this machine, and 30 s more the first time" in told[1]
+    first = "fit on cpu: 20 steps of 'main' (fit_for_tests), then evaluation and export; it takes about 60 s on this "
+    assert told[0].startswith(first + "machine, and 30 s more the first time")
+    assert told[1] == f"results go to {made.folder}"
     assert any(
         re.match(r"a step of 'main' takes \S+ s, the stage 0 s more, the whole run about 0 s", line) for line in told
     )
-    assert any(re.match(r"main: 10 of 20, \S+ s each, 0 s left  fit ", line) for line in told)
+    assert any(re.match(r"main: 10 of 20, \S+ s each, 0 s left  fit \S+ memory \d+ MiB$", line) for line in told)
     assert told[-1].startswith(f"done: {made.folder} has ")
+
+
+def test_a_bar_shows_losses_the_time_left_and_memory(tmp_path, monkeypatch):
+    class Terminal(io.StringIO):
+        def isatty(self):
+            return True
+
+    monkeypatch.setattr(sys, "stderr", seen := Terminal())
+    monkeypatch.setattr(Fit, "after_step", lambda self, step: time.sleep(0.02))  # as long as tqdm waits between two
+    run(tmp_path).train()
+    assert re.search(r"main: +\d+%\|.*\| \d+/20 \[00:0\d<00:0\d, fit=\S+, memory=\d+ MiB\]", seen.getvalue())
+
+
+@pytest.mark.parametrize("mib, told", [(640.4, "640 MiB"), (1638.4, "1.6 GiB")])
+def test_memory_is_written_for_a_person(mib, told):
+    assert memory(mib) == told
 
 
 def test_the_expectation_follows_the_steps():

@@ -5,6 +5,8 @@ from typing import Any, Literal
 
 from threestudio_like.config.ranges import Count, NonNegative, Seed, Threads, Whole
 
+LoggerName = Literal["tensorboard", "csv", "wandb"]
+
 
 @dataclass(frozen=True)
 class ExpectedSeconds:
@@ -32,6 +34,7 @@ class RunConfig:
         "checkpoint_every",
         "checkpoint_seconds",
         "preview_every",
+        "logger",
         "expected_seconds",
         "vars",
         "imports",
@@ -61,6 +64,8 @@ class RunConfig:
     """Seconds after which a checkpoint is written even if fewer steps have passed."""
     preview_every: Whole = 100
     """Steps between preview pictures; 0 for none."""
+    logger: tuple[LoggerName, ...] = ("tensorboard",)
+    """What records losses, previews and final figures: several are a list, `[tensorboard, csv]`; `[]` records none."""
     expected_seconds: ExpectedSeconds | None = None
     """What the run takes, as far as it was measured; this machine's speed is reckoned in."""
     stages: dict[str, Any] | None = None

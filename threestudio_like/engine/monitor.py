@@ -1,11 +1,10 @@
-"""Progress of a run: progress bar, log file, TensorBoard scalars and pictures."""
+"""Progress of a run: progress bar, log file, preview pictures, and what its loggers record."""
 
 import contextlib
 import logging
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import imageio.v3 as iio
 import numpy as np
@@ -13,11 +12,9 @@ import torch
 from torch import Tensor
 
 from threestudio_like.engine.expectation import Expectation
+from threestudio_like.engine.loggers import Logger, Scalar
 from threestudio_like.engine.system import StepResult
-from threestudio_like.utils.progress import long_part
-
-if TYPE_CHECKING:
-    from torch.utils.tensorboard import SummaryWriter
+from threestudio_like.utils.progress import Part, long_part
 
 log = logging.getLogger(__name__)
 SCALARS_EVERY = 10
@@ -41,53 +38,78 @@ def write_png(path: Path, image: Tensor) -> None:
 class Monitor:
     """Shows and records the steps of a run; `folder` None records nothing (other ranks)."""
 
-    def __init__(self, folder: Path | None, expectation: Expectation | None = None):
-        self.folder, self.expectation = folder, expectation
-        self.writer: SummaryWriter | None = None
+    def __init__(
+        self,
+        folder: Path | None,
+        expectation: Expectation | None = None,
+        loggers: Sequence[Logger] = (),
+        device: torch.device = torch.device("cpu"),
+    ):
+        self.folder, self.expectation, self.loggers, self.device = folder, expectation, loggers, device
+        self.part: Part | None = None  # while a stage runs
 
     @contextlib.contextmanager
     def stage(self, name: str, start: int, steps: int) -> Iterator[None]:
-        """Opens the progress bar and the TensorBoard writer while a stage runs."""
+        """Opens the progress bar, and tells the loggers of the stage, which is recorded until the next or `close`."""
         if self.folder is None:
             yield
             return
-        from torch.utils.tensorboard import SummaryWriter  # slow to import, and not every run trains
-
         self.name, self.start, self.steps = name, start, steps
         log.info("stage '%s': steps %d to %d", name, start, steps)
-        writer = SummaryWriter(self.folder / "tensorboard" / name, purge_step=start)
-        with long_part(name, steps, start) as self.part, writer as self.writer:
-            yield
+        for logger in self.loggers:
+            logger.begin(name, start)
+        with long_part(name, steps, start) as self.part:
+            try:
+                yield
+            finally:
+                self.part = None
 
     def step(self, done: int, loss: Tensor, result: StepResult, gradient_norm: Tensor) -> None:
         """Records the step whose number of steps done is `done`."""
-        if self.writer is None:
+        if self.part is None:
             return
         self.part.advance()
-        each = self.part.seconds_each
-        if self.expectation is not None and each is not None and done == self.start + FIRST_STEPS < self.steps:
+        each, estimated = self.part.seconds_each, done == self.start + FIRST_STEPS < self.steps
+        if self.expectation is not None and each is not None and estimated:
             log.info("%s", self.expectation.by_steps(self.name, self.steps - done, each))
         line = done % max(self.steps // LINES, 1) == 0 or done == self.steps
-        if done % SCALARS_EVERY and not line:
+        if done % SCALARS_EVERY and not line and not estimated:
             return
         scalars = {"loss": loss.item(), "gradient_norm": gradient_norm.item()}
         for prefix, values in (("loss/", result.losses), ("", result.logs)):
             scalars |= {
                 prefix + key: value.item() if isinstance(value, Tensor) else value for key, value in values.items()
             }
-        for key, value in scalars.items():
-            self.writer.add_scalar(key, value, done)
+        for logger in self.loggers:
+            logger.scalars(done, scalars)
         shown = {key.removeprefix("loss/"): f"{value:.3g}" for key, value in scalars.items() if key.startswith("loss/")}
+        shown["memory"] = memory(peak_memory_mib(self.device))
         self.part.bar.set_postfix(shown, refresh=False)
         if line:
             log.info("%s  %s", str(self.part), " ".join(f"{key} {value}" for key, value in shown.items()))
 
     def picture(self, done: int, image: Tensor | None) -> None:
         """Records a preview picture."""
-        if self.folder is None or self.writer is None or image is None:
+        if self.folder is None or self.part is None or image is None:
             return
         write_png(self.folder / "previews" / f"{self.name}-{done:06d}.png", image)
-        self.writer.add_image("preview", image.detach().clamp(0, 1), done, dataformats="HWC")
+        for logger in self.loggers:
+            logger.picture(done, to_bytes(image))
+
+    def end(self, hparams: Mapping[str, Scalar], figures: Mapping[str, float]) -> None:
+        """Records the recipe's keys and the figures of a run that is done."""
+        for logger in self.loggers:
+            logger.end(hparams, figures)
+
+    def close(self) -> None:
+        """Closes the loggers, however the run ended."""
+        for logger in self.loggers:
+            logger.close()
+
+
+def memory(mib: float) -> str:
+    """Writes an amount of memory for a person: `640 MiB`, `1.6 GiB`."""
+    return f"{mib:.0f} MiB" if mib < 1000 else f"{mib / 1024:.1f} GiB"
 
 
 def peak_memory_mib(device: torch.device) -> float:

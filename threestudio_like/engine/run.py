@@ -4,7 +4,7 @@ import functools
 import gc
 import logging
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
@@ -18,6 +18,7 @@ from threestudio_like.config.registry import components
 from threestudio_like.config.renamed import translated, translated_state
 from threestudio_like.engine import checkpoint, parts
 from threestudio_like.engine.expectation import Expectation
+from threestudio_like.engine.loggers import check_loggers, figures_of, hparams_of, make_loggers
 from threestudio_like.engine.monitor import Monitor
 from threestudio_like.engine.record import Record, write_recipe
 from threestudio_like.engine.run_folder import (
@@ -148,6 +149,7 @@ class Run:
     def check(self) -> list[str]:
         """Builds every stage, and says what would run. Raises UserError that names what is missing; fetches nothing."""
         check_place(self.folder)
+        check_loggers(self.recipe.run.logger)
         for part in components(self.recipe.stages):
             problem = part.cls.missing(part.config) if hasattr(part.cls, "missing") else None
             if problem is not None:
@@ -166,6 +168,7 @@ class Run:
         before the stage `only`, by the same keys, is taken over.
         """
         stages = self._chosen(only)
+        check_loggers(self.recipe.run.logger)
         self.fabric.launch()
         self.context = replace(
             self.context, device=self.fabric.device, rank=self.fabric.global_rank, processes=self.fabric.world_size
@@ -226,11 +229,15 @@ class Run:
             self.recipe.run.preview_every,
         )
         expectation = self.announce(stages)
-        monitor = Monitor(self.folder if self.fabric.global_rank == 0 else None, expectation)
+        hparams = hparams_of(self.recipe.plain)
+        loggers = make_loggers(self.recipe.run.logger, self.folder, hparams)
+        monitor = Monitor(
+            self.folder if self.fabric.global_rank == 0 else None, expectation, loggers, self.fabric.device
+        )
         seconds, steps = 0.0, 0
         status = self.record.status(self.fabric.device, self.fabric.global_rank == 0)
         system = None
-        with self._locked, status, threads(self.recipe.run.threads):
+        with self._locked, status, threads(self.recipe.run.threads), closing(monitor):
             for stage in stages:
                 if system is not None:
                     system = None
@@ -250,6 +257,7 @@ class Run:
                 }
             if self.fabric.global_rank == 0 and system is not None:
                 self._end(system, export=True, evaluate=True)
+                monitor.end(hparams, figures_of(self.record.metrics))
                 log.info("%s", self.left())
 
     @contextmanager
@@ -273,8 +281,9 @@ class Run:
         )
         if self.fabric.global_rank == 0:
             steps = [f"{config[stage].steps} steps of '{stage}' ({self.recipe.stages[stage].type})" for stage in stages]
-            log.info("%s on %s: %s, then evaluation and export", self.recipe.name, self.fabric.device, ", ".join(steps))
-            log.info("results go to %s; %s", self.folder, expectation.in_advance())
+            what = f"{', '.join(steps)}, then evaluation and export"
+            log.info("%s on %s: %s; %s", self.recipe.name, self.fabric.device, what, expectation.in_advance())
+            log.info("results go to %s", self.folder)
         return expectation
 
     def left(self) -> str:

@@ -13,6 +13,7 @@ from threestudio_like.config.recipe import Recipe, read_stored
 from threestudio_like.config.renamed import translated
 from threestudio_like.config.same import difference, retrained_key, stored_recipe
 from threestudio_like.config.scalars import is_finite
+from threestudio_like.engine import loggers
 from threestudio_like.errors import UserError
 from threestudio_like.utils.files import read_json, regular
 
@@ -21,7 +22,7 @@ log = logging.getLogger(__name__)
 BUSY, INTERRUPTED = 75, 130
 """Exit codes of a run whose folder another process is writing (EX_TEMPFAIL), and of one that was stopped and saved."""
 RECIPE, METRICS, LOG = "config.yaml", "metrics.json", "log.txt"
-OWN = {RECIPE, METRICS, LOG, "sweep.json", "checkpoints", "previews", "tensorboard"}
+OWN = {RECIPE, METRICS, LOG, "sweep.json", "checkpoints", "previews", *loggers.OWN}
 """What the engine writes into a run's folder; what a system writes is listed in `metrics.json`, as `files`."""
 NO_LOCKS = {errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP, errno.EINVAL}
 """Errors of a file system that cannot lock files."""
