@@ -70,11 +70,13 @@ setup(
         "lpips": ["torchmetrics>=1.6", "torchvision>=0.21"],  # `perceptual: {type: lpips}`
         "viewer": ["viser>=1.0"],
         "dae": ["pycollada>=0.9"],  # reads COLLADA files in folders of meshes
+        "wandb": ["wandb>=0.18"],  # `logger: [wandb]`
         "rembg": ["rembg[cpu]>=2.0.60"],  # cuts objects out of photographs
         "test": [
             *REPORT,
             *SLURM,
             "beartype>=0.20",
+            "dockerfile-parse>=2.0",  # the Dockerfile is checked where it cannot be built
             "hypothesis>=6.100",  # properties of pure functions, for values that nobody thought of
             "mypy>=1.15",
             "pytest>=8",

@@ -22,7 +22,7 @@ from priors.guidance.fake_score import UNET, WEIGHTS, load_unet, trainable_copy
 from threestudio_like.config.ranges import Count, NonNegative
 from threestudio_like.config.registry import configure
 from threestudio_like.errors import UserError, brief
-from threestudio_like.utils.paths import find_folder
+from threestudio_like.pretrained import find_whole
 
 ADAPTER = "generator"
 
@@ -116,7 +116,7 @@ def load(unet: UNet2DConditionModel, weights: str) -> bool:
 
     Raises UserError where it is missing, damaged, or of another prior.
     """
-    folder = find_folder(weights)
+    folder = find_whole(weights)
     if folder is None:
         raise UserError(f"the generator's folder '{weights}' does not exist; give the one that a run of geco.yaml left")
     if not (folder / WEIGHTS).is_file():

@@ -28,9 +28,8 @@ from priors.projection import BackProjection, Epipolar
 from priors.view_encoder import ViewEncoder, load_vit, modulated, shape_fields
 from threestudio_like.config.ranges import Cells, Count, Pixels, Positive, Whole, Width
 from threestudio_like.errors import UserError, brief
-from threestudio_like.pretrained import read_json
+from threestudio_like.pretrained import find_whole, read_json
 from threestudio_like.scenes.triplane import Planes, PointFeatures, Triplane
-from threestudio_like.utils.paths import find_folder
 
 PLANES = 3
 
@@ -237,11 +236,11 @@ class Reconstructor(ModelMixin, ConfigMixin):
 
     @staticmethod
     def load(folder: str | Path) -> "Reconstructor":
-        """Loads a model from a folder, as given or in the repository, in single precision.
+        """Loads a model from a folder, as given or in the repository, or from the hub, in single precision.
 
         Raises UserError where it is missing or damaged.
         """
-        place = find_folder(folder) or Path(folder)
+        place = find_whole(folder) or Path(folder)
         read_json(place / "config.json")
         try:
             return Reconstructor.from_pretrained(

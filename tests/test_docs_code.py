@@ -9,8 +9,10 @@ import sys
 from pathlib import Path
 
 import pytest
+import yaml
 
 from tests.tiny import TINY_SCENE
+from threestudio_like.config.loading import load
 from threestudio_like.utils.paths import ROOT
 
 pytestmark = pytest.mark.slow
@@ -56,10 +58,16 @@ def test_the_librarys_code_runs(with_a_run):
     assert all(path.stat().st_mtime_ns == kept[path] for path in kept if path != with_a_run), "a run was written to"
 
 
-def test_the_notebook_runs(with_a_run):
-    cells = json.loads((DOCS / "library.ipynb").read_text(encoding="utf-8"))["cells"]
-    code = "\n".join("".join(cell["source"]) for cell in cells if cell["cell_type"] == "code")
-    assert "a blue car" in run(with_a_run, "-c", code)
+def test_the_notebook_runs_from_top_to_bottom(tmp_path):
+    """In an empty folder, in which its recipe's name is that of a tiny one: the first cell trains it."""
+    keys = [*TINY, "evaluation.scorer=null"]
+    plain = load("dreamfusion.yaml", keys)
+    (tmp_path / "dreamfusion.yaml").write_text(yaml.safe_dump(dict(plain)), encoding="utf-8")
+    notebook = json.loads((DOCS / "library.ipynb").read_text(encoding="utf-8"))
+    assert notebook["nbformat"] == 4 and not any(cell.get("outputs") for cell in notebook["cells"])
+    code = "\n".join("".join(cell["source"]) for cell in notebook["cells"] if cell["cell_type"] == "code")
+    assert "a blue car" in run(tmp_path, "-c", code)
+    assert (tmp_path / "outputs/dreamfusion/a-yellow-duck-0/mesh.glb").is_file()
 
 
 @pytest.fixture(scope="module")

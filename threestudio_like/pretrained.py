@@ -108,7 +108,21 @@ def find(config: ModelConfig, parts: tuple[str, ...]) -> Path:
     return folder
 
 
-def _download(config: ModelConfig, parts: tuple[str, ...]) -> Path:
+def find_whole(name: str | Path, newest: bool = False) -> Path | None:
+    """Finds a folder as given, as it came with the code, or, for a hub id, all of it, downloaded first where needed.
+
+    `newest` asks the hub even where the local cache has it. None where there is no such folder. Raises UserError where
+    it cannot be downloaded.
+    """
+    config = ModelConfig(Path(name).as_posix())
+    if not is_hub_id(config):
+        return find_folder(config.model)
+    if not newest and (folder := local(config)) is not None:
+        return folder
+    return _download(config, None)
+
+
+def _download(config: ModelConfig, parts: tuple[str, ...] | None) -> Path:
     from huggingface_hub import model_info, snapshot_download
     from huggingface_hub.errors import GatedRepoError, RepositoryNotFoundError
 
@@ -121,7 +135,7 @@ def _download(config: ModelConfig, parts: tuple[str, ...]) -> Path:
                 config.model,
                 revision=config.revision,
                 etag_timeout=CONNECT_SECONDS,
-                allow_patterns=_patterns(parts, config.variant),
+                allow_patterns=_patterns(parts, config.variant) if parts is not None else None,
             )
         )
     except GatedRepoError:

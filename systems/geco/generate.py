@@ -17,6 +17,7 @@ from torch import Tensor
 from priors.backbones.base import Backbone, read_scheduler
 from priors.backbones.latent import LatentBackbone
 from priors.endings import Ended
+from priors.familiarity import unfamiliar
 from priors.generator import OneStepConfig, OneStepGenerator
 from priors.reconstructor import Reconstructor
 from priors.sampling import ddim
@@ -32,6 +33,7 @@ from threestudio_like.engine.run_folder import check_place, is_run, lock, move_a
 from threestudio_like.engine.timing import Clock
 from threestudio_like.errors import NoSurfaceError, UserError
 from threestudio_like.export.origin import Origin
+from threestudio_like.pretrained import find_whole
 from threestudio_like.utils.files import remove_unfinished, write_json
 from threestudio_like.utils.paths import expanded
 from threestudio_like.utils.seeding import generator as make_generator
@@ -87,6 +89,12 @@ def generate(recipe: Recipe, images: tuple[str, ...], n: int, evaluate: Evaluate
                     else f"no mesh was made of {len(files)} images; {folder / 'metrics.json'} says why"
                 )
             record.metrics["status"] = "some failed" if failed else "done"
+            log.info(
+                "done: %d of %d objects; open %s",
+                len(made),
+                len(files) * n,
+                folder / next(iter(made)) / "turntable.png",
+            )
     for reason in failed.values():
         log.warning("failed: %s", reason)
     return folder, 1 if failed else 0
@@ -153,6 +161,9 @@ def generate_one(
     except UserError as error:
         failed[name] = str(error)
         return made
+    strange = unfamiliar(pipeline.prior, image)
+    if strange is not None:
+        log.warning("%s: %s", file, strange)
     seconds = {"image": time.perf_counter() - begin}
     source = {"image": str(file), "image_sha256": hashlib.sha256(file.read_bytes()).hexdigest()}
     for seed in seeds:
@@ -202,6 +213,8 @@ def load_pipeline(config, device: torch.device) -> ImageTo3D:
     """Loads the folders that a GECO recipe names. Raises UserError where one is missing or does not fit."""
     prior = config.backbone.build(device)
     weights = config.generation.weights
+    if weights is not None:
+        weights = find_whole(weights) or weights  # a folder, or a name on the hub
 
     def at(part, otherwise):
         return otherwise if weights is None else f"{weights}/{part}"

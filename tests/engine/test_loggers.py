@@ -99,7 +99,9 @@ def test_a_resumed_run_has_each_number_once(tmp_path, wandb):
     steps = [int(row["step"]) for row in rows_of(again.folder) if row["name"] == "loss"]
     assert steps == sorted(set(steps)) and {10, 12, 20} <= set(steps)
     at = {(row["step"], row["name"]): row["value"] for row in rows_of(whole.folder)}
-    assert all(at[row["step"], row["name"]] == row["value"] for row in rows_of(again.folder) if int(row["step"]) in (10, 20))
+    assert all(
+        at[row["step"], row["name"]] == row["value"] for row in rows_of(again.folder) if int(row["step"]) in (10, 20)
+    )
     assert wandb[0].given["id"] == wandb[1].given["id"] and wandb[1].given["resume"] == "allow"
     assert wandb[0].finished
 

@@ -8,7 +8,15 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from threestudio_like.cli.keys import listing
-from threestudio_like.cli.requests import CompareRequest, Crew, GenerateRequest, Request, RunRequest, SweepRequest
+from threestudio_like.cli.requests import (
+    CompareRequest,
+    Crew,
+    GenerateRequest,
+    Request,
+    RunRequest,
+    ShareRequest,
+    SweepRequest,
+)
 from threestudio_like.config.loading import Loaded, find_recipe, load
 from threestudio_like.config.recipe import read_blocks, read_run
 from threestudio_like.config.renamed import translated
@@ -35,6 +43,13 @@ TAKEN_UP = {
 }
 
 
+SHARED = {
+    "push": ("FOLDER", "copy a finished run or a trained model to the hub, to=OWNER/NAME, or to a folder, to=FOLDER"),
+    "pull": ("NAME", "copy such a one from the hub (OWNER/NAME) or from a folder, to=FOLDER"),
+}
+"""Options that share what a run has left."""
+
+
 class Parser(argparse.ArgumentParser):
     """A parser whose refusals are UserErrors, with the nearest option."""
 
@@ -55,9 +70,9 @@ class Arguments:
     help: bool
     config: str | None
     action: str
-    """One of `ACTIONS`, `generate`, or `train`."""
+    """One of `ACTIONS`, `generate`, those of `SHARED`, or `train`."""
     folder: Path | None
-    """The folder of a run that is taken up by the recipe in it."""
+    """The folder of a run that is taken up by the recipe in it, or what is shared."""
     sweep: tuple[str, ...]
     stage: str | None
     crew: Crew
@@ -84,6 +99,8 @@ def parser_for(command: str) -> Parser:
     what.add_argument("--check", action="store_true", help="parse and build, say what would run, and stop")
     for name, about in TAKEN_UP.items():
         what.add_argument(f"--{name}", nargs="?", const=True, default=False, metavar="FOLDER", help=about)
+    for name, (metavar, about) in SHARED.items():
+        what.add_argument(f"--{name}", metavar=metavar, help=about)
     what.add_argument(
         "--generate",
         action="store_true",
@@ -111,13 +128,14 @@ def read_arguments(argv: list[str], command: str) -> Arguments:
     """Reads the command line. Raises UserError."""
     parser = parser_for(command)
     given = parser.parse_intermixed_args(argv)
-    action = next((name for name in (*ACTIONS, "generate") if getattr(given, name)), "train")
+    action = next((name for name in (*ACTIONS, *SHARED, "generate") if getattr(given, name)), "train")
     folder, keys = getattr(given, action, None), tuple(given.keys)
-    if isinstance(folder, str) and "=" in folder and not Path(folder).is_dir():
+    if isinstance(folder, str) and "=" in folder and action not in SHARED and not Path(folder).is_dir():
         folder, keys = None, (folder, *keys)  # a key that came after the option
     folder = expanded(folder) if isinstance(folder, str) else None
     if given.config is not None and folder is not None:
-        raise UserError(f"--{action} {folder}: the folder has its own recipe; leave --config out")
+        reason = "nothing is run" if action in SHARED else "the folder has its own recipe"
+        raise UserError(f"--{action} {folder}: {reason}; leave --config out")
     if given.config is None and folder is None and not given.help:
         raise UserError("--config: name a recipe or comparison, such as dreamfusion; --help says more")
     tell_repeated((*keys, *(given.sweep or ())))
@@ -150,6 +168,8 @@ def resolve(given: Arguments) -> Request:
         asked, keys = divide(keys, "image=", "n=")
     if given.folder is not None:
         refuse_options(given, False, cluster)
+        if given.action in SHARED:
+            return ShareRequest.of(given.action, given.folder.as_posix(), given.keys)
         return RunRequest(stored(given.folder, keys), given.folder.resolve().parent.name, given.action, given.stage)
     assert given.config is not None, "read_arguments asks for a recipe or a folder"
     plain, path = load(given.config, keys), find_recipe(given.config)
@@ -198,7 +218,7 @@ def refuse_options(given: Arguments, comparison: bool, cluster: tuple[str, ...])
         raise UserError(
             f"--{for_one[0]} is for a recipe; a comparison goes on where it was when its command is given again"
         )
-    if given.stage is not None and (given.sweep or given.action in ("generate", "check")):
+    if given.stage is not None and (given.sweep or given.action in ("generate", "check", *SHARED)):
         other = "a sweep" if given.sweep else f"--{given.action}"
         raise UserError(f"--stage is for one run that is trained, evaluated or exported, not for {other}")
     if not given.sweep and not comparison and for_many:

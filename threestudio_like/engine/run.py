@@ -68,9 +68,10 @@ class Run:
     def open(cls, folder: str | Path, device: Literal["auto", "cpu", "cuda"] = "auto") -> "Run":
         """Opens a finished run for looking at and using its result; writes nothing into its folder.
 
-        Raises UserError for a folder that holds no run, or one that is not done.
+        `folder` may be a hub id, `owner/name`, of a run that `--push` put there. Raises UserError for a folder that
+        holds no run, or one that is not done.
         """
-        folder = expanded(folder)
+        folder = pretrained.find_whole(folder) or expanded(folder)
         if not (folder / "config.yaml").is_file():
             raise UserError(f"{folder}: there is no run here; give the folder that the launcher printed")
         plain = translated(read_stored(folder / "config.yaml")) | {"out": str(folder), "device": device, "devices": 1}
