@@ -41,7 +41,7 @@ def on_white(toys: Photographs) -> torch.Tensor:
 
 
 def windows(size: int) -> torch.Tensor:
-    """Squares of scikit-image's photographs, each at least 0.3 of the photograph's shorter side: `[N, 3, size, size]`."""
+    """Cuts squares out of scikit-image's photographs, of 0.3 to 1 of the shorter side: `[N, 3, size, size]`."""
     folder, rng, found = Path(skimage.__file__).parent / "data", np.random.default_rng(SEED), []
     for name in PHOTOGRAPHS:
         with Image.open(next(folder.glob(f"{name}.*"))) as opened:

@@ -1,4 +1,4 @@
-"""The Dockerfile, which is not built here: what it copies is there, what it installs is pinned, and both images start."""
+"""The Dockerfile, which is not built here: what it copies is there, what it installs is pinned, both images start."""
 
 import json
 import re

@@ -1,4 +1,4 @@
-"""Runs and trained models go to the hub and come back whole: by a local folder, and by a stand-in of the hub's client."""
+"""Runs and trained models go to the hub and come back whole: by a folder, and by a stand-in of the hub's client."""
 
 import json
 import shutil

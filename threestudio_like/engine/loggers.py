@@ -8,9 +8,9 @@ import csv
 import importlib.util
 import os
 import uuid
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
-from typing import IO, Any, Protocol, runtime_checkable
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 
@@ -52,7 +52,8 @@ class TensorBoard:
     """Event files in `tensorboard/`, a folder a stage; the final figures stand in its tab HParams."""
 
     def __init__(self, folder: Path):
-        self.folder, self.writer = folder / "tensorboard", None
+        self.folder = folder / "tensorboard"
+        self.writer: Any = None
 
     def begin(self, stage: str, start: int) -> None:
         from torch.utils.tensorboard import SummaryWriter  # slow to import, and not every run trains
@@ -85,31 +86,26 @@ class Csv:
     """The file `scalars.csv`: a row a number, with its stage, step and tag. The figures are in `metrics.json`."""
 
     def __init__(self, folder: Path):
-        self.path = folder / CSV
-        self.file: IO[str] | None = None
+        self.path, self.stage = folder / CSV, ""
 
     def begin(self, stage: str, start: int) -> None:
-        self.close()
         rows = [row for row in read_rows(self.path) if row[0] != stage or int(row[1]) <= start]
         write_text(self.path, "".join(f"{','.join(row)}\n" for row in (COLUMNS, *rows)))
-        self.stage, self.file = stage, open(self.path, "a", encoding="utf-8", newline="")
+        self.stage = stage
 
     def scalars(self, step: int, values: Mapping[str, float]) -> None:
-        csv.writer(self.file, lineterminator="\n").writerows(
-            (self.stage, step, name, repr(float(value))) for name, value in values.items()
-        )
-        self.file.flush()  # whoever follows the file sees the run
+        rows = [(self.stage, step, name, repr(float(value))) for name, value in values.items()]
+        with open(self.path, "a", encoding="utf-8", newline="") as file:
+            csv.writer(file, lineterminator="\n").writerows(rows)
 
     def picture(self, step: int, image: np.ndarray) -> None:
         """Leaves pictures to `previews/`."""
 
     def end(self, hparams: Mapping[str, Scalar], figures: Mapping[str, float]) -> None:
-        self.close()
+        """Leaves the figures to `metrics.json`."""
 
     def close(self) -> None:
-        if self.file is not None:
-            self.file.close()
-            self.file = None
+        """Has nothing open."""
 
 
 class Wandb:
@@ -119,7 +115,8 @@ class Wandb:
     """
 
     def __init__(self, folder: Path, hparams: Mapping[str, Scalar]):
-        self.folder, self.hparams, self.run = folder, dict(hparams), None
+        self.folder, self.hparams = folder, dict(hparams)
+        self.run: Any = None
 
     def begin(self, stage: str, start: int) -> None:
         import wandb
@@ -166,8 +163,12 @@ class Wandb:
 
 def make_loggers(names: Iterable[LoggerName], folder: Path, hparams: Mapping[str, Scalar]) -> list[Logger]:
     """Makes the loggers of a run's folder."""
-    made = {"tensorboard": TensorBoard, "csv": Csv, "wandb": lambda folder: Wandb(folder, hparams)}
-    return [made[name](folder) for name in dict.fromkeys(names)]
+    made: dict[LoggerName, Callable[[], Logger]] = {
+        "tensorboard": lambda: TensorBoard(folder),
+        "csv": lambda: Csv(folder),
+        "wandb": lambda: Wandb(folder, hparams),
+    }
+    return [made[name]() for name in dict.fromkeys(names)]
 
 
 def check_loggers(names: Iterable[LoggerName]) -> None:

@@ -43,9 +43,10 @@ class Monitor:
         folder: Path | None,
         expectation: Expectation | None = None,
         loggers: Sequence[Logger] = (),
-        device: torch.device = torch.device("cpu"),
+        device: torch.device | None = None,
     ):
-        self.folder, self.expectation, self.loggers, self.device = folder, expectation, loggers, device
+        self.folder, self.expectation, self.loggers = folder, expectation, loggers
+        self.device = device or torch.device("cpu")
         self.part: Part | None = None  # while a stage runs
 
     @contextlib.contextmanager

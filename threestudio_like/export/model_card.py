@@ -1,4 +1,4 @@
-"""Writes the model card of a run or of a trained model: what it is, how it was made, what was measured, how it is used."""
+"""Writes the model card of a run or of a trained model: what it is, how it is used and was made, what was measured."""
 
 import re
 from pathlib import Path
@@ -54,7 +54,8 @@ def usage(folder: Path, run: bool, name: str) -> str:
         lines = f'from threestudio_like import Run\n\nrun = Run.open("{name}")\nmesh = run.scene.mesh()'
         return f"```python\n{lines}\n```\n\nor, to go on with it, `python launch.py --pull {name} to=FOLDER`."
     if (folder / "model_index.json").is_file():
-        return f'```python\nimport priors\n\nprior = priors.load("{name}")\n```\n\nor, in a recipe, `backbone.model={name}`.'
+        lines = f'import priors\n\nprior = priors.load("{name}")'
+        return f"```python\n{lines}\n```\n\nor, in a recipe, `backbone.model={name}`."
     return f"`python launch.py --pull {name} to=FOLDER`, then name the folder in a recipe."
 
 

@@ -95,6 +95,16 @@ def test_a_mesh_is_written_as_asked(keys, tmp_path):
     assert extras == {"recipe": "geco", "method": "GECO", "seed": 5}
 
 
+def test_an_unfamiliar_image_is_told_and_the_last_line_says_what_to_open(keys, tmp_path, monkeypatch, caplog):
+    image, out = picture(tmp_path / "castle.png"), tmp_path / "out"
+    monkeypatch.setattr(generation, "unfamiliar", lambda prior, image: f"unlike, {tuple(image.shape)}")
+    with caplog.at_level("INFO"):
+        assert run(keys, f"image={image}", f"out={out}") == 0
+    told = [record.getMessage() for record in caplog.records]
+    assert told.count(f"{image}: unlike, (3, 16, 16)") == 1
+    assert told[-1] == f"done: 1 of 1 objects; open {out / 'castle-0' / 'turntable.png'}"
+
+
 def test_what_was_done_before_is_kept_and_what_failed_is_tried_in_place(keys, tmp_path):
     """A sweep counts its attempts in the run's folder, which must not go away."""
     out = tmp_path / "out"
