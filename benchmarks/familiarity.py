@@ -37,6 +37,7 @@ HUES = 0.5  # as in the training of the prior
 
 
 def on_white(toys: Photographs) -> torch.Tensor:
+    """Composes photographs of toys on white, in 0..1."""
     return toys.images(np.arange(len(toys)), torch.ones(len(toys), 3))
 
 
@@ -55,7 +56,7 @@ def windows(size: int) -> torch.Tensor:
 
 
 def shapes(photographs: torch.Tensor, toys: Photographs) -> dict[str, torch.Tensor]:
-    """The windows as an image may show them on white."""
+    """Shows the windows as an image may hold them, on white."""
     size, fill = photographs.shape[-1], ImageLoading().fill
     side = round(fill * size)
     small = F.interpolate(photographs, side, mode="bilinear", antialias=True)

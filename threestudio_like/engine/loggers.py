@@ -30,7 +30,7 @@ Scalar = int | float | str | bool
 
 @runtime_checkable
 class Logger(Protocol):
-    """What a run tells each of its loggers. `step` counts the steps done in the stage."""
+    """Receives what a run tells each of its loggers. `step` counts the steps done in the stage."""
 
     def begin(self, stage: str, start: int) -> None:
         """Begins a stage, whose steps after `start` are recorded; those that were recorded of them before are void."""
@@ -48,7 +48,7 @@ class Logger(Protocol):
         """Writes what is left, also of a run that was stopped or failed."""
 
 
-class TensorBoard:
+class TensorBoard(Logger):
     """Event files in `tensorboard/`, a folder a stage; the final figures stand in its tab HParams."""
 
     def __init__(self, folder: Path):
@@ -82,7 +82,7 @@ class TensorBoard:
             self.writer = None
 
 
-class Csv:
+class Csv(Logger):
     """The file `scalars.csv`: a row a number, with its stage, step and tag. The figures are in `metrics.json`."""
 
     def __init__(self, folder: Path):
@@ -108,7 +108,7 @@ class Csv:
         """Has nothing open."""
 
 
-class Wandb:
+class Wandb(Logger):
     """A run of Weights & Biases for each stage, grouped by the run's folder; WANDB_PROJECT names the project.
 
     A stage that is resumed goes on in its own run there. The figures are in the summary of the last stage's.
