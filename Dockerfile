@@ -1,7 +1,8 @@
 # Two images of the framework, with the launcher as their command:
-#   docker build --target cpu -t threestudio-like .
+#   docker build --target cpu --build-arg TORCH_INDEX=URL -t threestudio-like .
 #   docker build --target cuda -t threestudio-like:cuda .
 # Both install torch first, each from its own build of the pinned version, then everything else as constraints.txt pins it.
+# URL is the index of PyTorch's CPU builds, which its installation page names.
 
 FROM python:3.11-slim-bookworm AS base
 ENV PIP_NO_CACHE_DIR=1 \
@@ -16,7 +17,8 @@ COPY configs configs
 COPY docs/images docs/images
 
 FROM base AS cpu
-RUN pip install torch==2.13.0 --index-url https://download.pytorch.org/whl/cpu
+ARG TORCH_INDEX
+RUN pip install torch==2.13.0 --index-url "$TORCH_INDEX"
 RUN pip install -e . -c constraints.txt
 RUN useradd --create-home user && mkdir /work && chown user /work
 USER user

@@ -81,6 +81,7 @@ def test_an_image_starts_the_launcher_as_no_superuser(steps, stage):
 
 
 def test_torch_is_installed_before_what_would_fetch_another(steps):
-    for stage, index in (("cpu", "/whl/cpu"), ("cuda", "")):
+    for stage, index in (("cpu", '--index-url "$TORCH_INDEX"'), ("cuda", "")):
         installs = [value for value in of(stages(steps)[stage], "RUN") if "pip install" in value]
         assert "torch==" in installs[0] and index in installs[0] and "-e ." in installs[1]
+        assert ("TORCH_INDEX" in of(stages(steps)[stage], "ARG")) == bool(index)
