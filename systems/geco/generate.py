@@ -126,7 +126,7 @@ def make_ready(folder: Path, recipe: Recipe, asked: dict[str, Any]) -> Record:
     folder.resolve().mkdir(parents=True, exist_ok=True)
     remove_unfinished(folder)
     write_recipe(recipe, stored)
-    record.metrics["asked"] = asked
+    record.metrics |= {"recipe": recipe.name, "asked": asked}
     return record
 
 

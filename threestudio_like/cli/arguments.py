@@ -11,6 +11,7 @@ from threestudio_like.cli.keys import listing
 from threestudio_like.cli.requests import (
     CompareRequest,
     Crew,
+    GalleryRequest,
     GenerateRequest,
     Request,
     RunRequest,
@@ -31,6 +32,7 @@ EXAMPLES = """examples:
   {command} --config dreamfusion.yaml --help
   {command} --config dreamfusion.yaml --workers 2 --sweep seed=0,1,2 guidance.rgb.method.scale=3,5
   {command} --config comparisons/quick.yaml --workers 2
+  {command} --gallery outputs
 
 exit codes: 0 done, 1 failed, 2 a mistake of yours (said in a line), 130 stopped by Ctrl-C and saved"""
 COMPARISON = "threestudio_like.experiments.comparison:ComparisonConfig"
@@ -70,9 +72,9 @@ class Arguments:
     help: bool
     config: str | None
     action: str
-    """One of `ACTIONS`, `generate`, those of `SHARED`, or `train`."""
+    """One of `ACTIONS`, `generate`, `gallery`, those of `SHARED`, or `train`."""
     folder: Path | None
-    """The folder of a run that is taken up by the recipe in it, or what is shared."""
+    """The folder of a run that is taken up by the recipe in it, what is shared, or the folder of the gallery's runs."""
     sweep: tuple[str, ...]
     stage: str | None
     crew: Crew
@@ -107,6 +109,9 @@ def parser_for(command: str) -> Parser:
         help="image=FILE_OR_FOLDER (or several) or prompt=TEXT to meshes, n=N of each (1), in one pass (GECO)",
     )
     what.add_argument("--sweep", nargs="+", metavar="key=a,b,c", help="a grid of runs; what is done is not run again")
+    what.add_argument(
+        "--gallery", metavar="FOLDER", help="one page over all runs in FOLDER, which turn in 3D; out=FILE.html names it"
+    )
     many = parser.add_argument_group("with --sweep, and for a comparison")
     many.add_argument("--table", action="store_true", help="only print how far it is, and what was found so far")
     many.add_argument("--workers", type=int, default=1, metavar="N", help="runs at once")
@@ -128,11 +133,15 @@ def read_arguments(argv: list[str], command: str) -> Arguments:
     """Reads the command line. Raises UserError."""
     parser = parser_for(command)
     given = parser.parse_intermixed_args(argv)
-    action = next((name for name in (*ACTIONS, *SHARED, "generate") if getattr(given, name)), "train")
+    action = next((name for name in (*ACTIONS, *SHARED, "generate", "gallery") if getattr(given, name)), "train")
     folder, keys = getattr(given, action, None), tuple(given.keys)
     if isinstance(folder, str) and "=" in folder and action not in SHARED and not Path(folder).is_dir():
         folder, keys = None, (folder, *keys)  # a key that came after the option
     folder = expanded(folder) if isinstance(folder, str) else None
+    if action == "gallery" and folder is None:
+        raise UserError("--gallery: name the folder of the runs, such as outputs")
+    if action == "gallery" and given.config is not None:
+        raise UserError("--gallery is over the runs of a folder; leave --config out")
     if given.config is not None and folder is not None:
         reason = "nothing is run" if action in SHARED else "the folder has its own recipe"
         raise UserError(f"--{action} {folder}: {reason}; leave --config out")
@@ -170,6 +179,8 @@ def resolve(given: Arguments) -> Request:
         refuse_options(given, False, cluster)
         if given.action in SHARED:
             return ShareRequest.of(given.action, given.folder.as_posix(), given.keys)
+        if given.action == "gallery":
+            return GalleryRequest.of(given.folder, keys)
         return RunRequest(stored(given.folder, keys), given.folder.resolve().parent.name, given.action, given.stage)
     assert given.config is not None, "read_arguments asks for a recipe or a folder"
     plain, path = load(given.config, keys), find_recipe(given.config)
@@ -218,7 +229,7 @@ def refuse_options(given: Arguments, comparison: bool, cluster: tuple[str, ...])
         raise UserError(
             f"--{for_one[0]} is for a recipe; a comparison goes on where it was when its command is given again"
         )
-    if given.stage is not None and (given.sweep or given.action in ("generate", "check", *SHARED)):
+    if given.stage is not None and (given.sweep or given.action in ("generate", "gallery", "check", *SHARED)):
         other = "a sweep" if given.sweep else f"--{given.action}"
         raise UserError(f"--stage is for one run that is trained, evaluated or exported, not for {other}")
     if not given.sweep and not comparison and for_many:

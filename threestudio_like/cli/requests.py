@@ -199,4 +199,29 @@ class ShareRequest:
         return 0
 
 
-Request = RunRequest | SweepRequest | CompareRequest | GenerateRequest | ShareRequest
+@dataclass(frozen=True)
+class GalleryRequest:
+    """One page over all runs under a folder."""
+
+    folder: Path
+    page: Path
+
+    @staticmethod
+    def of(folder: Path, keys: tuple[str, ...]) -> "GalleryRequest":
+        """Reads `out=`, the page's file or folder; by default it lies in the runs' folder. Raises UserError."""
+        for key in keys:
+            if not key.startswith("out="):
+                raise UserError(f"--gallery: '{key}' means nothing for it; out=FILE.html is where the page goes")
+        out = expanded(keys[-1].removeprefix("out=")) if keys else folder
+        return GalleryRequest(folder, out if out.suffix == ".html" and not out.is_dir() else out / "gallery.html")
+
+    def carry_out(self) -> int:
+        """Writes the page; returns the exit code."""
+        from threestudio_like.experiments import gallery
+
+        log.info("%s", gallery.write(self.folder, self.page))
+        print(self.page)
+        return 0
+
+
+Request = RunRequest | SweepRequest | CompareRequest | GenerateRequest | ShareRequest | GalleryRequest

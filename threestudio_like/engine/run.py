@@ -236,6 +236,7 @@ class Run:
             self.folder if self.fabric.global_rank == 0 else None, expectation, loggers, self.fabric.device
         )
         seconds, steps = 0.0, 0
+        self.record.metrics["recipe"] = self.record.stored().get("recipe", self.recipe.name)
         status = self.record.status(self.fabric.device, self.fabric.global_rank == 0)
         system = None
         with self._locked, status, threads(self.recipe.run.threads), closing(monitor):

@@ -10,7 +10,7 @@ from threestudio_like.config.reading import read_yaml
 from threestudio_like.errors import UserError
 from threestudio_like.experiments.cells import unguarded
 from threestudio_like.experiments.comparison import Cell, Comparison
-from threestudio_like.experiments.jobs import JobState, is_number
+from threestudio_like.experiments.jobs import Job, JobState, is_number
 
 UNKNOWN = "unknown"
 
@@ -46,7 +46,7 @@ class RunRecord:
 
 def read_records(comparison: Comparison) -> tuple[RunRecord, ...]:
     """Reads all runs of a comparison, in its order."""
-    return tuple(RunRecord(cell, cell.job.read(), _revision(cell), _results(cell)) for cell in comparison.cells)
+    return tuple(RunRecord(cell, cell.job.read(), _revision(cell), results_of(cell.job)) for cell in comparison.cells)
 
 
 def read_results(comparison: Comparison, path: Path) -> tuple[RunRecord, ...]:
@@ -79,7 +79,8 @@ def _revision(cell: Cell) -> str:
         return UNKNOWN
 
 
-def _results(cell: Cell) -> tuple[Path, ...]:
-    folder = cell.job.folder
-    made = [path.parent for path in folder.glob("*/turntable.png")] if cell.job.generate else folder.glob("particle-*")
+def results_of(job: Job) -> tuple[Path, ...]:
+    """Lists the folders of what a run left: its own, or one for each of its particles, or of the objects it made."""
+    folder = job.folder
+    made = [path.parent for path in folder.glob("*/turntable.png")] if job.generate else folder.glob("particle-*")
     return tuple(sorted(made)) or (folder,)
