@@ -2,7 +2,7 @@
 
 from setuptools import find_packages, setup
 
-REPORT = ["jinja2>=3.1", "matplotlib>=3.9"]
+REPORT = ["av>=15.0", "fast-simplification>=0.1.11", "jinja2>=3.1", "matplotlib>=3.9"]
 SLURM = ["submitit>=1.5"]
 
 CONFIGS = "threestudio_like.configs"
@@ -25,6 +25,7 @@ setup(
     package_dir={CONFIGS: "configs"},
     package_data={
         "threestudio_like": ["py.typed", "__init__.pyi"],
+        "threestudio_like.experiments.gallery": ["*.html", "*.css", "*.js", "three/*"],
         "threestudio_like.experiments.report": ["page.html"],
         "priors": ["py.typed", "__init__.pyi", "weights/**/*"],
         "systems": ["py.typed"],
@@ -60,7 +61,7 @@ setup(
         "xatlas>=0.0.9",
     ],
     extras_require={
-        "report": REPORT,  # the reports of comparisons
+        "report": REPORT,  # the reports of comparisons, and galleries
         "slurm": SLURM,  # --cluster slurm
         "paper": ["accelerate>=1.0", "protobuf>=5", "sentencepiece>=0.2"],  # DeepFloyd IF and its T5
         "cuda": [  # needs an NVIDIA GPU; nothing here installs it, and without it the kernels are those of this project
@@ -84,6 +85,7 @@ setup(
             "ruff>=0.12",
             "types-PyYAML>=6.0",
             "usd-core>=25.5",  # reads USDZ
+            "websockets>=14",  # drives the browser in which pages are tested
         ],
         "docs": ["mkdocstrings-python>=1.16", "zensical>=0.0.60"],
     },

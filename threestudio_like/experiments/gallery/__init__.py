@@ -5,7 +5,7 @@ from pathlib import Path
 
 from threestudio_like.errors import UserError
 
-PACKAGES = ("jinja2", "fast_simplification")
+PACKAGES = ("jinja2", "fast_simplification", "av")
 """The packages of the extra `report` that pages with cards are made with."""
 PAGE = "gallery.html"
 """The page's name, where no other is given."""
@@ -15,7 +15,7 @@ def check_packages() -> None:
     """Raises UserError where a package that galleries are made with is not installed."""
     for package in PACKAGES:
         if importlib.util.find_spec(package) is None:
-            raise UserError(f'--gallery needs {package}: pip install -e ".[report]"')
+            raise UserError(f'--gallery needs {package.replace("_", "-")}: pip install -e ".[report]"')
 
 
 def write(folder: Path, page: Path) -> str:
@@ -25,7 +25,7 @@ def write(folder: Path, page: Path) -> str:
     """
     check_packages()
     from threestudio_like.experiments.gallery import cards, runs
-    from threestudio_like.experiments.gallery.page import html, in_words, said
+    from threestudio_like.experiments.gallery.page import html, said
     from threestudio_like.utils.files import write_text
 
     records = runs.read_runs(folder)

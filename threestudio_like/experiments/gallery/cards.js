@@ -250,7 +250,7 @@ document.addEventListener("click", (event) => {
   else if (event.target === viewer.dialog) viewer.close();
 });
 document.addEventListener("change", (event) => { if (event.target.closest(".pick")) tell(); });
-viewer.dialog.addEventListener("close", () => viewer.close());
+viewer.dialog.addEventListener("close", () => { if (!viewer.isOpen) viewer.close(); }); // by the Escape key
 addEventListener("beforeprint", () => document.querySelectorAll(".sheet").forEach((sheet) => turnTo(sheet, 0.1)));
 tell();
 viewer.press();

@@ -139,7 +139,9 @@ def sources_of(record: RunRecord) -> Iterator[Source]:
 def still_of(folder: Path) -> Path | None:
     """Finds a picture of a result that has no turntable: its own, or the last of its previews."""
     own = sorted(folder.glob("*.png"))
-    return next(iter(own), None) or max(folder.glob("previews/*.png"), key=lambda path: path.name.split("-")[-1], default=None)
+    return next(iter(own), None) or max(
+        folder.glob("previews/*.png"), key=lambda path: path.name.split("-")[-1], default=None
+    )
 
 
 def shrink_all(sources: Sequence[Source], size: Size) -> Iterator[Shrunk]:
@@ -161,9 +163,7 @@ def leave_signals() -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
-def card_of(
-    source: Source, shrunk: Shrunk, page: Path, metrics: dict[str, Metric], shown: Sequence[str]
-) -> Card:
+def card_of(source: Source, shrunk: Shrunk, page: Path, metrics: dict[str, Metric], shown: Sequence[str]) -> Card:
     """Puts a result's card together."""
     record, folder = source.record, source.folder
     notes = [shrunk.note]
@@ -199,7 +199,12 @@ def figures_of(values: dict[str, Any], metrics: dict[str, Metric]) -> Iterator[F
             continue
         metric = metrics.get(name)
         title = metric.title if metric else name.replace("_", " ").capitalize()
-        yield Figure(name, title, float(value), metric.show(value) if metric else f"{value:.5g}")
+        yield Figure(name, title, float(value), metric.show(value) if metric else plainly(value))
+
+
+def plainly(value: float) -> str:
+    """Writes a number that no metric says how to show."""
+    return f"{value:.0f}" if abs(value) >= 1000 else f"{value:.4g}"
 
 
 def links_of(source: Source, page: Path) -> Iterator[Link]:

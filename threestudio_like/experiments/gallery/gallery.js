@@ -39,15 +39,16 @@ function order() {
   for (const card of cards) mark(card, chosen);
 }
 
-/** Shows on a card the figure that the cards are sorted by. */
+/** Shows on a card the figure that the cards are sorted by, on a line of its own where it had none. */
 function mark(card, name) {
-  card.querySelector(".sorted")?.remove();
+  card.querySelector(".sorted.added")?.remove();
+  for (const line of card.querySelectorAll("[data-figure]")) line.classList.toggle("sorted", line.dataset.figure === name);
   const own = dataOf.get(card).figures[name];
-  if (!own) return;
-  const line = element("div", "", "sorted");
+  if (!own || card.querySelector(".sorted")) return;
+  const line = element("div", "", "sorted added");
   line.append(element("dt", figures.find((one) => one.name === name).title), element("dd", own[1]));
   const table = card.querySelector(".few") ?? card.insertBefore(element("dl", "", "few"), card.querySelector(".links"));
-  table.prepend(line);
+  table.append(line);
 }
 
 bar.addEventListener("submit", (event) => event.preventDefault());

@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Any
 
 import jinja2
-from markupsafe import Markup
 
 from threestudio_like.experiments.gallery.cards import Card, figures_in
 from threestudio_like.experiments.gallery.media import Size
@@ -22,9 +21,9 @@ def environment() -> jinja2.Environment:
     return made
 
 
-def own_file(name: str) -> Markup:
-    """Reads a style, script or template of this package, which is not escaped."""
-    return Markup((HERE / name).read_text(encoding="utf-8"))
+def own_file(name: str) -> str:
+    """Reads a style, script or template of this package."""
+    return (HERE / name).read_text(encoding="utf-8")
 
 
 def html(cards: Sequence[Card], runs: int, name: str, size: Size) -> str:
@@ -33,14 +32,18 @@ def html(cards: Sequence[Card], runs: int, name: str, size: Size) -> str:
     def counted(what: str) -> list[tuple[str, int]]:
         return sorted(Counter(getattr(card, what) for card in cards).items())
 
-    return environment().from_string(own_file("gallery.html")).render(
-        title=f"Runs in {name}",
-        lead=in_words(len(cards), runs, dict(counted("status"))),
-        methods=counted("method"),
-        statuses=counted("status"),
-        figures=figures_in(cards),
-        cards=cards,
-        sizes=said(size),
+    return (
+        environment()
+        .from_string(own_file("gallery.html"))
+        .render(
+            title=f"Runs in {name}",
+            lead=in_words(len(cards), runs, dict(counted("status"))),
+            methods=counted("method"),
+            statuses=counted("status"),
+            figures=figures_in(cards),
+            cards=cards,
+            sizes=said(size),
+        )
     )
 
 

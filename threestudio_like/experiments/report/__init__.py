@@ -8,11 +8,12 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from threestudio_like.errors import UserError
+from threestudio_like.experiments import gallery
 from threestudio_like.experiments.analysis import Analysis
 from threestudio_like.experiments.report import tables
 from threestudio_like.utils.files import write_text
 
-PACKAGES = ("matplotlib", "jinja2")
+PACKAGES = ("matplotlib", *gallery.PACKAGES)
 """The packages of the extra `report`."""
 
 
@@ -20,7 +21,7 @@ def check_packages() -> None:
     """Raises UserError where a package that reports are made with is not installed."""
     for package in PACKAGES:
         if importlib.util.find_spec(package) is None:
-            raise UserError(f'a comparison\'s report needs {package}: pip install -e ".[report]"')
+            raise UserError(f'a comparison\'s report needs {package.replace("_", "-")}: pip install -e ".[report]"')
 
 
 def write(analysis: Analysis, folder: Path) -> Iterator[Path]:
@@ -34,7 +35,7 @@ def write(analysis: Analysis, folder: Path) -> Iterator[Path]:
         ("tests.csv", tables.tests(analysis)),
         ("table.tex", tables.latex(analysis)),
         ("report.md", tables.markdown(analysis, drawn)),
-        ("report.html", page.html(analysis, drawn)),
+        ("report.html", page.html(analysis, drawn, folder / "report.html")),
     ):
         write_text(folder / name, text)
         yield folder / name
