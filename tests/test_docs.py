@@ -12,7 +12,7 @@ import pytest
 import yaml
 
 from threestudio_like.cli.arguments import parser_for, read_arguments, resolve
-from threestudio_like.cli.requests import CompareRequest, GenerateRequest, SweepRequest
+from threestudio_like.cli.requests import CompareRequest, GalleryRequest, GenerateRequest, SweepRequest
 from threestudio_like.config.loading import CONFIGS, load
 from threestudio_like.config.recipe import RunConfig, parse_recipe
 from threestudio_like.config.registry import registered
@@ -95,6 +95,8 @@ def test_launcher_commands_parse(command):
     request = resolve(read_arguments(words, "launch.py"))
     if isinstance(request, CompareRequest):
         parse_comparison(request.plain, request.path.stem, request.path.parent)
+        return
+    if isinstance(request, GalleryRequest):
         return
     parse_recipe(request.plain, request.name)
     if isinstance(request, SweepRequest):

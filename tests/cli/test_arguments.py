@@ -1,9 +1,11 @@
 """Which request a command line makes, and which it cannot make."""
 
+from pathlib import Path
+
 import pytest
 
 from threestudio_like.cli.arguments import print_help, read_arguments, resolve
-from threestudio_like.cli.requests import CompareRequest, GenerateRequest, RunRequest, SweepRequest
+from threestudio_like.cli.requests import CompareRequest, GalleryRequest, GenerateRequest, RunRequest, SweepRequest
 from threestudio_like.config.loading import load
 from threestudio_like.config.recipe import Recipe
 from threestudio_like.config.run_config import RunConfig
@@ -95,6 +97,18 @@ def test_a_run_is_taken_up_by_its_folder(tmp_path, action):
 
 
 @pytest.mark.parametrize(
+    "keys, page",
+    [
+        ([], "outputs/gallery.html"),
+        (["out=shown/all.html"], "shown/all.html"),
+        (["out=shown"], "shown/gallery.html"),
+    ],
+)
+def test_a_gallery_lies_in_its_folder_or_where_it_is_told(keys, page):
+    assert request("--gallery", "outputs", *keys) == GalleryRequest(Path("outputs"), Path(page))
+
+
+@pytest.mark.parametrize(
     "argv, says",
     [
         (["--resume", "/nowhere/run"], "/nowhere/run: there is no run here"),
@@ -110,6 +124,13 @@ def test_a_run_is_taken_up_by_its_folder(tmp_path, action):
         (["--config", "dreamfusion", "--sweep", "seed=0,1", "--retries", "-1"], "--retries: must be at least 0"),
         (["--config", "dreamfusion", "--sweep", "seed=0,1", "--workers", "0"], "--workers: must be at least 1"),
         (["--config", "comparisons/quick", "--generate"], "--generate is for a recipe"),
+        (["--gallery"], "expected one argument"),
+        (["--gallery", "out=a.html"], "--gallery: name the folder"),
+        (["--gallery", "outputs", "--config", "dreamfusion"], "--gallery is over the runs of a folder"),
+        (["--gallery", "outputs", "steps=3"], "--gallery: 'steps=3' means nothing for it"),
+        (["--gallery", "outputs", "--stage", "main"], "--stage is for one run"),
+        (["--gallery", "outputs", "--retries", "1"], "--retries goes with --sweep"),
+        (["--gallery", "outputs", "--resume"], "not allowed with argument"),
     ],
 )
 def test_a_mistaken_option_is_refused(argv, says):

@@ -50,7 +50,7 @@ function frame(now) {
 
 // ---- meshes
 
-/** Reads a mesh as media.py packs it. */
+/** Reads a mesh as meshes.py packs it. */
 function readMesh(text) {
   const bytes = Uint8Array.from(atob(text), (letter) => letter.charCodeAt(0));
   const [vertices, faces, x, y, z, step] = new Float32Array(bytes.buffer, 0, 6);

@@ -16,7 +16,8 @@ from urllib.parse import quote
 from threestudio_like.engine.run_folder import read_map
 from threestudio_like.errors import UserError
 from threestudio_like.evaluate.metrics import Metric, known_metrics
-from threestudio_like.experiments.gallery.media import Sheet, Shrunk, Size, shrink
+from threestudio_like.experiments.gallery.media import Shrunk, Size, shrink
+from threestudio_like.experiments.gallery.sheets import Sheet
 from threestudio_like.experiments.jobs import is_number
 from threestudio_like.experiments.records import RunRecord
 from threestudio_like.export.mesh_io import FORMATS
@@ -83,7 +84,7 @@ class Card:
     """The figures on the card; the others are in its 3D view."""
     sheet: Sheet | None
     mesh: str
-    """As `media.packed` has it; empty where there is none."""
+    """As `meshes.packed` has it; empty where there is none."""
     note: str
     """What is missing, in a sentence."""
     links: tuple[Link, ...]
@@ -138,10 +139,8 @@ def sources_of(record: RunRecord) -> Iterator[Source]:
 
 def still_of(folder: Path) -> Path | None:
     """Finds a picture of a result that has no turntable: its own, or the last of its previews."""
-    own = sorted(folder.glob("*.png"))
-    return next(iter(own), None) or max(
-        folder.glob("previews/*.png"), key=lambda path: path.name.split("-")[-1], default=None
-    )
+    own, previews = sorted(folder.glob("*.png")), folder.glob("previews/*.png")
+    return own[0] if own else max(previews, key=lambda path: path.stat().st_mtime, default=None)
 
 
 def shrink_all(sources: Sequence[Source], size: Size) -> Iterator[Shrunk]:

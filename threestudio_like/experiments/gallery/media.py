@@ -49,6 +49,5 @@ def shrink(folder: Path, still: Path | None, mesh: Path | None, size: Size) -> S
             packed_mesh = packed(*simplified(*read_mesh(mesh), size.faces))
         except Exception:
             notes.append(f"{mesh.name} cannot be read as a mesh.")
-    return Shrunk(
-        lay_out(frames, size.frames, size.pixels, size.sheet_bytes) if frames else None, packed_mesh, " ".join(notes)
-    )
+    sheet = lay_out(frames, size.frames, size.pixels, size.sheet_bytes) if frames else None
+    return Shrunk(sheet, packed_mesh, " ".join(notes))

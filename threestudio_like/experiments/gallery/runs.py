@@ -1,5 +1,6 @@
 """Finds the runs under a folder, whatever made them, and reads each into the record that comparisons use."""
 
+import contextlib
 import os
 from collections.abc import Iterator
 from dataclasses import replace
@@ -70,10 +71,8 @@ def read_recipe(path: Path) -> dict[str, Any]:
 def prompt_of(recipe: dict[str, Any], asked: Any) -> str:
     """Returns the run's prompt, or the image that it was asked for; empty where it has neither."""
     prompt = str(recipe.get("prompt") or "")
-    try:
+    with contextlib.suppress(OmegaConfBaseException):
         prompt = str(OmegaConf.create({"prompt": prompt}).prompt)  # takes the guards against interpolation away
-    except OmegaConfBaseException:
-        pass
     image = asked.get("image") if isinstance(asked, dict) else None
     return prompt or (Path(str(image)).name if image else "")
 
