@@ -55,10 +55,13 @@ def colors(page) -> np.ndarray:
 
 
 def choose(page, name: str, value: str) -> None:
-    """Ticks a filter, or chooses an order, as a user's press does."""
+    """Ticks a filter, or fills in a search or an order, as a user does."""
     page.run(f"""(() => {{
-        const field = [...bar.querySelectorAll('[name={name}]')].find((one) => one.type !== 'checkbox' || one.value === '{value}');
-        field.type === 'checkbox' ? field.click() : (field.value = '{value}', field.dispatchEvent(new Event('input', {{bubbles: true}})));
+        const fields = [...bar.querySelectorAll('[name={name}]')];
+        const box = fields.find((one) => one.type === 'checkbox' && one.value === '{value}');
+        if (box) return box.click();
+        fields[0].value = '{value}';
+        fields[0].dispatchEvent(new Event('input', {{bubbles: true}}));
     }})()""")
 
 
@@ -168,6 +171,18 @@ def test_print_has_all_cards(page):
     content = page.pdf()
     assert content.startswith(b"%PDF") and content.count(b"/Type /Page\n") >= 2
     assert content.count(b"/Subtype /Image") >= 1, "backgrounds are not printed, the pictures are"
+
+
+def test_an_address_opens_what_it_names(page, folder):
+    page.run("[1, 0].forEach((i) => cards[i].querySelector('.pick input').click()); doings.compare()")
+    address = page.run("location.href")
+    assert address.endswith("gallery.html#a&b")
+    page.run("viewer.close()")
+    assert page.run("location.href") == (folder / "gallery.html").as_uri()
+    page.go("about:blank")
+    page.go(address)
+    assert page.run("viewer.cards.map((card) => card.dataset.folder)") == ["a", "b"]
+    page.requests[:] = page.requests[:1]  # of three loads of the same page
 
 
 def test_a_card_out_of_sight_costs_nothing(page):

@@ -125,6 +125,12 @@ const viewer = {
     this.controls.update();
     this.number();
     this.press();
+    this.name(chosen.map((card) => encodeURIComponent(card.dataset.folder)).join("&"));
+  },
+
+  /** Names what is open in the page's address, so that it can be opened again. */
+  name(folders) {
+    history.replaceState(null, "", folders ? `#${folders}` : location.pathname + location.search);
   },
 
   /** Makes a pane of each card: its mesh, or its turntable where it has none or the browser cannot show it. */
@@ -216,6 +222,7 @@ const viewer = {
     this.panes = [];
     this.drawn = undefined;
     if (this.isOpen) this.dialog.close();
+    this.name("");
   },
 };
 
@@ -254,4 +261,6 @@ viewer.dialog.addEventListener("close", () => { if (!viewer.isOpen) viewer.close
 addEventListener("beforeprint", () => document.querySelectorAll(".sheet").forEach((sheet) => turnTo(sheet, 0.1)));
 tell();
 viewer.press();
+const asked = location.hash.slice(1).split("&").map(decodeURIComponent);
+if (cards.some((card) => asked.includes(card.dataset.folder))) viewer.open(cards.filter((card) => asked.includes(card.dataset.folder)));
 requestAnimationFrame(frame);
