@@ -160,6 +160,12 @@ def test_a_run_that_never_began_says_why(tmp_path):
     assert page.cards[0]["data-status"] == "failed" and "no <memory>" in "".join(page.text)
 
 
+def test_an_earlier_run_is_named_by_its_folder_or_its_system(tmp_path):
+    finish(tmp_path / "sweetdreamer/one", recipe="")
+    finish(tmp_path / "tries/two", recipe="")
+    assert [one["data-method"] for one in written(tmp_path).cards] == ["sweetdreamer", "dreamfusion"]
+
+
 def test_damaged_records_are_runs_all_the_same(tmp_path):
     folder = finish(tmp_path / "run")
     (folder / "config.yaml").write_text("git_revision: x\nprompt: [half a fi")

@@ -11,6 +11,7 @@ import yaml
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+from threestudio_like.config.loading import CONFIGS
 from threestudio_like.engine.run_folder import RECIPE, is_run
 from threestudio_like.errors import UserError
 from threestudio_like.experiments.comparison import Cell
@@ -54,9 +55,14 @@ def read_run(path: Path) -> RunRecord:
     if metrics.get("status") == "some failed":  # of several images; what was made is whole
         metrics, reason = metrics | {"status": "done"}, ""
     state = replace(state, metrics=metrics, reason=reason)
-    method = str(metrics.get("recipe") or recipe.get("system") or UNKNOWN)  # earlier runs did not say their recipe
+    method = str(metrics.get("recipe") or recipe_beside(path) or recipe.get("system") or UNKNOWN)
     cell = Cell(method, prompt_of(recipe, asked), seed_of(recipe), job)
     return RunRecord(cell, state, str(recipe.get("git_revision") or UNKNOWN), results_of(job))
+
+
+def recipe_beside(path: Path) -> str | None:
+    """Names the recipe whose folder a run lies in by default; earlier runs did not say it themselves."""
+    return path.parent.name if (CONFIGS / f"{path.parent.name}.yaml").is_file() else None
 
 
 def read_recipe(path: Path) -> dict[str, Any]:
