@@ -42,7 +42,7 @@ SHOWN = (
 )
 """The figures on a card of a gallery, as far as a result has them."""
 FEW = 4
-POOLED = 12
+POOLED = 40
 """Results from which on processes share the work."""
 
 

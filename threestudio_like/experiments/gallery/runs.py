@@ -62,7 +62,8 @@ def read_run(path: Path) -> RunRecord:
 
 def recipe_beside(path: Path) -> str | None:
     """Names the recipe whose folder a run lies in by default; earlier runs did not say it themselves."""
-    return path.parent.name if (CONFIGS / f"{path.parent.name}.yaml").is_file() else None
+    names = (path.parent.name, path.parent.parent.name)  # the second is that of `RECIPE/generated/NAME`
+    return next((name for name in names if (CONFIGS / f"{name}.yaml").is_file()), None)
 
 
 def read_recipe(path: Path) -> dict[str, Any]:
