@@ -1,4 +1,4 @@
-"""The five things that a command line can ask for. Each is resolved before anything heavy is imported."""
+"""The six things that a command line can ask for. Each is resolved before anything heavy is imported."""
 
 import logging
 import re
