@@ -91,7 +91,7 @@ class Card:
 
     @property
     def data(self) -> str:
-        """What the page's script knows of the card, as JSON."""
+        """The figures and the time of the card, as JSON for the page's script."""
         figures = {figure.name: [figure.value, figure.text] for figure in self.figures}
         return json.dumps({"figures": figures, "modified": self.modified}, allow_nan=False)
 

@@ -12,7 +12,7 @@ from threestudio_like.experiments.gallery.sheets import Sheet, lay_out, read_fra
 
 @dataclass(frozen=True)
 class Size:
-    """What a page carries of each run."""
+    """Limits what a page carries of each result."""
 
     frames: int
     """Frames of a turntable, at most."""
@@ -26,7 +26,7 @@ class Size:
 
 @dataclass(frozen=True)
 class Shrunk:
-    """What a page carries of one result."""
+    """Holds what a page carries of one result."""
 
     sheet: Sheet | None
     mesh: str
