@@ -63,7 +63,7 @@ setup(
     extras_require={
         "report": REPORT,  # the reports of comparisons, and galleries
         "slurm": SLURM,  # --cluster slurm
-        "paper": ["accelerate>=1.0", "protobuf>=5", "sentencepiece>=0.2"],  # DeepFloyd IF and its T5
+        "paper": ["accelerate>=1.0", "protobuf>=5", "sentencepiece>=0.2"],  # DeepFloyd IF, and T5s
         "cuda": [  # needs an NVIDIA GPU; nothing here installs it, and without it the kernels are those of this project
             "triton>=3.2; sys_platform == 'linux'",
             "nvdiffrast @ git+https://github.com/NVlabs/nvdiffrast",  # renderer.rasterizer=nvdiffrast

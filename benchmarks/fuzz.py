@@ -38,6 +38,8 @@ RECIPES = {
     "sweetdreamer-nerf": (TOYBOX, SCORER, f"guidance.ccm.{CCM}"),
     "sweetdreamer": (TOYBOX, SCORER, f"vars.ccm.{CCM}"),
     "dreamfusion-sd": ("backbone.model=<sd21>",),
+    "dreamfusion-sdxl": ("backbone.model=<sdxl>",),
+    "dreamfusion-sd3": ("backbone.model=<sd35>",),
     "geco": (
         *(SCORER, f"generation.text.{TOYBOX}", "backbone.model=<multiview>", "perceptual.model=<scorer>"),
         "reconstructor.pretrained=<reconstructor>",

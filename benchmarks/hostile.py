@@ -89,6 +89,10 @@ def kinds(models: Path) -> dict[str, Kind]:
         ),
         "model": Kind(copied("toybox"), "*/*", ((*modelled, "--check"), modelled)),
         "latent model": Kind(copied("sd21"), "**/*.*", (("--check", *of("dreamfusion-sd", "backbone.model=GIVEN")),)),
+        "two-encoder model": Kind(
+            copied("sdxl"), "**/*.*", (("--check", *of("dreamfusion-sdxl", "backbone.model=GIVEN")),)
+        ),
+        "flow model": Kind(copied("sd35"), "**/*.*", (("--check", *of("dreamfusion-sd3", "backbone.model=GIVEN")),)),
         "scorer": Kind(copied("scorer"), "*.*", ((*reading(generated, "evaluation.scorer"), example),)),
         "reconstructor": Kind(
             copied("reconstructor"), "*.*", ((*reading(generated, "reconstructor.pretrained"), example),)

@@ -7,6 +7,7 @@ __getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)
 COMPONENTS = {
     "backbone": {
         "direct": "priors.backbones.latent:DirectBackbone",
+        "flow": "priors.backbones.flow:FlowBackbone",
         "geometric": "priors.backbones.geometric:GeometricBackbone",
         "latent": "priors.backbones.latent:LatentBackbone",
         "multiview": "priors.backbones.multiview:FoldedMultiview",

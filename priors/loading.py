@@ -22,15 +22,17 @@ def load(model: str, device: str = "cpu", **fields) -> Backbone:
     if find_folder(model) is None and not is_hub_id(ModelConfig(model)):
         raise UserError(f"no prior '{model}'{nearest(model, shipped)}; a folder or a hub id, owner/name, is one too")
     located = {name: fields[name] for name in ("variant", "revision") if name in fields}
-    kind = kind_of(find_model(ModelConfig(model, **located), ("unet", "scheduler")))
+    config = ModelConfig(model, **located)
+    folder = find_model(config, ())
+    kind = kind_of(folder if "transformer" in parts_in(folder) else find_model(config, ("unet", "scheduler")))
     return find("backbone", kind)(device, model=model, **fields)
 
 
 def kind_of(folder: Path) -> str:
     """Returns the name, in the slot `backbone`, of the kind of prior that a folder holds."""
-    parts = {path.name for path in folder.iterdir() if path.is_dir()}
-    if (folder / INDEX).is_file():
-        parts |= read_json(folder / INDEX).keys()
+    parts = parts_in(folder)
+    if "transformer" in parts:
+        return "flow"
     if "vision_encoder" in parts:
         return "zero123plus"
     if "image_encoder" in parts and "mean_predictor" in parts:
@@ -39,3 +41,9 @@ def kind_of(folder: Path) -> str:
         return "latent"
     camera = read_json(folder / "unet" / "config.json").get("class_embed_type") == "projection"
     return "geometric" if camera else "pixel"
+
+
+def parts_in(folder: Path) -> set[str]:
+    """Returns the names of a model folder's parts, those of its index too."""
+    parts = {path.name for path in folder.iterdir() if path.is_dir()}
+    return parts | read_json(folder / INDEX).keys() if (folder / INDEX).is_file() else parts

@@ -89,6 +89,8 @@ def test_what_is_wrong_is_one_sentence(build, message):
         ("agp", "GeometricBackbone"),
         ("multiview", "FoldedMultiview"),
         ("sd21", "LatentBackbone"),
+        ("sdxl", "LatentBackbone"),
+        ("sd35", "FlowBackbone"),
         ("zero123plus", "Zero123Plus"),
     ],
 )

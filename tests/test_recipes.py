@@ -77,6 +77,8 @@ def backbones(models, tmp_path):
         "dreamfusion.yaml": [f"backbone.model={models('toybox')}", scorer],
         "dreamfusion-sd.yaml": [f"backbone.model={models('sd21')}"],
         "dreamfusion-if.yaml": [f"backbone.model={models('if')}"],
+        "dreamfusion-sdxl.yaml": [f"backbone.model={models('sdxl')}"],
+        "dreamfusion-sd3.yaml": [f"backbone.model={models('sd35')}"],
     }
 
 
@@ -124,6 +126,19 @@ def test_recipe_runs_two_steps(recipe, backbones, tmp_path, monkeypatch):
                 assert extras["recipe"] == recipe.removesuffix(".yaml") and extras["seed"] == 0 and extras["method"]
         assert launch.main(["--config", recipe, "--test", *keys]) == 0
         assert launch.main(["--config", recipe, "--export", *keys]) == 0
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("method", ["sds", "csd", "sdi", "ism", "vsd"])
+@pytest.mark.parametrize("recipe", ["dreamfusion-sdxl.yaml", "dreamfusion-sd3.yaml"])
+def test_every_guidance_runs_on_models_of_several_text_encoders(recipe, method, backbones, tmp_path, monkeypatch):
+    """With Perp-Neg, where the guidance knows it: text, no text and two negatives, each with its pooled embedding."""
+    monkeypatch.setenv("TSL_CACHE", str(tmp_path / "cache"))
+    rest = ["guidance.rgb.prompt.views=perp_neg", "evaluation.formats=[]", f"out={tmp_path / 'run'}", "device=cpu"]
+    keys = [*TINY[recipe], *backbones[recipe], f"guidance.rgb.method={{type: {method}, scale: 7.5}}", *rest]
+    assert launch.main(["--config", recipe, *keys]) == 0
+    metrics = json.loads((tmp_path / "run/metrics.json").read_text())
+    assert metrics["status"] == "done" and metrics["steps"] == 2
 
 
 def test_steps_in_which_nothing_counts_leave_the_scene_alone(backbones, tmp_path):

@@ -128,6 +128,8 @@ TINY = {
     "sweetdreamer.yaml": TINY_MESH,
     "dreamfusion-sd.yaml": TINY_SCENE,
     "dreamfusion-if.yaml": TINY_SCENE,
+    "dreamfusion-sdxl.yaml": TINY_SCENE,
+    "dreamfusion-sd3.yaml": TINY_SCENE,
     "priors/toybox.yaml": [
         *TINY_PRIOR,
         "size={image: 16, patch: 4, channels: [16, 16], text_width: 16}",

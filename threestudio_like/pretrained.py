@@ -18,17 +18,19 @@ from threestudio_like.errors import UserError, brief
 from threestudio_like.utils import files
 from threestudio_like.utils.paths import find_folder
 
-WEIGHTS = {part: "diffusion_pytorch_model" for part in ("unet", "mean_predictor", "image_encoder", "vae")} | {
-    part: "model" for part in ("text_encoder", "vision_encoder", ".")
+DIFFUSERS = ("unet", "transformer", "mean_predictor", "image_encoder", "vae")
+TEXT_ENCODERS = ("text_encoder", "text_encoder_2", "text_encoder_3")
+TOKENIZERS = ("tokenizer", "tokenizer_2", "tokenizer_3")
+WEIGHTS = {part: "diffusion_pytorch_model" for part in DIFFUSERS} | {
+    part: "model" for part in (*TEXT_ENCODERS, "vision_encoder", ".")
 }
 """The stem of each part's weights. The part `.` is the folder itself, as transformers lays out its models."""
 CONFIGS = {
     "scheduler": "scheduler_config.json",
-    "tokenizer": "tokenizer_config.json",
     "feature_extractor_clip": "preprocessor_config.json",
     "feature_extractor_vae": "preprocessor_config.json",
-}
-TOKENIZERS = (("tokenizer.json",), ("vocab.json", "merges.txt"), ("spiece.model",))
+} | {part: "tokenizer_config.json" for part in TOKENIZERS}
+VOCABULARIES = (("tokenizer.json",), ("vocab.json", "merges.txt"), ("spiece.model",))
 DTYPES = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
 CONNECT_SECONDS = 5
 
@@ -129,13 +131,14 @@ def _download(config: ModelConfig, parts: tuple[str, ...] | None) -> Path:
     name = f"the model '{config.model}'"
     try:
         # Asked first because it takes a time limit: a hub that does not answer would hold the download for ever.
-        model_info(config.model, revision=config.revision, timeout=CONNECT_SECONDS)
+        listed = model_info(config.model, revision=config.revision, timeout=CONNECT_SECONDS).siblings or []
+        files = [file.rfilename for file in listed]
         return Path(
             snapshot_download(
                 config.model,
                 revision=config.revision,
                 etag_timeout=CONNECT_SECONDS,
-                allow_patterns=_patterns(parts, config.variant) if parts is not None else None,
+                allow_patterns=None if parts is None else _patterns(parts, config.variant, files),
             )
         )
     except GatedRepoError:
@@ -149,13 +152,16 @@ def _download(config: ModelConfig, parts: tuple[str, ...] | None) -> Path:
         ) from None
 
 
-def _patterns(parts: tuple[str, ...], variant: str | None) -> list[str]:
+def _patterns(parts: tuple[str, ...], variant: str | None, listed: list[str]) -> list[str]:
+    """The files to fetch of those that a hub lists; plain weights of the parts that have none of the variant."""
     patterns = ["model_index.json"]
     for part in parts:
         place = "" if part == "." else f"{part}/"
         patterns += [f"{place}*.json", f"{place}*.txt", f"{place}*.model"]
         if part in WEIGHTS:
-            stem = WEIGHTS[part] + (f".{variant}" if variant else "")
+            stem = f"{WEIGHTS[part]}.{variant}"
+            if not any(name.startswith(place + stem) and name.endswith(".safetensors") for name in listed):
+                stem = WEIGHTS[part]
             patterns += [f"{place}{stem}.safetensors", f"{place}{stem}-*-of-*.safetensors"]
     return patterns
 
@@ -165,7 +171,7 @@ def _wrong(folder: Path, parts: tuple[str, ...], variant: str | None) -> str | N
         for part in parts:
             refuse_special(folder / part)
             read_json(folder / part / CONFIGS.get(part, "config.json"))
-            if part == "tokenizer":
+            if part in TOKENIZERS:
                 _check_tokenizer(folder / part)
             if part in WEIGHTS:
                 _check_weights(folder / part, WEIGHTS[part], variant)
@@ -184,7 +190,7 @@ def refuse_special(place: Path) -> None:
 
 
 def _check_tokenizer(place: Path) -> None:
-    if not any(all((place / name).is_file() for name in names) for names in TOKENIZERS):
+    if not any(all((place / name).is_file() for name in names) for names in VOCABULARIES):
         raise UserError(
             f"{place} has no tokenizer.json, no vocab.json with merges.txt and no spiece.model; "
             "fetch the model again or give `model` another"

@@ -13,25 +13,16 @@ import torch.nn.functional as F
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-from priors import embedding
+from priors import embedding, text_encoders
+from priors.backbones.scheduler import read_scheduler
 from priors.condition import Condition
 from priors.text import Prompt
 from threestudio_like import pretrained
 from threestudio_like.cameras import Cameras
 from threestudio_like.config.registry import configure
-from threestudio_like.errors import UserError
 from threestudio_like.utils.threads import side_by_side
 
 Prediction = Literal["epsilon", "v_prediction", "sample"]
-PREDICTIONS = ("epsilon", "v_prediction", "sample")
-SCHEDULE_KEYS = (
-    "num_train_timesteps",
-    "beta_start",
-    "beta_end",
-    "beta_schedule",
-    "trained_betas",
-    "rescale_betas_zero_snr",
-)
 
 
 @dataclass(frozen=True)
@@ -123,14 +114,17 @@ class Backbone:
     """A pretrained diffusion model of images, frozen.
 
     Not an `nn.Module`, so that its weights are never part of a system's checkpoint. A kind of backbone says how images
-    become what its U-Net works on: `encode` and `decode`.
+    become what its U-Net works on: `encode` and `decode`. `unet` is whatever network predicts; a transformer may take
+    the U-Net's place.
     """
 
     Config = pretrained.ModelConfig
     parts: tuple[str, ...] = ("unet", "scheduler")
+    """Of the model folder, that is; the network first, then the scheduler."""
     image_channels: int = 3
 
     schedule: NoiseSchedule
+    prediction: Prediction
     channels: int
     """Channels of what `encode` gives; the U-Net may see more beside them."""
     image_size: int
@@ -138,22 +132,44 @@ class Backbone:
 
     def __init__(self, device: torch.device | str = "cpu", config: pretrained.ModelConfig | None = None, **fields):
         """Raises UserError where the model is not there, or not whole."""
-        from diffusers import UNet2DConditionModel
-
         self.config = config = configure(self, config, fields)
         self.device = torch.device(device)
         self.dtype = pretrained.dtype_on(self.device, config.precision)
         self.folder = pretrained.find(config, self.parts)
-        self.schedule, self.prediction = read_schedule(self.folder, self.device)
-        self.unet = pretrained.load(UNet2DConditionModel, self.folder, "unet", config.variant, self.dtype).to(
-            self.device
-        )
+        self.scheduler = self.read_scheduler(self.folder)
+        self.schedule = NoiseSchedule(self.scheduler.alphas_cumprod.to(self.device))
+        self.prediction = self.scheduler.config.prediction_type
+        network = pretrained.load(self.network(), self.folder, self.parts[0], config.variant, self.dtype)
+        self.unet = network.to(self.device)
         self.channels = self.unet.config.in_channels
+
+    @staticmethod
+    def network() -> type[nn.Module]:
+        """Returns diffusers' class of the network."""
+        from diffusers import UNet2DConditionModel
+
+        return UNet2DConditionModel
+
+    @staticmethod
+    def read_scheduler(folder: Path):
+        """Reads a model folder's betas and prediction type, as a scheduler of diffusers. Raises UserError."""
+        return read_scheduler(folder)
+
+    @property
+    def text_width(self) -> int:
+        """Features of a token, D."""
+        return self.unet.config.encoder_hid_dim or self.unet.config.cross_attention_dim
+
+    @property
+    def time_embedding(self) -> tuple[nn.Module, int]:
+        """Returns the layer whose output tells the network the time, and its width; what is added there is told too."""
+        return self.unet.time_embedding, self.unet.time_embedding.linear_2.out_features
 
     @classmethod
     def missing(cls, config: pretrained.ModelConfig) -> str | None:
         """Says in a sentence what keeps model or text encoder from loading, or returns None; touches no network."""
-        return pretrained.missing(config, (*cls.parts, *embedding.PARTS))
+        encoders = text_encoders.encoders_of(pretrained.local(config))
+        return pretrained.missing(config, (*cls.parts, *text_encoders.parts_of(encoders)))
 
     def with_unet(self, unet: nn.Module) -> "Backbone":
         """Returns the same model with another U-Net, in that one's precision; all else is shared."""
@@ -214,32 +230,6 @@ class Backbone:
     def embed(self, texts: list[str]) -> Float[Tensor, "N L D"]:
         """Embeds texts by this model's text encoder. Raises UserError where there is no encoder to load."""
         return embedding.embed(self.config, texts, self.device)
-
-
-def read_schedule(place, device: torch.device) -> tuple[NoiseSchedule, Prediction]:
-    """Reads the noise schedule of a model folder and what its U-Net predicts. Raises UserError."""
-    betas = read_scheduler(place)
-    return NoiseSchedule(betas.alphas_cumprod.to(device)), betas.config.prediction_type
-
-
-def read_scheduler(place: Path):
-    """Reads a model folder's betas and prediction type, whatever sampler it names. Raises UserError."""
-    from diffusers import DDPMScheduler
-
-    path = place / "scheduler" / "scheduler_config.json"
-    config = pretrained.read_json(path)
-    prediction = config.get("prediction_type", "epsilon")
-    if "beta_schedule" not in config or str(prediction) not in PREDICTIONS:
-        raise UserError(
-            f"{path}: {config.get('_class_name')} with prediction_type '{prediction}' is not a "
-            "variance-preserving diffusion with betas; give `model` another one"
-        )
-    known = {key: config[key] for key in SCHEDULE_KEYS if key in config}
-    with pretrained.reading(path, "a schedule of noise"):
-        scheduler = DDPMScheduler.from_config(known | {"prediction_type": prediction})
-        if not torch.isfinite(scheduler.alphas_cumprod).all():
-            raise ValueError("its betas are not finite")
-    return scheduler
 
 
 def resize(images: Float[Tensor, "B C H W"], size: int) -> Float[Tensor, "B C {size} {size}"]:

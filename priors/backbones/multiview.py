@@ -13,7 +13,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from priors.backbones.base import Backbone, Condition, cfg, read_scheduler, resize, to_x0
+from priors.backbones.base import Backbone, Condition, cfg, resize, to_x0
 from priors.reference import Keys, enable_reference_attention, record_kv, with_kv
 from priors.sampling import ddim
 from priors.toybox.mean_predictor import refine
@@ -49,8 +49,6 @@ class MultiviewBackbone(Backbone):
 
     def __init__(self, device: torch.device | str = "cpu", config: MultiviewConfig | None = None, **fields):
         super().__init__(device, config, **fields)
-        config = self.config
-        self.scheduler = read_scheduler(self.folder)
         enable_reference_attention(self.unet)
 
     @classmethod

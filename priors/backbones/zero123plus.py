@@ -15,7 +15,7 @@ from jaxtyping import Float
 from torch import Tensor
 from transformers import CLIPVisionModelWithProjection
 
-from priors import embedding
+from priors import text_encoders
 from priors.backbones.multiview import MultiviewBackbone, MultiviewConfig
 from threestudio_like import pretrained
 from threestudio_like.config.ranges import Pixels
@@ -34,7 +34,7 @@ class Zero123Plus(MultiviewBackbone):
         "unet",
         "scheduler",
         "vae",
-        *embedding.PARTS,
+        *text_encoders.PARTS,
         "vision_encoder",
         "feature_extractor_clip",
         "feature_extractor_vae",

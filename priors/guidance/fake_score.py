@@ -84,11 +84,12 @@ class LoRA(FakeScore):
         for parameter in names.values():
             parameter.data = parameter.data.float()
         self.adapter = nn.ParameterList(names.values())
-        self.camera = camera_embedding(backbone.unet).to(backbone.device)
+        embeds_time, width = backbone.time_embedding
+        self.camera = camera_embedding(width).to(backbone.device)
         self.current: Tensor | None = None
         """The numbers of the camera that the U-Net sees now, between `active`'s two ends."""
         own = weakref.ref(self)  # or U-Net and fake_score would keep each other
-        backbone.unet.time_embedding.register_forward_hook(lambda module, inputs, embedded: own().add_camera(embedded))
+        embeds_time.register_forward_hook(lambda module, inputs, embedded: own().add_camera(embedded))
         if config.weights is not None:
             load_adapter(self, list(names), Path(config.weights))
         self._switch(False)
@@ -119,7 +120,7 @@ class LoRA(FakeScore):
         self.adapter.requires_grad_(True)  # peft freezes what it switches off, and a graph may still be waiting for it
 
     def save(self, folder: Path) -> None:
-        """Writes `pytorch_lora_weights.safetensors`, which `UNet2DConditionModel.load_lora_adapter` reads, and the
+        """Writes `pytorch_lora_weights.safetensors`, which diffusers' `load_lora_adapter` reads, and the
         camera's.
         """
         from safetensors.torch import save_file
@@ -185,11 +186,11 @@ class SmallUNet(FakeScore):
         super().__init__()
         config = configure(self, config, fields)
         self.prediction = config.prediction
-        levels, base = len(config.channels), backbone.unet.config
+        levels = len(config.channels)
         from diffusers import UNet2DConditionModel
 
         self.unet = UNet2DConditionModel(
-            sample_size=base.sample_size,
+            sample_size=backbone.unet.config.sample_size,
             in_channels=backbone.channels,
             out_channels=backbone.channels,
             block_out_channels=config.channels,
@@ -197,7 +198,7 @@ class SmallUNet(FakeScore):
             norm_num_groups=8,
             down_block_types=("DownBlock2D",) * (levels - 1) + ("CrossAttnDownBlock2D",),
             up_block_types=("CrossAttnUpBlock2D",) + ("UpBlock2D",) * (levels - 1),
-            cross_attention_dim=base.cross_attention_dim,
+            cross_attention_dim=backbone.text_width,
             attention_head_dim=4,
             class_embed_type="projection",
             projection_class_embeddings_input_dim=CAMERA_WIDTH,
@@ -260,18 +261,15 @@ def load_unet(unet: nn.Module, folder: Path) -> None:
 
     Raises UserError where it is not there or of another size.
     """
-    from diffusers import UNet2DConditionModel
-
-    stored = pretrained.load(UNet2DConditionModel, folder, UNET, None, torch.float32)
+    stored = pretrained.load(type(unet), folder, UNET, None, torch.float32)
     try:
         unet.load_state_dict(stored.state_dict())
     except RuntimeError as error:
         raise UserError(f"{folder / UNET} is of another size than the prior's ({brief(error)})") from None
 
 
-def camera_embedding(unet: nn.Module) -> nn.Module:
+def camera_embedding(width: int) -> nn.Module:
     """Builds an MLP from 12 camera numbers to the width of the time embedding; its output starts at zero."""
-    width = unet.time_embedding.linear_2.out_features
     embedding = nn.Sequential(nn.Linear(CAMERA_WIDTH, width), nn.SiLU(), nn.Linear(width, width))
     nn.init.zeros_(embedding[2].weight)
     nn.init.zeros_(embedding[2].bias)

@@ -14,8 +14,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from priors.backbones.base import Backbone, read_scheduler
-from priors.backbones.latent import LatentBackbone
+from priors.backbones.base import Backbone
+from priors.backbones.latent import VAEBackbone
 from priors.endings import Ended
 from priors.familiarity import unfamiliar
 from priors.generator import OneStepConfig, OneStepGenerator
@@ -260,10 +260,10 @@ def draw(backbone: Backbone, config: TextToImage, prompts: list[str], *keys: obj
     def predict(x_t, t, texts):
         return backbone.output(x_t.to(backbone.dtype), t, texts.to(backbone.dtype), None)[:, : shape[0]].float()
 
-    clip = None if isinstance(backbone, LatentBackbone) else lambda x: backbone.encode(backbone.decode(x))
+    clip = None if isinstance(backbone, VAEBackbone) else lambda x: backbone.encode(backbone.decode(x))
     x = ddim(
         predict,
-        read_scheduler(backbone.folder),
+        backbone.scheduler,
         torch.stack(texts),
         uncond.expand(len(texts), -1, -1),
         shape,

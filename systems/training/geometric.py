@@ -15,10 +15,9 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor
 
-from priors.backbones.base import read_scheduler
 from priors.backbones.geometric import MAP_CHANNELS, camera_numbers, geometric_mean_predictor, geometric_unet
-from priors.embedding import load_encoder
 from priors.sampling import ddim
+from priors.text_encoders import load_encoder
 from systems.training.denoiser import Denoiser
 from systems.training.diffusion import DiffusionBatch, DiffusionTraining, DiffusionTrainingConfig
 from threestudio_like.cameras import orbit
@@ -81,7 +80,7 @@ class GeometricTraining(DiffusionTraining):
             base.prediction,
             self.patch,
         )
-        self.use(model.to(context.device), tokenizer, read_scheduler(base.folder))
+        self.use(model.to(context.device), tokenizer, base.scheduler)
         self.data = config.data.build()
 
     def draw(self, count: int, generator: torch.Generator) -> DiffusionBatch:

@@ -9,7 +9,10 @@ from diffusers import (
     DDIMScheduler,
     DDPMScheduler,
     EulerAncestralDiscreteScheduler,
+    EulerDiscreteScheduler,
+    FlowMatchEulerDiscreteScheduler,
     PNDMScheduler,
+    SD3Transformer2DModel,
     UNet2DConditionModel,
 )
 from safetensors.torch import load_file, save_file
@@ -19,6 +22,7 @@ from transformers import (
     CLIPModel,
     CLIPTextConfig,
     CLIPTextModel,
+    CLIPTextModelWithProjection,
     CLIPVisionConfig,
     CLIPVisionModelWithProjection,
     T5Config,
@@ -30,7 +34,7 @@ from priors.backbones.base import Backbone
 from priors.backbones.geometric import geometric_mean_predictor, geometric_unet
 from priors.backbones.latent import DirectBackbone
 from priors.backbones.pixel import PixelBackbone
-from priors.embedding import load_encoder
+from priors.text_encoders import load_encoder
 from priors.toybox import build, views
 from threestudio_like.pretrained import ModelConfig
 
@@ -71,6 +75,11 @@ ZERO123PLUS = {
     ),
 }
 """What in the configs of Zero123++ 1.2 is not as in the tiny ones."""
+
+PIECES = [("<pad>", 0.0), ("</s>", 0.0), ("<unk>", 0.0), ("▁", -2.0)]
+PIECES += [(f"▁{word}", -1.0) for word in TOYBOX_WORDS]
+PIECES += [(letter, -5.0) for letter in "abcdefghijklmnopqrstuvwxyz,"]
+"""A T5's tokens, with their scores."""
 
 OLD_VAE_NAMES = {"to_q": "query", "to_k": "key", "to_v": "value", "to_out.0": "proj_attn"}
 
@@ -242,29 +251,91 @@ def deepfloyd(folder: Path, size: int = 16, sentencepiece: bool = False, variant
         cross_attention_norm="group_norm",
     )
     unet.half().save_pretrained(folder / "unet", variant=variant)
-    pieces = [("<pad>", 0.0), ("</s>", 0.0), ("<unk>", 0.0), ("▁", -2.0)]
-    pieces += [(f"▁{word}", -1.0) for word in TOYBOX_WORDS]
-    pieces += [(letter, -5.0) for letter in "abcdefghijklmnopqrstuvwxyz,"]
-    encoder = T5EncoderModel(
-        T5Config(
-            vocab_size=len(pieces) + 100,
-            d_model=WIDTH,
-            d_ff=32,
-            d_kv=8,
-            num_heads=2,
-            num_layers=1,
-            feed_forward_proj="gated-gelu",
-        )
-    )
-    encoder.half().save_pretrained(folder / "text_encoder", max_shard_size="3KB", variant=variant)
+    _t5(WIDTH).half().save_pretrained(folder / "text_encoder", max_shard_size="3KB", variant=variant)
     if sentencepiece:
-        _sentencepiece(folder / "tokenizer", pieces)
+        _sentencepiece(folder / "tokenizer", PIECES)
     else:
-        T5Tokenizer(vocab=pieces).save_pretrained(folder / "tokenizer")
+        T5Tokenizer(vocab=PIECES).save_pretrained(folder / "tokenizer")
     DDPMScheduler(
         beta_schedule="squaredcos_cap_v2", prediction_type="epsilon", variance_type="learned_range", thresholding=True
     ).save_pretrained(folder / "scheduler")
     _index(folder, "IFPipeline", "DDPMScheduler", "T5EncoderModel", "T5Tokenizer")
+    return folder
+
+
+def stable_diffusion_xl(folder: Path, size: int = 8) -> Path:
+    """As Stable Diffusion XL base: two CLIPs, the second with a projection, and a U-Net that is told sizes."""
+    torch.manual_seed(0)
+    first, second = WIDTH, WIDTH + 8
+    UNet2DConditionModel(
+        sample_size=size,
+        in_channels=4,
+        out_channels=4,
+        block_out_channels=(8, 16),
+        layers_per_block=1,
+        down_block_types=("DownBlock2D", "CrossAttnDownBlock2D"),
+        up_block_types=("CrossAttnUpBlock2D", "UpBlock2D"),
+        transformer_layers_per_block=(1, 2),
+        cross_attention_dim=first + second,
+        attention_head_dim=(1, 2),
+        use_linear_projection=True,
+        norm_num_groups=4,
+        addition_embed_type="text_time",
+        addition_time_embed_dim=8,
+        projection_class_embeddings_input_dim=6 * 8 + second,
+    ).save_pretrained(folder / "unet")
+    _vae(size, scaling_factor=0.13025, force_upcast=True).save_pretrained(folder / "vae")
+    _clip(folder, "", first, CLIPTextModel, "<|endoftext|>")
+    _clip(folder, "_2", second, CLIPTextModelWithProjection, "!")
+    EulerDiscreteScheduler(
+        beta_start=0.00085, beta_end=0.012, beta_schedule="scaled_linear", timestep_spacing="leading", steps_offset=1
+    ).save_pretrained(folder / "scheduler")
+    _index(
+        folder,
+        "StableDiffusionXLPipeline",
+        "EulerDiscreteScheduler",
+        "CLIPTextModel",
+        "CLIPTokenizer",
+        text_encoder_2=["transformers", "CLIPTextModelWithProjection"],
+        tokenizer_2=["transformers", "CLIPTokenizer"],
+        vae=["diffusers", "AutoencoderKL"],
+        force_zeros_for_empty_prompt=True,
+    )
+    return folder
+
+
+def stable_diffusion_3(folder: Path, size: int = 8, newer: bool = True) -> Path:
+    """As Stable Diffusion 3, or `newer`, 3.5: two CLIPs with projections, a T5, a transformer that predicts a flow."""
+    torch.manual_seed(0)
+    first, second, joint = WIDTH, WIDTH + 8, 4 * WIDTH
+    SD3Transformer2DModel(
+        sample_size=size,
+        patch_size=2,
+        in_channels=16,
+        out_channels=16,
+        num_layers=2,
+        attention_head_dim=8,
+        num_attention_heads=2,
+        joint_attention_dim=joint,
+        caption_projection_dim=16,
+        pooled_projection_dim=first + second,
+        pos_embed_max_size=6,
+        dual_attention_layers=(0,) if newer else (),
+        qk_norm="rms_norm" if newer else None,
+    ).save_pretrained(folder / "transformer")
+    quantless = {"use_quant_conv": False, "use_post_quant_conv": False}
+    _vae(size, 16, scaling_factor=1.5305, shift_factor=0.0609, **quantless).save_pretrained(folder / "vae")
+    _clip(folder, "", first, CLIPTextModelWithProjection, "<|endoftext|>")
+    _clip(folder, "_2", second, CLIPTextModelWithProjection, "!")
+    _t5(joint).save_pretrained(folder / "text_encoder_3", max_shard_size="20KB")
+    T5Tokenizer(vocab=PIECES).save_pretrained(folder / "tokenizer_3")
+    FlowMatchEulerDiscreteScheduler(num_train_timesteps=1000, shift=3.0).save_pretrained(folder / "scheduler")
+    node = {"_class_name": "StableDiffusion3Pipeline", "_diffusers_version": "0.29.0"}
+    node |= {part: ["transformers", "CLIPTextModelWithProjection"] for part in ("text_encoder", "text_encoder_2")}
+    node |= {part: ["transformers", "CLIPTokenizer"] for part in ("tokenizer", "tokenizer_2")}
+    node |= {"text_encoder_3": ["transformers", "T5EncoderModel"], "tokenizer_3": ["transformers", "T5TokenizerFast"]}
+    node |= {"transformer": ["diffusers", "SD3Transformer2DModel"], "vae": ["diffusers", "AutoencoderKL"]}
+    _write(folder / "model_index.json", node | {"scheduler": ["diffusers", "FlowMatchEulerDiscreteScheduler"]})
     return folder
 
 
@@ -340,6 +411,50 @@ def _stable_diffusion(folder: Path, size: int, pad_token: str, parts: dict[str, 
         "CLIPTextModel",
         "CLIPTokenizer",
         vae=["diffusers", "AutoencoderKL"],
+    )
+
+
+def _clip(folder: Path, number: str, width: int, kind: type, pad_token: str) -> None:
+    """A CLIP of two layers, so that the last hidden state but one is not the embedding, and its tokenizer."""
+    vocabulary = _clip_tokenizer(folder / f"tokenizer{number}", pad_token)
+    config = CLIPTextConfig(
+        vocab_size=vocabulary,
+        hidden_size=width,
+        intermediate_size=32,
+        num_hidden_layers=2,
+        num_attention_heads=2,
+        projection_dim=width,
+        bos_token_id=vocabulary - 2,
+        eos_token_id=vocabulary - 1,
+        pad_token_id=1,
+    )
+    kind(config).save_pretrained(folder / f"text_encoder{number}")
+
+
+def _t5(width: int) -> T5EncoderModel:
+    return T5EncoderModel(
+        T5Config(
+            vocab_size=len(PIECES) + 100,
+            d_model=width,
+            d_ff=32,
+            d_kv=8,
+            num_heads=2,
+            num_layers=1,
+            feed_forward_proj="gated-gelu",
+        )
+    )
+
+
+def _vae(size: int, channels: int = 4, **config) -> AutoencoderKL:
+    return AutoencoderKL(
+        block_out_channels=(4, 4, 4, 4),
+        layers_per_block=1,
+        latent_channels=channels,
+        norm_num_groups=2,
+        sample_size=8 * size,
+        down_block_types=("DownEncoderBlock2D",) * 4,
+        up_block_types=("UpDecoderBlock2D",) * 4,
+        **config,
     )
 
 
@@ -428,6 +543,9 @@ MAKERS = {
     "sd15": stable_diffusion_15,
     "sd21": stable_diffusion_21,
     "sd21_v": lambda place: stable_diffusion_21(place, prediction="v_prediction"),
+    "sdxl": stable_diffusion_xl,
+    "sd3": lambda place: stable_diffusion_3(place, newer=False),
+    "sd35": stable_diffusion_3,
     "if": deepfloyd,
     "multiview": multiview,
     "zero123plus": zero123plus,

@@ -9,7 +9,7 @@ import pytest
 import torch
 from transformers import CLIPTextModel, CLIPTokenizer, T5EncoderModel, T5Tokenizer
 
-from priors import embedding
+from priors import embedding, text_encoders
 from priors.endings import Ended, shorten
 from priors.text import Prompt
 from threestudio_like.pretrained import ModelConfig
@@ -25,7 +25,7 @@ def no_encoder(monkeypatch):
         def load(*args):
             raise AssertionError("the encoder was loaded")
 
-        monkeypatch.setattr(embedding, "load_encoder", load)
+        monkeypatch.setattr(text_encoders, "load_encoder", load)
 
     return switch_off
 
@@ -47,8 +47,8 @@ def test_a_kept_text_needs_no_encoder(models, no_encoder, text_cache):
 
 def test_the_encoder_is_loaded_once_for_all_that_is_new(models, monkeypatch):
     embedding.embed(config(models), ["a red dog"], CPU)
-    loaded, load = [], embedding.load_encoder
-    monkeypatch.setattr(embedding, "load_encoder", lambda *args: loaded.append(1) or load(*args))
+    loaded, load = [], text_encoders.load_encoder
+    monkeypatch.setattr(text_encoders, "load_encoder", lambda *args: loaded.append(1) or load(*args))
     embedding.embed(config(models), ["a red dog", "a blue dog", "a red car"], CPU)
     assert len(loaded) == 1
 

@@ -1,17 +1,22 @@
 """Models of every published layout go through the real loading code."""
 
+import json
+import shutil
+
 import diffusers
 import pytest
 import torch
 import torch.nn.functional as F
 
-from priors.backbones.latent import LatentBackbone
+from priors.backbones.flow import FlowBackbone
+from priors.backbones.latent import DirectBackbone, LatentBackbone
 from priors.backbones.pixel import PixelBackbone
 from priors.condition import Condition
 from priors.text import ViewPrompts
 from tests.priors import model_folders
 from threestudio_like.config.loading import load
 from threestudio_like.config.registry import parse, parse_component
+from threestudio_like.errors import UserError
 
 KINDS = {
     "toybox": PixelBackbone,
@@ -19,14 +24,21 @@ KINDS = {
     "sd15": LatentBackbone,
     "sd21": LatentBackbone,
     "sd21_v": LatentBackbone,
+    "sdxl": LatentBackbone,
+    "sd3": FlowBackbone,
+    "sd35": FlowBackbone,
 }
 EXPECTED = {
-    "toybox": (32, (48, 8, 8), "sample", 16),
-    "if": (16, (3, 16, 16), "epsilon", 77),
-    "sd15": (64, (4, 8, 8), "epsilon", 77),
-    "sd21": (64, (4, 8, 8), "epsilon", 77),
-    "sd21_v": (64, (4, 8, 8), "v_prediction", 77),
+    "toybox": (32, (48, 8, 8), "sample", (16, 16)),
+    "if": (16, (3, 16, 16), "epsilon", (77, 16)),
+    "sd15": (64, (4, 8, 8), "epsilon", (77, 16)),
+    "sd21": (64, (4, 8, 8), "epsilon", (77, 16)),
+    "sd21_v": (64, (4, 8, 8), "v_prediction", (77, 16)),
+    "sdxl": (64, (4, 8, 8), "epsilon", (77 + 1, 16 + 24)),
+    "sd3": (64, (16, 8, 8), "v_prediction", (77 + 256 + 1, 64)),
+    "sd35": (64, (16, 8, 8), "v_prediction", (77 + 256 + 1, 64)),
 }
+"""Pixels, the shape of latents, what callers take the output for, and the shape of a text; a pooled one is a token."""
 
 
 def build(models, name, **options):
@@ -37,7 +49,7 @@ def build(models, name, **options):
 
 @pytest.mark.parametrize("name", KINDS)
 def test_every_layout_loads_encodes_and_predicts(models, name):
-    size, shape, prediction, tokens = EXPECTED[name]
+    size, shape, prediction, text_shape = EXPECTED[name]
     config = KINDS[name].Config(model=str(models(name)), variant="fp16" if name == "if" else None)
     assert KINDS[name].missing(config) is None
     backbone = build(models, name)
@@ -51,7 +63,9 @@ def test_every_layout_loads_encodes_and_predicts(models, name):
     decoded = backbone.decode(latents.detach())
     assert decoded.shape == (2, 3, size, size) and decoded.min() >= 0 and decoded.max() <= 1
     text = backbone.embed(["a red dog", ""])
-    assert text.shape == (2, tokens, model_folders.WIDTH) and not torch.allclose(text[0], text[1])
+    assert (
+        text.shape == (2, *text_shape) and backbone.text_width == text_shape[1] and not torch.allclose(text[0], text[1])
+    )
     eps = backbone.predict(latents.detach(), torch.tensor([20, 700]), text)
     assert eps.shape == latents.shape and eps.dtype == torch.float32 and eps.isfinite().all()
 
@@ -110,7 +124,35 @@ def test_deepfloyds_mean_is_its_first_half(models):
     torch.testing.assert_close(backbone.predict(x_t, t, text), whole[:, :3])
 
 
-@pytest.mark.parametrize("name", KINDS)
+def test_stable_diffusion_xl_is_told_sizes_and_the_pooled_text(models):
+    """As its pipeline tells the U-Net that diffusers loads."""
+    place = models("sdxl")
+    pipeline = diffusers.StableDiffusionXLPipeline.from_pretrained(place)
+    tokens, _, pooled, _ = pipeline.encode_prompt(["a red dog", "a car"])
+    x_t, t = torch.randn(2, 4, 8, 8), torch.tensor([10, 900])
+    told = {"original_size": (512, 640), "crop": (4, 8), "target_size": (1024, 960)}
+    found = []
+    for sizes, given in (((64, 64), (0, 0), (64, 64)), {}), (told.values(), told):
+        ids = pipeline._get_add_time_ids(*sizes, torch.float32, text_encoder_projection_dim=pooled.shape[-1])
+        added = {"text_embeds": pooled, "time_ids": ids.expand(2, -1)}
+        expected = pipeline.unet(x_t, t, encoder_hidden_states=tokens, added_cond_kwargs=added).sample
+        backbone = build(models, "sdxl", **given)
+        found.append(backbone.predict(x_t, t, backbone.embed(["a red dog", "a car"])))
+        torch.testing.assert_close(found[-1], expected)
+    assert not torch.allclose(*found)
+
+
+def test_parts_of_two_releases_are_told_before_a_step(models, tmp_path):
+    place = shutil.copytree(models("sdxl"), tmp_path / "copy")
+    index = json.loads((place / "model_index.json").read_text())
+    (place / "model_index.json").write_text(json.dumps(index | {"text_encoder_2": [None, None]}))
+    with pytest.raises(UserError, match=r"the unet takes two, and model_index\.json names another number"):
+        LatentBackbone("cpu", model=str(place))
+    with pytest.raises(UserError, match="not used without its VAE; say `type: latent`"):
+        DirectBackbone("cpu", model=str(models("sdxl")))
+
+
+@pytest.mark.parametrize("name", sorted(KINDS.keys() - {"sd3", "sd35"}))
 def test_the_schedule_is_the_schedulers(models, name):
     backbone, place = build(models, name), models(name) / "scheduler"
     kind = diffusers.PNDMScheduler if name == "sd15" else diffusers.DDPMScheduler
@@ -133,18 +175,19 @@ def test_a_variant_that_a_folder_lacks_gives_way_to_the_plain_file(models):
     assert build(models, "toybox", variant="fp16").image_size == 32
 
 
-@pytest.mark.parametrize("name", ["toybox", "sd15", "sd21", "if"])
+@pytest.mark.parametrize("name", ["toybox", "sd15", "sd21", "sdxl", "sd3", "if"])
 def test_backbone_recipes_parse(name):
     recipe = load(f"backbones/{name}")
     parsed = parse_component("backbone", recipe["backbone"], "backbone")
-    assert parsed.type == ("latent" if name.startswith("sd") else "pixel") and parsed.config.model
+    kind = {"sd3": "flow", "toybox": "pixel", "if": "pixel"}.get(name, "latent")
+    assert parsed.type == kind and parsed.config.model
     assert parse(ViewPrompts, recipe["vars"]["view_prompts"], "view_prompts").around.count("back view") == 1
 
 
-@pytest.mark.parametrize("name", ["toybox", "sd15"])
+@pytest.mark.parametrize("name", ["toybox", "sd15", "sdxl", "sd35"])
 def test_texts_side_by_side_are_predicted_as_in_one_call(models, name):
-    prior, (_, shape, _, tokens) = build(models, name), EXPECTED[name]
-    texts = list(torch.randn(2, 2, tokens, prior.unet.config.cross_attention_dim))
+    prior, (_, shape, _, text_shape) = build(models, name), EXPECTED[name]
+    texts = list(torch.randn(2, 2, *text_shape))
     x_t, t = torch.randn(2, *shape), torch.tensor([10, 900])
     with torch.no_grad():
         together = prior.predict_each(x_t, t, texts, Condition(*texts))

@@ -243,17 +243,15 @@ def test_a_gated_model_and_an_unknown_one(monkeypatch, hub, error, remedy):
 
 
 def test_a_download_fetches_only_what_is_needed():
-    patterns = pretrained._patterns(("unet", "text_encoder"), "fp16")
-    wanted = huggingface_hub.utils.filter_repo_objects(
-        [
-            "model_index.json",
-            "unet/config.json",
-            "unet/diffusion_pytorch_model.fp16.safetensors",
-            "text_encoder/model.fp16-00001-of-00002.safetensors",
-            "text_encoder/model.safetensors.index.fp16.json",
-        ],
-        allow_patterns=patterns,
-    )
+    needed = [
+        "model_index.json",
+        "unet/config.json",
+        "unet/diffusion_pytorch_model.fp16.safetensors",
+        "text_encoder/model.fp16-00001-of-00002.safetensors",
+        "text_encoder/model.safetensors.index.fp16.json",
+    ]
+    patterns = pretrained._patterns(("unet", "text_encoder"), "fp16", needed)
+    wanted = huggingface_hub.utils.filter_repo_objects(needed, allow_patterns=patterns)
     assert len(list(wanted)) == 5
     stem = "unet/diffusion_pytorch_model"
     refused = [
@@ -265,5 +263,13 @@ def test_a_download_fetches_only_what_is_needed():
         "v1-5-pruned.ckpt",
     ]
     assert not list(huggingface_hub.utils.filter_repo_objects(refused, allow_patterns=patterns))
-    plain = pretrained._patterns(("unet",), None)
+    plain = pretrained._patterns(("unet",), None, needed)
     assert not list(huggingface_hub.utils.filter_repo_objects([f"{stem}.fp16.safetensors"], allow_patterns=plain))
+
+
+def test_a_download_takes_plain_weights_of_a_part_that_has_no_variant():
+    """As Stable Diffusion 3 is published: its T5 in two precisions, its transformer in one."""
+    transformer, t5 = "transformer/diffusion_pytorch_model", "text_encoder_3/model"
+    listed = [f"{transformer}.safetensors", f"{t5}.fp16-00001-of-00002.safetensors", f"{t5}-00001-of-00002.safetensors"]
+    patterns = pretrained._patterns(("transformer", "text_encoder_3"), "fp16", listed)
+    assert list(huggingface_hub.utils.filter_repo_objects(listed, allow_patterns=patterns)) == listed[:2]

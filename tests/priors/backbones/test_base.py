@@ -3,8 +3,9 @@
 import pytest
 import torch
 
-from priors.backbones.base import PREDICTIONS, NoiseSchedule, cfg, perp_neg, rescale_cfg, resize, target, to_eps, to_x0
+from priors.backbones.base import NoiseSchedule, cfg, perp_neg, rescale_cfg, resize, target, to_eps, to_x0
 from priors.backbones.pixel import PixelBackbone
+from priors.backbones.scheduler import PREDICTIONS
 
 
 @pytest.fixture

@@ -4,13 +4,13 @@ from dataclasses import replace
 
 import pytest
 import torch
-from diffusers import UNet2DConditionModel
 
 from priors.backbones.base import Condition
+from priors.backbones.flow import FlowBackbone
 from priors.backbones.latent import LatentBackbone
 from priors.backbones.pixel import PixelBackbone
 from priors.guidance.base import GuidanceConfig
-from priors.guidance.fake_score import WEIGHTS, LoRA, SmallUNet
+from priors.guidance.fake_score import WEIGHTS, Copy, LoRA, SmallUNet
 from priors.guidance.sds import SDS
 from priors.guidance.vsd import VSD, VSDConfig
 from tests.priors.mixture import MEANS, MLP, SPREAD, MixtureBackbone, distil, moments, nearest_part_of_the_truth
@@ -32,10 +32,12 @@ def told(backbone):
     return Condition(text.expand(2, -1, -1), uncond.expand(2, -1, -1), camera=CAMERAS)
 
 
-@pytest.fixture(params=["toybox", "sd21"])
+KINDS = {"toybox": PixelBackbone, "sd21": LatentBackbone, "sdxl": LatentBackbone, "sd35": FlowBackbone}
+
+
+@pytest.fixture(params=KINDS)
 def backbone(models, request):
-    kind = PixelBackbone if request.param == "toybox" else LatentBackbone
-    return kind("cpu", model=str(models(request.param)))
+    return KINDS[request.param]("cpu", model=str(models(request.param)))
 
 
 def images(backbone):
@@ -146,20 +148,38 @@ def test_the_student_may_be_a_small_unet(backbone):
     assert all(p.grad is not None for p in vsd.fake_score.parameters())
 
 
+def test_the_student_may_be_a_copy_of_the_prior(backbone, tmp_path):
+    """At scale 1 it agrees with the prior at first; saved, it goes on where it was."""
+    vsd = VSD(backbone, config(Component("fake_score", "copy", Copy.Config())))
+    pixels = images(backbone).requires_grad_()
+    score = vsd(pixels, told(backbone), 0, generator())
+    (score.generator + score.prior).backward()
+    assert pixels.grad.abs().max() < 1e-5
+    # A last layer's text stream of Stable Diffusion 3, a mean predictor's gate: some weights may stay without gradient.
+    assert sum(p.grad is not None for p in vsd.fake_score.parameters()) > 10
+    with torch.no_grad():
+        for parameter in vsd.fake_score.parameters():
+            parameter.add_(0.1)
+    vsd.save(tmp_path)
+    again = Copy(backbone, weights=str(tmp_path / "fake_score"))
+    for one, two in zip(vsd.fake_score.parameters(), again.parameters(), strict=True):
+        assert torch.equal(one, two)
+
+
 def test_diffusers_opens_the_saved_adapter(backbone, tmp_path):
     vsd = VSD(backbone, config())
     with torch.no_grad():
         for parameter in vsd.fake_score.adapter:
             parameter.add_(0.1)
     vsd.save(tmp_path)
-    plain = UNet2DConditionModel.from_pretrained(backbone.folder / "unet")
+    plain = type(backbone.unet).from_pretrained(backbone.folder / backbone.parts[0])
     plain.load_lora_adapter(tmp_path / "fake_score", prefix=None, weight_name=WEIGHTS)
-    x = torch.randn(2, plain.config.in_channels, 8, 8)
-    text = told(backbone).text
+    x, t, text = torch.randn(2, backbone.channels, 8, 8), torch.tensor([500, 500]), told(backbone).text
     with torch.no_grad(), vsd.fake_score.active(CAMERAS):
-        expected = backbone.unet(x, 500, encoder_hidden_states=text).sample
+        expected = backbone.output(x, t, text, None)
     with torch.no_grad():
-        torch.testing.assert_close(plain(x, 500, encoder_hidden_states=text).sample, expected, atol=1e-5, rtol=1e-4)
+        found = backbone.with_unet(plain).output(x, t, text, None)
+    torch.testing.assert_close(found, expected, atol=1e-5, rtol=1e-4)
 
 
 def test_an_adapted_layer_adds_the_product_scaled_by_alpha_over_rank(models):
