@@ -14,6 +14,10 @@ COMPONENTS = {
         "pixel": "priors.backbones.pixel:PixelBackbone",
         "zero123plus": "priors.backbones.zero123plus:Zero123Plus",
     },
+    "converter": {
+        "instantmesh": "priors.conversion.reconstructor:InstantMeshReconstructor",
+        "zero123plus": "priors.conversion.unet:Zero123PlusUNet",
+    },
     "guidance": {
         "csd": "priors.guidance.csd:CSD",
         "ism": "priors.guidance.ism:ISM",

@@ -5,6 +5,7 @@
     a point's features on the planes -> small MLPs: signed distance, colour, and FlexiCubes' deformation and weights
 
 For small models, points also read features and colours from the views' pixels (`priors/pixel_aligned.py`).
+With `design: instantmesh` every part is as published (`priors/instantmesh.py`), so that published weights fit.
 
 The density of the volume-rendered phase is a function of the signed distance (`threestudio_like/scenes/triplane.py`),
 so that both phases train one shape.
@@ -12,9 +13,9 @@ so that both phases train one shape.
 Views and cameras are in the frame of the condition image (`priors/view_encoder.py`).
 """
 
-import itertools
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 import torch
 from diffusers import ConfigMixin, ModelMixin
@@ -23,25 +24,31 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from transformers import ViTConfig, ViTModel
 
+from priors import instantmesh
+from priors.decoder import Decoder
 from priors.pixel_aligned import AlignedFeatures, PixelAligned
 from priors.projection import BackProjection, Epipolar
 from priors.view_encoder import ViewEncoder, load_vit, modulated, shape_fields
 from threestudio_like.config.ranges import Cells, Count, Pixels, Positive, Whole, Width
 from threestudio_like.errors import UserError, brief
 from threestudio_like.pretrained import find_whole, read_json
-from threestudio_like.scenes.triplane import Planes, PointFeatures, Triplane
+from threestudio_like.scenes.triplane import Extraction, Planes, PointFeatures, Triplane
 
 PLANES = 3
+Design = Literal["toybox", "instantmesh"]
+"""This project's own parts, or InstantMesh's, to which published weights fit."""
 
 
 @dataclass
 class ReconstructorSize:
     """Sizes of a reconstructor; the defaults are the Toybox's, whose recipe adds `pixel_aligned` and a finer grid.
 
-    InstantMesh-large: image 320, dino "facebook/dino-vitb16", width 1024, layers 16, heads 16, tokens 32, upsample 2,
-    channels 80, hidden_layers 4, grid 128, epipolar and back_projection false.
+    InstantMesh-large: design instantmesh, image 320, dino "facebook/dino-vitb16", width 1024, layers 16, heads 16,
+    tokens 32, upsample 2, channels 80, hidden_layers 3, grid 128, epipolar and back_projection false.
     """
 
+    design: Design = "toybox"
+    """Parts of the model: this project's own, or exactly InstantMesh's."""
     image: Pixels = 64
     """Pixels a side of the views."""
     dino: str | None = None
@@ -83,54 +90,14 @@ class ReconstructorSize:
     """Adds back-projected colours to the planes, for small models (`priors/projection.py`); false in InstantMesh."""
 
     def __post_init__(self):
+        extras = [name for name in ("epipolar", "pixel_aligned", "back_projection") if getattr(self, name)]
+        if self.design == "instantmesh" and extras:
+            raise ValueError(f"{extras[0]}: design instantmesh has none; turn it off")
         if self.dino is None and self.image % self.patch:
             raise ValueError(f"image ({self.image}) must be a multiple of patch ({self.patch})")
         for name, of in (("width", self.heads), ("encoder_width", self.encoder_heads)):
             if getattr(self, name) % of:
                 raise ValueError(f"{name} ({getattr(self, name)}) must be a multiple of its heads ({of})")
-
-
-def mlp(inputs: int, hidden: int, layers: int, outputs: int) -> nn.Sequential:
-    """Builds an MLP of `layers` hidden layers; its output starts near zero."""
-    widths = [inputs] + layers * [hidden]
-    steps = [step for one, two in itertools.pairwise(widths) for step in (nn.Linear(one, two), nn.SiLU())]
-    last = nn.Linear(hidden, outputs)
-    nn.init.normal_(last.weight, std=1e-2)
-    nn.init.zeros_(last.bias)
-    return nn.Sequential(*steps, last)
-
-
-class Decoder(nn.Module):
-    """The MLPs of a `TriplaneDecoder`. The signed distance is added to a ball's, so that there is a surface from the
-    start. Where the last features are a colour that the views show (`blended`), part of the colour is that colour,
-    made lighter or darker."""
-
-    def __init__(self, features: int, hidden: int, layers: int, blended: bool = False, ball: float = 0.5):
-        super().__init__()
-        self.ball, self.blended = ball, blended
-        self.distance_net = mlp(features, hidden, layers, 1)
-        self.color_net = mlp(features, hidden, layers, 5 if blended else 3)
-        self.deformation_net, self.weights_net = mlp(features, hidden, layers, 3), mlp(8 * features, hidden, layers, 21)
-
-    def distance(self, x: Float[Tensor, "*N 3"], features: Float[Tensor, "*N F"]) -> Float[Tensor, "*N"]:
-        """Predicts the signed distance."""
-        return x.norm(dim=-1) - self.ball + self.distance_net(features)[..., 0]
-
-    def color(self, features: Float[Tensor, "*N F"]) -> Float[Tensor, "*N 3"]:
-        """Predicts the colour, in 0..1."""
-        color = self.color_net(features)
-        if not self.blended:
-            return color.sigmoid()
-        share, gain = color[..., 3:4].sigmoid(), color[..., 4:].exp()
-        return (share * gain * features[..., -3:] + (1 - share) * color[..., :3].sigmoid()).clamp(0, 1)
-
-    def deformation(self, features: Float[Tensor, "*N F"]) -> Float[Tensor, "*N 3"]:
-        """Predicts the deformation of grid vertices, in -1..1."""
-        return self.deformation_net(features).tanh()
-
-    def weights(self, corners: Float[Tensor, "M D"]) -> Float[Tensor, "M 21"]:
-        """Predicts FlexiCubes' 21 weights of each cube from the features of its corners."""
-        return self.weights_net(corners)
 
 
 class Reconstructor(ModelMixin, ConfigMixin):
@@ -157,24 +124,33 @@ class Reconstructor(ModelMixin, ConfigMixin):
         epipolar: bool = False,
         back_projection: bool = False,
         pixel_aligned: int = 0,
+        design: Design = "toybox",
     ):
         super().__init__()
-        self.encoder = ViewEncoder(ViTModel(ViTConfig(**vit), add_pooling_layer=False), width)
+        self.published = design == "instantmesh"
+        encoder = ViTModel(ViTConfig(**vit), add_pooling_layer=False)
+        self.encoder = ViewEncoder(encoder, None if self.published else width)
         self.queries = nn.Parameter(torch.randn(PLANES * tokens**2, width) / width**0.5)
         self.blocks = nn.ModuleList(
-            nn.TransformerDecoderLayer(
+            instantmesh.Block(width, heads, encoder.config.hidden_size)
+            if self.published
+            else nn.TransformerDecoderLayer(
                 width, heads, 4 * width, dropout=0.0, activation="gelu", batch_first=True, norm_first=True
             )
             for _ in range(layers)
         )
         self.epipolar_bias = Epipolar(layers, heads, tokens) if epipolar else None
-        self.norm = nn.LayerNorm(width)
+        self.norm = nn.LayerNorm(width, eps=instantmesh.NORM_EPS if self.published else 1e-5)
         self.up = nn.ConvTranspose2d(width, channels, upsample, stride=upsample)
         # the back-projection; shipped weights store it by this name
         self.seen = BackProjection(tokens * upsample, channels) if back_projection else None
         self.aligned = PixelAligned(channels, pixel_aligned) if pixel_aligned else None
         features = PLANES * channels + (self.aligned.features if self.aligned else 0)
-        self.decoder = Decoder(features, hidden, hidden_layers, blended=self.aligned is not None)
+        self.decoder = (
+            instantmesh.Decoder(features, hidden, hidden_layers)
+            if self.published
+            else Decoder(features, hidden, hidden_layers, blended=self.aligned is not None)
+        )
 
     def forward(self, images: Float[Tensor, "B N 3 H W"], poses: Float[Tensor, "B N 16"]) -> PointFeatures:
         """Predicts B objects, each from N views in 0..1 on white with their `pose_numbers`."""
@@ -187,6 +163,8 @@ class Reconstructor(ModelMixin, ConfigMixin):
         side = self.config.tokens
         x = self.norm(x).unflatten(1, (PLANES, side, side)).permute(0, 1, 4, 2, 3)
         planes = self.up(x.flatten(0, 1)).unflatten(0, (-1, PLANES))
+        if self.published:
+            return instantmesh.as_published(planes)
         if self.seen is not None:
             planes = planes + self.seen(images, poses)
         if self.aligned is None:
@@ -196,7 +174,8 @@ class Reconstructor(ModelMixin, ConfigMixin):
 
     def scene(self, planes: PointFeatures) -> Triplane:
         """Returns one object as a scene."""
-        return Triplane(planes, self.decoder, self.config.grid, self.config.beta)
+        extraction = instantmesh.EXTRACTION if self.published else Extraction()
+        return Triplane(planes, self.decoder, self.config.grid, self.config.beta, extraction=extraction)
 
     @staticmethod
     def of(size: ReconstructorSize) -> "Reconstructor":
@@ -229,9 +208,10 @@ class Reconstructor(ModelMixin, ConfigMixin):
             epipolar=size.epipolar,
             back_projection=size.back_projection,
             pixel_aligned=size.pixel_aligned,
+            design=size.design,
         )
         if vit is not None:
-            model.encoder.vit = modulated(vit, trained=True)
+            model.encoder.vit = modulated(vit, trained=True, last=not model.published)
         return model
 
     @staticmethod

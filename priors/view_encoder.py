@@ -57,23 +57,26 @@ class CameraNorm(nn.Module):
 
 
 class ViewEncoder(nn.Module):
-    """A ViT of transformers' whose layer norms are all modulated by the camera."""
+    """A ViT of transformers' whose layer norms are modulated by the camera."""
 
     mean: Tensor
     std: Tensor
 
-    def __init__(self, vit: ViTModel, width: int):
+    def __init__(self, vit: ViTModel, width: int | None):
+        """`width`: that of the tokens, which a linear layer makes of the ViT's. None for InstantMesh's encoder: the
+        ViT's own tokens, behind a last norm that no camera modulates, and SiLU between the pose and its modulations."""
         super().__init__()
-        inner = vit.config.hidden_size
-        self.vit = modulated(vit, trained=False)
+        inner, own = vit.config.hidden_size, width is not None
+        self.vit = modulated(vit, trained=False, last=own)
         self.pose = nn.Sequential(nn.Linear(POSE_NUMBERS, inner), nn.SiLU(), nn.Linear(inner, inner))
-        self.out = nn.Linear(inner, width)
+        self.activation = nn.Identity() if own else nn.SiLU()
+        self.out = nn.Identity() if width is None else nn.Linear(inner, width)
         self.register_buffer("mean", torch.tensor(IMAGE_MEAN)[:, None, None], persistent=False)
         self.register_buffer("std", torch.tensor(IMAGE_STD)[:, None, None], persistent=False)
 
     def forward(self, images: Float[Tensor, "V 3 H W"], poses: Float[Tensor, "V 16"]) -> Float[Tensor, "V T width"]:
         norms = [module for module in self.vit.modules() if isinstance(module, CameraNorm)]
-        camera = self.pose(poses)
+        camera = self.activation(self.pose(poses))
         for norm in norms:
             norm.camera = camera
         try:
@@ -85,11 +88,11 @@ class ViewEncoder(nn.Module):
         return self.out(encoded.last_hidden_state)
 
 
-def modulated(vit: ViTModel, trained: bool) -> ViTModel:
-    """Wraps each layer norm of a ViT in a `CameraNorm`; returns the ViT."""
+def modulated(vit: ViTModel, trained: bool, last: bool = True) -> ViTModel:
+    """Wraps each layer norm of a ViT in a `CameraNorm`, the last one where asked; returns the ViT."""
     for parent in list(vit.modules()):
         for name, child in list(parent.named_children()):
-            if isinstance(child, nn.LayerNorm):
+            if isinstance(child, nn.LayerNorm) and (last or parent is not vit):
                 setattr(parent, name, CameraNorm(child, vit.config.hidden_size, trained))
     return vit
 

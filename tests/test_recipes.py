@@ -7,7 +7,7 @@ import pytest
 import launch
 from systems.training.text_to_image import vocabulary
 from tests.export.gltf import gltf_tree
-from tests.tiny import TINY, picture, tiny_reconstructor, write_meshes
+from tests.tiny import TINY, picture, tiny_instantmesh, tiny_reconstructor, write_meshes
 from threestudio_like.config.loading import CONFIGS, load
 from threestudio_like.evaluate.scorer import Scorer, ScorerSize
 
@@ -28,6 +28,7 @@ def backbones(models, tmp_path):
     scorer = f"evaluation.scorer={tmp_path / 'scorer'}"
     write_meshes(tmp_path / "meshes")
     geco = [scorer, f"reconstructor.pretrained={tiny_reconstructor(tmp_path / 'reconstructor')}"]
+    instantmesh = tiny_instantmesh(tmp_path / "instantmesh")
     (tmp_path / "images").mkdir()
     picture(tmp_path / "images/one.png"), picture(tmp_path / "images/two.png", (30, 30, 200))
     geco_toybox = [
@@ -40,9 +41,15 @@ def backbones(models, tmp_path):
         "geco.yaml": geco_toybox,
         "geco-long.yaml": geco_toybox,
         "geco-zero123plus.yaml": [
-            *geco,
+            scorer,
+            f"reconstructor.pretrained={instantmesh}",
             f"backbone.model={models('zero123plus')}",
             f"images.path={tmp_path / 'images'}",
+            f"perceptual={{type: scorer, model: {tmp_path / 'scorer'}}}",
+        ],
+        "priors/instantmesh.yaml": [
+            scorer,
+            f"model={instantmesh}",
             f"perceptual={{type: scorer, model: {tmp_path / 'scorer'}}}",
         ],
         "priors/agp.yaml": [f"backbone.model={models('toybox')}"],

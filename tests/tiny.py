@@ -6,7 +6,9 @@ import torch
 import trimesh
 from PIL import Image
 
+from priors.conversion.reconstructor import InstantMeshReconstructor
 from priors.reconstructor import Reconstructor, ReconstructorSize
+from tests.priors import published_instantmesh
 
 TINY_GRID = "{n_levels: 2, n_features_per_level: 2, log2_hashmap_size: 8, base_resolution: 4, max_resolution: 8}"
 TINY_SCENE = [
@@ -148,6 +150,11 @@ TINY = {
     "priors/reconstructor.yaml": TINY_RECONSTRUCTOR,
     "priors/reconstructor-single.yaml": [*TINY_RECONSTRUCTOR, "model=null"],
     "priors/reconstructor-large.yaml": [*TINY_RECONSTRUCTOR, "size.dino=null"],
+    "priors/instantmesh.yaml": [
+        *(f"data.views.{key}" for key in ("count=3", "held_out_count=2", "size=16", "samples=1")),
+        *("data.samples=1", "data.targets=2", "data.target_size=12", "data.points=16", "points=8"),
+        *("size.image=16", "size.patch=8", "evaluation={objects: 1, size: 16, shown: 1}", "steps=2", "targets=2"),
+    ],
     "priors/scorer.yaml": [
         *TINY_PRIOR,
         "size={image: 16, channels: [8, 8], width: 8}",
@@ -179,6 +186,15 @@ def tiny_reconstructor(folder, seed=0):
     """Writes a random reconstructor into the folder, which is returned."""
     torch.manual_seed(seed)
     Reconstructor.of(RECONSTRUCTOR_SIZE).half().save_pretrained(folder)
+    return folder
+
+
+def tiny_instantmesh(folder):
+    """Converts a random checkpoint of InstantMesh's into the folder, for views of 16 pixels; returns the folder."""
+    folder.mkdir()
+    InstantMeshReconstructor(InstantMeshReconstructor.Config(image=16, grid=6, head_width=8)).convert(
+        {f"lrm_generator.{name}": tensor for name, tensor in published_instantmesh.state().items()}, folder
+    )
     return folder
 
 

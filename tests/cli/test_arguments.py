@@ -5,7 +5,8 @@ from pathlib import Path
 import pytest
 
 from threestudio_like.cli.arguments import print_help, read_arguments, resolve
-from threestudio_like.cli.requests import CompareRequest, GalleryRequest, GenerateRequest, RunRequest, SweepRequest
+from threestudio_like.cli.requests import CompareRequest, GenerateRequest, RunRequest, SweepRequest
+from threestudio_like.cli.without_recipe import ConvertRequest, GalleryRequest
 from threestudio_like.config.loading import load
 from threestudio_like.config.recipe import Recipe
 from threestudio_like.config.run_config import RunConfig
@@ -45,6 +46,13 @@ def test_what_generate_asks_for_is_told_from_the_recipes_keys():
 def test_several_images_are_several():
     made = request("--config", "geco", "--generate", "image=a.png", "image=b", "image=c.png")
     assert isinstance(made, GenerateRequest) and made.images == ("a.png", "b", "c.png")
+
+
+def test_a_file_is_converted_into_a_folder():
+    made = request("--convert", "weights/large.ckpt", "grid=64", "model=a/b")
+    assert isinstance(made, ConvertRequest) and made.keys == {"grid": 64, "model": "a/b"}
+    assert (str(made.file), str(made.out)) == ("weights/large.ckpt", "outputs/converted/large")
+    assert str(request("--convert", "large.ckpt", "out=${here}/x").out) == "${here}/x"
 
 
 @pytest.mark.parametrize(
@@ -123,10 +131,13 @@ def test_a_gallery_lies_in_its_folder_or_where_it_is_told(keys, page):
         (["--config", "geco", "--generate", "image="], "image: say which"),
         (["--config", "dreamfusion", "--sweep", "seed=0,1", "--retries", "-1"], "--retries: must be at least 0"),
         (["--config", "dreamfusion", "--sweep", "seed=0,1", "--workers", "0"], "--workers: must be at least 1"),
+        (["--convert", "a.ckpt", "--config", "geco"], "--convert a.ckpt: it needs no recipe; leave --config out"),
+        (["--convert", "a.ckpt", "b.ckpt"], "'b.ckpt' is not an override of the form key.path=value"),
+        (["--convert", "a.ckpt", "--stage", "main"], "--stage is for one run"),
+        (["--convert", "a.ckpt", "--workers", "2"], "--workers goes with --sweep or a comparison"),
         (["--config", "comparisons/quick", "--generate"], "--generate is for a recipe"),
         (["--gallery"], "expected one argument"),
-        (["--gallery", "out=a.html"], "--gallery: name the folder"),
-        (["--gallery", "outputs", "--config", "dreamfusion"], "--gallery is over the runs of a folder"),
+        (["--gallery", "outputs", "--config", "dreamfusion"], "--gallery outputs: it needs no recipe"),
         (["--gallery", "outputs", "steps=3"], "--gallery: 'steps=3' means nothing for it"),
         (["--gallery", "outputs", "--stage", "main"], "--stage is for one run"),
         (["--gallery", "outputs", "--retries", "1"], "--retries goes with --sweep"),

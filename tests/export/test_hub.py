@@ -17,7 +17,7 @@ from tests.priors.test_pretrained import hub as hub_cache
 from tests.priors.test_pretrained import in_hub_cache
 from threestudio_like import Run
 from threestudio_like.cli.arguments import read_arguments, resolve
-from threestudio_like.cli.requests import ShareRequest
+from threestudio_like.cli.without_recipe import ShareRequest
 from threestudio_like.errors import UserError
 from threestudio_like.export.hub import pull, push
 
@@ -141,7 +141,7 @@ def test_the_command_line_says_what_goes_where(finished, tmp_path, capsys):
         (["--push", "x", "lisence=mit"], "unknown key 'lisence'; known: license, private, to"),
         (["--pull", "a/b", "to=x", "private=true"], "unknown key 'private'"),
         (["--push", "x", "to=y", "private=maybe"], "private is true or false"),
-        (["--push", "x", "to=y", "--config", "geco"], "nothing is run; leave --config out"),
+        (["--push", "x", "to=y", "--config", "geco"], "it needs no recipe; leave --config out"),
         (["--push", "x", "to=y", "--stage", "main"], "--stage is for one run"),
         (["--push"], "expected one argument"),
     ],

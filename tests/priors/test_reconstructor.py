@@ -59,7 +59,7 @@ def test_the_papers_size_can_be_said():
             tokens=32,
             upsample=2,
             channels=80,
-            hidden_layers=4,
+            hidden_layers=3,
             grid=128,
         )
         planes = model(torch.empty(1, 6, 3, 320, 320), torch.empty(1, 6, POSE_NUMBERS))

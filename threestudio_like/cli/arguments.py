@@ -7,17 +7,9 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
+from threestudio_like.cli import without_recipe
 from threestudio_like.cli.keys import listing
-from threestudio_like.cli.requests import (
-    CompareRequest,
-    Crew,
-    GalleryRequest,
-    GenerateRequest,
-    Request,
-    RunRequest,
-    ShareRequest,
-    SweepRequest,
-)
+from threestudio_like.cli.requests import CompareRequest, Crew, GenerateRequest, RunRequest, SweepRequest
 from threestudio_like.config.loading import Loaded, find_recipe, load
 from threestudio_like.config.recipe import read_blocks, read_run
 from threestudio_like.config.renamed import translated
@@ -43,13 +35,7 @@ TAKEN_UP = {
     "test": "evaluate a finished run again: this recipe's, or that in FOLDER",
     "export": "export a finished run again: this recipe's, or that in FOLDER",
 }
-
-
-SHARED = {
-    "push": ("FOLDER", "copy a finished run or a trained model to the hub, to=OWNER/NAME, or to a folder, to=FOLDER"),
-    "pull": ("NAME", "copy such a one from the hub (OWNER/NAME) or from a folder, to=FOLDER"),
-}
-"""Options that share what a run has left."""
+Request = RunRequest | SweepRequest | CompareRequest | GenerateRequest | without_recipe.Request
 
 
 class Parser(argparse.ArgumentParser):
@@ -72,9 +58,11 @@ class Arguments:
     help: bool
     config: str | None
     action: str
-    """One of `ACTIONS`, `generate`, `gallery`, those of `SHARED`, or `train`."""
+    """One of `ACTIONS`, `generate`, `train`, or an option that needs no recipe."""
     folder: Path | None
-    """The folder of a run that is taken up by the recipe in it, what is shared, or the folder of the gallery's runs."""
+    """The folder of a run that is taken up by the recipe in it."""
+    named: str | None
+    """What is named by an option that needs no recipe."""
     sweep: tuple[str, ...]
     stage: str | None
     crew: Crew
@@ -101,17 +89,14 @@ def parser_for(command: str) -> Parser:
     what.add_argument("--check", action="store_true", help="parse and build, say what would run, and stop")
     for name, about in TAKEN_UP.items():
         what.add_argument(f"--{name}", nargs="?", const=True, default=False, metavar="FOLDER", help=about)
-    for name, (metavar, about) in SHARED.items():
-        what.add_argument(f"--{name}", metavar=metavar, help=about)
     what.add_argument(
         "--generate",
         action="store_true",
         help="image=FILE_OR_FOLDER (or several) or prompt=TEXT to meshes, n=N of each (1), in one pass (GECO)",
     )
     what.add_argument("--sweep", nargs="+", metavar="key=a,b,c", help="a grid of runs; what is done is not run again")
-    what.add_argument(
-        "--gallery", metavar="FOLDER", help="one page over all runs in FOLDER, which turn in 3D; out=FILE.html names it"
-    )
+    for name, option in without_recipe.OPTIONS.items():
+        what.add_argument(f"--{name}", metavar=option.metavar, help=option.about)
     many = parser.add_argument_group("with --sweep, and for a comparison")
     many.add_argument("--table", action="store_true", help="only print how far it is, and what was found so far")
     many.add_argument("--workers", type=int, default=1, metavar="N", help="runs at once")
@@ -133,24 +118,24 @@ def read_arguments(argv: list[str], command: str) -> Arguments:
     """Reads the command line. Raises UserError."""
     parser = parser_for(command)
     given = parser.parse_intermixed_args(argv)
-    action = next((name for name in (*ACTIONS, *SHARED, "generate", "gallery") if getattr(given, name)), "train")
-    folder, keys = getattr(given, action, None), tuple(given.keys)
-    if isinstance(folder, str) and "=" in folder and action not in SHARED and not Path(folder).is_dir():
-        folder, keys = None, (folder, *keys)  # a key that came after the option
-    folder = expanded(folder) if isinstance(folder, str) else None
-    if action == "gallery" and folder is None:
-        raise UserError("--gallery: name the folder of the runs, such as outputs")
-    if action == "gallery" and given.config is not None:
-        raise UserError("--gallery is over the runs of a folder; leave --config out")
-    if given.config is not None and folder is not None:
-        reason = "nothing is run" if action in SHARED else "the folder has its own recipe"
-        raise UserError(f"--{action} {folder}: {reason}; leave --config out")
-    if given.config is None and folder is None and not given.help:
-        raise UserError("--config: name a recipe or comparison, such as dreamfusion; --help says more")
+    action = next((name for name in (*ACTIONS, *without_recipe.OPTIONS, "generate") if getattr(given, name)), "train")
+    named, keys = getattr(given, action, None), tuple(given.keys)
+    if action in without_recipe.OPTIONS:
+        if given.config is not None:
+            raise UserError(f"--{action} {named}: it needs no recipe; leave --config out")
+        folder = None
+    else:
+        if isinstance(named, str) and "=" in named and not Path(named).is_dir():
+            named, keys = None, (named, *keys)  # a key that came after the option
+        named, folder = None, expanded(named) if isinstance(named, str) else None
+        if given.config is not None and folder is not None:
+            raise UserError(f"--{action} {folder}: the folder has its own recipe; leave --config out")
+        if given.config is None and folder is None and not given.help:
+            raise UserError("--config: name a recipe or comparison, such as dreamfusion; --help says more")
     tell_repeated((*keys, *(given.sweep or ())))
     crew = Crew(given.check, given.table, given.workers, given.retries, given.cluster, program(argv))
     return Arguments(
-        parser, given.help, given.config, action, folder, tuple(given.sweep or ()), given.stage, crew, keys
+        parser, given.help, given.config, action, folder, named, tuple(given.sweep or ()), given.stage, crew, keys
     )
 
 
@@ -175,12 +160,11 @@ def resolve(given: Arguments) -> Request:
     cluster, keys = divide((*given.keys, *shared), "cluster.")
     if given.action == "generate":
         asked, keys = divide(keys, "image=", "n=")
+    if given.named is not None:
+        refuse_options(given, False, cluster)
+        return without_recipe.OPTIONS[given.action].request.of(given.action, given.named, keys)
     if given.folder is not None:
         refuse_options(given, False, cluster)
-        if given.action in SHARED:
-            return ShareRequest.of(given.action, given.folder.as_posix(), given.keys)
-        if given.action == "gallery":
-            return GalleryRequest.of(given.folder, keys)
         return RunRequest(stored(given.folder, keys), given.folder.resolve().parent.name, given.action, given.stage)
     assert given.config is not None, "read_arguments asks for a recipe or a folder"
     plain, path = load(given.config, keys), find_recipe(given.config)
@@ -229,7 +213,7 @@ def refuse_options(given: Arguments, comparison: bool, cluster: tuple[str, ...])
         raise UserError(
             f"--{for_one[0]} is for a recipe; a comparison goes on where it was when its command is given again"
         )
-    if given.stage is not None and (given.sweep or given.action in ("generate", "gallery", "check", *SHARED)):
+    if given.stage is not None and (given.sweep or given.action in ("generate", "check", *without_recipe.OPTIONS)):
         other = "a sweep" if given.sweep else f"--{given.action}"
         raise UserError(f"--stage is for one run that is trained, evaluated or exported, not for {other}")
     if not given.sweep and not comparison and for_many:

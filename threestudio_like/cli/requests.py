@@ -1,4 +1,4 @@
-"""The six things that a command line can ask for. Each is resolved before anything heavy is imported."""
+"""The four things that a command line can ask of a recipe. Each is resolved before anything heavy is imported."""
 
 import logging
 import re
@@ -8,7 +8,7 @@ from pathlib import Path
 from threestudio_like.config.loading import Loaded, load
 from threestudio_like.config.recipe import parse_recipe
 from threestudio_like.config.registry import parse
-from threestudio_like.errors import UserError, nearest
+from threestudio_like.errors import UserError
 from threestudio_like.utils.paths import expanded
 
 log = logging.getLogger(__name__)
@@ -160,68 +160,3 @@ class GenerateRequest:
         folder, code = system.generate(recipe, self.images, self.n)
         print(folder)
         return code
-
-
-@dataclass(frozen=True)
-class ShareRequest:
-    """A run or a trained model that is copied to the hub, or from it."""
-
-    action: str
-    """`push` or `pull`."""
-    name: str
-    to: str
-    private: bool = True
-    """Whether a new repository is private."""
-    licence: str | None = None
-
-    @staticmethod
-    def of(action: str, name: str, keys: tuple[str, ...]) -> "ShareRequest":
-        """Reads `to=`, and to push `private=` and `license=`. Raises UserError."""
-        given = {key: value for key, _, value in (text.partition("=") for text in keys)}
-        known = ("to", "private", "license") if action == "push" else ("to",)
-        unknown = next((key for key in given if key not in known), None)
-        if unknown is not None:
-            raise UserError(f"--{action}: unknown key '{unknown}'{nearest(unknown, known)}")
-        if not given.get("to"):
-            raise UserError(f"--{action}: say where to, as to={'OWNER/NAME or to=FOLDER' if known[1:] else 'FOLDER'}")
-        if given.get("private", "true") not in ("true", "false"):
-            raise UserError(f"--{action}: private is true or false, got '{given['private']}'")
-        return ShareRequest(action, name, given["to"], given.get("private") != "false", given.get("license"))
-
-    def carry_out(self) -> int:
-        """Copies it and prints where it is now; returns the exit code."""
-        from threestudio_like.export import hub
-
-        if self.action == "push":
-            print(hub.push(self.name, self.to, self.private, self.licence))
-        else:
-            print(hub.pull(self.name, self.to))
-        return 0
-
-
-@dataclass(frozen=True)
-class GalleryRequest:
-    """One page over all runs under a folder."""
-
-    folder: Path
-    page: Path
-
-    @staticmethod
-    def of(folder: Path, keys: tuple[str, ...]) -> "GalleryRequest":
-        """Reads `out=`, the page's file or folder; by default it lies in the runs' folder. Raises UserError."""
-        for key in keys:
-            if not key.startswith("out="):
-                raise UserError(f"--gallery: '{key}' means nothing for it; out=FILE.html is where the page goes")
-        out = expanded(keys[-1].removeprefix("out=")) if keys else folder
-        return GalleryRequest(folder, out if out.suffix == ".html" and not out.is_dir() else out / "gallery.html")
-
-    def carry_out(self) -> int:
-        """Writes the page; returns the exit code."""
-        from threestudio_like.experiments import gallery
-
-        log.info("%s", gallery.write(self.folder, self.page))
-        print(self.page)
-        return 0
-
-
-Request = RunRequest | SweepRequest | CompareRequest | GenerateRequest | ShareRequest | GalleryRequest

@@ -32,7 +32,8 @@ class FlexiCubes(IsoSurface):
         return super().shape_parameters() | {"weights": [self.weights]}
 
 
-def positive_weights(raw: Float[Tensor, "C 21"]) -> FlexibleWeights:
-    """Maps numbers of any size to each cube's weights."""
+def positive_weights(raw: Float[Tensor, "C 21"], scale: float = 0.99) -> FlexibleWeights:
+    """Maps numbers of any size to each cube's weights: to 1 - scale to 1 + scale, that of a quad to scale about 1/2."""
     corner, edge, quad = raw.split((8, 12, 1), dim=-1)
-    return FlexibleWeights(1 + 0.99 * corner.tanh(), 1 + 0.99 * edge.tanh(), 0.005 + 0.99 * quad[:, 0].sigmoid())
+    quad = (1 - scale) / 2 + scale * quad[:, 0].sigmoid()
+    return FlexibleWeights(1 + scale * corner.tanh(), 1 + scale * edge.tanh(), quad)

@@ -6,7 +6,7 @@ density (VolSDF, Yariv et al. 2021) and the surface (FlexiCubes) are made: what 
 
 import functools
 from dataclasses import dataclass, field, replace
-from typing import ClassVar, Protocol, runtime_checkable
+from typing import ClassVar, Literal, Protocol, runtime_checkable
 
 import torch
 import torch.nn.functional as F
@@ -32,6 +32,8 @@ DIFFERENCE = 5e-3
 """How far apart signed distances are compared for a normal."""
 INWARD = 2.0
 """How far inside the surface the density has half its height, in units of its beta."""
+Padding = Literal["border", "zeros"]
+"""What is beyond the middles of a plane's outermost cells: their features, or a fall to zero over one cell."""
 
 
 @runtime_checkable
@@ -57,10 +59,12 @@ def shared_grid(resolution: int, device: torch.device) -> CubeGrid:
     return map_tensors(lambda tensor: tensor.to(device), cube_grid(resolution))
 
 
-def plane_features(planes: Float[Tensor, "B 3 C R R"], x: Float[Tensor, "B N 3"]) -> Float[Tensor, "B N 3*C"]:
+def plane_features(
+    planes: Float[Tensor, "B 3 C R R"], x: Float[Tensor, "B N 3"], padding: Padding = "border"
+) -> Float[Tensor, "B N 3*C"]:
     """Samples features of N points of the scene cube on each of B objects' planes bilinearly, side by side."""
     where = torch.stack([x[..., axes] for axes in PLANES], dim=1).flatten(0, 1)[:, None]  # [B 3, 1, N, 2]
-    found = F.grid_sample(planes.flatten(0, 1).to(where), where, padding_mode="border", align_corners=False)
+    found = F.grid_sample(planes.flatten(0, 1).to(where), where, padding_mode=padding, align_corners=False)
     return found[:, :, 0].unflatten(0, (-1, 3)).flatten(1, 2).transpose(1, 2)
 
 
@@ -87,12 +91,13 @@ class Planes:
     """B objects whose points' features are read from planes alone."""
 
     planes: Float[Tensor, "B 3 C R R"]
+    padding: Padding = "border"
 
     def __len__(self) -> int:
         return len(self.planes)
 
     def __getitem__(self, part: slice) -> "Planes":
-        return Planes(self.planes[part])
+        return replace(self, planes=self.planes[part])
 
     @property
     def device(self) -> torch.device:
@@ -101,7 +106,21 @@ class Planes:
 
     def features(self, x: Float[Tensor, "B N 3"]) -> Float[Tensor, "B N F"]:
         """Computes the features of N points of the scene cube, of each object."""
-        return plane_features(self.planes, x)
+        return plane_features(self.planes, x, self.padding)
+
+
+@dataclass(frozen=True)
+class Extraction:
+    """The way a surface is found around a triplane; `priors/instantmesh.py` has another."""
+
+    half_side: float = 1.0
+    """Half the side of the grid, in scene units; the scene cube's is 1."""
+    shift: float = 0.5
+    """How far the vertices of a grid of R cubes a side may move along each axis, in scene units / R."""
+    weight_scale: float = 0.99
+    """How far FlexiCubes' weights may be from 1."""
+    lengths: bool = True
+    """Whether the signed distances are lengths, so that grid vertices far from the surface need not be asked."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -118,6 +137,7 @@ class Triplane:
     resolution: int = 32
     beta: float = 0.01
     background: Background = field(default_factory=lambda: Solid(Solid.Config()))
+    extraction: Extraction = Extraction()
 
     @property
     def device(self) -> torch.device:
@@ -158,7 +178,8 @@ class Triplane:
 
         Vertices are asked without gradients, and those of the cubes that the surface goes through again with them.
         """
-        grid = shared_grid(self.resolution, self.planes.device)
+        grid, how = shared_grid(self.resolution, self.planes.device), self.extraction
+        place = how.half_side * grid.vertices
         with torch.no_grad():
             distance = outside_at(grid, self.distances(self.resolution))
             inside = (distance < 0)[grid.cubes]
@@ -167,30 +188,31 @@ class Triplane:
             low, high = distance.min(), distance.max()
             raise NoSurfaceError(f"the object has no surface: its signed distances are {low:.3g} to {high:.3g}")
         near, corner = grid.cubes[mixed].unique(return_inverse=True)
-        features = self.features(grid.vertices[near])
-        found = self.decoder.distance(grid.vertices[near], features).to(distance)
+        features = self.features(place[near])
+        found = self.decoder.distance(place[near], features).to(distance)
         distance = outside_at(grid, distance.index_put((near,), found))
-        max_displacement = 0.5 / self.resolution
-        vertices = grid.vertices.index_add(0, near, max_displacement * self.decoder.deformation(features).to(distance))
+        max_displacement = how.shift / self.resolution
+        vertices = place.index_add(0, near, max_displacement * self.decoder.deformation(features).to(distance))
         raw = distance.new_zeros(len(grid.cubes), 21).index_put(
             (mixed,), self.decoder.weights(rows(features, corner).flatten(1)).to(distance)
         )
-        points, faces, deviation = flexible_cubes(vertices, distance, positive_weights(raw), grid, training)
+        weights = positive_weights(raw, how.weight_scale)
+        points, faces, deviation = flexible_cubes(vertices, distance, weights, grid, training)
         return replace(Surface.of(points, faces, deviation), crossings=crossings(grid, distance))
 
     def distances(self, resolution: int) -> Float[Tensor, "V"]:
         """Computes the signed distance at a grid's vertices, on grids of twice as many cubes from one to the next.
 
         What is farther from the surface than `SURE` cubes of the coarser grid is interpolated from that: a distance
-        changes by no more than the way.
+        changes by no more than the way. Where distances are no lengths, all vertices are asked.
         """
-        vertices = shared_grid(resolution, self.device).vertices
-        if resolution % 2 or resolution <= COARSEST:
+        vertices = self.extraction.half_side * shared_grid(resolution, self.device).vertices
+        if resolution % 2 or resolution <= COARSEST or not self.extraction.lengths:
             return torch.cat([self.distance(part) for part in vertices.split(CHUNK)])
         side = resolution // 2 + 1
         coarse = self.distances(resolution // 2).view(1, 1, side, side, side)
         found = F.interpolate(coarse, (resolution + 1,) * 3, mode="trilinear", align_corners=True).flatten()
-        near = (found.abs() < SURE * 2 / (resolution // 2)).nonzero()[:, 0]
+        near = (found.abs() < SURE * 2 * self.extraction.half_side / (resolution // 2)).nonzero()[:, 0]
         parts = near.split(CHUNK)
         return found.index_put((near,), torch.cat([self.distance(vertices[part]) for part in parts]))
 

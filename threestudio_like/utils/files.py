@@ -5,9 +5,12 @@ import json
 import math
 import os
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+
+from threestudio_like.errors import UserError
 
 UNFINISHED = ".*.unfinished*"
 """Pattern of the files that a process which was killed has left half written."""
@@ -46,6 +49,26 @@ def write_atomically(path: Path, write: Callable[[Path], object]) -> None:
         raise
     finally:
         unfinished.unlink(missing_ok=True)
+
+
+@contextmanager
+def new_folder(place: Path) -> Iterator[Path]:
+    """Yields a folder beside the place, which becomes it when the block ends; nothing is left where that fails.
+
+    Raises UserError where there is anything already but an empty folder.
+    """
+    if place.exists() and (not place.is_dir() or any(place.iterdir())):
+        raise UserError(f"{place}: there is something already; give another out=")
+    place.parent.mkdir(parents=True, exist_ok=True)
+    unfinished = place.with_name(f".{place.name[:100]}.{os.getpid()}.unfinished")
+    try:
+        unfinished.mkdir()
+        yield unfinished
+        if place.exists():
+            place.rmdir()
+        unfinished.rename(place)
+    finally:
+        shutil.rmtree(unfinished, ignore_errors=True)
 
 
 def write_text(path: Path, text: str) -> None:
