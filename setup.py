@@ -56,7 +56,7 @@ setup(
         "tokenizers>=0.21",
         "torch>=2.6",
         "tqdm>=4.66",
-        "transformers>=4.50",
+        "transformers>=5.0",  # whose slow tokenizers tell offsets too
         "trimesh>=4.6",
         "xatlas>=0.0.9",
     ],

@@ -5,6 +5,7 @@ import torch
 from torch import nn
 
 from threestudio_like.config.schedule import Schedule
+from threestudio_like.engine import checkpoint
 from threestudio_like.engine.monitor import Monitor
 from threestudio_like.engine.muon import MuonAdamW
 from threestudio_like.engine.system import Optimizer, ParameterGroup, StepResult, System, SystemConfig
@@ -32,6 +33,15 @@ def trained(system, tmp_path, name="main", seed=0):
     fabric = make_fabric("cpu", 1, "32-true")
     train(system, name, tmp_path / f"{name}-{seed}.pt", Settings(seed, 1000, 1e9, 0), fabric, Monitor(None))
     return system.point.detach()
+
+
+def test_without_a_number_of_steps_only_the_end_is_saved(tmp_path, monkeypatch):
+    """`checkpoint_every: null`, for systems whose checkpoints are large."""
+    saved = []
+    monkeypatch.setattr(checkpoint, "save", lambda path, kept: saved.append(kept.step))
+    system, path = Given([[1.0]] * 7, Schedule.constant(0.1)), tmp_path / "main.pt"
+    train(system, "main", path, Settings(0, None, 1e9, 0), make_fabric("cpu", 1, "32-true"), Monitor(None))
+    assert saved == [7]
 
 
 def test_a_step_decays_and_goes_by_the_learning_rate_of_the_step(tmp_path):

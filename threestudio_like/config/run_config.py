@@ -58,8 +58,8 @@ class RunConfig:
     """Forces one side of all kernels; by default TSL_KERNELS, or the device, chooses."""
     threads: Threads | None = None
     """CPU threads at most; null, all. Small models are faster on one: several wait for each other."""
-    checkpoint_every: Count = 250
-    """Steps between checkpoints."""
+    checkpoint_every: Count | None = 250
+    """Steps between checkpoints; null, only `checkpoint_seconds` counts."""
     checkpoint_seconds: NonNegative = 60.0
     """Seconds after which a checkpoint is written even if fewer steps have passed."""
     preview_every: Whole = 100

@@ -30,8 +30,8 @@ class Settings:
 
     seed: int
     """Seed of all random numbers."""
-    checkpoint_every: int
-    """Steps between checkpoints, at most."""
+    checkpoint_every: int | None
+    """Steps between checkpoints, at most; None, any number."""
     checkpoint_seconds: float
     """Seconds between checkpoints, at most."""
     preview_every: int
@@ -109,7 +109,8 @@ def train(system: System, name: str, path: Path, settings: Settings, fabric: Fab
                 monitor.picture(done, system.preview())
             overdue = time.monotonic() - last_saved > settings.checkpoint_seconds
             to_stop = anywhere(fabric, stopping.requested())
-            if done == steps or done % settings.checkpoint_every == 0 or overdue or to_stop:
+            due = settings.checkpoint_every is not None and done % settings.checkpoint_every == 0
+            if done == steps or due or overdue or to_stop:
                 save(done)
                 last_saved = time.monotonic()
             if to_stop:

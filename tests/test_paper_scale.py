@@ -1,0 +1,47 @@
+"""The recipes for large models: what they would write to the disk, reckoned from published sizes."""
+
+import pytest
+
+from threestudio_like.config.loading import CONFIGS, load
+from threestudio_like.config.recipe import parse_recipe
+
+RECIPES = sorted(
+    str(path.relative_to(CONFIGS).with_suffix(""))
+    for path in [*CONFIGS.glob("*-sd.yaml"), *CONFIGS.glob("*-if.yaml"), *CONFIGS.glob("*/*-sd.yaml")]
+    if path.parent.name != "comparisons"
+) + ["geco-zero123plus", "priors/reconstructor-large"]
+UNET = 0.87e9
+"""Parameters of the U-Net of Stable Diffusion 2.1, and so of Zero123++."""
+RECONSTRUCTOR = 0.4e9
+"""Parameters of a reconstructor of InstantMesh's large size."""
+ADAM, AVERAGED = 3, 4
+"""Numbers kept a parameter: itself and Adam's moments, and a moving average."""
+GIGABYTES_AN_HOUR = 50
+
+
+def scene_parameters(config):
+    """Counts an upper bound of a scene's: its hash grids' entries and, of a mesh, distance and place of its vertices."""
+    scene = config.scene.config
+    table = scene.encoding.n_levels * scene.encoding.n_features_per_level << scene.encoding.log2_hashmap_size
+    return 2 * table + (4 * 2 * scene.resolution**3 if hasattr(scene, "resolution") else 0)
+
+
+def checkpoint_bytes(config):
+    """Reckons what a checkpoint of a stage takes."""
+    numbers = {
+        "GecoViewsConfig": 2 * ADAM * UNET,
+        "GecoSceneConfig": UNET + ADAM * RECONSTRUCTOR,
+        "GeometricTrainingConfig": AVERAGED * UNET,
+        "ReconstructorTrainingConfig": AVERAGED * RECONSTRUCTOR,
+    }
+    known = numbers.get(type(config).__name__)
+    return 4 * (ADAM * scene_parameters(config) if known is None else known)
+
+
+@pytest.mark.parametrize("name", RECIPES)
+def test_checkpoints_take_a_bounded_part_of_the_disk(name):
+    """At most so many gigabytes an hour, however fast the steps are: only the seconds between checkpoints count."""
+    recipe = parse_recipe(load(name), name)
+    largest = max(checkpoint_bytes(stage.config) for stage in recipe.stages.values())
+    assert recipe.run.checkpoint_every is None
+    assert largest / 1e9 * 3600 / recipe.run.checkpoint_seconds < GIGABYTES_AN_HOUR
