@@ -5,11 +5,12 @@ import pytest
 from threestudio_like.config.loading import CONFIGS, load
 from threestudio_like.config.recipe import parse_recipe
 
-RECIPES = sorted(
-    str(path.relative_to(CONFIGS).with_suffix(""))
-    for path in [*CONFIGS.glob("*-sd.yaml"), *CONFIGS.glob("*-if.yaml"), *CONFIGS.glob("*/*-sd.yaml")]
-    if path.parent.name != "comparisons"
-) + ["geco-zero123plus", "priors/reconstructor-large"]
+RECIPES = [
+    *sorted(path.stem for path in (*CONFIGS.glob("*-sd.yaml"), *CONFIGS.glob("*-if.yaml"))),
+    "geco-zero123plus",
+    "priors/agp-sd",
+    "priors/reconstructor-large",
+]
 UNET = 0.87e9
 """Parameters of the U-Net of Stable Diffusion 2.1, and so of Zero123++."""
 RECONSTRUCTOR = 0.4e9
@@ -20,7 +21,7 @@ GIGABYTES_AN_HOUR = 50
 
 
 def scene_parameters(config):
-    """Counts an upper bound of a scene's: its hash grids' entries and, of a mesh, distance and place of its vertices."""
+    """Counts a scene's, at most: its hash grids' entries and, of a mesh, its vertices' distances and places."""
     scene = config.scene.config
     table = scene.encoding.n_levels * scene.encoding.n_features_per_level << scene.encoding.log2_hashmap_size
     return 2 * table + (4 * 2 * scene.resolution**3 if hasattr(scene, "resolution") else 0)

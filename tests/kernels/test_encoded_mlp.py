@@ -1,5 +1,7 @@
 """The fused encoding and MLP against the reference: values, gradients, gradients of the gradient by the point."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 
@@ -138,3 +140,30 @@ def test_what_is_refused():
     (first,) = torch.autograd.grad(encoded_mlp(x, w, MIXED).square().sum(), x, create_graph=True)
     with pytest.raises(RuntimeError, match="once_differentiable"):
         first.sum().backward()
+
+
+@pytest.mark.parametrize("grid, active", [(MIXED, 1), (MIXED, 2), (WIDE, 1)])
+def test_only_the_active_levels_are_seen_and_taught(side, grid, active):
+    """Against all levels, with weights whose columns of the finer ones are zero, and so see nothing of them."""
+    x, w = points(300, side.device), weights(grid, 8, 4, side.device)
+    seen = active * grid.n_features_per_level
+    blind = replace(w, hidden=torch.cat([w.hidden[:, :seen], torch.zeros_like(w.hidden[:, seen:])], dim=1))
+    to = torch.randn(300, 4, device=side.device), torch.randn(300, 3, device=side.device)
+    found = []
+    for chosen, used, levels in ((backend.forced("reference"), blind, None), (side.forced(), w, active)):
+        with chosen:
+            outputs, gradient = encoded_mlp_with_gradient(x, used, grid, levels)
+            torch.testing.assert_close(encoded_mlp(x, used, grid, levels), outputs, rtol=1e-4, atol=1e-4)
+            loss = (outputs * to[0]).sum() + (gradient * to[1]).sum()
+            found.append((outputs, gradient, *torch.autograd.grad(loss, tensors(w))))
+    assert_near(found[1][2:], found[0][2:])
+    torch.testing.assert_close(found[1][0], found[0][0], rtol=1e-4, atol=1e-4)
+    torch.testing.assert_close(found[1][1], found[0][1], rtol=1e-4, atol=1e-3)
+    finer = found[1][2][grid.offsets[active] :]
+    assert not finer.any() and found[1][2].any()
+
+
+def test_no_level_and_more_than_there_are_are_errors():
+    for active in (0, 4):
+        with pytest.raises(ValueError, match=r"active_levels must lie in 1\.\.3"):
+            encoded_mlp(points(3), weights(MIXED, 8, 4), MIXED, active)

@@ -4,6 +4,8 @@ import pytest
 import torch
 
 from threestudio_like.config.schedule import Schedule
+from threestudio_like.errors import UserError
+from threestudio_like.kernels.hashgrid import HashGrid
 from threestudio_like.scenes.field import Blob, Field
 
 SMALL = dict(hidden=8, density_shift=-4.0, blob=Blob(strength=10.0, radius=0.5))
@@ -51,3 +53,32 @@ def test_the_blob_is_its_papers(shape):
     expected = 10 * torch.exp(-r.square() / 0.5) if shape == "gaussian" else 10 * (1 - r / 0.5)
     found = torch.expm1(profile(field).double()).log().float() + 4
     torch.testing.assert_close(found, expected, atol=1e-2, rtol=1e-3)
+
+
+def test_levels_join_by_the_schedule_and_are_saved():
+    """From 2 of 6 levels at step 10 one more every 5 steps, as threestudio's progressive bands."""
+    grid = HashGrid(n_levels=6, log2_hashmap_size=8, base_resolution=4, max_resolution=64)
+    field = Field(encoding=grid, hidden=8, active_levels=Schedule("ramp", (10, 30), (2.0, 6.0)))
+    with torch.no_grad():
+        field.net.table.uniform_(-1, 1)
+    active = []
+    for step in (0, 14, 15, 29, 30, 99):
+        field.advance(step)
+        active.append(field.net.active_levels)
+    assert active == [2, 2, 3, 5, 6, 6]
+    whole = profile(field)
+    field.advance(15)
+    (taught,) = torch.autograd.grad(field.density(torch.rand(50, 3)).sum(), field.net.table)
+    assert taught[: grid.offsets[3]].any() and not taught[grid.offsets[3] :].any()
+    assert not torch.allclose(profile(field), whole)
+    again = Field(encoding=grid, hidden=8)
+    again.load_state_dict(field.state_dict())
+    assert torch.equal(profile(again), profile(field))
+    state = {name: value for name, value in field.state_dict().items() if name != "active_levels"}
+    again.load_state_dict(state)
+    assert torch.equal(profile(again), whole)
+
+
+def test_more_levels_than_there_are_is_a_sentence():
+    with pytest.raises(UserError, match="the encoding has 4 levels, not 5"):
+        Field(encoding=HashGrid(n_levels=4), active_levels=Schedule.constant(5.0))

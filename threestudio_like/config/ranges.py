@@ -80,6 +80,8 @@ NonNegativeSchedule = Annotated[Schedule, Ge(0)]
 PositiveSchedule = Annotated[Schedule, Gt(0)]
 ShareSchedule = Annotated[Schedule, Interval(ge=0, le=1)]
 PixelsSchedule = Annotated[Schedule, Interval(ge=1, le=8192)]
+LevelsSchedule = Annotated[Schedule, Interval(ge=1, le=32)]
+"""Levels of a hash grid."""
 
 
 def violated(value: Any, constraints: tuple[Any, ...]) -> bool:

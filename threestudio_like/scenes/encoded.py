@@ -9,11 +9,14 @@ from threestudio_like.kernels.hashgrid import HashGrid
 
 
 class EncodedMLP(nn.Module):
-    """`outputs` numbers at each point of the scene cube, before any activation."""
+    """`outputs` numbers at each point of the scene cube, before any activation.
+
+    Of the grid's levels only the coarsest `active_levels` are seen, which are all unless its owner says otherwise.
+    """
 
     def __init__(self, encoding: HashGrid, hidden: int, outputs: int):
         super().__init__()
-        self.encoding = encoding
+        self.encoding, self.active_levels = encoding, encoding.n_levels
         self.table = nn.Parameter(
             torch.empty(encoding.total_entries, encoding.n_features_per_level).uniform_(-1e-4, 1e-4)
         )
@@ -26,15 +29,15 @@ class EncodedMLP(nn.Module):
         return Weights(self.table, self.hidden.weight, self.hidden.bias, head, bias)
 
     def forward(self, x: Float[Tensor, "N 3"]) -> Float[Tensor, "N outputs"]:
-        return encoded_mlp(0.5 * x + 0.5, self.weights(), self.encoding)
+        return encoded_mlp(0.5 * x + 0.5, self.weights(), self.encoding, self.active_levels)
 
     def first(self, x: Float[Tensor, "N 3"]) -> Float[Tensor, "N"]:
         """Computes the first output alone."""
-        return encoded_mlp(0.5 * x + 0.5, self.weights(1), self.encoding)[:, 0]
+        return encoded_mlp(0.5 * x + 0.5, self.weights(1), self.encoding, self.active_levels)[:, 0]
 
     def with_gradient(self, x: Float[Tensor, "N 3"]) -> tuple[Float[Tensor, "N outputs"], Float[Tensor, "N 3"]]:
         """Computes the outputs, and the gradient of the first by the point; both can be differentiated."""
-        outputs, gradient = encoded_mlp_with_gradient(0.5 * x + 0.5, self.weights(), self.encoding)
+        outputs, gradient = encoded_mlp_with_gradient(0.5 * x + 0.5, self.weights(), self.encoding, self.active_levels)
         return outputs, 0.5 * gradient
 
     def parameters_by_name(self) -> dict[str, list[nn.Parameter]]:

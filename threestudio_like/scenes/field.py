@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from threestudio_like.config.ranges import Positive, PositiveSchedule, Width
+from threestudio_like.config.ranges import LevelsSchedule, Positive, PositiveSchedule, Width
 from threestudio_like.config.registry import Component, configure
 from threestudio_like.config.schedule import Schedule
 from threestudio_like.errors import UserError, brief
@@ -46,6 +46,8 @@ class Field(nn.Module):
     class Config:
         encoding: HashGrid = field(default_factory=HashGrid)
         """The multi-resolution hash grid."""
+        active_levels: LevelsSchedule | None = None
+        """Levels of the hash grid that are used, the coarsest, by the step: smooth at first, then finer; null, all."""
         hidden: Width = 32
         """Width of the MLP's hidden layer."""
         blob: Blob = field(default_factory=Blob)
@@ -59,19 +61,31 @@ class Field(nn.Module):
         )
         """What rays see where there is no object."""
 
+        def __post_init__(self):
+            most, there = max(self.active_levels.values) if self.active_levels else 0, self.encoding.n_levels
+            if most > there:
+                raise ValueError(f"active_levels: the encoding has {there} levels, not {most:g}")
+
     sharpness: Tensor
+    active_levels: Tensor
 
     def __init__(self, config: Config | None = None, **fields):
         super().__init__()
         self.config = config = configure(self, config, fields)
         self.net = EncodedMLP(config.encoding, config.hidden, 4)
         self.background = config.background.build()
-        self.register_buffer("sharpness", torch.tensor(config.sharpness(0)))
-        self.register_load_state_dict_pre_hook(without_sharpness)
+        self.register_buffer("sharpness", torch.tensor(0.0))
+        self.register_buffer("active_levels", torch.tensor(0))
+        self.register_load_state_dict_pre_hook(with_what_older_fields_had)
+        self.register_load_state_dict_post_hook(use_stored_levels)
+        self.advance(0)
 
     def advance(self, step: int) -> None:
-        """Sets the sharpness to that of this step."""
+        """Sets the sharpness and the active levels to those of this step."""
+        schedule, count = self.config.active_levels, self.config.encoding.n_levels
         self.sharpness.fill_(self.config.sharpness(step))
+        self.net.active_levels = count if schedule is None else int(schedule(step) + 1e-6)  # a ramp's may end in .999
+        self.active_levels.fill_(self.net.active_levels)
 
     def at(self, x: Float[Tensor, "N 3"], normals: bool = False) -> Points:
         """Computes the field at points of the scene cube.
@@ -141,6 +155,12 @@ class Field(nn.Module):
         return self.net.parameters_by_name() | {"background": list(self.background.parameters())}
 
 
-def without_sharpness(field: Field, state: dict, prefix: str, *more) -> None:
-    """Adds to a checkpoint that has no sharpness the one that all fields had."""
+def with_what_older_fields_had(field: Field, state: dict, prefix: str, *more) -> None:
+    """Adds to a checkpoint without sharpness or active levels those that all fields had."""
     state.setdefault(f"{prefix}sharpness", torch.ones_like(field.sharpness))
+    state.setdefault(f"{prefix}active_levels", torch.full_like(field.active_levels, field.config.encoding.n_levels))
+
+
+def use_stored_levels(field: Field, *more) -> None:
+    """Tells the network the active levels that were read from a checkpoint."""
+    field.net.active_levels = int(field.active_levels)

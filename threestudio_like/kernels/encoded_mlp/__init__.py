@@ -13,18 +13,22 @@ from threestudio_like.kernels.hashgrid import HashGrid
 __all__ = ["Weights", "encoded_mlp", "encoded_mlp_with_gradient"]
 
 
-def encoded_mlp(x: Float[Tensor, "N 3"], weights: Weights, grid: HashGrid) -> Float[Tensor, "N O"]:
+def encoded_mlp(
+    x: Float[Tensor, "N 3"], weights: Weights, grid: HashGrid, active_levels: int | None = None
+) -> Float[Tensor, "N O"]:
     """Computes `head relu(hidden encode(x) + hidden_bias) + head_bias` at points of [0, 1]^3.
 
-    Points outside are clamped. Gradients reach weights and points, to first order: a second derivative needs the
-    reference (`backend.forced`), and the first one's of a gradient by the point is what `encoded_mlp_with_gradient` is
-    for. Raises ValueError on shapes that do not fit.
+    Points outside are clamped. Features of levels from `active_levels` on are zero; None means all are active.
+    Gradients reach weights and points, to first order: a second derivative needs the reference (`backend.forced`), and
+    the first one's of a gradient by the point is what `encoded_mlp_with_gradient` is for. Raises ValueError on shapes
+    that do not fit.
     """
-    return kernels(x, weights, grid).encoded_mlp(x, weights, grid)
+    active = active_in(grid, active_levels)
+    return kernels(x, weights, grid).encoded_mlp(x, weights, grid, active)
 
 
 def encoded_mlp_with_gradient(
-    x: Float[Tensor, "N 3"], weights: Weights, grid: HashGrid
+    x: Float[Tensor, "N 3"], weights: Weights, grid: HashGrid, active_levels: int | None = None
 ) -> tuple[Float[Tensor, "N O"], Float[Tensor, "N 3"]]:
     """Computes `encoded_mlp` together with its first output's gradient by the point, zero outside [0, 1].
 
@@ -34,7 +38,16 @@ def encoded_mlp_with_gradient(
     """
     if x.requires_grad:
         raise ValueError("encoded_mlp_with_gradient has no gradient to x: detach x, or use encoded_mlp")
-    return kernels(x, weights, grid).encoded_mlp_with_gradient(x, weights, grid)
+    active = active_in(grid, active_levels)
+    return kernels(x, weights, grid).encoded_mlp_with_gradient(x, weights, grid, active)
+
+
+def active_in(grid: HashGrid, active_levels: int | None) -> int:
+    """Returns the number of active levels. Raises ValueError where the grid has no such number."""
+    active = grid.n_levels if active_levels is None else active_levels
+    if not 1 <= active <= grid.n_levels:
+        raise ValueError(f"active_levels must lie in 1..{grid.n_levels}, got {active_levels}")
+    return active
 
 
 def kernels(x: Tensor, weights: Weights, grid: HashGrid):

@@ -18,25 +18,25 @@ from threestudio_like.kernels.hashgrid.cpu import level_table
 from threestudio_like.utils.threads import numba_like_torch
 
 
-def encoded_mlp(x: Float[Tensor, "N 3"], weights: Weights, grid: HashGrid) -> Float[Tensor, "N O"]:
+def encoded_mlp(x: Float[Tensor, "N 3"], weights: Weights, grid: HashGrid, active: int) -> Float[Tensor, "N O"]:
     """Computes the outputs; the gradients reach points and weights."""
     if grid.n_features_per_level != 2:
-        return reference.encoded_mlp(x, weights, grid)
-    return Evaluate.apply(x, *tensors(weights), grid, False)[0]
+        return reference.encoded_mlp(x, weights, grid, active)
+    return Evaluate.apply(x, *tensors(weights, 2 * active), grid, active, False)[0]
 
 
 def encoded_mlp_with_gradient(
-    x: Float[Tensor, "N 3"], weights: Weights, grid: HashGrid
+    x: Float[Tensor, "N 3"], weights: Weights, grid: HashGrid, active: int
 ) -> tuple[Float[Tensor, "N O"], Float[Tensor, "N 3"]]:
     """Computes the outputs and the first one's gradient by the point; the gradients of both reach the weights."""
     if grid.n_features_per_level != 2:
-        return reference.encoded_mlp_with_gradient(x, weights, grid)
-    return Evaluate.apply(x, *tensors(weights), grid, True)
+        return reference.encoded_mlp_with_gradient(x, weights, grid, active)
+    return Evaluate.apply(x, *tensors(weights, 2 * active), grid, active, True)
 
 
-def tensors(weights: Weights) -> tuple[Tensor, ...]:
-    """Lists the weights' tensors, contiguous."""
-    parts = (weights.table, weights.hidden, weights.hidden_bias, weights.head, weights.head_bias)
+def tensors(weights: Weights, width: int) -> tuple[Tensor, ...]:
+    """Lists the weights' tensors, contiguous; the hidden layer's as far as it sees so many features."""
+    parts = (weights.table, weights.hidden[:, :width], weights.hidden_bias, weights.head, weights.head_bias)
     return tuple(part.contiguous() for part in parts)
 
 
@@ -46,17 +46,17 @@ class Evaluate(Function):
     """
 
     @staticmethod
-    def forward(ctx, x, table, hidden, hidden_bias, head, head_bias, grid, with_gradient):
+    def forward(ctx, x, table, hidden, hidden_bias, head, head_bias, grid, active, with_gradient):
         threads, x = numba_like_torch(), x.contiguous()
         ctx.save_for_backward(x, table, hidden, hidden_bias, head)
-        ctx.grid = grid
+        ctx.levels = level_table(grid)[:active]
         ctx.set_materialize_grads(False)
         outputs = torch.empty(len(x), len(head))
         gradient = torch.empty(len(x) if with_gradient else 0, 3)
         blocks.evaluate(
             *arrays(x),
             pairs(table),
-            level_table(grid),
+            ctx.levels,
             arrays(hidden, hidden_bias, hidden.T.contiguous(), head, head_bias),
             *arrays(outputs, gradient),
             threads,
@@ -80,7 +80,7 @@ class Evaluate(Function):
         blocks.differentiate_mlp(
             *arrays(x),
             pairs(table),
-            level_table(ctx.grid),
+            ctx.levels,
             arrays(hidden, hidden_bias, hidden.T.contiguous(), head, head.T.contiguous()),
             *arrays(to_outputs, to_gradient),
             arrays(places, to_features, to_slopes),
@@ -89,7 +89,7 @@ class Evaluate(Function):
             threads,
         )
         to_table = torch.zeros_like(table)
-        blocks.spread_levels(level_table(ctx.grid), *arrays(places, to_features, to_slopes, to_table.view(-1)), threads)
+        blocks.spread_levels(ctx.levels, *arrays(places, to_features, to_slopes, to_table.view(-1)), threads)
         to_hidden, to_hidden_bias, to_head, to_head_bias, to_active = (
             torch.from_numpy(part.numpy().sum(axis=0))
             for part in sums  # numpy sums in one order
@@ -97,7 +97,7 @@ class Evaluate(Function):
         to_hidden += head[0, :, None] * to_active
         to_head[0] += (hidden * to_active).sum(dim=1)
         to_x = to_x if ctx.needs_input_grad[0] else None
-        return to_x, to_table, to_hidden, to_hidden_bias, to_head, to_head_bias, None, None
+        return to_x, to_table, to_hidden, to_hidden_bias, to_head, to_head_bias, None, None, None
 
 
 def arrays(*tensors: Tensor) -> tuple[np.ndarray, ...]:

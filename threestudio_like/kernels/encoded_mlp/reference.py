@@ -13,16 +13,16 @@ from threestudio_like.kernels.encoded_mlp.weights import Weights
 from threestudio_like.kernels.hashgrid import HashGrid, encode, encode_with_jacobian
 
 
-def encoded_mlp(x: Float[Tensor, "N 3"], weights: Weights, grid: HashGrid) -> Float[Tensor, "N O"]:
+def encoded_mlp(x: Float[Tensor, "N 3"], weights: Weights, grid: HashGrid, active: int) -> Float[Tensor, "N O"]:
     """Computes the outputs; the gradients reach points and weights."""
-    return F.linear(F.relu(hidden(encode(x, weights.table, grid), weights)), weights.head, weights.head_bias)
+    return F.linear(F.relu(hidden(encode(x, weights.table, grid, active), weights)), weights.head, weights.head_bias)
 
 
 def encoded_mlp_with_gradient(
-    x: Float[Tensor, "N 3"], weights: Weights, grid: HashGrid
+    x: Float[Tensor, "N 3"], weights: Weights, grid: HashGrid, active: int
 ) -> tuple[Float[Tensor, "N O"], Float[Tensor, "N 3"]]:
     """Computes the outputs and the first one's gradient by the point; the gradients of both reach the weights."""
-    features, jacobian = encode_with_jacobian(x, weights.table, grid)
+    features, jacobian = encode_with_jacobian(x, weights.table, grid, active)
     before = hidden(features, weights)
     through = ((before > 0) * weights.head[:1]) @ weights.hidden
     outputs = F.linear(F.relu(before), weights.head, weights.head_bias)
