@@ -23,6 +23,7 @@ from threestudio_like.config.ranges import Count, NonNegative
 from threestudio_like.config.registry import configure
 from threestudio_like.errors import UserError, brief
 from threestudio_like.pretrained import find_whole
+from threestudio_like.utils.precision import as_trained
 
 ADAPTER = "generator"
 
@@ -58,6 +59,9 @@ class OneStepGenerator(nn.Module):
 
     Config = OneStepConfig
 
+    mixed = False
+    """Whether it is trained in mixed precision, and so computes in it wherever it is called."""
+
     def __init__(self, prior: MultiviewBackbone, config: OneStepConfig | None = None, **fields):
         """Raises UserError where the weights are missing or do not fit the prior."""
         super().__init__()
@@ -79,7 +83,8 @@ class OneStepGenerator(nn.Module):
 
     def forward(self, z: Float[Tensor, "B C h w"], condition: Condition) -> Float[Tensor, "B C h w"]:
         """Generates clean views, for the prior's `decode`; differentiable."""
-        return self.backbone.one_step(z, condition, self.scale)
+        with as_trained(self.mixed, z.device):
+            return self.backbone.one_step(z, condition, self.scale)
 
     def save(self, folder: Path) -> None:
         """Writes the U-Net's diffusers folder `unet/`, half precision, or its low-rank difference.

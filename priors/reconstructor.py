@@ -33,6 +33,7 @@ from threestudio_like.config.ranges import Cells, Count, Pixels, Positive, Whole
 from threestudio_like.errors import UserError, brief
 from threestudio_like.pretrained import find_whole, read_json
 from threestudio_like.scenes.triplane import Extraction, Planes, PointFeatures, Triplane
+from threestudio_like.utils.precision import as_trained
 
 PLANES = 3
 Design = Literal["toybox", "instantmesh"]
@@ -106,6 +107,9 @@ class Reconstructor(ModelMixin, ConfigMixin):
     `vit` holds a ViTConfig's fields; the rest is named as in `ReconstructorSize`.
     """
 
+    mixed = False
+    """Whether it is trained in mixed precision, and so computes in it wherever it is called."""
+
     @register_to_config
     def __init__(
         self,
@@ -151,6 +155,10 @@ class Reconstructor(ModelMixin, ConfigMixin):
             if self.published
             else Decoder(features, hidden, hidden_layers, blended=self.aligned is not None)
         )
+
+    def __call__(self, *given):
+        with as_trained(self.mixed, self.queries.device):
+            return super().__call__(*given)
 
     def forward(self, images: Float[Tensor, "B N 3 H W"], poses: Float[Tensor, "B N 16"]) -> PointFeatures:
         """Predicts B objects, each from N views in 0..1 on white with their `pose_numbers`."""

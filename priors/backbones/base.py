@@ -4,9 +4,12 @@
 """
 
 import copy
+from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import dataclass
+from functools import wraps
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal, TypeVar
 
 import torch
 import torch.nn.functional as F
@@ -20,8 +23,10 @@ from priors.text import Prompt
 from threestudio_like import pretrained
 from threestudio_like.cameras import Cameras
 from threestudio_like.config.registry import configure
+from threestudio_like.utils.precision import without_autocast
 from threestudio_like.utils.threads import side_by_side
 
+Method = TypeVar("Method", bound=Callable)
 Prediction = Literal["epsilon", "v_prediction", "sample"]
 
 
@@ -110,6 +115,17 @@ def rescale_cfg(guided: Tensor, text: Tensor, share: float) -> Tensor:
     return share * guided * contrast + (1 - share) * guided
 
 
+def in_own_precision(method: Method) -> Method:
+    """Decorates what calls a backbone's U-Net, so that autocast changes no frozen one."""
+
+    @wraps(method)
+    def called(self: "Backbone", *given: Any) -> Any:
+        with without_autocast() if self.keeps_precision else nullcontext():
+            return method(self, *given)
+
+    return called  # type: ignore[return-value]  # wraps keeps the signature
+
+
 class Backbone:
     """A pretrained diffusion model of images, frozen.
 
@@ -129,6 +145,8 @@ class Backbone:
     """Channels of what `encode` gives; the U-Net may see more beside them."""
     image_size: int
     device: torch.device
+    keeps_precision = True
+    """Whether the U-Net computes in its own precision whatever the run's: so do all but those that are trained."""
 
     def __init__(self, device: torch.device | str = "cpu", config: pretrained.ModelConfig | None = None, **fields):
         """Raises UserError where the model is not there, or not whole."""
@@ -172,9 +190,9 @@ class Backbone:
         return pretrained.missing(config, (*cls.parts, *text_encoders.parts_of(encoders)))
 
     def with_unet(self, unet: nn.Module) -> "Backbone":
-        """Returns the same model with another U-Net, in that one's precision; all else is shared."""
+        """Returns the same model with another U-Net, which follows the run's precision; all else is shared."""
         other = copy.copy(self)
-        other.unet, other.dtype = unet, unet.dtype
+        other.unet, other.dtype, other.keeps_precision = unet, unet.dtype, False
         return other
 
     def encode(self, images: Float[Tensor, "B 3 H W"]) -> Float[Tensor, "B C h w"]:
@@ -185,6 +203,7 @@ class Backbone:
         """Decodes images in 0..1 of `image_size` pixels."""
         raise NotImplementedError
 
+    @in_own_precision
     def output(self, x_t: Tensor, t: Tensor, text: Tensor, condition: Condition | None) -> Tensor:
         """Computes the U-Net's output for `text` [N,L,D], in its own precision and parametrisation.
 

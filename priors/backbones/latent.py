@@ -13,6 +13,7 @@ from priors.backbones.base import Backbone, Condition, resize
 from threestudio_like import pretrained
 from threestudio_like.config.ranges import Pixels, Whole
 from threestudio_like.errors import UserError
+from threestudio_like.utils.precision import without_autocast
 
 SIZES = 6
 """Numbers among Stable Diffusion XL's micro-conditions."""
@@ -49,12 +50,14 @@ class VAEBackbone(Backbone):
         self.shift = self.vae.config.shift_factor or 0.0
         self.image_size = self.unet.config.sample_size * 2 ** (len(self.vae.config.block_out_channels) - 1)
 
+    @without_autocast()
     def encode(self, images: Float[Tensor, "B 3 H W"]) -> Float[Tensor, "B C h w"]:
         # The posterior's mean: its spread is a hundredth of the latents', and a sample would need a generator.
         pixels = (2 * resize(images, self.image_size) - 1).to(self.vae.dtype)
         mean = self.vae.encode(pixels).latent_dist.mean.float()
         return self.scale * (mean - self.shift)
 
+    @without_autocast()
     def decode(self, latents: Float[Tensor, "B C h w"]) -> Float[Tensor, "B 3 S S"]:
         z = (latents / self.scale + self.shift).to(self.vae.dtype)
         return (0.5 * self.vae.decode(z).sample.float() + 0.5).clamp(0, 1)

@@ -13,13 +13,14 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from priors.backbones.base import Backbone, Condition, cfg, resize, to_x0
+from priors.backbones.base import Backbone, Condition, cfg, in_own_precision, resize, to_x0
 from priors.reference import Keys, enable_reference_attention, record_kv, with_kv
 from priors.sampling import ddim
 from priors.toybox.mean_predictor import refine
 from priors.toybox.views import COLUMNS, ROWS, ImageEncoder, ViewMeanPredictor, tile, untile
 from threestudio_like import pretrained
 from threestudio_like.errors import UserError
+from threestudio_like.utils.precision import without_autocast
 from threestudio_like.utils.seeding import generator as seeded_generator
 
 GREY = 0.5
@@ -92,6 +93,7 @@ class MultiviewBackbone(Backbone):
         images = torch.where(is_cond[:, None, None, None], condition.image.repeat(copies, 1, 1, 1), GREY)
         return self.encode_image(images).to(self.dtype)
 
+    @in_own_precision
     def keys(self, seen: Float[Tensor, "N C i i"], t: Int[Tensor, "N"], text: Float[Tensor, "N L D"]) -> Keys:
         """Records the keys and values that the views' self-attention looks at; if `clean`, the same at every t."""
         if self.config.attention == "clean":
@@ -103,6 +105,7 @@ class MultiviewBackbone(Backbone):
     def output(self, x_t: Tensor, t: Tensor, text: Tensor, condition: Condition) -> Tensor:
         return self.output_with(x_t, t, text, self.keys(self.seen(text, condition), t, text))
 
+    @in_own_precision
     def output_with(self, x_t: Tensor, t: Tensor, text: Tensor, keys: Keys) -> Tensor:
         """Computes the U-Net's output where its self-attention also looks at these keys, as `keys` gives them."""
         unet = with_kv(self.unet, keys)
@@ -164,7 +167,7 @@ class MultiviewBackbone(Backbone):
         else:
             twice = z.to(self.dtype).repeat(2, 1, 1, 1)
             both = self.output(twice, t.repeat(2), torch.cat([text, uncond]), condition)
-            output = cfg(*both.chunk(2), scale)
+            output = cfg(*both.float().chunk(2), scale)  # which multiplies the error of half precision
         return to_x0(output.float(), z, t, self.schedule, self.prediction)
 
 
@@ -211,6 +214,7 @@ class FoldedMultiview(MultiviewBackbone):
     def encode_image(self, images: Float[Tensor, "B 3 h w"]) -> Float[Tensor, "B C i i"]:
         return self.mean_predictor.patchify(2 * resize(images, self.view_size) - 1, self.factor)
 
+    @without_autocast()
     def tokens(self, images: Float[Tensor, "B 3 h w"]) -> tuple[Tensor, Tensor]:
         none = torch.full_like(images[:1], GREY)
         *text, uncond = self.encoder(self.encode_image(torch.cat([images, none])).to(self.dtype)).float()

@@ -7,7 +7,7 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor
 
-from priors.backbones.base import Backbone, Condition, resize
+from priors.backbones.base import Backbone, Condition, in_own_precision, resize
 from priors.toybox.mean_predictor import MeanPredictor, refine
 from threestudio_like import pretrained
 from threestudio_like.errors import UserError
@@ -39,6 +39,7 @@ class PixelBackbone(Backbone):
             )
         self.image_size = self.unet.config.sample_size * self.patch
 
+    @in_own_precision
     def output(self, x_t: Tensor, t: Tensor, text: Tensor, condition: Condition | None) -> Tensor:
         camera = self.camera_numbers(condition, len(x_t))
         camera = None if camera is None else camera.to(x_t.dtype)

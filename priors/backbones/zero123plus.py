@@ -20,6 +20,7 @@ from priors.backbones.multiview import MultiviewBackbone, MultiviewConfig
 from threestudio_like import pretrained
 from threestudio_like.config.ranges import Pixels
 from threestudio_like.errors import UserError
+from threestudio_like.utils.precision import without_autocast
 
 SHIFT, SCALE = 0.22, 0.75
 CONTRAST = 0.5 / 0.8
@@ -69,6 +70,7 @@ class Zero123Plus(MultiviewBackbone):
         self.empty = self.embed([""])
         self.ramp = read_ramp(self.folder / "model_index.json", self.empty.shape[1]).to(self.device)
 
+    @without_autocast()
     def tokens(self, images: Float[Tensor, "B 3 h w"]) -> tuple[Tensor, Tensor]:
         clip = self.vision(self.for_clip(images).to(self.dtype)).image_embeds.float()
         return self.empty + self.ramp[:, None] * clip[:, None], self.empty.expand(len(images), -1, -1)
@@ -80,10 +82,12 @@ class Zero123Plus(MultiviewBackbone):
         z = self.posterior_mean(CONTRAST * (2 * self.to_size(images) - 1))
         return SCALE * (self.vae.config.scaling_factor * z - SHIFT)
 
+    @without_autocast()
     def decode(self, latents: Float[Tensor, "B 4 h w"]) -> Float[Tensor, "B 3 H W"]:
         z = (latents / SCALE + SHIFT) / self.vae.config.scaling_factor
         return (0.5 * self.vae.decode(z.to(self.vae.dtype)).sample.float() / CONTRAST + 0.5).clamp(0, 1)
 
+    @without_autocast()
     def posterior_mean(self, pixels: Tensor) -> Tensor:
         """Encodes pixels in -1..1 to the mean of the VAE's posterior, unscaled."""
         return self.vae.encode(pixels.to(self.vae.dtype)).latent_dist.mean.float()

@@ -104,7 +104,7 @@ class Geco(System):
                 f"data.views.size: {config.data.views.size} pixels are not the teacher's {self.teacher.view_size}"
             )
         self.generator = OneStepGenerator(self.teacher, config.generator)
-
+        self.generator.mixed = context.mixed
         self.pretrained = Frozen(Reconstructor.load(config.reconstructor.pretrained).to(context.device))
         self.single: Frozen | None = None
         if "single_image" in config.evaluation.baselines:

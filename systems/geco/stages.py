@@ -41,6 +41,7 @@ from threestudio_like.data.toybox.reconstruction import Truth
 from threestudio_like.engine.system import Context, ParameterGroup, StepResult, System
 from threestudio_like.errors import NoSurfaceError, UserError
 from threestudio_like.renderers import regularizers
+from threestudio_like.utils.precision import without_autocast
 from threestudio_like.utils.seeding import generator as make_generator
 
 
@@ -127,6 +128,7 @@ class GecoScene(Geco):
         self.generator.requires_grad_(False)
         start = config.reconstructor.weights or config.reconstructor.pretrained
         self.reconstructor = Reconstructor.load(start).requires_grad_(True)
+        self.reconstructor.mixed = context.mixed
         self.renderer = config.renderer.build()
         self.cameras = config.cameras.build()
         self.view_losses = ViewLosses(self.renderer, self.perceptual.model, config.weights, config.regularizers)
@@ -167,6 +169,7 @@ class GecoScene(Geco):
         return untile(self.teacher.decode(self.generator(z, condition)))
 
     @torch.no_grad()
+    @without_autocast()
     def seen(
         self, slow: Float[Tensor, "B 6 3 S S"], cameras: list[Cameras], generator: torch.Generator
     ) -> tuple[Truth | None, list[int]]:

@@ -144,7 +144,7 @@ def teacher_views(
         key = repr(
             (
                 weights,
-                vars(prior.config) | {"model": ""},
+                vars(prior.config) | {"model": "", "precision": str(prior.dtype)},
                 config.steps,
                 config.scale,
                 config.denoising_end,

@@ -57,9 +57,10 @@ class Run:
         self.folder = run_folder(recipe)
         backend.force(recipe.run.kernels)
         self.fabric = make_fabric(recipe.run.device, recipe.run.devices, recipe.run.precision)
-        self.context = Context(
-            self.fabric.device, recipe.run.seed, recipe.run.prompt, recipe=recipe.name
-        )  # of one process, until they are launched
+        mixed = recipe.run.precision == "bf16-mixed"
+        self.context = Context(  # of one process, until they are launched
+            self.fabric.device, recipe.run.seed, recipe.run.prompt, recipe=recipe.name, mixed=mixed
+        )
         self.record = Record(self.folder)
         self._built: dict[str, System] = {}  # the stage that `start` built, until it is trained
         self._locked = ExitStack()  # holds the folder's lock, from `start` until training ends

@@ -61,6 +61,8 @@ class Context:
     processes: int = 1
     recipe: str = ""
     """The recipe's name, for the files that say what made them."""
+    mixed: bool = False
+    """Whether the steps are computed in bfloat16 where that is safe (autocast)."""
 
 
 @dataclass

@@ -14,6 +14,7 @@ from threestudio_like.errors import UserError
 from threestudio_like.renderers.shading import Shading
 from threestudio_like.scenes.base import MeshSettings, Scene
 from threestudio_like.scenes.mesh import Surface
+from threestudio_like.utils.precision import without_autocast
 from threestudio_like.utils.tensors import map_tensors
 
 S = TypeVar("S", bound=Scene)
@@ -68,7 +69,7 @@ def single_precision(function: F) -> F:
 
     Half a pixel is lost in half precision.
     """
-    return torch.autocast("cpu", enabled=False)(torch.autocast("cuda", enabled=False)(function))
+    return without_autocast()(function)
 
 
 class Renderer(nn.Module, Generic[S]):

@@ -105,6 +105,38 @@ def test_generator_and_student_move_and_the_teacher_rests(keys):
     assert np.mean(generator_moved) > 0.9 and np.mean(student_moved) > 0.9 and not any(map(any, rest))
 
 
+def test_mixed_precision_changes_what_is_trained_and_not_the_teacher(keys):
+    """Autocast changes no bit of the teacher's output; the generator's is of half precision wherever it is called."""
+    system = built("views", keys)
+    image = system.images[np.array([0])]
+    z, t = system.teacher.noise(1, generator(CPU)), torch.tensor([500])
+
+    def seen():
+        condition = system.teacher.condition(image)
+        found = system.teacher.predict(z, t, condition.text, condition)
+        drawn = system.teacher.decode(system.teacher.sample(condition, 4.0, 2, None, z))
+        return condition.text, found, drawn, system.generator(z, condition)
+
+    with torch.no_grad():
+        *alone, generated = seen()
+        with torch.autocast("cpu", torch.bfloat16):
+            *mixed, halved = seen()
+        system.generator.mixed = True
+        *_, evaluated = seen()
+    assert all(torch.equal(one, two) for one, two in zip(alone, mixed, strict=True))
+    assert torch.equal(halved, evaluated) and not torch.equal(halved, generated)
+    torch.testing.assert_close(halved, generated, rtol=0.2, atol=0.2)
+
+
+@pytest.mark.parametrize("stage", ["views", "scene"])
+def test_a_run_in_mixed_precision_evaluates_what_it_trains(keys, stage):
+    recipe = parse_recipe(load("geco-long.yaml", keys), "test")
+    for mixed in (False, True):
+        system = recipe.stages[stage].build(Context(CPU, 0, "", mixed=mixed))
+        assert system.generator.mixed == mixed and not system.pretrained.model.mixed
+        assert stage == "views" or system.reconstructor.mixed == mixed
+
+
 def test_the_generator_moves_only_every_so_many_steps(keys):
     system = built("views", keys, "stages.views.update_every=2")
     before = [p.clone() for p in system.generator.parameters()]
