@@ -1,5 +1,7 @@
 """Dual surfaces of random distances are closed manifolds, and flexible weights move them as the paper says."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 import trimesh
@@ -71,6 +73,24 @@ def test_weights_move_the_vertex_to_the_heavy_crossing():
     vertices, _, _ = flexible_cubes(grid.vertices, sdf, heavy, grid)
     inside = grid.vertices[grid.cubes[centre, 0]]
     assert (vertices - inside - 0.25 * (2 / 3) / 3).norm(dim=-1).min() < 1e-5
+
+
+def test_deviation_is_of_crossings_that_no_weight_has_moved():
+    """One corner inside: its vertex' distances to the three crossings, of which `corner` would move two."""
+    grid = cube_grid(3)
+    sdf = torch.ones(len(grid.vertices))
+    inside = int((grid.vertices - torch.tensor([1 / 3, 1 / 3, 1 / 3])).norm(dim=-1).argmin())
+    sdf[inside] = -1.0
+    corner = 0.5 + torch.rand(len(grid.cubes), 8, generator=torch.Generator().manual_seed(0))
+    weights = replace(ones(grid), corner=corner)
+    points, _, deviation = flexible_cubes(grid.vertices, sdf, weights, grid, training=False)
+    crossings = grid.vertices[inside] + torch.cat([torch.eye(3), -torch.eye(3)]) / 3
+    signs = (points - grid.vertices[inside]).sign()  # each of the 8 vertices lies in the cube of its signs
+    of = torch.stack([torch.stack([crossings[axis if s[axis] > 0 else axis + 3] for axis in range(3)]) for s in signs])
+    distance = (of - points[:, None]).norm(dim=-1)
+    expected = (distance - distance.mean(1, keepdim=True)).abs().mean()
+    assert len(points) == 8 and deviation > 1e-3
+    torch.testing.assert_close(deviation, expected, rtol=1e-4, atol=1e-6)
 
 
 def test_nothing_inside_gives_no_faces():

@@ -17,12 +17,13 @@ def render(opacity, normal=None, samples=None, surface=None):
 
 
 def test_orientation_is_ref_nerfs_and_moves_the_normals_alone():
-    """`sum_i w_i max(0, n_i . v)^2` over two rays: 0.5 * 0.6^2 / 2; the second sample faces the camera."""
+    """`sum_i w_i max(0, n_i . v)^2` over two rays that meet something, of four; the second sample faces the camera."""
     weights = torch.tensor([0.5, 0.25], requires_grad=True)
     normal = torch.tensor([[0.0, 0.8, 0.6], [0.0, 0.0, -1.0]], requires_grad=True)
-    directions = torch.tensor([[0.0, 0.0, 1.0]] * 2)
+    directions = torch.tensor([[0.0, 0.0, 1.0]] * 4)
+    opacity = torch.tensor([0.5, 0.25, 0.0, 0.0]).view(1, 2, 2, 1)
     samples = RaySamples(weights, directions, torch.tensor([0, 1]), normal)
-    loss = regularizers.orientation(render(torch.ones(1, 1, 2, 1), samples=samples))
+    loss = regularizers.orientation(render(opacity, samples=samples))
     assert loss.item() == pytest.approx(0.09)
     loss.backward()
     assert weights.grad is None and normal.grad[0, 2] == pytest.approx(0.5 * 2 * 0.6 / 2)
@@ -39,12 +40,22 @@ def test_smoothness_does_not_thin_the_object():
     assert opacity.grad is None and normal.grad.abs().sum() > 0
 
 
+def test_entropy_is_in_nats_and_leaves_alone_what_is_all_but_decided():
+    opacity = torch.tensor([0.5, 0.25, 0.9995, 0.0005]).view(1, 2, 2, 1).requires_grad_()
+    loss = regularizers.entropy(render(opacity))
+    end = -(0.001 * math.log(0.001) + 0.999 * math.log(0.999))
+    middle = -(0.25 * math.log(0.25) + 0.75 * math.log(0.75))
+    assert loss.item() == pytest.approx((math.log(2) + middle + 2 * end) / 4, rel=1e-4)
+    loss.backward()
+    assert opacity.grad.flatten()[1] > 0 and not opacity.grad.flatten()[2:].any()
+
+
 def test_a_regular_tetrahedron():
-    """Its corners lie 4/3 of their radius from their neighbours' mean; the cosine of its faces' normals is -1/3."""
+    """Its corners lie 4/3 of their radius from the mean of three neighbours; the cosine of two radii is -1/3."""
     corners = torch.tensor([[1.0, 1, 1], [1, -1, -1], [-1, 1, -1], [-1, -1, 1]])
     faces = torch.tensor([[0, 1, 2], [0, 3, 1], [0, 2, 3], [1, 3, 2]])
     view = render(torch.ones(1, 1, 1, 1), surface=Surface.of(corners, faces))
-    assert regularizers.laplacian(view).item() == pytest.approx(16 / 9 * 3)
+    assert regularizers.laplacian(view).item() == pytest.approx(3 * 4 / 3 * math.sqrt(3))
     assert regularizers.normal_consistency(view).item() == pytest.approx(4 / 3)
 
 

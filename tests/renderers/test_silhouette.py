@@ -84,7 +84,7 @@ def test_a_lump_becomes_a_ring_only_with_soft_silhouettes(kind, softness):
     for _ in range(60):
         optimizer.zero_grad()
         view = renderer(scene, cameras, Shading())
-        ((view.opacity - target).square().mean() + 0.1 * view.surface.laplacian().square().sum(-1).mean()).backward()
+        ((view.opacity - target).square().mean() + 0.003 * view.surface.laplacian().square().sum(-1).mean()).backward()
         optimizer.step()
     beside = renderer(scene, orbit(4, 0.0, 2.5, 45.0, 33), Shading()).opacity[1]
     hole, body = beside[14:19, 14:19].mean(), beside[6:10, 14:19].mean()

@@ -1,7 +1,13 @@
-"""Regularizers on a render: pure functions from a Render to a scalar."""
+"""Regularizers on a render: pure functions from a Render to a scalar.
+
+Where several definitions share a name, the one here is threestudio's, at whose weights recipes for large models are
+known to work; each docstring says whose it is. A guidance's gradient is summed over the image or latent, so that these
+weights are far above those of a loss that is a mean.
+"""
 
 from collections.abc import Collection
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor
 
@@ -11,28 +17,36 @@ from threestudio_like.scenes.mesh import Surface
 
 
 def orientation(view: Render) -> Tensor:
-    """Computes `sum_i stopgrad(w_i) max(0, n_i . v)^2`, mean over rays (Ref-NeRF eq. 11; DreamFusion A.2): no inward
-    normals.
+    """Computes `sum_i stopgrad(w_i) max(0, n_i . v)^2`, mean over the rays that meet something: no inward normals.
+
+    Ref-NeRF's, eq. 11 (DreamFusion, appendix A.2); the mean is threestudio's, so that a small object counts as much.
     """
     samples = view.samples
     assert samples is not None and samples.normal is not None, "check_render comes before"
     facing_away = (samples.normal * samples.directions[samples.ray]).sum(-1).clamp(min=0).square()
-    return (samples.weights.detach() * facing_away).sum() / len(samples.directions)
+    return (samples.weights.detach() * facing_away).sum() / (view.opacity > 0).sum().clamp(min=1)
 
 
 def opacity(view: Render) -> Tensor:
-    """Computes `sqrt(opacity^2 + 0.01)`, mean over rays (DreamFusion A.2): empty space where nothing is needed."""
+    """Computes `sqrt(opacity^2 + 0.01)`, mean over rays: empty space where nothing is needed.
+
+    DreamFusion's, appendix A.2; threestudio calls it sparsity.
+    """
     return (view.opacity.square() + 0.01).sqrt().mean()
 
 
 def sparsity(view: Render) -> Tensor:
-    """Computes the mean opacity."""
+    """Computes the mean opacity: a plainer `opacity`, and not what threestudio calls sparsity."""
     return view.opacity.mean()
 
 
 def entropy(view: Render) -> Tensor:
-    """Computes the binary entropy of the opacity in nats, mean over rays: no fog, a pixel is object or background."""
-    p = view.opacity.clamp(1e-5, 1 - 1e-5)
+    """Computes the binary entropy of the opacity in nats, mean over rays: no fog, a pixel is object or background.
+
+    threestudio's opaque loss: within 1e-3 of 0 and 1 a pixel is left alone. ProlificDreamer's own code has the entropy
+    of the samples' weights instead, in bits.
+    """
+    p = view.opacity.clamp(1e-3, 1 - 1e-3)
     return -(p * p.log() + (1 - p) * (1 - p).log()).mean()
 
 
@@ -59,15 +73,20 @@ def surface_of(view: Render) -> Surface:
 
 
 def laplacian(view: Render) -> Tensor:
-    """Averages the squared distance of each vertex to the mean of its neighbours, mean over the mesh: even faces, no
-    spikes.
+    """Computes `|sum_j (v_j - v_i)|` over a vertex' neighbours j, mean over the vertices: even faces, no spikes.
+
+    The uniform Laplacian of stable-dreamfusion, ProlificDreamer's own code and threestudio: its length and not the
+    square, and not divided by the number of neighbours.
     """
-    return surface_of(view).laplacian().square().sum(-1).mean()
+    return torch.linalg.vector_norm(surface_of(view).laplacian(), dim=-1).mean()
 
 
 def normal_consistency(view: Render) -> Tensor:
-    """Computes `1 - cos` of the angle between neighbouring faces, mean over the mesh's edges: smooth, no creases."""
-    return (1 - surface_of(view).dihedral_cosines()).mean()
+    """Computes `1 - n_i . n_j` of the vertex normals at both ends, mean over the mesh's edges: smooth, no creases.
+
+    threestudio's; nvdiffrec's and ProlificDreamer's own compares the normals of neighbouring faces.
+    """
+    return (1 - surface_of(view).normal_cosines()).mean()
 
 
 def deviation(view: Render) -> Tensor:

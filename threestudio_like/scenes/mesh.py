@@ -71,20 +71,12 @@ class Surface:
         return F.normalize(summed, dim=-1, eps=1e-12)
 
     def laplacian(self) -> Float[Tensor, "V 3"]:
-        """Computes each vertex' distance to the mean of its neighbours (the uniform Laplacian)."""
+        """Sums the differences of each vertex' neighbours to it (the uniform Laplacian)."""
         one, two = self.edges.ends.unbind(-1)
-        summed = (
-            torch.zeros_like(self.vertices)
-            .index_add(0, one, rows(self.vertices, two))
-            .index_add(0, two, rows(self.vertices, one))
-        )
-        degree = torch.bincount(self.edges.ends.flatten(), minlength=len(self.vertices)).clamp(min=1)
-        return summed / degree[:, None] - self.vertices
+        difference = rows(self.vertices, two) - rows(self.vertices, one)
+        return torch.zeros_like(self.vertices).index_add(0, one, difference).index_add(0, two, -difference)
 
-    def dihedral_cosines(self) -> Float[Tensor, "I"]:
-        """Computes the cosine between the normals of the faces at each inner edge; 1 where the surface is flat."""
-        inner = self.edges.across[:, 1] >= 0
-        a, b = rows(self.vertices, self.edges.ends[inner]).unbind(1)
-        c, d = rows(self.vertices, self.edges.across[inner]).unbind(1)
-        one, two = (F.normalize(torch.linalg.cross(b - a, far - a), dim=-1, eps=1e-12) for far in (c, d))
-        return -(one * two).sum(-1)
+    def normal_cosines(self) -> Float[Tensor, "E"]:
+        """Computes the cosine between the vertex normals at both ends of each edge; 1 where the surface is flat."""
+        one, two = rows(self.vertex_normals(), self.edges.ends).unbind(1)
+        return (one * two).sum(-1)

@@ -89,7 +89,8 @@ def flexible_cubes(
     mean of its crossings; each crossed edge is one quad between the patches of the four cubes around it, split at a
     middle vertex (for optimising) or, without `training`, along its stronger diagonal (for export). Closed and oriented
     if the boundary's values are positive; empty where nothing changes sign. The third result is the mean absolute
-    deviation of the crossings' distances to their vertex, the paper's regulariser (section 4.4).
+    deviation of the distances between a vertex and the crossings that no weight has moved: the paper's regulariser
+    (section 4.4), with the crossings of its code.
     """
     inside = sdf < 0
     corner = inside[grid.cubes]
@@ -103,10 +104,13 @@ def flexible_cubes(
     ends = torch.tensor(EDGES, device=sdf.device)[edge]
     which = grid.cubes[mixed][cube[:, None], ends]
     corner_weights = rows(weights.corner[mixed].flatten(), cube[:, None] * 8 + ends)
-    a, b = (rows(sdf, which) * corner_weights).unbind(-1)
-    share = (a / (a - b)).clamp(CLOSEST, 1 - CLOSEST)[:, None]
-    one, two = rows(vertices, which).unbind(1)
-    crossing = one + share * (two - one)
+    values, (one, two) = rows(sdf, which), rows(vertices, which).unbind(1)
+
+    def crossed(values):
+        a, b = values.unbind(-1)
+        return one + (a / (a - b)).clamp(CLOSEST, 1 - CLOSEST)[:, None] * (two - one)
+
+    crossing = crossed(values * corner_weights)
     beta = weights.edge[mixed][cube, edge][:, None]
     count = int(owner.max()) + 1
 
@@ -115,7 +119,7 @@ def flexible_cubes(
 
     dual = total(beta * crossing) / total(beta)
 
-    distance = (crossing - rows(dual, owner)).norm(dim=-1, keepdim=True)
+    distance = (crossed(values) - rows(dual, owner)).norm(dim=-1, keepdim=True)
     mean = total(distance) / total(torch.ones_like(distance))
     deviation = (distance - rows(mean, owner)).abs().mean()
     # the four entries of each crossed edge, in their order around it
