@@ -13,8 +13,9 @@ CAMERA_WIDTH = 12
 class Condition:
     """Conditions of B images: text embeddings of L tokens, and, for the priors that use them, camera and image.
 
-    `uncond` is what classifier-free guidance moves away from; `negatives` are K prompts for Perp-Neg with their weights
-    (>= 0); `camera` is the camera-to-world matrix, row by row; `image` is in 0..1.
+    `plain` is the text without the words of the view; `uncond` is what classifier-free guidance moves away from;
+    `negatives` are K prompts for Perp-Neg with their weights (>= 0); `camera` is the camera-to-world matrix, row by
+    row; `image` is in 0..1.
     """
 
     text: Float[Tensor, "B L D"]
@@ -23,6 +24,7 @@ class Condition:
     negative_weights: Float[Tensor, "B K"] | None = None
     camera: Float[Tensor, "B 16"] | None = None
     image: Float[Tensor, "B 3 h w"] | None = None
+    plain: Float[Tensor, "B L D"] | None = None
 
 
 def camera_numbers(c2w: Float[Tensor, "B 16"]) -> Float[Tensor, "B 12"]:

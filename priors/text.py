@@ -101,9 +101,11 @@ class Prompt:
         words = () if config.views == "none" else config.view_prompts.in_order()
         ends = tuple(config.separator + view for view in words) or ("",)
         texts = [Ended(config.text.strip(), end, ends) for end in ends]
-        embedded = encoder.embed([*texts, config.negative])
-        self.views: Float[Tensor, "V L D"] = embedded[:-1]
-        self.uncond: Float[Tensor, "L D"] = embedded[-1]
+        plain = [config.text.strip()] if words else []  # or the only view is that
+        embedded = encoder.embed([*texts, config.negative, *plain])
+        self.views: Float[Tensor, "V L D"] = embedded[: len(texts)]
+        self.uncond: Float[Tensor, "L D"] = embedded[len(texts)]
+        self.plain: Float[Tensor, "L D"] = embedded[-1] if words else self.views[0]
 
     def at(self, cameras: Cameras) -> Condition:
         """Returns the condition of each of these cameras."""
@@ -135,6 +137,7 @@ class Prompt:
             negatives,
             weights,
             cameras.c2w.reshape(-1, 16).to(self.uncond),
+            plain=self.plain.expand(len(cameras), -1, -1),
         )
 
     def blend(self, position: Float[Tensor, "B"], first: Int[Tensor, "B"], sides: int) -> Float[Tensor, "B L D"]:

@@ -6,14 +6,17 @@ that what belongs to the light does not end up in the material (section 3.3). Sw
 """
 
 import math
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import torch
+from jaxtyping import Float
+from torch import Tensor
 
 from systems.dreamfusion import ShadingConfig, random_shading
 from systems.per_scene import PerScene, PerSceneConfig
 from threestudio_like.cameras import Cameras
 from threestudio_like.errors import UserError
+from threestudio_like.renderers.base import Render
 from threestudio_like.renderers.environment import EnvironmentLight
 from threestudio_like.renderers.shading import Shading
 
@@ -26,6 +29,9 @@ class Fantasia3DConfig(PerSceneConfig):
     """How the geometry stages light the shape."""
     environment: EnvironmentLight | None = None
     """The appearance stage's light; null in the geometry stages."""
+    turned_normals: bool = False
+    """Whether guidance sees each view's normals turned at random, as in the coarse stage of the authors' code: so no
+    side of the shape has a colour of its own there."""
 
     def __post_init__(self):
         super().__post_init__()
@@ -46,6 +52,12 @@ class Fantasia3D(PerScene):
         turn = 2 * math.pi * torch.rand(1, generator=generator, device=generator.device)
         return self.lit(cameras, turn.expand(len(cameras)))
 
+    def before_guidance(self, view: Render, generator: torch.Generator) -> Render:
+        if not self.config.turned_normals or view.normal is None:
+            return view
+        turns = random_turns(len(view.normal), generator)
+        return replace(view, normal=torch.einsum("bij,bhwj->bhwi", turns, view.normal))
+
     def shown(self, cameras: Cameras) -> Shading:
         if self.config.environment is None:
             return super().shown(cameras)
@@ -54,3 +66,13 @@ class Fantasia3D(PerScene):
     def lit(self, cameras: Cameras, turn: torch.Tensor) -> Shading:
         """Lights the cameras' views by the environment, turned by these angles in radians."""
         return Shading("environment", self.config.environment.light(turn), eye=cameras.position)
+
+
+def random_turns(count: int, generator: torch.Generator) -> Float[Tensor, "B 3 3"]:
+    """Draws rotations: by any angle around the vertical axis, and then by any around a horizontal one."""
+    angles = 2 * math.pi * torch.rand(2, count, generator=generator, device=generator.device)
+    (cos, tilt_cos), (sin, tilt_sin) = angles.cos(), angles.sin()
+    zero, one = torch.zeros_like(cos), torch.ones_like(cos)
+    around = torch.stack([cos, -sin, zero, sin, cos, zero, zero, zero, one], dim=-1).view(-1, 3, 3)
+    tilt = torch.stack([one, zero, zero, zero, tilt_cos, -tilt_sin, zero, tilt_sin, tilt_cos], dim=-1).view(-1, 3, 3)
+    return tilt @ around

@@ -141,6 +141,10 @@ class PerScene(System):
         """Chooses the light of this step; plain albedo unless a method says otherwise."""
         return Shading()
 
+    def before_guidance(self, view: Render, generator: torch.Generator) -> Render:
+        """Changes what the guidance sees of a training view, and the regularizers do not; nothing here."""
+        return view
+
     def forward(self, step: int, generator: torch.Generator) -> StepResult:
         """Computes the terms of the loss at this step, weighted, for the particle whose turn it is."""
         updates_scene = step % self.config.update_every == self.config.update_every - 1
@@ -153,10 +157,11 @@ class PerScene(System):
             shading = self.shading(step, cameras, generator)
             normals = self.needs_normals or bool(regularizers.NEED_NORMALS & penalties.keys())
             view = particle.renderer(particle.scene, cameras, shading, generator, normals)
+            shown = self.before_guidance(view, generator)
         box = particle.box.update(view) if any(term.channel.needs_box for term in terms.values()) else None
         losses, logs = {}, {"opacity": view.opacity.detach().mean()}
         for name, term in terms.items():
-            score = term.guidance(term.channel(view, box), term.prompt.at(cameras), step, generator)
+            score = term.guidance(term.channel(shown, box), term.prompt.at(cameras), step, generator)
             if updates_scene:
                 losses[name] = term.weight(step) * score.generator
             if score.prior is not None:

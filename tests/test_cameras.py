@@ -114,3 +114,14 @@ def test_cameras_look_beside_the_middle_by_the_targets_jitter():
 def test_the_size_follows_its_schedule():
     cameras = RandomCameras(views=1, size={0: 4, 10: 8})
     assert [cameras.sample(step, torch.Generator()).height for step in (9, 10)] == [4, 8]
+
+
+def test_cameras_shift_across_their_image_unturned():
+    """By at most the jitter along each axis of the image; without it the middle is in the middle."""
+    fields = dict(size=Schedule.constant(8), views=500, distance=(3.0, 3.0))
+    shifted = RandomCameras(**fields, shift_jitter=0.4).sample(0, torch.Generator().manual_seed(0))
+    level = RandomCameras(**fields).sample(0, torch.Generator().manual_seed(0))
+    torch.testing.assert_close(shifted.c2w[:, :3, :3], level.c2w[:, :3, :3])
+    moved = torch.einsum("bji,bj->bi", level.c2w[:, :3, :3], shifted.position - level.position)
+    assert moved[:, 2].abs().max() < 1e-5 and 0.38 < moved[:, :2].abs().max() <= 0.4 + 1e-5
+    assert moved[:, :2].mean(0).abs().max() < 0.05

@@ -206,6 +206,8 @@ class RandomCameras:
         """Standard deviation of the point that a camera looks at, around the origin."""
         up_jitter: NonNegative = 0.0
         """Standard deviation of the noise added to a camera's up vector."""
+        shift_jitter: NonNegative = 0.0
+        """Half width of the uniform shift of a camera across its image, unturned, in scene units (Fantasia3D)."""
 
     def __init__(self, config: Config | None = None, **fields):
         self.config = configure(self, config, fields)
@@ -234,5 +236,8 @@ class RandomCameras:
         position = spherical(azimuth, elevation, distance) + config.position_jitter * uniform(-1, 1, count, 3)
         up = position.new_tensor([0.0, 0.0, 1.0]) + config.up_jitter * normal()
         c2w = look_at(position, config.target_jitter * normal(), up)
+        if config.shift_jitter > 0:
+            across = config.shift_jitter * uniform(-1, 1, count, 2, 1)
+            c2w[:, :3, 3] += (c2w[:, :3, :2] @ across)[..., 0]
         size = int(config.size(step))
         return Cameras(c2w, fov, azimuth, elevation, distance, size, size, count)

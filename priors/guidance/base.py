@@ -71,7 +71,8 @@ class GuidanceConfig:
     """Configures a score distillation."""
 
     scale: NonNegativeSchedule = Schedule.constant(100.0)
-    """Strength of classifier-free guidance."""
+    """Strength s of classifier-free guidance, `eps_uncond + s (eps_text - eps_uncond)`. DreamFusion, and threestudio
+    for SDS, add s times the difference to eps_text: their 100 is 101 here."""
     t_min: ShareSchedule = Schedule.constant(0.02)
     """The lowest timestep, as a fraction of the schedule's T."""
     t_max: ShareSchedule = Schedule.constant(0.98)

@@ -8,13 +8,14 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from priors.backbones.base import Backbone, target, to_eps
+from priors.backbones.base import Backbone, Condition, target, to_eps
 from priors.guidance.base import Guidance, GuidanceConfig, Noised, randn
 from priors.guidance.fake_score import LoRA
 from threestudio_like.config.ranges import NonNegative, NonNegativeSchedule, Positive, Share
 from threestudio_like.config.registry import Component
 from threestudio_like.config.schedule import Schedule
 from threestudio_like.engine.system import ParameterGroup
+from threestudio_like.errors import UserError
 
 
 @dataclass(frozen=True)
@@ -36,6 +37,9 @@ class VSDConfig(GuidanceConfig):
     """The fake score's weight decay."""
     dropout: Share = 0.1
     """Share of the fake score's examples without text and camera."""
+    plain_prompt: bool = False
+    """Whether the fake score is told the prompt without the view's words, and `dropout` leaves out the camera alone, as
+    in threestudio."""
     weight_cap: Positive = 5.0
     """Bounds the weight `1 / sigma^2` of a fake score that predicts the clean image."""
 
@@ -50,7 +54,7 @@ class VSD(Guidance):
         self.fake_score = self.config.fake_score.build(backbone)
 
     def residual(self, noised: Noised, generator: torch.Generator) -> Tensor:
-        own = self.fake_score(noised.x_t, noised.t, noised.condition)
+        own = self.fake_score(noised.x_t, noised.t, self.told(noised.condition))
         eps = to_eps(own, noised.x_t, noised.t, self.backbone.schedule, self.fake_score.prediction)
         return self.guided_eps(noised, self.config.scale(noised.step)) - eps
 
@@ -61,13 +65,23 @@ class VSD(Guidance):
         t = (uniform[0] * schedule.steps).long()
         noise = randn(x, generator)
         dropped = uniform[1] < self.config.dropout
-        text = torch.where(dropped[:, None, None], condition.uncond, condition.text)
+        text = self.told(condition).text
+        if not self.config.plain_prompt:
+            text = torch.where(dropped[:, None, None], condition.uncond, text)
         camera = None if condition.camera is None else torch.where(dropped[:, None], 0.0, condition.camera)
         output = self.fake_score(schedule.add_noise(x, noise, t), t, replace(condition, text=text, camera=camera))
         error = (output - target(x, noise, t, schedule, self.fake_score.prediction)).square()
         if self.fake_score.prediction == "sample":
             error = (1 / schedule.sigma(t).square()).clamp(max=self.config.weight_cap) * error
         return error.mean()
+
+    def told(self, condition: Condition) -> Condition:
+        """Returns what the fake score sees of a condition."""
+        if not self.config.plain_prompt:
+            return condition
+        if condition.plain is None:
+            raise UserError("guidance.method.plain_prompt: this condition is no text with words of the view")
+        return replace(condition, text=condition.plain)
 
     def save(self, folder: Path) -> None:
         self.fake_score.save(folder / "fake_score")

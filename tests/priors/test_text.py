@@ -13,7 +13,7 @@ from threestudio_like.data.toybox.catalogue import view_words
 from threestudio_like.errors import UserError
 
 WORDS = ViewPrompts(around=("front view", "left side view", "back view", "right side view"))
-FRONT, LEFT, BACK, RIGHT, OVERHEAD, NULL = range(6)
+FRONT, LEFT, BACK, RIGHT, OVERHEAD, NULL, PLAIN = range(7)
 
 
 class OneHot:
@@ -45,6 +45,7 @@ def test_texts_of_the_views():
         "a dog, right side view",
         "a dog, overhead view",
         "ugly",
+        "a dog",
     ]
     Prompt(backbone, Prompt.Config("a dog", views="none"))
     assert backbone.texts == ["a dog", ""]
@@ -54,6 +55,13 @@ def test_texts_of_the_views():
 def test_an_empty_prompt(text):
     with pytest.raises(UserError, match="prompt is empty"):
         Prompt(OneHot(), Prompt.Config(text))
+
+
+@pytest.mark.parametrize("views", ["none", "nearest", "interpolated", "perp_neg"])
+def test_the_plain_prompt_has_no_words_of_the_view(views):
+    condition = at(views, [0.0, 90.0, 130.0])
+    plain = 0 if views == "none" else PLAIN
+    assert condition.plain.argmax(-1).flatten().tolist() == [plain] * 3
 
 
 def test_nearest_bins():
@@ -113,7 +121,7 @@ def test_words_for_half_of_the_views(words):
 
 def test_interpolation():
     condition = at("interpolated", [45.0, 90.0, -45.0, 157.5])
-    expected = torch.zeros(4, 6)
+    expected = torch.zeros(4, 7)
     expected[0, [FRONT, LEFT]] = 0.5
     expected[1, LEFT] = 1
     expected[2, [FRONT, RIGHT]] = 0.5

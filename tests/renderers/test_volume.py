@@ -194,6 +194,11 @@ def test_backgrounds():
     assert torch.equal(random(directions, None)[0, 0], torch.tensor([1.0, 0.0, 0.0]))
     mlp = DirectionMLP(DirectionMLP.Config())(directions, None)
     assert mlp.shape == (3, 5, 3) and mlp.min() > 0 and mlp.max() < 1
+    sometimes = DirectionMLP(DirectionMLP.Config(random_share=0.5))
+    seen = sometimes(directions[:1].expand(400, -1, -1), torch.Generator().manual_seed(0))
+    plain = (seen == seen[:, :1]).all(-1).all(-1)
+    assert 0.4 < plain.float().mean() < 0.6 and seen[plain].std(0).min() > 0.2
+    torch.testing.assert_close(seen[~plain], sometimes(directions[:1], None).expand(int((~plain).sum()), -1, -1))
     assert {"solid", "random", "mlp"} <= set(registered("background"))
 
 

@@ -45,6 +45,10 @@ def test_channels_are_images():
     view = Render(torch.rand(1, 1, 2, 3), opacity, opacity, normal, normal)
     assert CHANNELS["rgb"](view) is view.rgb
     assert torch.equal(CHANNELS["normal"](view)[0, 0], torch.tensor([[0.5, 0.5, 1.0], [0, 0, 0]]))
+    grey = torch.tensor([[0.5, 0.5, 1.0], [0.5, 0.5, 0.5]])
+    assert torch.equal(CHANNELS["normal_on_grey"](view)[0, 0], grey)
+    latent = 2 * CHANNELS["normal_mask"](view)[0, 0] - 1  # Fantasia3D's: n and the mask, 0 off the object
+    assert torch.equal(latent, torch.tensor([[0.0, 0, 1, 1], [0, 0, 0, 0]]))
     box = (torch.zeros(3), torch.ones(3))
     for name, channel in CHANNELS.items():
         assert name == channel.name and channel(view, box).shape == (1, 1, 2, channel.width)

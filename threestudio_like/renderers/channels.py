@@ -37,6 +37,19 @@ def normal_map(view: Render, box: Box | None) -> Tensor:
     return 0.5 * view.normal + 0.5 * view.opacity
 
 
+def normal_map_on_grey(view: Render, box: Box | None) -> Tensor:
+    """Maps unit normals to 0..1; grey off the object, where there is no normal."""
+    return normal_map(view, box) + 0.5 * (1 - view.opacity)
+
+
+def normals_and_mask(view: Render, box: Box | None) -> Tensor:
+    """Maps normals and opacity so that a prior that takes 0..1 for -1..1 sees n and the opacity, and 0 off the object.
+
+    As Fantasia3D's own code, for which these are a latent.
+    """
+    return torch.cat([normal_map_on_grey(view, box), 0.5 + 0.5 * view.opacity], dim=-1)
+
+
 def coordinate_map(view: Render, box: Box | None) -> Tensor:
     """Computes the canonical coordinate map in the object's tight box."""
     if box is None:
@@ -49,14 +62,10 @@ CHANNELS = {
     for channel in (
         Channel("rgb", 3, lambda view, box: view.rgb),
         Channel("normal", 3, normal_map, needs_normals=True),
-        Channel(
-            "normal_mask",
-            4,
-            lambda view, box: torch.cat([normal_map(view, box), view.opacity], dim=-1),
-            needs_normals=True,
-        ),
+        Channel("normal_on_grey", 3, normal_map_on_grey, needs_normals=True),
+        Channel("normal_mask", 4, normals_and_mask, needs_normals=True),
         Channel("opacity", 3, lambda view, box: view.opacity.expand_as(view.rgb)),
         Channel("ccm", 4, coordinate_map, needs_box=True),
     )
 }
-"""By name. The fourth channel of `normal_mask` and of the coordinate map `ccm` is the opacity."""
+"""By name. The fourth channel of the coordinate map `ccm` is the opacity."""

@@ -83,10 +83,13 @@ class DirectionMLP(Background):
         """Width of the hidden layer."""
         octaves: Annotated[int, Interval(ge=0, le=16)] = 3
         """Octaves of sines and cosines of the direction."""
+        random_share: Share = 0.0
+        """Share of the training images with a plain random colour instead (ProlificDreamer's code)."""
 
     def __init__(self, config: Config | None = None, **fields):
         super().__init__()
         config = configure(self, config, fields)
+        self.random_share = config.random_share
         self.register_buffer("frequencies", 2.0 ** torch.arange(config.octaves), persistent=False)
         self.layers = nn.Sequential(
             nn.Linear(3 + 6 * config.octaves, config.hidden), nn.ReLU(), nn.Linear(config.hidden, 3)
@@ -94,4 +97,8 @@ class DirectionMLP(Background):
 
     def forward(self, directions, generator):
         angles = (directions[..., None] * self.frequencies).flatten(-2)
-        return self.layers(torch.cat([directions, angles.sin(), angles.cos()], dim=-1)).sigmoid()
+        colors = self.layers(torch.cat([directions, angles.sin(), angles.cos()], dim=-1)).sigmoid()
+        if generator is None or self.random_share == 0:
+            return colors
+        drawn = torch.rand(len(directions), 1, 4, generator=generator, device=directions.device)
+        return torch.where(drawn[..., :1] < self.random_share, drawn[..., 1:], colors)

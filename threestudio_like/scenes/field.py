@@ -47,7 +47,8 @@ class Field(nn.Module):
         encoding: HashGrid = field(default_factory=HashGrid)
         """The multi-resolution hash grid."""
         active_levels: LevelsSchedule | None = None
-        """Levels of the hash grid that are used, the coarsest, by the step: smooth at first, then finer; null, all."""
+        """Levels of the hash grid that are used, the coarsest, by the step: smooth at first, then finer; null, or more
+        than there are, all."""
         hidden: Width = 32
         """Width of the MLP's hidden layer."""
         blob: Blob = field(default_factory=Blob)
@@ -60,11 +61,6 @@ class Field(nn.Module):
             default_factory=lambda: Component("background", "solid", Solid.Config())
         )
         """What rays see where there is no object."""
-
-        def __post_init__(self):
-            most, there = max(self.active_levels.values) if self.active_levels else 0, self.encoding.n_levels
-            if most > there:
-                raise ValueError(f"active_levels: the encoding has {there} levels, not {most:g}")
 
     sharpness: Tensor
     active_levels: Tensor
@@ -84,7 +80,9 @@ class Field(nn.Module):
         """Sets the sharpness and the active levels to those of this step."""
         schedule, count = self.config.active_levels, self.config.encoding.n_levels
         self.sharpness.fill_(self.config.sharpness(step))
-        self.net.active_levels = count if schedule is None else int(schedule(step) + 1e-6)  # a ramp's may end in .999
+        if schedule is not None:
+            count = min(count, int(schedule(step) + 1e-6))  # a ramp's whole number may come out a hair below it
+        self.net.active_levels = count
         self.active_levels.fill_(self.net.active_levels)
 
     def at(self, x: Float[Tensor, "N 3"], normals: bool = False) -> Points:

@@ -4,6 +4,7 @@ from dataclasses import replace
 
 import pytest
 import torch
+from torch import nn
 
 from priors.backbones.base import Condition
 from priors.backbones.flow import FlowBackbone
@@ -223,3 +224,30 @@ def test_one_unet_takes_one_adapter(models):
     LoRA(backbone, LoRA.Config())
     with pytest.raises(UserError, match="two guides"):
         LoRA(backbone, LoRA.Config())
+
+
+def test_with_the_plain_prompt_only_the_camera_is_dropped(models):
+    """What the fake score is told, in its score and in its loss: never the view's words, sometimes no camera."""
+    backbone = PixelBackbone("cpu", PixelBackbone.Config(str(models("toybox"))))
+    seen = []
+
+    class Told(nn.Module):
+        prediction = "epsilon"
+
+        def forward(self, x_t, t, condition):
+            seen.append(condition)
+            return torch.zeros_like(x_t)
+
+    unet = Component("fake_score", "unet", SmallUNet.Config(channels=(8, 8)))
+    vsd = VSD(backbone, config(unet, dropout=0.5, plain_prompt=True))
+    vsd.fake_score = Told()
+    plain = backbone.embed(["a dog"]).expand(2, -1, -1)
+    condition = replace(told(backbone), plain=plain)
+    for seed in range(8):
+        vsd(images(backbone), condition, 0, torch.Generator().manual_seed(seed))
+    assert all(torch.equal(one.text, plain) for one in seen)
+    scored, learned = seen[::2], seen[1::2]
+    assert all(torch.equal(one.camera, CAMERAS) for one in scored)
+    assert {bool(camera.any()) for one in learned for camera in one.camera} == {True, False}
+    with pytest.raises(UserError, match="plain_prompt"):
+        vsd(images(backbone), told(backbone), 0, generator())
