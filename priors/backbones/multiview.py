@@ -44,6 +44,8 @@ class MultiviewBackbone(Backbone):
     view_size: int
     factor: int
     """Pixels to a side of what the U-Net sees as one."""
+    condition_size: int
+    """Pixels a side at which a condition image loses nothing that the model would see."""
     mean_predictor: ViewMeanPredictor | None = None
     clip: Callable[[Tensor], Tensor] | None = None
     """Projects latents onto the range of valid images, where that is known."""
@@ -197,7 +199,7 @@ class FoldedMultiview(MultiviewBackbone):
                 f"{self.folder}: image_encoder, mean_predictor and unet are of different sizes; "
                 "take all from one release"
             )
-        self.view_size = size * self.factor
+        self.view_size = self.condition_size = size * self.factor
 
     def encode(self, images: Float[Tensor, "B 3 H W"]) -> Float[Tensor, "B C h w"]:
         return self.mean_predictor.patchify(2 * self.to_size(images) - 1, self.factor)

@@ -67,6 +67,7 @@ class Zero123Plus(MultiviewBackbone):
             Preprocessor.read(self.folder / part / "preprocessor_config.json")
             for part in ("feature_extractor_clip", "feature_extractor_vae")
         )
+        self.condition_size = max(self.for_clip.size, self.for_vae.size)
         self.empty = self.embed([""])
         self.ramp = read_ramp(self.folder / "model_index.json", self.empty.shape[1]).to(self.device)
 
@@ -123,8 +124,8 @@ class Preprocessor:
 
     def __call__(self, images: Float[Tensor, "B 3 h w"]) -> Float[Tensor, "B 3 size size"]:
         height, width = images.shape[-2:]
-        scale = self.size / min(height, width)
-        height, width = round(height * scale), round(width * scale)
+        shorter = min(height, width)
+        height, width = height * self.size // shorter, width * self.size // shorter  # cut off, as theirs are
         resized = F.interpolate(images.float(), (height, width), mode=self.filter, antialias=True, align_corners=False)
         top, left = (height - self.size) // 2, (width - self.size) // 2
         middle = resized[..., top : top + self.size, left : left + self.size].clamp(0, 1)

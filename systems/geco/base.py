@@ -118,7 +118,7 @@ class Geco(System):
         for place in (self.teacher.folder, config.reconstructor.pretrained, config.reconstructor.weights):
             check_split(place)
         example = config.generation.example
-        self.example = example and load_image(Path(example), self.teacher.view_size, config.generation.loading)
+        self.example = example and load_image(Path(example), self.teacher.condition_size, config.generation.loading)
         self._images: ConditionImages | None = None
 
     @property

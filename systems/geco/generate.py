@@ -72,7 +72,7 @@ def generate(recipe: Recipe, images: tuple[str, ...], n: int, evaluate: Evaluate
             try:
                 if prompt:
                     files = [folder / f"{slug(prompt)}.png"]
-                    draw_object(text, config.generation, prompt, seed, files[0], pipeline.prior.view_size)
+                    draw_object(text, config.generation, prompt, seed, files[0], pipeline.prior.condition_size)
                     clock.stop("drawing")
                 origin = Origin(prompt, prompt, recipe.name, METHOD, revision=git_revision())
                 for name, file in unique_names(files).items():
@@ -157,7 +157,7 @@ def generate_one(
     """
     begin, made = time.perf_counter(), {}
     try:
-        image = load_image(file, pipeline.prior.view_size, config.loading)
+        image = load_image(file, pipeline.prior.condition_size, config.loading)
     except UserError as error:
         failed[name] = str(error)
         return made
@@ -232,7 +232,7 @@ def load_pipeline(config, device: torch.device) -> ImageTo3D:
 
 def warm_up(pipeline: ImageTo3D) -> None:
     """Compiles and allocates what the first object would wait for."""
-    size = pipeline.prior.view_size
+    size = pipeline.prior.condition_size
     with contextlib.suppress(NoSurfaceError):
         pipeline(torch.full((3, size, size), 0.5), 0)
 

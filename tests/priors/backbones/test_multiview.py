@@ -113,6 +113,22 @@ def test_preprocessing_is_the_published_processors(models):
     torch.testing.assert_close(ours(image.float() / 255), expected, atol=0.03, rtol=0)
 
 
+@pytest.mark.parametrize(
+    "size, expected", [((480, 640), (224, 298)), ((640, 480), (298, 224)), ((300, 300), (224, 224))]
+)
+def test_preprocessing_cuts_off_the_longer_side(size, expected, monkeypatch):
+    """As the published processor: 224 * 640 / 480 = 298.67 becomes 298."""
+    resized = []
+
+    def interpolate(image, size, **options):
+        resized.append(tuple(size))
+        return image.new_zeros(1, 3, *size)
+
+    monkeypatch.setattr("priors.backbones.zero123plus.F.interpolate", interpolate)
+    found = Preprocessor(224, (0.5,), (0.5,), "bicubic")(torch.zeros(1, 3, *size))
+    assert resized == [expected] and found.shape == (1, 3, 224, 224)
+
+
 def test_the_image_is_heard_and_null_is_deaf_to_it(prior):
     x, t = prior.noise(2, generator()), torch.tensor([500, 900])
     told, other = prior.condition(images()), prior.condition(images(seed=1))
