@@ -70,6 +70,7 @@ def backbones(models, tmp_path):
         "fantasia3d-sd.yaml": [f"backbone.model={models('sd21')}"],
         "sweetdreamer-nerf-sd.yaml": [
             f"backbone.model={models('sd21')}",
+            f"stages.coarse.backbone.model={models('if')}",
             f"guidance.ccm.backbone.model={models('agp_sd')}",
         ],
         "sweetdreamer-sd.yaml": [f"backbone.model={models('sd21')}", f"vars.ccm.backbone.model={models('agp_sd')}"],

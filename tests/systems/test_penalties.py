@@ -1,0 +1,111 @@
+"""Regularizers of the recipes for large models beside their guidance: neither dead, nor all that there is.
+
+The recipes' weights belong to a guidance whose gradient is a sum over the latents. One copied from a loss that is a
+mean over pixels would be a millionth of it, and nobody would see.
+
+The scene, its weights and the latents' size are the recipe's own. The U-Net is tiny and its score is made to be off by
+as much as the noise; the VAE is a linear one of the published one's reduction and gain, because random layers of its
+kind have any gain. Smaller than in the recipe are the number of views, over which every loss is a mean, and their size:
+the guidance resizes them, and the penalties are means over their pixels.
+"""
+
+import math
+
+import pytest
+import torch
+import torch.nn.functional as F
+
+from tests.priors import model_folders
+from threestudio_like.config.loading import load
+from threestudio_like.config.recipe import parse_recipe
+from threestudio_like.engine.system import Context
+from threestudio_like.utils.seeding import generator
+
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("one_thread")]
+CPU = torch.device("cpu")
+LATENTS = 64
+STAGES = [
+    ("dreamfusion-sd", "main"),
+    ("dreamfusion-if", "main"),
+    ("prolificdreamer-sd", "nerf"),
+    ("prolificdreamer-sd", "geometry"),
+    ("sweetdreamer-nerf-sd", "coarse"),
+    ("sweetdreamer-nerf-sd", "fine"),
+]
+"""All that have a regularizer whose weight is not zero."""
+
+
+@pytest.fixture(scope="module")
+def folders(tmp_path_factory):
+    root = tmp_path_factory.mktemp("models")
+    return {
+        "latent": model_folders.stable_diffusion_21(root / "sd21", LATENTS),
+        "pixel": model_folders.deepfloyd(root / "if", LATENTS),
+        "geometric": model_folders.stable_diffusion_agp(root / "agp"),
+    }
+
+
+def built(name, stage, folders):
+    """Builds a stage of a recipe on tiny models, at sizes that a CPU can draw."""
+    plain = load(name)
+    first = parse_recipe(plain, name).stages[stage].config
+    keys = [f"backbone.model={folders['latent' if name != 'dreamfusion-if' else 'pixel']}", "cameras.views=1"]
+    if name == "sweetdreamer-nerf-sd":
+        keys += [f"stages.coarse.backbone.model={folders['pixel']}"]
+        keys += [f"guidance.ccm.backbone.model={folders['geometric']}", "guidance.ccm.weight=0.0"]
+    prefix = "" if stage == "main" else f"stages.{stage}."
+    size = 128 if first.renderer.type == "mesh" else 64
+    recipe = parse_recipe(load(name, [*keys, f"{prefix}cameras.size={size}"]), name)
+    torch.manual_seed(0)
+    return recipe.stages[stage].build(Context(CPU, 0, recipe.run.prompt))
+
+
+@torch.no_grad()
+def roughen(scene):
+    """Gives the scene the unevenness of one that is being optimised."""
+    if hasattr(scene, "net"):
+        scene.net.table.uniform_(-ROUGH_TABLE, ROUGH_TABLE)
+    else:
+        scene.values.add_(ROUGH_DISTANCE * torch.randn(scene.values.shape))
+
+
+ROUGH_TABLE, ROUGH_DISTANCE = 0.1, 0.002
+
+
+def linear_encoder(images):
+    """Encodes 8 x 8 pixels as one latent, of unit variance where those of natural images, in 0..1, have 1/16."""
+    pixels = F.avg_pool2d(F.interpolate(images, (8 * LATENTS, 8 * LATENTS), mode="bilinear"), 8)
+    mixed = torch.linalg.qr(torch.randn(4, 3, generator=torch.Generator().manual_seed(0)))[0]
+    return 4 * torch.einsum("lc,bchw->blhw", mixed, pixels - 0.5)
+
+
+def shares(system, step):
+    """Returns the norm of each regularizer's gradient by the object's parameters, as a share of the guidance's."""
+    (particle,), term = system.particles, system.terms["rgb"]
+    backbone = term.guidance.backbone
+    if hasattr(backbone, "vae"):
+        backbone.encode = linear_encoder
+    result = system(step, generator(CPU, step))
+    groups = particle.scene.parameters_by_name()
+    parameters = [p for name, group in groups.items() if name != "background" for p in group]
+
+    def norm(loss):
+        found = torch.autograd.grad(loss, parameters, retain_graph=True, allow_unused=True)
+        return math.sqrt(sum(g.square().sum().item() for g in found if g is not None))
+
+    numbers = backbone.channels * LATENTS**2
+    guidance = norm(result.losses["rgb"]) * math.sqrt(numbers) / result.logs["rgb/grad_norm"].item()
+    return {name: norm(result.losses[name]) / guidance for name in system.config.regularizers if name in result.losses}
+
+
+@pytest.mark.parametrize("name, stage", STAGES)
+def test_each_regularizer_counts_at_its_peak_and_does_not_outweigh_the_guidance(name, stage, folders):
+    system = built(name, stage, folders)
+    roughen(system.particles[0].scene)
+    for regularizer, weight in system.config.regularizers.items():
+        peak = max(weight.at, key=weight)
+        if weight(peak) > 0:
+            system.refresh(0, generator(CPU, 0))
+            found = shares(system, peak)
+            print(name, stage, peak, found)
+            assert 0.01 <= found[regularizer] <= 1.0, found
