@@ -51,7 +51,8 @@ def built(name, stage, folders):
     """Builds a stage of a recipe on tiny models, at sizes that a CPU can draw."""
     plain = load(name)
     first = parse_recipe(plain, name).stages[stage].config
-    keys = [f"backbone.model={folders['latent' if name != 'dreamfusion-if' else 'pixel']}", "cameras.views=1"]
+    prior = folders["pixel" if name == "dreamfusion-if" else "latent"]
+    keys = [f"backbone.model={prior}", "cameras.views=1", "guidance.rgb.weight=1.0"]
     if name == "sweetdreamer-nerf-sd":
         keys += [f"stages.coarse.backbone.model={folders['pixel']}"]
         keys += [f"guidance.ccm.backbone.model={folders['geometric']}", "guidance.ccm.weight=0.0"]
