@@ -88,6 +88,7 @@ class MultiviewBackbone(Backbone):
         """Draws the noise of one object's views by its keys, the same on every device."""
         return self.noise(1, seeded_generator("cpu", "views", *keys))
 
+    @without_autocast()
     def seen(self, text: Float[Tensor, "N L D"], condition: Condition) -> Float[Tensor, "N C i i"]:
         """Encodes the image that goes with each text: the condition's, or grey where the text is `uncond`."""
         copies = len(text) // len(condition.image)
@@ -201,18 +202,22 @@ class FoldedMultiview(MultiviewBackbone):
             )
         self.view_size = self.condition_size = size * self.factor
 
+    @without_autocast()
     def encode(self, images: Float[Tensor, "B 3 H W"]) -> Float[Tensor, "B C h w"]:
         return self.mean_predictor.patchify(2 * self.to_size(images) - 1, self.factor)
 
+    @without_autocast()
     def decode(self, latents: Float[Tensor, "B C h w"]) -> Float[Tensor, "B 3 H W"]:
         return (0.5 * self.mean_predictor.unpatchify(latents, self.factor) + 0.5).clamp(0, 1)
 
+    @without_autocast()
     def clip(self, latents: Float[Tensor, "B C h w"]) -> Float[Tensor, "B C h w"]:
         """Projects latents onto the range of valid images."""
         return self.mean_predictor.patchify(
             self.mean_predictor.unpatchify(latents, self.factor).clamp(-1, 1), self.factor
         )
 
+    @without_autocast()
     def encode_image(self, images: Float[Tensor, "B 3 h w"]) -> Float[Tensor, "B C i i"]:
         return self.mean_predictor.patchify(2 * resize(images, self.view_size) - 1, self.factor)
 

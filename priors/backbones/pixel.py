@@ -12,6 +12,7 @@ from priors.toybox.mean_predictor import MeanPredictor, refine
 from threestudio_like import pretrained
 from threestudio_like.errors import UserError
 from threestudio_like.pretrained import ModelConfig
+from threestudio_like.utils.precision import without_autocast
 
 
 class PixelBackbone(Backbone):
@@ -52,6 +53,7 @@ class PixelBackbone(Backbone):
         """Returns what a model that knows the camera is given of it, for `count` images; None here."""
         return None
 
+    @without_autocast()
     def encode(self, images: Float[Tensor, "B image H W"]) -> Float[Tensor, "B C h w"]:
         x = 2 * resize(images, self.image_size) - 1
         return (
@@ -60,6 +62,7 @@ class PixelBackbone(Backbone):
             else self.mean_predictor.patchify(x, self.patch)
         )
 
+    @without_autocast()
     def decode(self, latents: Float[Tensor, "B C h w"]) -> Float[Tensor, "B image S S"]:
         x = (
             F.pixel_shuffle(latents, self.patch)
