@@ -4,6 +4,7 @@ from setuptools import find_packages, setup
 
 REPORT = ["av>=15.0", "fast-simplification>=0.1.11", "jinja2>=3.1", "matplotlib>=3.9"]
 SLURM = ["submitit>=1.5"]
+VIEWER = ["viser>=1.0"]
 
 CONFIGS = "threestudio_like.configs"
 """Where a wheel has the recipes; see threestudio_like/utils/paths.py."""
@@ -69,13 +70,14 @@ setup(
             "nvdiffrast @ git+https://github.com/NVlabs/nvdiffrast",  # renderer.rasterizer=nvdiffrast
         ],
         "lpips": ["torchmetrics>=1.6", "torchvision>=0.21"],  # `perceptual: {type: lpips}`
-        "viewer": ["viser>=1.0"],
+        "viewer": VIEWER,  # --view
         "dae": ["pycollada>=0.9"],  # reads COLLADA files in folders of meshes
         "wandb": ["wandb>=0.18"],  # `logger: [wandb]`
         "rembg": ["rembg[cpu]>=2.0.60"],  # cuts objects out of photographs
         "test": [
             *REPORT,
             *SLURM,
+            *VIEWER,
             "beartype>=0.20",
             "dockerfile-parse>=2.0",  # the Dockerfile is checked where it cannot be built
             "hypothesis>=6.100",  # properties of pure functions, for values that nobody thought of

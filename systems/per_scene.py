@@ -22,7 +22,15 @@ from threestudio_like.config.registry import Component, configure
 from threestudio_like.config.renamed import hint
 from threestudio_like.data.toybox.split import check_split
 from threestudio_like.engine.record import git_revision
-from threestudio_like.engine.system import Context, ParameterGroup, StepResult, System, SystemConfig
+from threestudio_like.engine.system import (
+    Adjustable,
+    Context,
+    Opinion,
+    ParameterGroup,
+    StepResult,
+    System,
+    SystemConfig,
+)
 from threestudio_like.errors import UserError
 from threestudio_like.evaluate.scene import Evaluation, evaluate_scene, export_scene
 from threestudio_like.evaluate.scorer import Scorer
@@ -133,6 +141,11 @@ class PerScene(System):
         return next(iter(self.config.guidance.values())).prompt.text
 
     @property
+    def objects(self) -> list[Particle]:
+        """The particles, for a viewer."""
+        return list(self.particles)
+
+    @property
     def renderer(self) -> nn.Module:
         """The first particle's renderer."""
         return self.particles[0].renderer
@@ -241,6 +254,13 @@ class PerScene(System):
             for particle in self.particles
         ]
         return torch.cat(rows, dim=0)
+
+    def opinions(self) -> dict[str, Opinion]:
+        found = {name: term.guidance.opinion() for name, term in self.terms.items()}
+        return {name: opinion for name, opinion in found.items() if opinion is not None}
+
+    def adjustables(self) -> list[Adjustable]:
+        return [one for name, term in self.terms.items() for one in term.adjustables(f"guidance.{name}")]
 
     def evaluate(self, folder: Path) -> dict[str, float]:
         show = self.config.evaluation

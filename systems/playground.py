@@ -13,7 +13,15 @@ from threestudio_like.config.ranges import Count, NonNegative, NonNegativeSchedu
 from threestudio_like.config.registry import Component, configure
 from threestudio_like.config.schedule import Schedule
 from threestudio_like.engine.monitor import write_png
-from threestudio_like.engine.system import Context, ParameterGroup, StepResult, System, SystemConfig
+from threestudio_like.engine.system import (
+    Adjustable,
+    Context,
+    Opinion,
+    ParameterGroup,
+    StepResult,
+    System,
+    SystemConfig,
+)
 
 
 @dataclass
@@ -76,6 +84,13 @@ class Playground(System):
         return torch.cat(
             [nn.functional.pad(strip, (0, 0, 0, width - strip.shape[1]), value=1.0) for strip in strips], dim=0
         )
+
+    def opinions(self) -> dict[str, Opinion]:
+        opinion = self.guidance.opinion()
+        return {} if opinion is None else {"look": opinion}
+
+    def adjustables(self) -> list[Adjustable]:
+        return self.guidance.adjustables("guidance")
 
     def evaluate(self, folder: Path) -> dict[str, float]:
         """Writes `images.png`; returns how the images differ from each other, and their saturation, in 0..1."""

@@ -19,7 +19,7 @@ FLOORS = (
     ("threestudio_like.config", "threestudio_like.pretrained", "threestudio_like.kernels"),
     ("threestudio_like.cameras", "threestudio_like.scenes", "threestudio_like.engine"),
     ("threestudio_like.renderers", "priors"),
-    ("threestudio_like.data", "threestudio_like.export"),
+    ("threestudio_like.data", "threestudio_like.export", "threestudio_like.viewer"),
     ("threestudio_like.evaluate",),
     ("threestudio_like.experiments",),
     ("threestudio_like",),

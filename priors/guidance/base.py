@@ -5,7 +5,7 @@ U-Net, whose Jacobian is left out (Poole et al. 2022, eq. 3).
 """
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
@@ -17,7 +17,7 @@ from priors.backbones.base import Backbone, Condition, NoiseSchedule, cfg, perp_
 from threestudio_like.config.ranges import NonNegativeSchedule, PositiveSchedule, Share, ShareSchedule, Whole
 from threestudio_like.config.registry import configure
 from threestudio_like.config.schedule import Schedule
-from threestudio_like.engine.system import ParameterGroup
+from threestudio_like.engine.system import Adjustable, Opinion, ParameterGroup
 
 WEIGHTINGS = {
     "uniform": lambda alpha, sigma: torch.ones_like(sigma),
@@ -105,6 +105,7 @@ class Guidance(nn.Module):
     def __init__(self, backbone: Backbone, config: GuidanceConfig | None = None, **fields):
         super().__init__()
         self.config, self.backbone = configure(self, config, fields), backbone
+        self._latest: tuple[Noised, Tensor] | None = None
 
     def residual(self, noised: Noised, generator: torch.Generator) -> Float[Tensor, "B C h w"]:
         """Computes the residual r in `grad = w(t) r`; called without gradients."""
@@ -136,11 +137,36 @@ class Guidance(nn.Module):
         x_t = self.backbone.schedule.add_noise(x.detach(), noise, t)
         noised = Noised(x.detach(), noise, x_t, t, condition, step)
         with torch.no_grad():
-            grad = self.weight(t) * self.residual(noised, generator)
+            residual = self.residual(noised, generator)
+            grad = self.weight(t) * residual
             if self.config.clip is not None:
                 grad = self.config.clip(grad, step)
+        self._latest = noised, residual
         logs = {"grad_norm": grad.flatten(1).norm(dim=1).mean(), "t": t.float().mean()}
         return ScoreLoss(gradient_as_loss(x, grad), self.prior_loss(noised, generator), logs)
+
+    @torch.no_grad()
+    def opinion(self) -> Opinion | None:
+        """Decodes what the prior saw in the last step, and what the step pulls it to; None before the first.
+
+        That is `x - sigma / alpha r`, in which a residual of noise is one of clean images. For SDS and SDI it is the
+        prior's guided x0 in one step; for VSD, the image moved from the renders' own x0 to the prior's.
+        """
+        if self._latest is None:
+            return None
+        noised, residual = self._latest
+        schedule, t = self.backbone.schedule, noised.t
+        wanted = noised.x - schedule.sigma(t) / schedule.alpha(t) * residual
+        seen, wanted = (self.backbone.decode(x)[:, :3].float().clamp(0, 1) for x in (noised.x, wanted))
+        return Opinion(seen, wanted)
+
+    def adjustables(self, key: str) -> list[Adjustable]:
+        """Lists the numbers that may be changed between steps; `key` is the guidance's own in the recipe."""
+
+        def change(value: float) -> None:
+            self.config = replace(self.config, scale=Schedule.constant(value))
+
+        return [Adjustable(f"{key}.scale", lambda step: self.config.scale(step), change)]
 
     def weight(self, t: Int[Tensor, "B"]) -> Float[Tensor, "B 1 1 1"]:
         """Computes w(t)."""

@@ -11,6 +11,7 @@ from priors.text import Prompt
 from threestudio_like.config.ranges import NonNegativeSchedule
 from threestudio_like.config.registry import Component
 from threestudio_like.config.schedule import Schedule
+from threestudio_like.engine.system import Adjustable
 from threestudio_like.errors import UserError, nearest
 from threestudio_like.renderers.channels import CHANNELS
 
@@ -45,6 +46,15 @@ class GuidanceTerm(nn.Module):
         """The folder of its prior."""
         self.prompt = Prompt(backbone, config.prompt)
         self.guidance = config.method.build(backbone)
+
+    def adjustables(self, key: str) -> list[Adjustable]:
+        """Lists the numbers that may be changed between steps; `key` is the term's own in the recipe."""
+
+        def change(value: float) -> None:
+            self.weight = Schedule.constant(value)
+
+        own = Adjustable(f"{key}.weight", lambda step: self.weight(step), change)
+        return [own, *self.guidance.adjustables(f"{key}.method")]
 
 
 def build_terms(

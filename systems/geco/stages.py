@@ -38,7 +38,7 @@ from threestudio_like.cameras import Cameras
 from threestudio_like.config.ranges import Count, NonNegative, NonNegativeSchedule
 from threestudio_like.config.registry import Component
 from threestudio_like.data.toybox.reconstruction import Truth
-from threestudio_like.engine.system import Context, ParameterGroup, StepResult, System
+from threestudio_like.engine.system import Adjustable, Context, Opinion, ParameterGroup, StepResult, System
 from threestudio_like.errors import NoSurfaceError, UserError
 from threestudio_like.renderers import regularizers
 from threestudio_like.utils.precision import without_autocast
@@ -90,6 +90,13 @@ class GecoViews(Geco):
     def parameter_groups(self) -> Iterable[ParameterGroup]:
         yield ParameterGroup("generator", list(self.generator.parameters()), self.config.lr)
         yield from self.guidance.parameter_groups()
+
+    def opinions(self) -> dict[str, Opinion]:
+        opinion = self.guidance.opinion()
+        return {} if opinion is None else {"views": opinion}
+
+    def adjustables(self) -> list[Adjustable]:
+        return self.guidance.adjustables("guidance")
 
     def export(self, folder: Path) -> dict[str, float]:
         self.guidance.save(folder)

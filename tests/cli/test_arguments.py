@@ -6,12 +6,13 @@ import pytest
 
 from threestudio_like.cli.arguments import print_help, read_arguments, resolve
 from threestudio_like.cli.requests import CompareRequest, GenerateRequest, RunRequest, SweepRequest
-from threestudio_like.cli.without_recipe import ConvertRequest, GalleryRequest
+from threestudio_like.cli.without_recipe import ConvertRequest, GalleryRequest, ViewRequest
 from threestudio_like.config.loading import load
 from threestudio_like.config.recipe import Recipe
 from threestudio_like.config.run_config import RunConfig
 from threestudio_like.engine.record import write_recipe
 from threestudio_like.errors import UserError
+from threestudio_like.viewer.address import Address
 
 
 def request(*argv: str):
@@ -22,6 +23,28 @@ def test_a_recipe_is_run():
     made = request("seed=3", "--config", "dreamfusion", "--resume", "--stage", "main")
     assert isinstance(made, RunRequest) and (made.name, made.action, made.stage) == ("dreamfusion", "resume", "main")
     assert made.plain["seed"] == 3
+
+
+@pytest.mark.parametrize(
+    "given, address",
+    [
+        (["--view"], Address()),
+        (["--view", "8081"], Address("127.0.0.1", 8081)),
+        (["--view", "0.0.0.0:8081"], Address("0.0.0.0", 8081)),
+        (["--resume", "--view", "8081"], Address("127.0.0.1", 8081)),
+        (["--view", "--resume"], Address()),
+    ],
+)
+def test_a_run_is_watched(given, address):
+    made = request("--config", "dreamfusion", *given, "seed=3")
+    assert isinstance(made, RunRequest) and made.view == address and made.plain["seed"] == 3
+    assert made.action == ("resume" if "--resume" in given else "train")
+    assert request("--config", "dreamfusion").view is None
+
+
+def test_what_is_finished_is_shown():
+    assert request("--view", "outputs/run") == ViewRequest(Path("outputs/run"), Address())
+    assert request("--view", "a.glb", "8081") == ViewRequest(Path("a.glb"), Address("127.0.0.1", 8081))
 
 
 def test_a_sweep_keeps_its_axes_apart():
@@ -142,6 +165,19 @@ def test_a_gallery_lies_in_its_folder_or_where_it_is_told(keys, page):
         (["--gallery", "outputs", "--stage", "main"], "--stage is for one run"),
         (["--gallery", "outputs", "--retries", "1"], "--retries goes with --sweep"),
         (["--gallery", "outputs", "--resume"], "not allowed with argument"),
+        (["--config", "comparisons/quick", "--view"], "--view is for one run that is trained, not for a comparison"),
+        (
+            ["--config", "dreamfusion", "--view", "--sweep", "seed=0,1"],
+            "--view is for one run that is trained, not for --s",
+        ),
+        (["--config", "dreamfusion", "--view", "--test"], "--view is for one run that is trained, not for --test"),
+        (["--config", "dreamfusion", "--view", "outputs/run"], "--view: 'outputs/run' is no address"),
+        (["--config", "dreamfusion", "--view", "80", "81"], "--view: one .HOST:.PORT is enough, got 80 81"),
+        (["--view"], "--view: give --config of a run to train"),
+        (["--view", "a", "b", "c"], "--view: give --config of a run to train"),
+        (["--view", "outputs/run", "host"], "--view: 'host' is no address"),
+        (["--view", "outputs/run", "steps=3"], "--view: steps=3 means nothing for what is finished"),
+        (["--view", "outputs/run", "--stage", "main"], "--view: --stage means nothing for what is finished"),
     ],
 )
 def test_a_mistaken_option_is_refused(argv, says):

@@ -16,6 +16,7 @@ from threestudio_like.config.renamed import translated
 from threestudio_like.errors import UserError, nearest
 from threestudio_like.experiments.axes import axes
 from threestudio_like.utils.paths import expanded
+from threestudio_like.viewer.address import Address
 
 log = logging.getLogger(__name__)
 EXAMPLES = """examples:
@@ -63,6 +64,8 @@ class Arguments:
     """The folder of a run that is taken up by the recipe in it."""
     named: str | None
     """What is named by an option that needs no recipe."""
+    view: tuple[str, ...] | None
+    """What stood after `--view` and is no key; None without it."""
     sweep: tuple[str, ...]
     stage: str | None
     crew: Crew
@@ -97,6 +100,13 @@ def parser_for(command: str) -> Parser:
     what.add_argument("--sweep", nargs="+", metavar="key=a,b,c", help="a grid of runs; what is done is not run again")
     for name, option in without_recipe.OPTIONS.items():
         what.add_argument(f"--{name}", metavar=option.metavar, help=option.about)
+    parser.add_argument(
+        "--view",
+        nargs="*",
+        metavar="[HOST:]PORT",
+        help="serve a page on which a run turns while it trains (port 8080); "
+        "without --config, --view PATH [[HOST:]PORT] shows a finished run, a mesh, or a folder of runs",
+    )
     many = parser.add_argument_group("with --sweep, and for a comparison")
     many.add_argument("--table", action="store_true", help="only print how far it is, and what was found so far")
     many.add_argument("--workers", type=int, default=1, metavar="N", help="runs at once")
@@ -120,6 +130,10 @@ def read_arguments(argv: list[str], command: str) -> Arguments:
     given = parser.parse_intermixed_args(argv)
     action = next((name for name in (*ACTIONS, *without_recipe.OPTIONS, "generate") if getattr(given, name)), "train")
     named, keys = getattr(given, action, None), tuple(given.keys)
+    view, more = None if given.view is None else tuple(given.view), ()
+    if view is not None:
+        more = tuple(text for text in view if "=" in text and not Path(text).exists())
+        view, keys = tuple(text for text in view if text not in more), (*more, *keys)
     if action in without_recipe.OPTIONS:
         if given.config is not None:
             raise UserError(f"--{action} {named}: it needs no recipe; leave --config out")
@@ -130,12 +144,13 @@ def read_arguments(argv: list[str], command: str) -> Arguments:
         named, folder = None, expanded(named) if isinstance(named, str) else None
         if given.config is not None and folder is not None:
             raise UserError(f"--{action} {folder}: the folder has its own recipe; leave --config out")
-        if given.config is None and folder is None and not given.help:
+        alone = view is not None and action == "train"  # it shows what is finished
+        if given.config is None and folder is None and not given.help and not alone:
             raise UserError("--config: name a recipe or comparison, such as dreamfusion; --help says more")
     tell_repeated((*keys, *(given.sweep or ())))
     crew = Crew(given.check, given.table, given.workers, given.retries, given.cluster, program(argv))
     return Arguments(
-        parser, given.help, given.config, action, folder, named, tuple(given.sweep or ()), given.stage, crew, keys
+        parser, given.help, given.config, action, folder, named, view, tuple(given.sweep or ()), given.stage, crew, keys
     )
 
 
@@ -160,23 +175,54 @@ def resolve(given: Arguments) -> Request:
     cluster, keys = divide((*given.keys, *shared), "cluster.")
     if given.action == "generate":
         asked, keys = divide(keys, "image=", "n=")
+    if given.view is not None and given.config is None and given.folder is None and given.named is None:
+        return finished(given, keys, cluster)
+    view = address(given)
     if given.named is not None:
         refuse_options(given, False, cluster)
         return without_recipe.OPTIONS[given.action].request.of(given.action, given.named, keys)
     if given.folder is not None:
         refuse_options(given, False, cluster)
-        return RunRequest(stored(given.folder, keys), given.folder.resolve().parent.name, given.action, given.stage)
+        name = given.folder.resolve().parent.name
+        return RunRequest(stored(given.folder, keys), name, given.action, given.stage, view)
     assert given.config is not None, "read_arguments asks for a recipe or a folder"
     plain, path = load(given.config, keys), find_recipe(given.config)
     comparison = "system" not in plain and "prompts" in plain
     refuse_options(given, comparison, cluster)
+    if comparison and view is not None:
+        raise UserError("--view is for one run that is trained, not for a comparison")
     if comparison:
         return CompareRequest(plain, path, given.crew, cluster)
     if given.sweep:
         return SweepRequest(plain, given.config, path.stem, tuple(swept), keys, given.crew, cluster)
     if given.action == "generate":
         return GenerateRequest.of(plain, path.stem, asked)
-    return RunRequest(plain, path.stem, given.action, given.stage)
+    return RunRequest(plain, path.stem, given.action, given.stage, view)
+
+
+def address(given: Arguments) -> Address | None:
+    """Reads where a page shows the run; None where none is asked for. Raises UserError."""
+    if given.view is None:
+        return None
+    if given.action not in ("train", "resume") or given.sweep:
+        other = "--sweep" if given.sweep else f"--{given.action}"
+        raise UserError(f"--view is for one run that is trained, not for {other}")
+    if len(given.view) > 1:
+        raise UserError(f"--view: one [HOST:]PORT is enough, got {' '.join(given.view)}")
+    return Address.read(given.view[0]) if given.view else Address()
+
+
+def finished(given: Arguments, keys: tuple[str, ...], cluster: tuple[str, ...]) -> without_recipe.ViewRequest:
+    """Reads which finished thing is shown, and where. Raises UserError."""
+    assert given.view is not None, "it is asked for"
+    refuse_options(given, False, cluster)
+    if not 1 <= len(given.view) <= 2:
+        raise UserError("--view: give --config of a run to train, or one run's folder, mesh or folder of runs to show")
+    if keys or given.stage is not None:
+        told = keys[0] if keys else "--stage"
+        raise UserError(f"--view: {told} means nothing for what is finished; leave it out")
+    path, *place = given.view
+    return without_recipe.ViewRequest(expanded(path), Address.read(place[0]) if place else Address())
 
 
 def stored(folder: Path, keys: tuple[str, ...]) -> Loaded:

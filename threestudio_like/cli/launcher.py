@@ -12,6 +12,7 @@ import traceback
 from pathlib import Path
 
 from threestudio_like.cli.arguments import Arguments, print_help, read_arguments, resolve
+from threestudio_like.cli.without_recipe import ViewRequest
 from threestudio_like.engine.allocator import keep_freed_pages
 from threestudio_like.engine.run_folder import BUSY, INTERRUPTED, BusyError
 from threestudio_like.errors import RunError, StoppedError, UserError, brief
@@ -110,8 +111,9 @@ def carry_out(given: Arguments) -> int:
     if given.help:
         print_help(given)
         return 0
-    with heartbeat():
-        return resolve(given).carry_out()
+    request = resolve(given)
+    with contextlib.nullcontext() if isinstance(request, ViewRequest) else heartbeat():  # a page is at work in silence
+        return request.carry_out()
 
 
 def command() -> str:

@@ -4,12 +4,17 @@ import logging
 import re
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from threestudio_like.config.loading import Loaded, load
 from threestudio_like.config.recipe import parse_recipe
 from threestudio_like.config.registry import parse
 from threestudio_like.errors import UserError
 from threestudio_like.utils.paths import expanded
+from threestudio_like.viewer.address import Address
+
+if TYPE_CHECKING:
+    from threestudio_like.engine.run import Run
 
 log = logging.getLogger(__name__)
 
@@ -51,6 +56,8 @@ class RunRequest:
     name: str
     action: str
     stage: str | None
+    view: Address | None = None
+    """Where a page shows it while it trains."""
 
     def carry_out(self) -> int:
         """Carries out the action; returns the exit code."""
@@ -66,10 +73,21 @@ class RunRequest:
         if self.action in ("test", "export"):
             run.test(self.stage, export_only=self.action == "export")
         else:
-            run.start(self.action == "resume", self.stage)
-            run.train(self.stage)
+            self.train(run)
         print(run.folder)
         return 0
+
+    def train(self, run: "Run") -> None:
+        """Trains the run, on a page where one is asked for."""
+        if self.view is None:
+            run.start(self.action == "resume", self.stage)
+            run.train(self.stage)
+            return
+        from threestudio_like.viewer.live import watched
+
+        with watched(run, self.view) as viewer:
+            run.start(self.action == "resume", self.stage)
+            run.train(self.stage, viewer)
 
 
 @dataclass(frozen=True)

@@ -9,6 +9,7 @@ from threestudio_like.config.loading import parse_override
 from threestudio_like.config.registry import find, parse_component, registered
 from threestudio_like.errors import UserError, nearest
 from threestudio_like.utils.paths import expanded
+from threestudio_like.viewer.address import Address
 
 log = logging.getLogger(__name__)
 
@@ -115,16 +116,32 @@ class ConvertRequest:
         return 0
 
 
-Request = ShareRequest | GalleryRequest | ConvertRequest
+@dataclass(frozen=True)
+class ViewRequest:
+    """A page about a finished run, a file of a mesh, or a folder of runs."""
+
+    path: Path
+    address: Address
+
+    def carry_out(self) -> int:
+        """Serves the page until it is interrupted; returns the exit code."""
+        from threestudio_like.viewer.finished import show
+
+        show(self.path, self.address)
+        return 0
+
+
+NamedRequest = ShareRequest | GalleryRequest | ConvertRequest
+Request = NamedRequest | ViewRequest
 
 
 @dataclass(frozen=True)
 class Option:
-    """An option of the launcher that needs no recipe."""
+    """An option of the launcher that names what it is about, and needs no recipe."""
 
     metavar: str
     about: str
-    request: type[Request]
+    request: type[NamedRequest]
 
 
 OPTIONS = {

@@ -13,7 +13,7 @@ from omegaconf import OmegaConf
 from threestudio_like.config.loading import to_the_letter
 from threestudio_like.config.recipe import Recipe
 from threestudio_like.engine.monitor import peak_memory_mib
-from threestudio_like.engine.run_folder import METRICS, names_in, number_in, read_map
+from threestudio_like.engine.run_folder import METRICS, TOUCHED, names_in, number_in, read_map, touches_in
 from threestudio_like.errors import StoppedError
 from threestudio_like.utils.files import overwrite_json, write_json, write_text
 from threestudio_like.utils.paths import ROOT
@@ -47,11 +47,17 @@ class Record:
             with contextlib.suppress(OSError):
                 overwrite_json(self.folder / METRICS, self.metrics)
 
+    def touch(self, changes: list[str]) -> None:
+        """Notes changes by hand, after those that are noted already."""
+        if changes:
+            self.metrics[TOUCHED] = [*touches_in(self.metrics), *changes]
+
     @contextlib.contextmanager
     def status(self, device: torch.device, first_process: bool) -> Iterator[None]:
         """Keeps the status true while a run trains; only its first process writes."""
         began, earlier = time.monotonic(), self.stored()  # of a run that is resumed
         self.metrics |= {"status": "running", "device": str(device)}
+        self.touch(touches_in(earlier))
         if first_process:
             self.write()
         try:

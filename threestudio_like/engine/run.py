@@ -20,9 +20,11 @@ from threestudio_like.engine import checkpoint, parts
 from threestudio_like.engine.expectation import Expectation
 from threestudio_like.engine.loggers import check_loggers, figures_of, hparams_of, make_loggers
 from threestudio_like.engine.monitor import Monitor
+from threestudio_like.engine.observer import Observer
 from threestudio_like.engine.record import Record, write_recipe
 from threestudio_like.engine.run_folder import (
     LOG,
+    METRICS,
     RECIPE,
     check_place,
     check_same,
@@ -32,8 +34,10 @@ from threestudio_like.engine.run_folder import (
     lock,
     move_aside,
     names_in,
+    read_map,
     status_of,
     take_over_stages,
+    touches_in,
     written,
 )
 from threestudio_like.engine.system import Context, System, SystemConfig
@@ -214,6 +218,8 @@ class Run:
                 remove_unfinished(self.folder)
                 self.record.others = names_in(self.folder) - written(self.folder)
                 log_to(self.folder / LOG)
+                if touches_in(self.record.stored()):
+                    log.warning("this run was changed by hand; from here on it goes by its recipe again")
                 if read_stored(self.folder / RECIPE) != self.recipe.plain:
                     write_recipe(self.recipe, self.folder / RECIPE)
             else:
@@ -221,8 +227,11 @@ class Run:
         except OSError as error:
             raise UserError(f"{self.folder}: the run cannot be written there ({error.strerror})") from None
 
-    def train(self, only: str | None = None) -> None:
-        """Trains the stages in order, each from its checkpoint if it has one, then evaluates and exports the last."""
+    def train(self, only: str | None = None, observer: Observer | None = None) -> None:
+        """Trains the stages in order, each from its checkpoint if it has one, then evaluates and exports the last.
+
+        `observer` is called between the steps, in the first process alone.
+        """
         stages = self._chosen(only)
         settings = Settings(
             self.recipe.run.seed,
@@ -250,7 +259,8 @@ class Run:
                 if init is not None and not self.checkpoint_path(stage).exists():
                     system.start_from(self.finished(init.stage))
                 with self._naming_what_is_kept(stage):
-                    seconds += train(system, stage, self.checkpoint_path(stage), settings, self.fabric, monitor)
+                    path, own = self.checkpoint_path(stage), observer if self.fabric.global_rank == 0 else None
+                    seconds += train(system, stage, path, settings, self.fabric, monitor, own)
                 self.fabric.barrier()  # the checkpoint is there before another process looks for it
                 steps += system.config.steps
                 self.record.metrics |= {
@@ -262,6 +272,12 @@ class Run:
                 self._end(system, export=True, evaluate=True)
                 monitor.end(hparams, figures_of(self.record.metrics))
                 log.info("%s", self.left())
+
+    def touch(self, change: str) -> None:
+        """Notes a change by hand: from now on the run does not claim to be what its recipe and seed make."""
+        log.warning("changed by hand: %s", change)
+        self.record.touch([change])
+        self.record.write()
 
     @contextmanager
     def _naming_what_is_kept(self, stage: str) -> Iterator[None]:
@@ -294,7 +310,8 @@ class Run:
         files = sorted(path.name for path in self.folder.iterdir() if path.is_file() and path.name != "config.yaml")
         pictures = [name for name in ("turntable.png", *files) if name in files and name.endswith(".png")]
         first = f"; open {self.folder / pictures[0]}" if pictures else ""
-        return f"done: {self.folder} has {', '.join(files)}{first}"
+        by_hand = f"; changed by hand, so not reproducible ({METRICS} says how)" if touches_in(self.metrics) else ""
+        return f"done: {self.folder} has {', '.join(files)}{first}{by_hand}"
 
     def test(self, only: str | None, export_only: bool) -> None:
         """Evaluates or exports a finished run again; keys that change nothing that was trained may differ."""
@@ -332,6 +349,8 @@ class Run:
         if aside is not None:
             log.info("an earlier run was here; it is kept as %s", aside)
             take_over_stages(aside, self.folder, self.recipe, first)
+            if (self.folder / "checkpoints").exists():
+                self.record.touch(touches_in(read_map(aside / METRICS)))
 
     def _chosen(self, only: str | None) -> list[str]:
         if only is None:

@@ -22,6 +22,8 @@ log = logging.getLogger(__name__)
 BUSY, INTERRUPTED = 75, 130
 """Exit codes of a run whose folder another process is writing (EX_TEMPFAIL), and of one that was stopped and saved."""
 RECIPE, METRICS, LOG = "config.yaml", "metrics.json", "log.txt"
+TOUCHED = "touched"
+"""The key of `metrics.json` under which stands what was changed by hand."""
 OWN = {RECIPE, METRICS, LOG, "sweep.json", "checkpoints", "previews", *loggers.OWN}
 """What the engine writes into a run's folder; what a system writes is listed in `metrics.json`, as `files`."""
 NO_LOCKS = {errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP, errno.EINVAL}
@@ -156,6 +158,12 @@ def read_map(path: Path) -> dict:
     except (OSError, ValueError):
         return {}
     return node if isinstance(node, dict) else {}
+
+
+def touches_in(metrics: dict) -> list[str]:
+    """Returns what was changed by hand while a run trained, so that its recipe alone does not make its result."""
+    found = metrics.get(TOUCHED)
+    return [str(touch) for touch in found] if isinstance(found, list) else []
 
 
 def number_in(metrics: dict, key: str) -> float:

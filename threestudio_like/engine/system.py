@@ -1,6 +1,6 @@
 """The interface of the training loop: a system computes the losses of one step and names its parameters."""
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar, Generic, TypeVar
@@ -63,6 +63,26 @@ class Context:
     """The recipe's name, for the files that say what made them."""
     mixed: bool = False
     """Whether the steps are computed in bfloat16 where that is safe (autocast)."""
+
+
+@dataclass(frozen=True)
+class Opinion:
+    """The images that a prior was shown in a step, in 0..1, and those that the step pulls them to."""
+
+    seen: Float[Tensor, "B 3 H W"]
+    wanted: Float[Tensor, "B 3 H W"]
+
+
+@dataclass(frozen=True)
+class Adjustable:
+    """A number of a running system that may be changed between two of its steps."""
+
+    key: str
+    """What recipes call it."""
+    at: Callable[[int], float]
+    """Its value at a step."""
+    change: Callable[[float], None]
+    """Gives it a value, at least 0, for all steps to come."""
 
 
 @dataclass
@@ -153,6 +173,14 @@ class System(nn.Module):
     def preview(self) -> Float[Tensor, "H W 3"] | None:
         """Renders a picture, in 0..1, of the present state; None where there is none."""
         return None
+
+    def opinions(self) -> dict[str, Opinion]:
+        """Returns what each prior saw and wanted in its last step, by the guidance's name."""
+        return {}
+
+    def adjustables(self) -> list[Adjustable]:
+        """Lists the numbers that a viewer may change while the system is trained."""
+        return []
 
     def evaluate(self, folder: Path) -> dict[str, float]:
         """Measures the result and writes its pictures into the folder."""

@@ -1,6 +1,8 @@
 """Measures seconds: of a run's steps, and of one part after another, the device's work included."""
 
+import contextlib
 import time
+from collections.abc import Iterator
 
 import torch
 
@@ -40,6 +42,18 @@ class StepClock:
         self.steps += 1
         if self.steps == 1:
             self.first = time.monotonic()
+
+    @contextlib.contextmanager
+    def halted(self) -> Iterator[None]:
+        """Leaves out the time of what it encloses."""
+        before = time.monotonic()
+        try:
+            yield
+        finally:
+            away = time.monotonic() - before
+            self.began += away
+            if self.steps:
+                self.first += away
 
     def seconds(self) -> float:
         """Returns the seconds since the clock was made, the first step corrected."""

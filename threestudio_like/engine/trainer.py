@@ -15,6 +15,7 @@ from threestudio_like.engine import checkpoint
 from threestudio_like.engine.checkpoint import Checkpoint
 from threestudio_like.engine.monitor import Monitor
 from threestudio_like.engine.muon import MuonAdamW
+from threestudio_like.engine.observer import Observer
 from threestudio_like.engine.system import ParameterGroup, StepResult, System
 from threestudio_like.engine.timing import StepClock
 from threestudio_like.errors import NonFiniteError, StoppedError, UserError, brief
@@ -52,7 +53,15 @@ def make_fabric(device: str, devices: int, precision: Literal["32-true", "bf16-m
         return Fabric(accelerator=accelerator, devices=devices, precision=precision, strategy=strategy)
 
 
-def train(system: System, name: str, path: Path, settings: Settings, fabric: Fabric, monitor: Monitor) -> float:
+def train(
+    system: System,
+    name: str,
+    path: Path,
+    settings: Settings,
+    fabric: Fabric,
+    monitor: Monitor,
+    observer: Observer | None = None,
+) -> float:
     """Runs the stage `name` from its checkpoint at `path` (or from step 0) to its end; returns its seconds so far.
 
     Raises NonFiniteError, and StoppedError after saving.
@@ -76,6 +85,7 @@ def train(system: System, name: str, path: Path, settings: Settings, fabric: Fab
             checkpoint.save(path, Checkpoint(start, 0.0, system.state_dict(), optimizer.state_dict()))
         return seconds_before
     model, optimizer = fabric.setup(system, optimizer)
+    observer = observer or Observer()
     clock, last_saved = StepClock(), time.monotonic()
 
     def save(step: int) -> None:
@@ -85,7 +95,7 @@ def train(system: System, name: str, path: Path, settings: Settings, fabric: Fab
             check_state(system, saved, name)
             checkpoint.save(path, saved)
 
-    with stopping.patiently(), monitor.stage(name, start, steps):
+    with stopping.patiently(), monitor.stage(name, start, steps), observer.watching(name, system, start):
         for step in range(start, steps):
             for group, described in zip(optimizer.param_groups, groups, strict=True):
                 group["lr"] = described.lr(step)
@@ -107,6 +117,8 @@ def train(system: System, name: str, path: Path, settings: Settings, fabric: Fab
             monitor.step(done, loss, result, gradient_norm)
             if settings.preview_every and (done % settings.preview_every == 0 or done == steps):
                 monitor.picture(done, system.preview())
+            with clock.halted():
+                observer.step(done, result)
             overdue = time.monotonic() - last_saved > settings.checkpoint_seconds
             to_stop = anywhere(fabric, stopping.requested())
             due = settings.checkpoint_every is not None and done % settings.checkpoint_every == 0

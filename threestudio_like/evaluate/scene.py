@@ -22,7 +22,7 @@ from threestudio_like.export.mesh_io import no_mesh
 from threestudio_like.export.origin import Origin
 from threestudio_like.export.presentation import Presentation, Views, write_object, write_turntable
 from threestudio_like.renderers.base import Render
-from threestudio_like.renderers.shading import Shading, headlight
+from threestudio_like.renderers.shading import Shading, bare
 from threestudio_like.scenes.base import Scene
 from threestudio_like.scenes.convert import remove_small_components
 
@@ -149,8 +149,7 @@ def scores(
 
     right_pair = pair_index(category, color)
     pair = (scorer.image(look(shown(cameras))) @ scorer.text(COLOR_CAPTIONS).T).mean(0)
-    bare = Shading("textureless", headlight(cameras), 0.4, 0.6)
-    kind = (scorer.image(look(bare)) @ scorer.text(CATEGORY_CAPTIONS).T).mean(0)
+    kind = (scorer.image(look(bare(cameras))) @ scorer.text(CATEGORY_CAPTIONS).T).mean(0)
     log.info("the scorer sees %s (shape alone: %s)", COLOR_CAPTIONS[pair.argmax()], CATEGORY_CAPTIONS[kind.argmax()])
     found = {
         "color_correct": float(pair.argmax() == right_pair),

@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 from threestudio_like.config.recipe import digest, unique_slug
 from threestudio_like.config.scalars import is_finite
-from threestudio_like.engine.run_folder import number_in, read_map, status_of
+from threestudio_like.engine.run_folder import number_in, read_map, status_of, touches_in
 from threestudio_like.errors import UserError
 from threestudio_like.experiments.axes import split, unquoted
 
@@ -44,8 +44,9 @@ class JobState:
 
     @property
     def sentence(self) -> str:
-        """The status, and why it failed if it did."""
-        return f"failed: {self.reason}" if self.status == "failed" else self.status
+        """The status, why it failed if it did, and whether it was changed by hand."""
+        told = f"failed: {self.reason}" if self.status == "failed" else self.status
+        return f"{told}, changed by hand" if touches_in(self.metrics) else told
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,7 @@ from threestudio_like.export.origin import Origin
 from threestudio_like.export.texture import bake
 from threestudio_like.export.video import VIDEO_FORMATS, VideoFormat, write_video
 from threestudio_like.renderers.base import Render
-from threestudio_like.renderers.shading import Shading, headlight
+from threestudio_like.renderers.shading import Shading, bare
 from threestudio_like.scenes.base import Scene
 from threestudio_like.scenes.mesh import Mesh
 from threestudio_like.utils.files import write_atomically
@@ -68,8 +68,7 @@ def write_turntable(
     """
     show = replace(show, distance=fitting_distance(views, show, device))
     strip = around(show, 8, show.strip_size).to(device)
-    clay = Shading("textureless", headlight(strip), 0.4, 0.6)
-    rows = [views(strip, shading) for shading in (shown(strip), clay)]
+    rows = [views(strip, shading) for shading in (shown(strip), bare(strip))]
     with part("turntable.png"):
         picture = torch.cat([torch.cat([view.rgb[0] for view in row], dim=1) for row in rows])
         write_png(folder / "turntable.png", picture)

@@ -72,3 +72,8 @@ def headlight(cameras: Cameras) -> Tensor:
     """Lights `[B, 3]` beside the cameras, above and to the left, for showing shape."""
     right, up = cameras.c2w[:, :3, 0], cameras.c2w[:, :3, 1]
     return cameras.position + cameras.distance[:, None] * (0.6 * up - 0.3 * right)
+
+
+def bare(cameras: Cameras) -> Shading:
+    """Shades the bare shape, without its colours, in a headlight."""
+    return Shading("textureless", headlight(cameras), 0.4, 0.6)

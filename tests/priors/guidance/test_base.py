@@ -269,3 +269,23 @@ def test_the_recipe_form():
     ):
         with pytest.raises(UserError):
             parse_component("guidance", {"type": "sds"} | wrong, "guidance")
+
+
+def test_a_step_pulls_to_the_priors_own_clean_image():
+    backbone, told = GaussianBackbone(), condition(4, 0.6)
+    guidance = SDS(backbone, config(scale=1.0, t_min=0.4, t_max=0.6))
+    assert guidance.opinion() is None
+    guidance(torch.full((4, 1, 1, 3), 0.5), told, 0, generator())
+    noised, _ = guidance._latest
+    eps = guided_eps(backbone, noised, 1.0)
+    wanted = to_x0(eps, noised.x_t, noised.t, backbone.schedule, "epsilon")
+    assert torch.allclose(guidance.opinion().wanted, wanted.clamp(0, 1), atol=1e-5)
+    assert torch.equal(guidance.opinion().seen, noised.x.clamp(0, 1))
+
+
+def test_the_scale_may_be_changed_between_steps():
+    guidance = SDS(GaussianBackbone(), config(scale=3.0))
+    (scale,) = guidance.adjustables("guidance.rgb.method")
+    assert (scale.key, scale.at(7)) == ("guidance.rgb.method.scale", 3.0)
+    scale.change(5.0)
+    assert scale.at(0) == 5.0 == guidance.config.scale(100)
