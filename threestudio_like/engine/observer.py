@@ -10,13 +10,13 @@ class Observer:
     """Base of what watches a run; training waits for each call, whose time is not counted as the run's."""
 
     def begin(self, stage: str, system: System, done: int) -> None:
-        """A stage begins, or goes on after `done` steps."""
+        """Takes up a stage that begins, or goes on after `done` steps."""
 
     def step(self, done: int, result: StepResult) -> None:
-        """A step was taken, `done` in all; nothing else touches the system until this returns."""
+        """Looks at a step that was taken, `done` in all; nothing else touches the system until this returns."""
 
     def end(self) -> None:
-        """The stage is over, however it ended: the system is let go."""
+        """Lets go of the system: the stage is over, however it ended."""
 
     @contextlib.contextmanager
     def watching(self, stage: str, system: System, done: int) -> Iterator[None]:

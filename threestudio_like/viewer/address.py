@@ -12,7 +12,7 @@ LARGEST = 65535
 
 @dataclass(frozen=True)
 class Address:
-    """Where the page is served: to this machine alone unless a host is named; port 0 is any that is free."""
+    """The place of the page: on this machine alone unless a host is named; port 0 is any that is free."""
 
     host: str = LOOPBACK
     port: int = PORT

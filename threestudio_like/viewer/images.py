@@ -42,11 +42,11 @@ class Viewable(Protocol):
 
     @property
     def prompt(self) -> str:
-        """What the objects are called."""
+        """The name of the objects."""
 
     @property
     def objects(self) -> Sequence[Turnable]:
-        """What can be drawn; several where particles are optimised together."""
+        """The objects that can be drawn; several where particles are optimised together."""
 
     def shown(self, cameras: Cameras) -> Shading:
         """Chooses the light in which the object is shown."""

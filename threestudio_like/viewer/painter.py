@@ -22,7 +22,7 @@ GUESS = 0.03
 
 @dataclass(frozen=True)
 class Sight:
-    """What a visitor looks at."""
+    """The side, the mode and the object that a visitor looks at."""
 
     pose: Pose
     mode: str
