@@ -66,7 +66,7 @@ def refused(capsys, *argv) -> str:
         ("device=tpu", "device: 'tpu' is not possible"),
         ("prompt=", "prompt is empty"),
         ("prompt=   ", "prompt is empty"),
-        ("evaluation.formats=[stl]", "cannot write 'stl'"),
+        ("evaluation.formats=[gif]", "cannot write 'gif'"),
         ("steps", "not an override"),
         ("kernels=cuda", "the 'cuda' kernels are forced but"),
         ("kernels=fast", "kernels: 'fast' is not possible"),

@@ -88,7 +88,7 @@ def test_a_card_says_what_its_run_was_and_measured(page):
     figures = {"color_correct": [1.0, "100"], "train_seconds": [90.25, "90"], "mesh_faces": [1280.0, "1280"]}
     assert red["own"]["figures"] == figures
     assert card(page, "fantasia3d/failed")["own"]["figures"] == {}, "of a run that failed nothing is a result"
-    assert list(card(page, "fantasia3d/gone")["own"]["figures"]) == ["train_seconds", "mesh_faces"]
+    assert list(card(page, "fantasia3d/gone")["own"]["figures"]) == ["mesh_faces", "train_seconds"]
 
 
 def test_each_object_of_one_pass_has_its_card(page):
@@ -141,7 +141,7 @@ def test_filters_and_orders_are_those_of_the_runs(runs):
         ("status", "failed", "1"),
     ]
     ordered = re.findall(r'<option value="(\w+)">', content)
-    assert ordered == ["folder", "title", "newest", "train_seconds", "mesh_faces", "color_correct", "total_seconds"]
+    assert ordered == ["folder", "title", "newest", "color_correct", "mesh_faces", "train_seconds", "total_seconds"]
 
 
 def test_a_killed_runs_preview_is_shown(tmp_path):

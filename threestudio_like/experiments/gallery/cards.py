@@ -190,9 +190,8 @@ def card_of(source: Source, shrunk: Shrunk, page: Path, metrics: dict[str, Metri
 
 
 def figures_of(values: dict[str, Any], metrics: dict[str, Metric]) -> Iterator[Figure]:
-    """Yields a result's finite numbers: the metrics first, as tables show them, then the others."""
-    known = [name for name in metrics if name in values]
-    for name in (*known, *(name for name in values if name not in metrics)):
+    """Yields a result's finite numbers: the metrics first, by their titles, as tables show them, then the others."""
+    for name in in_order(values, metrics):
         value = values[name]
         if isinstance(value, bool) or not is_number(value) or not math.isfinite(value):
             continue
@@ -227,10 +226,9 @@ def shown_path(folder: Path, page: Path) -> str:
 
 
 def figures_in(cards: Iterable[Card]) -> list[dict[str, str]]:
-    """Lists every figure that a card has, in the order of the metrics, with what a page says of it."""
+    """Lists every figure that a card has, in their order, with what a page says of it."""
     metrics = known_metrics()
     titles = {figure.name: figure.title for card in cards for figure in card.figures}
-    order = [name for name in metrics if name in titles] + [name for name in titles if name not in metrics]
     return [
         {
             "name": name,
@@ -238,5 +236,10 @@ def figures_in(cards: Iterable[Card]) -> list[dict[str, str]]:
             "better": metrics[name].better if name in metrics else "neither",
             "about": metrics[name].about if name in metrics else "",
         }
-        for name in order
+        for name in in_order(titles, metrics)
     ]
+
+
+def in_order(names: Iterable[str], metrics: dict[str, Metric]) -> list[str]:
+    """Lists the metrics among the names, by their titles, then the other names."""
+    return sorted(names, key=lambda name: (name not in metrics, metrics[name].title if name in metrics else ""))
