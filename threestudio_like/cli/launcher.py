@@ -13,6 +13,7 @@ from pathlib import Path
 
 from threestudio_like.cli.arguments import Arguments, print_help, read_arguments, resolve
 from threestudio_like.cli.without_recipe import ViewRequest
+from threestudio_like.config import reading
 from threestudio_like.engine.allocator import keep_freed_pages
 from threestudio_like.engine.run_folder import BUSY, INTERRUPTED, BusyError
 from threestudio_like.errors import RunError, StoppedError, UserError, brief
@@ -60,15 +61,20 @@ def main(argv: list[str]) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
     except Exception as error:
-        if stopping.requested() and in_an_import(error):  # a signal left half a module behind
+        if stopping.requested() and half_done(error):  # a signal left half a module or half a recipe behind
             return fail(f"stopped; to go on: {again(argv, given)}", INTERRUPTED)
         return fail(*sentence(error))
 
 
-def in_an_import(error: Exception) -> bool:
-    """Tells whether an error was raised by an import, or by a module's own lines while it was imported."""
+def half_done(error: Exception) -> bool:
+    """Tells whether an error was raised by an import, by a module's own lines meanwhile, or by reading a recipe.
+
+    OmegaConf goes on after an interrupt, with a node that is not whole.
+    """
     frames = traceback.extract_tb(error.__traceback__)
-    return isinstance(error, ImportError) or any(frame.name == "<module>" for frame in frames)
+    return isinstance(error, ImportError) or any(
+        frame.name == "<module>" or frame.filename == reading.__file__ for frame in frames
+    )
 
 
 def tell_of_a_thread(failed: threading.ExceptHookArgs) -> None:

@@ -17,7 +17,7 @@ from threestudio_like.utils.seeding import seed_for
 class Teacher:
     """A teacher whose noise is the number of its keys, whose condition is the images' brightness; it keeps both."""
 
-    device, view_size, config = torch.device("cpu"), 4, SimpleNamespace()
+    device, dtype, view_size, config = torch.device("cpu"), torch.float32, 4, SimpleNamespace()
 
     def __init__(self, folder):
         self.folder, self.sampled = folder, []
