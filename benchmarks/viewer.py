@@ -21,7 +21,7 @@ from PIL import Image
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from tests.viewer.browser import Browser, browser
+from tests.browser import Page, browser
 from threestudio_like.config.loading import load
 from threestudio_like.config.recipe import parse_recipe
 from threestudio_like.engine.observer import Observer
@@ -39,7 +39,7 @@ Seconds = tuple[float, float]
 class InTurn(Observer):
     """Trains blocks of steps in each way in turn, and keeps the seconds of each block's step."""
 
-    def __init__(self, run: Run, page: Browser, rounds: int, steps: int, warm_up: int):
+    def __init__(self, run: Run, page: Page, rounds: int, steps: int, warm_up: int):
         self.run, self.page = run, page
         self.order = [way for i in range(rounds) for way in (WAYS[i % 3 :] + WAYS[: i % 3])]
         self.steps, self.warm_up = steps, warm_up
@@ -86,16 +86,16 @@ class InTurn(Observer):
 
 
 @contextlib.contextmanager
-def dragged(page: Browser, viewer: LiveViewer):
+def dragged(page: Page, viewer: LiveViewer):
     """Opens the viewer's page, and drags its object to and fro in a thread."""
-    page.open(viewer.page.url)
-    page.until(viewer.page.poses, what="the page's camera")
+    page.go(viewer.page.url)
+    page.wait(viewer.page.poses, "the page's camera")
     stop = threading.Event()
 
     def drag() -> None:
         while not stop.is_set():
             for by in (60, -60):
-                page.drag((300, 300), (by, 0))
+                page.drag(300, 300, 300 + by, 300)
 
     thread = threading.Thread(target=drag)
     thread.start()
@@ -104,7 +104,7 @@ def dragged(page: Browser, viewer: LiveViewer):
     finally:
         stop.set()
         thread.join()
-        page.open("about:blank")
+        page.go("about:blank")
 
 
 def measure(config: str, keys: list[str], rounds: int, steps: int, warm_up: int, folder: Path) -> dict:
@@ -112,7 +112,8 @@ def measure(config: str, keys: list[str], rounds: int, steps: int, warm_up: int,
     always = ["preview_every=0", "checkpoint_every=1000000", "checkpoint_seconds=1000000", f"out={folder / 'run'}"]
     run = Run(parse_recipe(load(config, [*keys, f"steps={warm_up + 3 * rounds * steps + 1}", *always]), config))
     run.start(False)
-    with browser(folder / "browser") as page:
+    with browser() as page:
+        page.size(800, 600)
         observer = InTurn(run, page, rounds, steps, warm_up)
         with contextlib.suppress(StoppedError):
             run.train(observer=observer)
@@ -132,14 +133,13 @@ def table(found: dict[str, list[Seconds]]) -> str:
 
 def photograph(url: str, path: Path, seconds: float) -> None:
     """Writes a picture of the page at an address, once it was left alone for so many seconds."""
-    with tempfile.TemporaryDirectory() as folder, browser(Path(folder)) as page:
-        size = {"width": 1200, "height": 760, "deviceScaleFactor": 1, "mobile": False}
-        page.call("Emulation.setDeviceMetricsOverride", **size)
-        page.open(url)
-        page.until(lambda: "step" in page.text(), what="the panel")
-        page.evaluate("document.querySelectorAll('[class*=Notification-root]').forEach(note => note.remove())")
+    with browser() as page:
+        page.size(1200, 760)
+        page.go(url)
+        page.wait(lambda: "step" in page.text(), "the panel")
+        page.run("document.querySelectorAll('[class*=Notification-root]').forEach(note => note.remove())")
         time.sleep(seconds)
-        page.evaluate("document.querySelectorAll('[class*=Notification-root]').forEach(note => note.remove())")
+        page.run("document.querySelectorAll('[class*=Notification-root]').forEach(note => note.remove())")
         Image.fromarray(page.picture()).quantize(128).save(path, optimize=True)
 
 

@@ -1,6 +1,7 @@
 """Drives a headless Chromium over its DevTools protocol: what is loaded, logged, shown and pressed in a page."""
 
 import base64
+import io
 import itertools
 import json
 import shutil
@@ -11,7 +12,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import numpy as np
 import pytest
+from PIL import Image
 from websockets.exceptions import WebSocketException
 from websockets.sync.client import ClientConnection, connect
 
@@ -39,6 +42,8 @@ class Page:
         self.socket, self.numbers = socket, itertools.count(1)
         self.problems: list[str] = []
         """What was logged as an error or a warning, and every exception that nobody caught."""
+        self.errors: list[str] = []
+        """Those of them that are no warnings."""
         self.requests: list[str] = []
         """Addresses that were asked for, but for those whose content is in them."""
         self.loaded = False
@@ -63,13 +68,19 @@ class Page:
             case "Page.loadEventFired":
                 self.loaded = True
             case "Runtime.exceptionThrown":
-                self.problems.append(json.dumps(params["exceptionDetails"]))
+                self.note(json.dumps(params["exceptionDetails"]), "error")
             case "Runtime.consoleAPICalled" if params["type"] in ("error", "warning", "assert"):
-                self.problems.append(json.dumps(params["args"]))
+                self.note(json.dumps(params["args"]), params["type"])
             case "Log.entryAdded" if params["entry"]["level"] in ("error", "warning"):
-                self.problems.append(params["entry"]["text"])
+                self.note(f"{params['entry']['text']} {params['entry'].get('url', '')}", params["entry"]["level"])
             case "Network.requestWillBeSent" if not params["request"]["url"].startswith(("data:", "blob:")):
                 self.requests.append(params["request"]["url"])
+
+    def note(self, problem: str, level: str) -> None:
+        """Keeps a problem, and an error also as such."""
+        self.problems.append(problem)
+        if level != "warning":
+            self.errors.append(problem)
 
     def go(self, url: str) -> None:
         """Loads a page."""
@@ -85,13 +96,33 @@ class Page:
         assert "exceptionDetails" not in result, json.dumps(result["exceptionDetails"])
         return result["result"].get("value")
 
-    def wait(self, true, what: str, seconds: float = 60.0) -> None:
-        """Waits until a function, or JavaScript, is true."""
+    def wait(self, true, what: str, seconds: float = 60.0):
+        """Waits until a function, or JavaScript, is true, and returns what it returned."""
         end = time.monotonic() + seconds
-        while not (self.run(true) if isinstance(true, str) else true()):
-            assert time.monotonic() < end, f"waited in vain for {what}"
+        while not (found := self.run(true) if isinstance(true, str) else true()):
+            assert time.monotonic() < end, f"waited in vain for {what}; the page says: {self.text()!r}"
             time.sleep(0.05)
             self.run("0")  # hears what has happened
+        return found
+
+    def text(self) -> str:
+        """Returns all text of the page."""
+        return self.run("document.body ? document.body.innerText : ''")
+
+    def press(self, label: str) -> None:
+        """Clicks the button of this label, once it is there."""
+        script = f"""(() => {{
+            const buttons = [...document.querySelectorAll("button")];
+            const found = buttons.find(button => button.innerText.trim() === {json.dumps(label)});
+            if (found) found.click();
+            return Boolean(found);
+        }})()"""
+        self.wait(script, f"the button '{label}'")
+
+    def type_over(self, selector: str, text: str) -> None:
+        """Replaces what stands in a field."""
+        self.run(f"(() => {{ const f = document.querySelector({json.dumps(selector)}); f.focus(); f.select(); }})()")
+        self.ask("Input.insertText", text=text)
 
     def size(self, width: int, height: int, scale: float = 1.0) -> None:
         """Sets the window's size in CSS pixels."""
@@ -108,12 +139,14 @@ class Page:
         features = [{"name": "prefers-color-scheme", "value": "dark" if on else "light"}]
         self.ask("Emulation.setEmulatedMedia", features=features)
 
-    def drag(self, x: float, y: float, to_x: float, to_y: float, steps: int = 5) -> None:
+    def drag(self, x: float, y: float, to_x: float, to_y: float, steps: int = 8) -> None:
         """Drags the mouse from one place to another, with its left button."""
+        self.ask("Input.dispatchMouseEvent", type="mouseMoved", x=x, y=y)
         self.ask("Input.dispatchMouseEvent", type="mousePressed", x=x, y=y, button="left", clickCount=1)
         for i in range(1, steps + 1):
             place = {"x": x + (to_x - x) * i / steps, "y": y + (to_y - y) * i / steps}
             self.ask("Input.dispatchMouseEvent", type="mouseMoved", button="left", buttons=1, **place)
+            time.sleep(0.03)  # no hand is faster
         self.ask("Input.dispatchMouseEvent", type="mouseReleased", x=to_x, y=to_y, button="left", clickCount=1)
 
     def screenshot(self, path: Path | None = None, whole: bool = False) -> bytes:
@@ -122,6 +155,10 @@ class Page:
         if path is not None:
             path.write_bytes(content)
         return content
+
+    def picture(self) -> np.ndarray:
+        """Returns the window, `[H, W, 3]` bytes."""
+        return np.asarray(Image.open(io.BytesIO(self.screenshot())).convert("RGB"))
 
     def pdf(self) -> bytes:
         """Prints the page."""
@@ -139,7 +176,7 @@ def browser() -> Iterator[Page]:
             stderr=subprocess.DEVNULL,
         )
         try:
-            with connect(address_of_page(Path(home), process), max_size=None) as socket:
+            with connect(address_of_page(Path(home), process), max_size=None, ping_interval=None) as socket:
                 yield Page(socket)
         finally:
             process.terminate()

@@ -12,8 +12,8 @@ import numpy as np
 import pytest
 import trimesh
 
+from tests.browser import browser, needs_browser
 from tests.viewer import scenes  # one of which it registers
-from tests.viewer.browser import browser, needs_chromium
 from threestudio_like.config.recipe import parse_recipe
 from threestudio_like.engine.run import Run
 from threestudio_like.errors import StoppedError
@@ -24,7 +24,7 @@ from threestudio_like.viewer.address import Address
 from threestudio_like.viewer.page import Page
 
 pytest.importorskip("viser", reason="viser is not installed: the extra `viewer`")
-pytestmark = [pytest.mark.slow, needs_chromium]
+pytestmark = [pytest.mark.slow, needs_browser]
 
 
 def free_port() -> int:
@@ -69,35 +69,36 @@ def training(folder, monkeypatch):
 
 
 def test_a_run_is_watched(tmp_path, monkeypatch):
-    with training(tmp_path / "run", monkeypatch) as viewer, browser(tmp_path / "browser") as page:
-        page.open(viewer.page.url)
-        page.until(lambda: "a <script> box" in page.text(), what="the prompt")
-        page.until(lambda: len(red(page)[0]) > 2000, what="the front of the box")
+    with training(tmp_path / "run", monkeypatch) as viewer, browser() as page:
+        page.size(800, 600)
+        page.go(viewer.page.url)
+        page.wait(lambda: "a <script> box" in page.text(), "the prompt")
+        page.wait(lambda: len(red(page)[0]) > 2000, "the front of the box")
         columns, _ = red(page)
-        page.drag((300, 300), (30, 0))
-        page.until(lambda: len(red(page)[0]) and red(page)[0].mean() > columns.mean() + 10, what="a turn to the right")
+        page.drag(300, 300, 330, 300)
+        page.wait(lambda: len(red(page)[0]) and red(page)[0].mean() > columns.mean() + 10, "a turn to the right")
         columns, rows = red(page)
-        page.drag((300, 300), (0, 40))
-        page.until(lambda: len(red(page)[0]) and red(page)[1].mean() > rows.mean() + 5, what="a turn downwards")
+        page.drag(300, 300, 300, 340)
+        page.wait(lambda: len(red(page)[0]) and red(page)[1].mean() > rows.mean() + 5, "a turn downwards")
 
-        page.until(lambda: step_of(page) > 0, what="a step")
+        page.wait(lambda: step_of(page) > 0, "a step")
         page.press("Pause")
-        page.until(lambda: viewer.paused and "paused" in page.text(), what="the pause")
-        halted, said = viewer.done, page.until(lambda: step_of(page))
+        page.wait(lambda: viewer.paused and "paused" in page.text(), "the pause")
+        halted, said = viewer.done, page.wait(lambda: step_of(page), "a step")
         time.sleep(1.0)
         assert (viewer.done, step_of(page)) == (halted, said) == (halted, halted)
         page.press("Save mesh")
         path = tmp_path / f"run/meshes/main-{halted:06d}.glb"
-        page.until(lambda: path.name in page.text(), what="the name of the mesh")
+        page.wait(lambda: path.name in page.text(), "the name of the mesh")
         assert len(trimesh.load_mesh(path).faces) == 12
 
         page.type_over("input[inputmode=decimal], input[type=number], .mantine-NumberInput-input", "20")
         page.press("Apply")
-        page.until(lambda: "not reproducible" in page.text(), what="the note of the change")
+        page.wait(lambda: "not reproducible" in page.text(), "the note of the change")
         touched = json.loads((tmp_path / "run/metrics.json").read_text())["touched"]
         assert touched == [f"stage 'main', after step {halted}: guidance.rgb.scale from 2 to 20"]
         page.press("Go on")
-        page.until(lambda: step_of(page) > halted, what="another step")
+        page.wait(lambda: step_of(page) > halted, "another step")
         assert page.errors == []
 
 
@@ -117,14 +118,15 @@ def test_a_mesh_is_shown_from_its_front(tmp_path, monkeypatch):
     monkeypatch.setattr(finished, "Page", Noted)
     thread = threading.Thread(target=finished.show, args=(tmp_path / "mesh.glb", Address("127.0.0.1", free_port())))
     thread.start()
-    with browser(tmp_path / "browser") as page:
-        page.until(lambda: pages, what="the server")
-        page.open(pages[0].url)
-        page.until(lambda: len(red(page)[0]) > 2000, what="the red front")
+    with browser() as page:
+        page.size(800, 600)
+        page.wait(lambda: pages, "the server")
+        page.go(pages[0].url)
+        page.wait(lambda: len(red(page)[0]) > 2000, "the red front")
         columns, rows = red(page)
         assert abs(rows.mean() - 300) < 90  # in the middle of the page
-        page.drag((300, 300), (30, 0))
-        page.until(lambda: len(red(page)[0]) and red(page)[0].mean() > columns.mean() + 10, what="a turn to the right")
+        page.drag(300, 300, 330, 300)
+        page.wait(lambda: len(red(page)[0]) and red(page)[0].mean() > columns.mean() + 10, "a turn to the right")
         assert page.errors == []
         pages[0].ask(end)
         thread.join(20)
