@@ -52,6 +52,17 @@ def test_matches_the_reference(side, grid, count, hidden, outputs):
     assert_near(found[1][1], found[0][1])
 
 
+@pytest.mark.parametrize("share", [0.0, 0.2, 0.8])
+def test_points_without_a_gradient_add_nothing(side, share):
+    x, w = points(700, side.device), weights(MIXED, 8, 2, side.device)
+    to_outputs = torch.randn(700, 2, device=side.device) * (torch.rand(700, 1, device=side.device) < share)
+    found = []
+    for chosen in (backend.forced("reference"), side.forced()):
+        with chosen:
+            found.append(torch.autograd.grad(encoded_mlp(x, w, MIXED), tensors(w), to_outputs))
+    assert_near(found[1], found[0])
+
+
 @pytest.mark.parametrize("grid, count, hidden, outputs", CASES)
 @pytest.mark.parametrize("used", [(0,), (1,), (0, 1)])
 def test_with_gradient_matches_the_reference(side, grid, count, hidden, outputs, used):

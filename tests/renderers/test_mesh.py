@@ -232,6 +232,19 @@ def test_a_fixed_shape_keeps_its_shape():
 
 
 @pytest.mark.parametrize("kind", ["tetmesh", "flexicubes"])
+def test_a_fixed_shape_is_extracted_anew_only_where_it_changed(kind):
+    scene, free = tetmesh(kind, resolution=8, fixed=True), tetmesh(kind, resolution=8)
+    first = scene.surface()
+    assert scene.surface() is first and not first.vertices.requires_grad
+    assert free.surface() is not free.surface()
+    with torch.no_grad():
+        free.deformation += torch.rand(free.deformation.shape)
+    scene.load_state_dict(free.state_dict())
+    torch.testing.assert_close(scene.surface().vertices, free.surface().vertices.detach())
+    assert not torch.allclose(scene.surface().vertices, first.vertices)
+
+
+@pytest.mark.parametrize("kind", ["tetmesh", "flexicubes"])
 def test_a_vanished_surface_is_told(kind):
     scene = tetmesh(kind, resolution=6)
     with torch.no_grad():

@@ -1,5 +1,6 @@
 """Mesh scenes: a signed distance on a grid's vertices, whose zero level is the mesh, and colours around it."""
 
+import itertools
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Annotated, Literal
@@ -95,6 +96,7 @@ class IsoSurface(nn.Module):
         if config.material == "pbr":
             nn.init.constant_(self.texture.head.bias[4:], METALLIC_START)
         self.background = config.background.build()
+        self.extracted: tuple[tuple, Surface] | None = None  # of a fixed shape: what it was extracted from, and it
 
     def draw(self, vertices: Float[Tensor, "V 3"], sdf: Float[Tensor, "V"], training: bool) -> Surface:
         """Extracts the zero level in the grid of moved vertices; `training`: as for optimising, not for export."""
@@ -113,12 +115,21 @@ class IsoSurface(nn.Module):
         return torch.where(self.boundary, distance.clamp(min=1e-3), distance)
 
     def surface(self, training: bool = True) -> Surface:
-        """Extracts the mesh. Raises NoSurfaceError where the signed distance has one sign everywhere."""
-        with torch.set_grad_enabled(torch.is_grad_enabled() and not self.config.fixed):
-            distance = self.sdf()
-            surface = self.draw(
-                self.vertices + self.max_displacement * torch.tanh(self.deformation), distance, training
-            )
+        """Extracts the mesh; a fixed one only once. Raises NoSurfaceError where the signed distance has one sign
+        everywhere."""
+        if not self.config.fixed:
+            return self.extract(training)
+        shape = [*itertools.chain(*self.shape_parameters().values()), self.shape_init]
+        state = (training, *((tensor.data_ptr(), tensor._version) for tensor in shape))  # `_version` counts changes
+        if self.extracted is None or self.extracted[0] != state:
+            with torch.no_grad():
+                self.extracted = state, self.extract(training)
+        return self.extracted[1]
+
+    def extract(self, training: bool) -> Surface:
+        """Extracts the mesh as the shape's parameters are now. Raises as `surface`."""
+        distance = self.sdf()
+        surface = self.draw(self.vertices + self.max_displacement * torch.tanh(self.deformation), distance, training)
         if len(surface.faces) == 0:
             raise NoSurfaceError(
                 f"the mesh has vanished: its signed distances are {distance.min():.3g} to {distance.max():.3g}; "
