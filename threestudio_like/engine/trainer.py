@@ -9,6 +9,7 @@ from typing import Any, Literal
 
 import torch
 from lightning_fabric import Fabric
+from lightning_fabric.strategies import DDPStrategy
 from torch import Tensor
 
 from threestudio_like.engine import checkpoint
@@ -46,8 +47,10 @@ def make_fabric(device: str, devices: int, precision: Literal["32-true", "bf16-m
     accelerator = {"auto": "cuda" if torch.cuda.is_available() else "cpu", "cuda": "cuda", "cpu": "cpu"}[device]
     # PyTorch before 2.11 would reuse a weight that was cast without a graph, and give it no gradient
     torch.set_autocast_cache_enabled(precision == "32-true")
-    # stages train parts of a system, so that some parameters have no gradient
-    strategy = "ddp_find_unused_parameters_true" if devices > 1 else "auto"
+    # stages train parts of a system, so that some parameters have no gradient; buffers are grids of gigabytes, which
+    # every process builds alike, and occupancy grids, which each may know a little differently
+    together = DDPStrategy(find_unused_parameters=True, broadcast_buffers=False, gradient_as_bucket_view=True)
+    strategy = together if devices > 1 else "auto"
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "The `srun` command is available")  # clusters are submitit's business
         return Fabric(accelerator=accelerator, devices=devices, precision=precision, strategy=strategy)
