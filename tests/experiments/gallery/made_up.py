@@ -8,6 +8,7 @@ import imageio.v3 as iio
 import numpy as np
 import trimesh
 from omegaconf import OmegaConf
+from PIL import Image
 
 from tests.fabricated import REVISION
 from threestudio_like.config.loading import to_the_letter
@@ -25,7 +26,11 @@ def strip(color, views: int = 8, side: int = 16) -> np.ndarray:
 
 
 def write_video(path: Path, levels, side: int = 32) -> None:
-    """A video of grey frames of these levels."""
+    """A video of grey frames of these levels, in the format of the path's suffix."""
+    if path.suffix != ".mp4":
+        frames = [Image.new("RGB", (side, side), (level,) * 3) for level in levels]
+        frames[0].save(path, save_all=True, append_images=frames[1:])
+        return
     with av.open(path, "w") as video:
         stream = video.add_stream("libx264", rate=20)
         stream.width = stream.height = side

@@ -43,8 +43,9 @@ def frames_of(sheet: sheets.Sheet) -> list[np.ndarray]:
     return tiles[: sheet.frames]
 
 
-def test_the_videos_frames_are_laid_out_in_their_order(tmp_path):
-    write_video(tmp_path / "turntable.mp4", range(20, 220, 5))
+@pytest.mark.parametrize("kind", ["mp4", "gif", "webp"])
+def test_the_videos_frames_are_laid_out_in_their_order(tmp_path, kind):
+    write_video(tmp_path / f"turntable.{kind}", range(20, 220, 5))
     shrunk = shrink(tmp_path, None, None, Size(10, 32, 500, 1 << 20))
     assert (shrunk.sheet.frames, shrunk.sheet.columns, shrunk.sheet.rows) == (10, 6, 2)
     levels = [frame.mean() for frame in frames_of(shrunk.sheet)]

@@ -17,7 +17,7 @@ from threestudio_like.engine.run_folder import read_map
 from threestudio_like.errors import UserError
 from threestudio_like.evaluate.metrics import Metric, known_metrics
 from threestudio_like.experiments.gallery.media import Shrunk, Size, shrink
-from threestudio_like.experiments.gallery.sheets import Sheet
+from threestudio_like.experiments.gallery.sheets import Sheet, videos_in
 from threestudio_like.experiments.jobs import is_number
 from threestudio_like.experiments.records import RunRecord
 from threestudio_like.export.mesh_io import FORMATS
@@ -210,8 +210,8 @@ def links_of(source: Source, page: Path) -> Iterator[Link]:
     if source.mesh is not None:
         mebibytes = source.mesh.stat().st_size / MEBIBYTE
         yield Link(f"{source.mesh.suffix[1:].upper()}, {mebibytes:.1f} MiB", href(source.mesh, page))
-    if (source.folder / "turntable.mp4").is_file():
-        yield Link("video", href(source.folder / "turntable.mp4", page))
+    for video in videos_in(source.folder):
+        yield Link("video", href(video, page))
     yield Link("folder", f"{href(source.folder, page)}/")
 
 

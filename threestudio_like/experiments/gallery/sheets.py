@@ -7,7 +7,9 @@ from pathlib import Path
 
 import av
 import numpy as np
-from PIL import Image
+from PIL import Image, ImageSequence
+
+from threestudio_like.export.video import VIDEO_FORMATS
 
 VIEWS = 8
 """Views in the upper half of a `turntable.png`."""
@@ -35,16 +37,24 @@ class Sheet:
 
 def read_frames(folder: Path) -> list[np.ndarray] | None:
     """Reads a turntable's frames `[S, S, 3]` in bytes: the video's, else the picture's 8 views; None without both."""
-    for read, name in ((read_video, "turntable.mp4"), (read_views, "turntable.png")):
+    for read, path in (*((read_video, video) for video in videos_in(folder)), (read_views, folder / "turntable.png")):
         try:
-            return read(folder / name)
+            return read(path)
         except Exception:  # one that is damaged is as one that is gone
             continue
     return None
 
 
+def videos_in(folder: Path) -> list[Path]:
+    """Finds a run's turntables that move, in the order of `VIDEO_FORMATS`."""
+    return [path for kind in VIDEO_FORMATS if (path := folder / f"turntable.{kind}").is_file()]
+
+
 def read_video(path: Path) -> list[np.ndarray]:
-    """Reads a video's frames."""
+    """Reads the frames of an MP4, GIF or WebP."""
+    if path.suffix != ".mp4":
+        with Image.open(path) as picture:
+            return [np.asarray(frame.convert("RGB")) for frame in ImageSequence.Iterator(picture)]
     with av.open(path) as video:
         stream = video.streams.video[0]
         stream.thread_type = "NONE"  # a gallery has a process for each core already
