@@ -72,6 +72,7 @@ class LoRA(FakeScore):
         if getattr(backbone.unet, "peft_config", None):
             raise UserError("fake_score: two guides would adapt one U-Net; give one of them a `backbone:` of its own")
         from peft import LoraConfig
+        from peft.tuners.tuners_utils import BaseTunerLayer
 
         lora = LoraConfig(
             r=config.rank, lora_alpha=config.alpha, target_modules=list(config.targets), init_lora_weights="gaussian"
@@ -84,6 +85,7 @@ class LoRA(FakeScore):
         for parameter in names.values():
             parameter.data = parameter.data.float()
         self.adapter = nn.ParameterList(names.values())
+        self.adapted = tuple(module for module in backbone.unet.modules() if isinstance(module, BaseTunerLayer))
         embeds_time, width = backbone.time_embedding
         self.camera = camera_embedding(width).to(backbone.device)
         self.current: Tensor | None = None
@@ -116,8 +118,8 @@ class LoRA(FakeScore):
             self._switch(False)
 
     def _switch(self, on: bool) -> None:
-        self.backbone.unet.enable_adapters() if on else self.backbone.unet.disable_adapters()
-        self.adapter.requires_grad_(True)  # peft freezes what it switches off, and a graph may still be waiting for it
+        for layer in self.adapted:
+            layer._disable_adapters = not on  # peft's own switch looks for them all, and freezes them, at each turn
 
     def save(self, folder: Path) -> None:
         """Writes `pytorch_lora_weights.safetensors`, which diffusers' `load_lora_adapter` reads, and the

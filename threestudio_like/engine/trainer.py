@@ -104,8 +104,9 @@ def train(
                 group["lr"] = described.lr(step)
             own = 0 if system.one_batch else fabric.global_rank
             result = model(step, generator(fabric.device, settings.seed, name, step, own))
-            loss = total(result, name, step, fabric)
+            loss = torch.stack(list(result.losses.values())).sum()
             fabric.backward(loss)
+            check_losses(result, name, step, fabric)  # not before: it waits for the device, which may be behind
             if fabric.world_size > 1:
                 loss, result.losses = fabric.all_reduce(
                     (loss.detach(), {k: v.detach() for k, v in result.losses.items()})
@@ -193,9 +194,10 @@ def anywhere(fabric: Fabric, here: bool) -> bool:
     return bool(asked > 0)
 
 
-def total(result: StepResult, stage: str, step: int, fabric: Fabric) -> Tensor:
-    """Sums the step's losses. Raises NonFiniteError that names the loss, in all processes."""
-    bad = next((name for name, loss in result.losses.items() if not torch.isfinite(loss)), None)
+def check_losses(result: StepResult, stage: str, step: int, fabric: Fabric) -> None:
+    """Raises NonFiniteError that names the step's loss which is not finite, in all processes."""
+    finite = torch.isfinite(torch.stack([loss.detach() for loss in result.losses.values()])).tolist()
+    bad = next((name for name, good in zip(result.losses, finite, strict=True) if not good), None)
     if anywhere(fabric, bad is not None):
         told = (
             "a loss of another process is not finite"
@@ -203,7 +205,6 @@ def total(result: StepResult, stage: str, step: int, fabric: Fabric) -> Tensor:
             else f"the loss '{bad}' is {result.losses[bad].item()}"
         )
         raise NonFiniteError(f"stage '{stage}', step {step}: {told}")
-    return torch.stack(list(result.losses.values())).sum()
 
 
 def check_gradients(system: System, stage: str, step: int, clip_norm: float | None) -> Tensor:
