@@ -102,13 +102,14 @@ def measure(pipeline: ImageTo3D, count: int, folder: Path) -> None:
         begin = time.perf_counter()
         write_mesh(result.mesh, folder / "mesh.glb")
         seconds |= result.seconds | {"export": time.perf_counter() - begin}
-        rows.append([seconds[part] for part in PARTS])
+        parts = [part for part in PARTS if part in seconds]
+        rows.append([seconds[part] for part in parts])
     rows = np.array(rows)
     print(
         f"{pipeline.prior.device}, {count} images, views of {pipeline.prior.view_size}, "
         f"{torch.get_num_threads()} threads"
     )
-    for name, values in [*zip(PARTS, rows.T, strict=True), ("all", rows.sum(1))]:
+    for name, values in [*zip(parts, rows.T, strict=True), ("all", rows.sum(1))]:
         low, middle, high = np.quantile(values, (0.05, 0.5, 0.95))
         print(f"  {name:16s} {middle:7.3f} s  (5 to 95 %: {low:.3f} to {high:.3f})")
     print(f"  peak memory {peak_memory_mib(pipeline.prior.device):.0f} MiB")

@@ -1,6 +1,6 @@
 """Measures a reconstructor from six true views of held-out toys, beside the visual hull of their masks.
 
-`python -m benchmarks.reconstruction [--model FOLDER] [--objects 64]` prints its figures with 95 %
+`python -m benchmarks.reconstruction [--model FOLDER] [--objects 64] [--refine STEPS]` prints its figures with 95 %
 intervals over objects: images from random sides against the true albedo, the shape, the toy's own parts; how often its
 shape beats the hull (of 64^3 voxels, carved by the six true masks); and the parts of mugs and of what stands on legs.
 """
@@ -24,6 +24,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 from priors.projection import project
 from priors.reconstructor import Reconstructor
 from priors.view_encoder import rig_poses
+from systems.geco.refine import refined
 from threestudio_like.cameras import zero123plus_rig
 from threestudio_like.config.registry import find
 from threestudio_like.data.toybox.multiview import MultiviewSet
@@ -72,6 +73,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--model", default="priors/weights/reconstructor")
     parser.add_argument("--objects", type=int, default=64)
+    parser.add_argument("--refine", type=int, default=0, help="fit each object to its views in so many steps")
     parser.add_argument("--out", type=Path, default=Path("outputs/reconstruction"))
     given = parser.parse_args()
     check_split(given.model)
@@ -81,11 +83,14 @@ def main() -> None:
     views = MultiviewSet(left_out=(), held_out_count=given.objects)
     objects = show.of(ReconstructionSet(views=views)).objects("held_out")
     model = Reconstructor.load(given.model).eval()
-    poses = rig_poses(views.distance, views.fov_deg, views.size)[None]
+    rig = views.distance, views.fov_deg, views.size
+    poses, cameras = rig_poses(*rig)[None], zero123plus_rig(torch.zeros(1), *rig)
 
     @torch.no_grad()
     def reconstruct(index: int):
-        return model.scene(model(objects.views.six_views(np.array([index])), poses))
+        six = objects.views.six_views(np.array([index]))
+        scene = model.scene(model(six, poses))
+        return refined(scene, six[0], cameras, given.refine) if given.refine else scene
 
     perceptual = find("perceptual", "scorer")(device)
     evaluate_reconstructor(reconstruct, objects, show, perceptual, device, given.out / "held-out.png")

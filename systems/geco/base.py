@@ -160,7 +160,7 @@ class Geco(System):
             sign(folder / part)
         toys, generation = self.config.data.views, self.config.generation
         image = toys.images("held_out").images(np.array([0]))[0] if self.example is None else self.example
-        pipeline = ImageTo3D(self.teacher, self.generator, reconstructor, toys, generation.show.smallest_part)
+        pipeline = ImageTo3D(self.teacher, self.generator, reconstructor, toys, generation)
         try:
             made = pipeline(image, 0)
             origin = Origin(folder.name, "", self.context.recipe, METHOD, self.context.seed, git_revision())

@@ -188,7 +188,7 @@ def generate_one(
             "%s: %.2f s (%s)",
             folder / own,
             made[own]["total_seconds"],
-            ", ".join(f"{part} {made[own][f'{part}_seconds']:.2f}" for part in PARTS),
+            ", ".join(f"{part} {made[own][key]:.2f}" for part in PARTS if (key := f"{part}_seconds") in made[own]),
         )
     return made
 
@@ -227,7 +227,7 @@ def load_pipeline(config, device: torch.device) -> ImageTo3D:
     generator = OneStepGenerator(prior, of).ready(prior.dtype)
     folder = at("reconstructor", config.reconstructor.weights or config.reconstructor.pretrained)
     reconstructor = Reconstructor.load(folder).to(device).eval().requires_grad_(False)
-    return ImageTo3D(prior, generator, reconstructor, config.data.views, config.generation.show.smallest_part)
+    return ImageTo3D(prior, generator, reconstructor, config.data.views, config.generation)
 
 
 def warm_up(pipeline: ImageTo3D) -> None:

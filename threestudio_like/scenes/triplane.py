@@ -5,6 +5,7 @@ density (VolSDF, Yariv et al. 2021) and the surface (FlexiCubes) are made: what 
 """
 
 import functools
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from typing import ClassVar, Literal, Protocol, runtime_checkable
 
@@ -123,6 +124,16 @@ class Extraction:
     """Whether the signed distances are lengths, so that grid vertices far from the surface need not be asked."""
 
 
+@dataclass(frozen=True)
+class Cubes:
+    """What a surface is extracted from: the grid's moved vertices, their signed distance, negative inside, and the
+    cubes' FlexiCubes weights before their activation."""
+
+    vertices: Float[Tensor, "V 3"]
+    distance: Float[Tensor, "V"]
+    weights: Float[Tensor, "M 21"]
+
+
 @dataclass(frozen=True, eq=False)
 class Triplane:
     """One object, for the volume and the mesh renderer; gradients flow to planes and decoder.
@@ -175,6 +186,11 @@ class Triplane:
     def surface(self, training: bool = True) -> Surface:
         """Extracts the FlexiCubes mesh; closed, because the cube's boundary is outside. Raises NoSurfaceError where
         there is none.
+        """
+        return self.draw(self.cubes(), training)
+
+    def cubes(self) -> "Cubes":
+        """Predicts what the surface is extracted from. Raises NoSurfaceError where there is none.
 
         Vertices are asked without gradients, and those of the cubes that the surface goes through again with them.
         """
@@ -193,12 +209,17 @@ class Triplane:
         distance = outside_at(grid, distance.index_put((near,), found))
         max_displacement = how.shift / self.resolution
         vertices = place.index_add(0, near, max_displacement * self.decoder.deformation(features).to(distance))
-        raw = distance.new_zeros(len(grid.cubes), 21).index_put(
+        weights = distance.new_zeros(len(grid.cubes), 21).index_put(
             (mixed,), self.decoder.weights(rows(features, corner).flatten(1)).to(distance)
         )
-        weights = positive_weights(raw, how.weight_scale)
-        points, faces, deviation = flexible_cubes(vertices, distance, weights, grid, training)
-        return replace(Surface.of(points, faces, deviation), crossings=crossings(grid, distance))
+        return Cubes(vertices, distance, weights)
+
+    def draw(self, cubes: "Cubes", training: bool) -> Surface:
+        """Extracts the surface of a grid; `training`: as for optimising, not for export."""
+        grid = shared_grid(self.resolution, self.planes.device)
+        weights = positive_weights(cubes.weights, self.extraction.weight_scale)
+        points, faces, deviation = flexible_cubes(cubes.vertices, cubes.distance, weights, grid, training)
+        return replace(Surface.of(points, faces, deviation), crossings=crossings(grid, cubes.distance))
 
     def distances(self, resolution: int) -> Float[Tensor, "V"]:
         """Computes the signed distance at a grid's vertices, on grids of twice as many cubes from one to the next.
@@ -219,9 +240,13 @@ class Triplane:
     @torch.no_grad()
     def mesh(self, settings: MeshSettings | None = None) -> Mesh:
         """Returns the surface for export, coloured at its vertices; it needs no settings. Raises NoSurfaceError."""
-        surface = self.surface(training=False)
-        colors = torch.cat([self.material(part) for part in surface.vertices.split(CHUNK)])
-        return Mesh(surface.vertices.float().cpu().numpy(), surface.faces.cpu().numpy(), colors.float().cpu().numpy())
+        return colored(self.surface(training=False), self.material)
+
+
+def colored(surface: Surface, material: Callable[[Float[Tensor, "N 3"]], Float[Tensor, "N 3"]]) -> Mesh:
+    """Returns a surface for export, with the material's colours at its vertices."""
+    colors = torch.cat([material(part) for part in surface.vertices.split(CHUNK)])
+    return Mesh(surface.vertices.float().cpu().numpy(), surface.faces.cpu().numpy(), colors.float().cpu().numpy())
 
 
 def outside_at(grid: CubeGrid, distance: Float[Tensor, "V"]) -> Float[Tensor, "V"]:
