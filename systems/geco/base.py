@@ -123,7 +123,7 @@ class Geco(System):
 
     @property
     def images(self) -> ConditionImages:
-        """Reconstruction3D or read at the first call."""
+        """The condition images, rendered or read at the first call."""
         if self._images is None:
             self._images = ConditionImages.of(self.config.data.views, self.config.framing, self.config.images)
         return self._images

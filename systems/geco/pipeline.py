@@ -124,10 +124,11 @@ class ImageTo3D:
         clock = Clock(self.prior.device)
         views = self.views(image, *keys)
         clock.stop("views")
-        scene: Triplane | FittedTriplane = self.reconstructor.scene(self.reconstructor(views, self.poses))
+        reconstructed = self.reconstructor.scene(self.reconstructor(views, self.poses))
         clock.stop("reconstruction")
+        scene: Triplane | FittedTriplane = reconstructed
         if self.config.refine > 0:
-            scene = refined(scene, views[0], self.cameras, self.config.refine)
+            scene = refined(reconstructed, views[0], self.cameras, self.config.refine)
             clock.stop("refinement")
         mesh = remove_small_components(scene.mesh(), self.config.show.smallest_part)
         clock.stop("mesh")

@@ -126,7 +126,7 @@ class Extraction:
 
 @dataclass(frozen=True)
 class Cubes:
-    """What a surface is extracted from: the grid's moved vertices, their signed distance, negative inside, and the
+    """Holds what a surface is extracted from: moved vertices of a grid, their signed distance, negative inside, and the
     cubes' FlexiCubes weights before their activation."""
 
     vertices: Float[Tensor, "V 3"]
