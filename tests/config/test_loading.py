@@ -142,10 +142,10 @@ def test_overrides_count_in_every_stage(recipes):
         "  first: {guidance: {rgb: {t: 1}}}\n"
         "  second: {steps: 9, renderer: {type: mesh}, guidance: {rgb: {scale: 3}}}\n",
     )
-    made = load("staged", ["steps=5", "guidance.rgb.scale=20", "renderer.rasterizer=x"])["stages"]
+    made = load("staged", ["steps=5", "guidance.rgb.scale=20", "renderer.supersample=x"])["stages"]
     assert made == {
         "first": {"guidance": {"rgb": {"t": 1}}},
-        "second": {"steps": 5, "renderer": {"type": "mesh", "rasterizer": "x"}, "guidance": {"rgb": {"scale": 20}}},
+        "second": {"steps": 5, "renderer": {"type": "mesh", "supersample": "x"}, "guidance": {"rgb": {"scale": 20}}},
     }
     one = load("staged", ["stages.second.steps=7"])
     assert one["steps"] == 1 and one["stages"]["second"]["steps"] == 7

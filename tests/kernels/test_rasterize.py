@@ -6,9 +6,8 @@ import pytest
 import torch
 
 from threestudio_like.cameras import orbit, orbit_cameras
-from threestudio_like.errors import UserError
 from threestudio_like.kernels import backend
-from threestudio_like.kernels.rasterize import Edges, antialias, nvdiffrast, rasterize, visible_faces
+from threestudio_like.kernels.rasterize import Edges, antialias, rasterize, visible_faces
 from threestudio_like.kernels.tets import body_centred_grid, marching_tetrahedra
 
 
@@ -44,50 +43,6 @@ def test_visibility_matches_the_reference(side, height, width, faces):
     assert actual.shape == (3, height, width) and actual.dtype == torch.int64
     assert (actual != expected).sum() <= 1e-3 * expected.numel()  # rounding on an edge
     assert faces == 0 or (expected >= 0).any()
-
-
-class ToldOfNvdiffrast:
-    """Obeys nvdiffrast's documentation: clip coordinates in, (u, v, z/w, face + 1) out, the first row at y = -1."""
-
-    @staticmethod
-    def RasterizeCudaContext(device):
-        return "context"
-
-    @staticmethod
-    def rasterize(context, clip, faces, resolution, grad_db):
-        height, width = resolution
-        assert context == "context" and faces.dtype == torch.int32
-        place = clip[..., :2] / clip[..., 3:]
-        assert (clip[..., 2].abs() <= clip[..., 3]).all()
-        screen = 0.5 * (place + 1) * torch.tensor([width, height])
-        with backend.forced("reference"):
-            seen = visible_faces(screen, clip[..., 3], faces, height, width)
-        return torch.cat([torch.zeros(*seen.shape, 3), seen[..., None] + 1.0], dim=-1), None
-
-
-@pytest.mark.parametrize("behind", [False, True])
-def test_nvdiffrast_is_given_what_it_expects(monkeypatch, behind):
-    screen = torch.randn(2, 40, 2) * 20 + 20
-    depth = torch.rand(2, 40) * 3 + (-0.5 if behind else 0.5)
-    faces = torch.randint(40, (60, 3))
-    with backend.forced("reference"):
-        expected = visible_faces(screen, depth, faces, 40, 48)
-    with pytest.raises(UserError, match="nvdiffrast"):
-        visible_faces(screen, depth, faces, 40, 48, rasterizer="nvdiffrast")
-    monkeypatch.setattr(nvdiffrast, "opened", lambda device: (ToldOfNvdiffrast, "context"))
-    actual = visible_faces(screen, depth, faces, 40, 48, rasterizer="nvdiffrast")
-    assert (actual != expected).sum() <= 1e-3 * expected.numel() and (expected >= 0).any()
-
-
-@pytest.mark.cuda
-def test_nvdiffrast_sees_what_the_kernels_see():
-    pytest.importorskip("nvdiffrast.torch")
-    vertices, faces = ball()
-    screen, depth = (t.cuda() for t in orbit(2, 20.0, 2.5, 40.0, 64).project(vertices.float().expand(2, -1, -1)))
-    one, two = (
-        visible_faces(screen, depth, faces.cuda(), 64, 64, rasterizer) for rasterizer in ("kernels", "nvdiffrast")
-    )
-    assert (one != two).float().mean() < 0.02
 
 
 def test_the_nearest_face_wins_and_of_equal_ones_the_first(side):

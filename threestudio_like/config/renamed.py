@@ -54,13 +54,14 @@ CHANGED = {
 """Keys that took an old key's place with another meaning, or in another block."""
 REMOVED = {
     "init.convert": "the stage's own scene.type says it",
+    "renderer.rasterizer": "the run's own `packages` says it, as `packages=[nvdiffrast]`",
     "generation.threads": "the run's own `threads` says it",
     "generation.show.preview_size": "its previews have the views' own size",
     "generation.show.mesh_resolution": "the reconstructor's own grid says it",
     "generation.show.mesh_threshold": "the reconstructor says where the surface is",
     "generation.show.texture_size": "a mesh that is made in one pass has colours at its vertices",
 }
-"""Keys that had no effect, and why none is needed."""
+"""Keys that had no effect, or that another says, and why none is needed."""
 
 STATE = {
     "guides.look.": "terms.rgb.",

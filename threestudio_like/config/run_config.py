@@ -6,6 +6,7 @@ from typing import Any, Literal
 from threestudio_like.config.ranges import Count, NonNegative, Seed, Threads, Whole
 
 LoggerName = Literal["tensorboard", "csv", "wandb"]
+PackageName = Literal["tiny-cuda-nn", "tiny-cuda-nn-fused", "nerfacc", "kaolin", "nvdiffrast"]
 
 
 @dataclass(frozen=True)
@@ -30,6 +31,7 @@ class RunConfig:
         "out",
         "device",
         "kernels",
+        "packages",
         "threads",
         "checkpoint_every",
         "checkpoint_seconds",
@@ -56,6 +58,9 @@ class RunConfig:
     """Single precision, or bfloat16 where it is safe (autocast)."""
     kernels: Literal["auto", "reference", "cpu", "cuda"] | None = None
     """Forces one side of all kernels; by default TSL_KERNELS, or the device, chooses."""
+    packages: tuple[PackageName, ...] | None = None
+    """Packages that take over, on CUDA, the operations that they have: `[nerfacc, kaolin]`; `[]`, none; null, those
+    that are installed and were faster in a trial on this GPU, where `kernels` forces nothing."""
     threads: Threads | None = None
     """CPU threads at most; null, all. Small models are faster on one: several wait for each other."""
     checkpoint_every: Count | None = 250

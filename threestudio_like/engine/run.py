@@ -59,7 +59,7 @@ class Run:
     def __init__(self, recipe: Recipe):
         self.recipe = recipe
         self.folder = run_folder(recipe)
-        backend.force(recipe.run.kernels)
+        backend.force(recipe.run.kernels, recipe.run.packages)
         self.fabric = make_fabric(recipe.run.device, recipe.run.devices, recipe.run.precision)
         mixed = recipe.run.precision == "bf16-mixed"
         self.context = Context(  # of one process, until they are launched

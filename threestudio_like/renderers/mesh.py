@@ -11,7 +11,7 @@ from threestudio_like.cameras import Cameras, Rays
 from threestudio_like.config.ranges import NonNegative, Samples
 from threestudio_like.config.registry import configure
 from threestudio_like.errors import UserError
-from threestudio_like.kernels.rasterize import Rasterizer, antialias, rasterize
+from threestudio_like.kernels.rasterize import antialias, rasterize
 from threestudio_like.renderers.base import ALBEDO, Render, Renderer, single_precision
 from threestudio_like.renderers.shading import Shading
 from threestudio_like.renderers.silhouette import soft_silhouette
@@ -38,13 +38,11 @@ class MeshRenderer(Renderer[SurfaceScene]):
 
         They give gradients to the opacity where no edge passes (`renderers/silhouette.py`).
         """
-        rasterizer: Rasterizer = "kernels"
-        """The program that finds the visible faces."""
 
     def __init__(self, config: Config | None = None, **fields):
         super().__init__()
         config = configure(self, config, fields)
-        self.supersample, self.rasterizer, self.silhouette = config.supersample, config.rasterizer, config.silhouette
+        self.supersample, self.silhouette = config.supersample, config.silhouette
 
     @single_precision
     def forward(
@@ -77,7 +75,7 @@ class MeshRenderer(Renderer[SurfaceScene]):
         count, height, width = len(cameras), cameras.height, cameras.width
         cameras = cameras.resized(height * self.supersample, width * self.supersample)
         screen, depth = cameras.project(surface.vertices.expand(count, -1, -1))
-        fragments = rasterize(screen, depth, surface.faces, cameras.height, cameras.width, self.rasterizer)
+        fragments = rasterize(screen, depth, surface.faces, cameras.height, cameras.width)
         position = fragments.interpolate(surface.vertices)
         normal = F.normalize(fragments.interpolate(surface.vertex_normals()), dim=-1)
         view = fragments.pixel // (cameras.height * cameras.width)

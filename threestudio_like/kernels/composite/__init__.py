@@ -8,7 +8,6 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from threestudio_like.kernels import backend
-from threestudio_like.kernels.composite import reference
 from threestudio_like.kernels.composite.autograd import Accumulate, Composite
 
 __all__ = ["accumulate", "composite"]
@@ -24,8 +23,8 @@ def composite(density: Float[Tensor, "M"], step: float, offsets: Int[Tensor, "K"
     _check(density, offsets)
     density, offsets = backend.at_least_float32(density), offsets.contiguous()
     kernels = backend.implementation(__name__, density, offsets)
-    if kernels is reference:
-        return reference.composite(density, step, offsets)
+    if not hasattr(kernels, "composite_gradient"):  # it carries its own
+        return kernels.composite(density, step, offsets)
     return Composite.apply(density, step, offsets, kernels)
 
 
@@ -43,8 +42,8 @@ def accumulate(
         raise ValueError(f"values must be [{len(weights)}, C], one row a weight, got {list(values.shape)}")
     weights, values = backend.at_least_float32(weights), backend.at_least_float32(values)
     kernels = backend.implementation(__name__, weights, values, offsets)
-    if kernels is reference:
-        return reference.accumulate(weights, values, offsets)
+    if not hasattr(kernels, "accumulate_gradient"):
+        return kernels.accumulate(weights, values, offsets)
     return Accumulate.apply(weights, values, offsets.contiguous(), kernels)
 
 

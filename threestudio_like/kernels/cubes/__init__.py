@@ -1,7 +1,8 @@
 """Cubic grids, and FlexiCubes: the dual surface in them where a signed distance changes sign.
 
 Shen et al. 2023, "Flexible Isosurface Extraction for Gradient-Based Mesh Optimization", section 4, on Nielson's dual
-marching cubes. Gathers over precomputed tables, so one PyTorch implementation serves every device.
+marching cubes. Gathers over precomputed tables, so one PyTorch implementation serves every device; kaolin can take
+its place.
 """
 
 from dataclasses import dataclass
@@ -10,6 +11,7 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
+from threestudio_like.kernels import backend
 from threestudio_like.kernels.cubes.patches import CORNERS, EDGES, FACES, patches, turn_around
 from threestudio_like.kernels.pairs import distinct_pairs
 from threestudio_like.utils.rows import rows
@@ -92,6 +94,8 @@ def flexible_cubes(
     deviation of the distances between a vertex and the crossings that no weight has moved: the paper's regulariser
     (section 4.4), with the crossings of its code.
     """
+    if (kernels := backend.adapter(__name__, vertices, sdf)) is not None:
+        return kernels.flexible_cubes(vertices, sdf, weights, grid, training)
     inside = sdf < 0
     corner = inside[grid.cubes]
     mixed = (corner.any(-1) & ~corner.all(-1)).nonzero()[:, 0]

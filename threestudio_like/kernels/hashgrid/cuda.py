@@ -1,4 +1,8 @@
-"""The hash grid encoding in Triton: one program for a block of points at one level; the gradient sums by atomics."""
+"""The hash grid encoding in Triton: one program for a block of points at one level; the gradient sums by atomics.
+
+A program works on tiles of points by features, so that all features of a vertex are read at once; and features lie
+level by level, so that what a program writes lies together.
+"""
 
 from functools import lru_cache
 
@@ -19,7 +23,7 @@ def interpolate(
     x: Float[Tensor, "N 3"], table: Float[Tensor, "T F"], grid: HashGrid, active: int, with_jacobian: bool
 ) -> tuple[Float[Tensor, "N W"], Float[Tensor, "N W 3"]]:
     """Computes the features, and their derivative by x; the latter is empty unless it is asked for."""
-    features = table.new_zeros(len(x), grid.width)
+    features = table.new_zeros(grid.width, len(x)).T
     jacobian = table.new_zeros(len(x) if with_jacobian else 0, grid.width, 3)
     if len(x) > 0 and active > 0:
         interpolate_points[triton.cdiv(len(x), BLOCK), active](
@@ -27,10 +31,12 @@ def interpolate(
             table,
             level_table(grid, x.device),
             features,
+            *features.stride(),
             jacobian,
             len(x),
             grid.n_levels,
             grid.n_features_per_level,
+            triton.next_power_of_2(grid.n_features_per_level),
             with_jacobian,
             BLOCK,
             enable_fp_fusion=True,
@@ -54,10 +60,12 @@ def table_gradient(
             gradient,
             level_table(grid, x.device),
             to_features,
+            *to_features.stride(),
             to_jacobian if with_jacobian else to_features,
             len(x),
             grid.n_levels,
             grid.n_features_per_level,
+            triton.next_power_of_2(grid.n_features_per_level),
             with_jacobian,
             BLOCK,
             enable_fp_fusion=True,
@@ -78,10 +86,13 @@ def interpolate_points(
     table_at,
     levels_at,
     features_at,
+    across_points,
+    across_columns,
     jacobian_at,
     count,
     levels,
     FEATURES: tl.constexpr,
+    WIDTH: tl.constexpr,
     JACOBIAN: tl.constexpr,
     BLOCK: tl.constexpr,
 ):
@@ -96,26 +107,28 @@ def interpolate_points(
     i, u, du = locate(tl.load(x_at + n * 3, mask=inside, other=0.0), resolution)
     j, v, dv = locate(tl.load(x_at + n * 3 + 1, mask=inside, other=0.0), resolution)
     k, w, dw = locate(tl.load(x_at + n * 3 + 2, mask=inside, other=0.0), resolution)
-    for f in tl.static_range(FEATURES):
-        feature = tl.zeros([BLOCK], tl.float32)
-        slope_x = tl.zeros([BLOCK], tl.float32)
-        slope_y = tl.zeros([BLOCK], tl.float32)
-        slope_z = tl.zeros([BLOCK], tl.float32)
-        for corner in tl.static_range(8):
-            a, b, c = side(corner & 1, u), side(corner & 2, v), side(corner & 4, w)
-            entry = (offset + row(corner, i, j, k, resolution, rows, dense)) * FEATURES + f
-            value = tl.load(table_at + entry, mask=inside, other=0.0)
-            feature += a * b * c * value
-            if JACOBIAN:
-                slope_x += sign(corner & 1) * b * c * value
-                slope_y += sign(corner & 2) * a * c * value
-                slope_z += sign(corner & 4) * a * b * value
-        column = (n * levels + level) * FEATURES + f
-        tl.store(features_at + column, feature, mask=inside)
+    f = tl.arange(0, WIDTH)[None, :]
+    all_of = inside[:, None] & (f < FEATURES)
+    feature = tl.zeros([BLOCK, WIDTH], tl.float32)
+    slope_x = tl.zeros([BLOCK, WIDTH], tl.float32)
+    slope_y = tl.zeros([BLOCK, WIDTH], tl.float32)
+    slope_z = tl.zeros([BLOCK, WIDTH], tl.float32)
+    for corner in tl.static_range(8):
+        a, b, c = side(corner & 1, u), side(corner & 2, v), side(corner & 4, w)
+        entry = (offset + row(corner, i, j, k, resolution, rows, dense)) * FEATURES
+        value = tl.load(table_at + entry[:, None] + f, mask=all_of, other=0.0)
+        feature += (a * b * c)[:, None] * value
         if JACOBIAN:
-            tl.store(jacobian_at + column * 3, slope_x * du, mask=inside)
-            tl.store(jacobian_at + column * 3 + 1, slope_y * dv, mask=inside)
-            tl.store(jacobian_at + column * 3 + 2, slope_z * dw, mask=inside)
+            slope_x += (sign(corner & 1) * b * c)[:, None] * value
+            slope_y += (sign(corner & 2) * a * c)[:, None] * value
+            slope_z += (sign(corner & 4) * a * b)[:, None] * value
+    column = level * FEATURES + f
+    tl.store(features_at + n[:, None] * across_points + column.to(tl.int64) * across_columns, feature, mask=all_of)
+    if JACOBIAN:
+        at = jacobian_at + (n[:, None] * levels * FEATURES + column) * 3
+        tl.store(at, slope_x * du[:, None], mask=all_of)
+        tl.store(at + 1, slope_y * dv[:, None], mask=all_of)
+        tl.store(at + 2, slope_z * dw[:, None], mask=all_of)
 
 
 @triton.jit
@@ -124,10 +137,13 @@ def spread_points(
     gradient_at,
     levels_at,
     to_features_at,
+    across_points,
+    across_columns,
     to_jacobian_at,
     count,
     levels,
     FEATURES: tl.constexpr,
+    WIDTH: tl.constexpr,
     JACOBIAN: tl.constexpr,
     BLOCK: tl.constexpr,
 ):
@@ -142,22 +158,25 @@ def spread_points(
     i, u, du = locate(tl.load(x_at + n * 3, mask=inside, other=0.0), resolution)
     j, v, dv = locate(tl.load(x_at + n * 3 + 1, mask=inside, other=0.0), resolution)
     k, w, dw = locate(tl.load(x_at + n * 3 + 2, mask=inside, other=0.0), resolution)
-    for f in tl.static_range(FEATURES):
-        column = (n * levels + level) * FEATURES + f
-        to_feature = tl.load(to_features_at + column, mask=inside, other=0.0)
+    f = tl.arange(0, WIDTH)[None, :]
+    all_of = inside[:, None] & (f < FEATURES)
+    column = level * FEATURES + f
+    at = to_features_at + n[:, None] * across_points + column.to(tl.int64) * across_columns
+    to_feature = tl.load(at, mask=all_of, other=0.0)
+    if JACOBIAN:
+        at = to_jacobian_at + (n[:, None] * levels * FEATURES + column) * 3
+        to_x = tl.load(at, mask=all_of, other=0.0) * du[:, None]
+        to_y = tl.load(at + 1, mask=all_of, other=0.0) * dv[:, None]
+        to_z = tl.load(at + 2, mask=all_of, other=0.0) * dw[:, None]
+    for corner in tl.static_range(8):
+        a, b, c = side(corner & 1, u), side(corner & 2, v), side(corner & 4, w)
+        share = (a * b * c)[:, None] * to_feature
         if JACOBIAN:
-            to_x = tl.load(to_jacobian_at + column * 3, mask=inside, other=0.0) * du
-            to_y = tl.load(to_jacobian_at + column * 3 + 1, mask=inside, other=0.0) * dv
-            to_z = tl.load(to_jacobian_at + column * 3 + 2, mask=inside, other=0.0) * dw
-        for corner in tl.static_range(8):
-            a, b, c = side(corner & 1, u), side(corner & 2, v), side(corner & 4, w)
-            share = a * b * c * to_feature
-            if JACOBIAN:
-                share += sign(corner & 1) * b * c * to_x
-                share += sign(corner & 2) * a * c * to_y
-                share += sign(corner & 4) * a * b * to_z
-            entry = (offset + row(corner, i, j, k, resolution, rows, dense)) * FEATURES + f
-            tl.atomic_add(gradient_at + entry, share, mask=inside, sem="relaxed")
+            share += (sign(corner & 1) * b * c)[:, None] * to_x
+            share += (sign(corner & 2) * a * c)[:, None] * to_y
+            share += (sign(corner & 4) * a * b)[:, None] * to_z
+        entry = (offset + row(corner, i, j, k, resolution, rows, dense)) * FEATURES
+        tl.atomic_add(gradient_at + entry[:, None] + f, share, mask=all_of, sem="relaxed")
 
 
 @triton.jit

@@ -86,7 +86,8 @@ def march_rays(
             tl.store(distances_at + start + samples, t, mask=alive & occupied)
         samples += (alive & occupied).to(tl.int32)
         out = tl.minimum(tl.minimum(way_out(ox, dx, x, leave), way_out(oy, dy, y, leave)), way_out(oz, dz, z, leave))
-        leap = tl.where(occupied, 1.0, (out - t) / step)  # rounds down, to stop before the next cell rather than in it
+        # rounds down, to stop before the next cell rather than in it
+        leap = tl.where(occupied, 1.0, tl.div_rn(out - t, step))
         k += tl.where(alive, tl.maximum(leap, 1.0), 0.0).to(tl.int32)
         t = first + k.to(tl.float32) * step
     if not PLACE:
@@ -112,5 +113,5 @@ def cell(origin, direction, t, resolution):
 def way_out(origin, direction, cell, leave):
     """Computes the distance at which a ray leaves the cell along one axis."""
     side = tl.where(direction > 0.0, cell + 1, cell).to(tl.float32)
-    distance = (side - origin) / tl.where(direction == 0.0, 1.0, direction)
+    distance = tl.div_rn(side - origin, tl.where(direction == 0.0, 1.0, direction))
     return tl.minimum(tl.where(direction == 0.0, leave, distance), leave)

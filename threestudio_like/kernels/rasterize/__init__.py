@@ -5,20 +5,15 @@ Only the first is compiled, and nvdiffrast can take its place. The other two are
 carry the gradients, as in Laine et al. 2020, "Modular Primitives for High-Performance Differentiable Rendering".
 """
 
-from typing import Literal
-
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
 from threestudio_like.kernels import backend
 from threestudio_like.kernels.rasterize.antialias import Edges, antialias
-from threestudio_like.kernels.rasterize.fragments import Fragments
+from threestudio_like.kernels.rasterize.fragments import NEAR, Fragments
 
-__all__ = ["Edges", "Fragments", "Rasterizer", "antialias", "rasterize", "visible_faces"]
-
-NEAR = 1e-3
-Rasterizer = Literal["kernels", "nvdiffrast"]
+__all__ = ["Edges", "Fragments", "antialias", "rasterize", "visible_faces"]
 
 
 @torch.no_grad()
@@ -28,7 +23,6 @@ def visible_faces(
     faces: Int[Tensor, "F 3"],
     height: int,
     width: int,
-    rasterizer: Rasterizer = "kernels",
 ) -> Int[Tensor, "B H W"]:
     """Finds the nearest face at each pixel's centre, -1 where there is none; of equally near ones, the first.
 
@@ -46,10 +40,6 @@ def visible_faces(
     valid = (depth > NEAR) & screen.isfinite().all(-1) & depth.isfinite()
     inverse = torch.where(valid, 1 / depth, 0.0)
     vertices = torch.cat([torch.where(valid[..., None], screen, 0.0), inverse[..., None]], dim=-1).contiguous()
-    if rasterizer == "nvdiffrast":
-        from threestudio_like.kernels.rasterize import nvdiffrast
-
-        return nvdiffrast.nearest_face(vertices, faces, height, width, NEAR)
     kernels = backend.implementation(__name__, vertices, faces)
     if 0 in (len(vertices), len(faces), height, width):
         return torch.full((len(vertices), height, width), -1, device=faces.device)
@@ -62,8 +52,7 @@ def rasterize(
     faces: Int[Tensor, "F 3"],
     height: int,
     width: int,
-    rasterizer: Rasterizer = "kernels",
 ) -> Fragments:
     """Finds the visible surface, differentiable in `screen` and `depth` by its barycentric coordinates; see
     `visible_faces`."""
-    return Fragments.of(visible_faces(screen, depth, faces, height, width, rasterizer), screen, depth, faces)
+    return Fragments.of(visible_faces(screen, depth, faces, height, width), screen, depth, faces)

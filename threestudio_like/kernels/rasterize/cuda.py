@@ -51,16 +51,17 @@ def draw(vertices_at, faces_at, best_at, count, height, width, TILE: tl.constexp
                 area = e0 + e1 + e2
                 inside = (area != 0) & (e0 * area >= 0) & (e1 * area >= 0) & (e2 * area >= 0)
                 inside = inside & (i < bottom) & (j < right)
-                nearness = (e0 * az + e1 * bz + e2 * cz) / tl.where(area == 0, 1.0, area)
+                nearness = tl.div_rn(e0 * az + e1 * bz + e2 * cz, tl.where(area == 0, 1.0, area))
                 inside = inside & (nearness > 0)
                 key = (nearness.to(tl.int32, bitcast=True).to(tl.int64) << 32) | (LAST - face).to(tl.int64)
-                tl.atomic_max(best_at + (view * height + i) * width + j, key, mask=inside)
+                tl.atomic_max(best_at + (view * height + i) * width + j, key, mask=inside, sem="relaxed")
 
 
 @triton.jit
 def pixels_between(low, high, size):
     """Returns the first pixel whose centre is at `low` or beyond, and the one after the last that is at `high` or
     before."""
-    first = tl.ceil(tl.minimum(tl.maximum(low - 0.5, 0.0), size.to(tl.float32)))
-    after = tl.floor(tl.maximum(tl.minimum(high - 0.5, size.to(tl.float32)), -1.0)) + 1
+    end = size * 1.0  # of a size of 1, which is a constant, there is no `.to`
+    first = tl.ceil(tl.minimum(tl.maximum(low - 0.5, 0.0), end))
+    after = tl.floor(tl.maximum(tl.minimum(high - 0.5, end), -1.0)) + 1
     return first.to(tl.int32), tl.minimum(after.to(tl.int32), size)

@@ -8,6 +8,9 @@ from torch import Tensor
 
 from threestudio_like.utils.rows import rows
 
+NEAR = 1e-3
+"""Faces with a vertex nearer than this are not drawn."""
+
 
 @dataclass(frozen=True)
 class Fragments:

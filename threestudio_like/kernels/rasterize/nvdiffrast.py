@@ -1,4 +1,4 @@
-"""Visibility by nvdiffrast's CUDA rasteriser (Laine et al. 2020), where installed: `renderer.rasterizer: nvdiffrast`.
+"""Visibility by nvdiffrast's CUDA rasteriser (Laine et al. 2020), where installed: `packages: [nvdiffrast]`.
 
 It rounds vertices to a sixteenth of a pixel, so that pixels on edges may differ from the other implementations'.
 """
@@ -9,26 +9,24 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from threestudio_like.errors import UserError
+from threestudio_like.kernels import packages
+from threestudio_like.kernels.rasterize.fragments import NEAR
 
 
 def nearest_face(
-    vertices: Float[Tensor, "B V 3"], faces: Int[Tensor, "F 3"], height: int, width: int, near: float
+    vertices: Float[Tensor, "B V 3"], faces: Int[Tensor, "F 3"], height: int, width: int
 ) -> Int[Tensor, "B H W"]:
     """Finds the nearest face at each pixel's centre, or -1; a vertex is its pixel x, y and inverse depth (0: not
-    drawn).
-
-    Raises UserError where nvdiffrast is not installed or the tensors are not on CUDA.
-    """
+    drawn)."""
     valid = vertices[..., 2] > 0
     if valid.all():
-        return draw(clip_space(vertices, height, width, near), faces, height, width)
+        return draw(clip_space(vertices, height, width), faces, height, width)
     # A face that lacks a vertex is left out, but a call draws the same faces in all views: so a call a view.
     views = []
     for corners, visible in zip(vertices, valid, strict=True):
         visible_faces = visible[faces].all(-1).nonzero()[:, 0]
         nearest = draw(
-            clip_space(corners.masked_fill(~visible[:, None], 1.0), height, width, near)[None],
+            clip_space(corners.masked_fill(~visible[:, None], 1.0), height, width)[None],
             faces[visible_faces],
             height,
             width,
@@ -37,10 +35,10 @@ def nearest_face(
     return torch.stack(views)
 
 
-def clip_space(vertices: Float[Tensor, "... V 3"], height: int, width: int, near: float) -> Float[Tensor, "... V 4"]:
-    """Computes clip coordinates whose image has its first row on top; depths from `near` to infinity are -w to w."""
+def clip_space(vertices: Float[Tensor, "... V 3"], height: int, width: int) -> Float[Tensor, "... V 4"]:
+    """Computes clip coordinates whose image has its first row on top; depths from NEAR to infinity are -w to w."""
     x, y, inverse = vertices.unbind(-1)
-    ndc = torch.stack([2 * x / width - 1, 2 * y / height - 1, 1 - 2 * near * inverse, torch.ones_like(x)], dim=-1)
+    ndc = torch.stack([2 * x / width - 1, 2 * y / height - 1, 1 - 2 * NEAR * inverse, torch.ones_like(x)], dim=-1)
     return (ndc / inverse[..., None]).contiguous()
 
 
@@ -48,18 +46,13 @@ def draw(clip: Float[Tensor, "B V 4"], faces: Int[Tensor, "F 3"], height: int, w
     """Rasterises triangles in clip space to the number of the nearest face, -1 where there is none."""
     if len(faces) == 0:
         return torch.full((len(clip), height, width), -1, device=clip.device)
-    library, context = opened(clip.device)
-    image, _ = library.rasterize(context, clip, faces.int().contiguous(), (height, width), grad_db=False)
+    image, _ = packages.load("nvdiffrast").rasterize(
+        context(clip.device), clip, faces.int().contiguous(), (height, width), grad_db=False
+    )
     return image[..., 3].long() - 1
 
 
 @functools.cache
-def opened(device: torch.device):
-    """Opens nvdiffrast and its context on a device. Raises UserError where it is missing or the device is not CUDA."""
-    try:
-        import nvdiffrast.torch as library
-    except ImportError:
-        raise UserError("renderer.rasterizer: nvdiffrast is not installed; 'kernels' needs nothing") from None
-    if device.type != "cuda":
-        raise UserError(f"renderer.rasterizer: nvdiffrast draws on CUDA, not on {device}; use 'kernels'")
-    return library, library.RasterizeCudaContext(device=device)
+def context(device: torch.device):
+    """Makes its context on a device, which holds buffers."""
+    return packages.load("nvdiffrast").RasterizeCudaContext(device=device)

@@ -1,7 +1,7 @@
 """Tetrahedral grids, and the surface in them where a signed distance changes sign (marching tetrahedra).
 
 Doi & Koide 1991; made differentiable by Shen et al. 2021, "Deep Marching Tetrahedra" (DMTet), equation 3. All of it
-gathers over precomputed edges, so one PyTorch implementation serves every device.
+gathers over precomputed edges, so one PyTorch implementation serves every device; kaolin can take its place.
 """
 
 import functools
@@ -12,6 +12,7 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
+from threestudio_like.kernels import backend
 from threestudio_like.kernels.pairs import distinct_pairs
 from threestudio_like.utils.rows import rows
 from threestudio_like.utils.tensors import map_tensors
@@ -85,6 +86,8 @@ def marching_tetrahedra(
     `vertices` are the grid's, perhaps moved. Closed and oriented if the boundary's values are positive; no vertices and
     no faces where nothing changes sign. Differentiable in `vertices` and `sdf`; the faces are integers.
     """
+    if (kernels := backend.adapter(__name__, vertices, sdf)) is not None:
+        return kernels.marching_tetrahedra(vertices, sdf, grid)
     inside = sdf < 0
     crossed = inside[grid.edges[:, 0]] != inside[grid.edges[:, 1]]
     a, b = grid.edges[crossed].unbind(-1)
