@@ -1,19 +1,32 @@
 """The choice of an implementation, and the CUDA kernels in Triton's own interpreter."""
 
 import importlib.util
+import json
 import logging
 import os
 import subprocess
 import sys
+from contextlib import contextmanager
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 import torch
 
 from threestudio_like.errors import UserError
-from threestudio_like.kernels import backend, composite
+from threestudio_like.kernels import backend, composite, packages, trials, workloads
 
 PACKAGE = composite.__name__
+
+
+class OnGPU(torch.Tensor):
+    """A tensor that says that it is on a GPU."""
+
+    device, is_cuda = torch.device("cuda:0"), True
+
+
+def on_gpu() -> torch.Tensor:
+    return torch.ones(3).as_subclass(OnGPU)
 
 
 def chosen(*tensors):
@@ -68,6 +81,112 @@ def test_unknown_names(monkeypatch):
     monkeypatch.setenv(backend.VARIABLE, "numba")
     with pytest.raises(UserError, match="no 'numba' kernels"):
         chosen(torch.ones(3))
+
+
+def test_cuda_without_triton_is_warned_of_once(monkeypatch, caplog):
+    monkeypatch.setattr(backend, "_logged", set())
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+    for _ in range(2):
+        for op in ("march", "composite"):
+            chosen_one = backend.implementation(PACKAGE.replace("composite", op), on_gpu())
+            assert chosen_one.__name__.endswith(f"{op}.reference")
+    (warning,) = [record for record in caplog.records if record.levelno == logging.WARNING]
+    assert "Triton is not installed" in warning.getMessage() and "pip install" in warning.getMessage()
+
+
+def test_packages_that_are_unknown_missing_or_without_a_gpu_are_refused(monkeypatch, tmp_path):
+    with pytest.raises(UserError, match="packages: there is no 'torch-ngp'; known: tiny-cuda-nn, "):
+        backend.force(None, ("torch-ngp",))
+    monkeypatch.setitem(sys.modules, "nerfacc", None)  # importing it fails
+    with backend.forced("auto", ("nerfacc",)), pytest.raises(UserError, match="nerfacc is not installed; docs/"):
+        chosen(torch.ones(3))
+    for source, says in (
+        ("import no_such_library", "is installed, but cannot be imported: No module named 'no_such_library'"),
+        ("raise EnvironmentError('built for another GPU')", "cannot be used on this machine: built for another GPU"),
+    ):
+        monkeypatch.delitem(sys.modules, "nerfacc", raising=False)
+        (tmp_path / "nerfacc.py").write_text(source)
+        monkeypatch.syspath_prepend(tmp_path)
+        with backend.forced("auto", ("nerfacc",)), pytest.raises(UserError, match=says):
+            chosen(torch.ones(3))
+    monkeypatch.setitem(sys.modules, "nerfacc", ModuleType("nerfacc"))
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    with backend.forced("auto", ("nerfacc",)), pytest.raises(UserError, match="and there is no GPU here"):
+        chosen(torch.ones(3))
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)  # a run on CUDA computes some things on the CPU
+    with backend.forced("auto", ("nerfacc",)):
+        assert chosen(torch.ones(3)) == "cpu"
+    with backend.forced("auto", ("kaolin",)):  # which has no such op
+        assert chosen(torch.ones(3)) == "cpu"
+
+
+def test_what_is_installed_is_tried_on_a_gpu_but_not_what_is_less_precise(monkeypatch):
+    """And nothing is tried where a side, or a list of packages, is given."""
+    asked = []
+    monkeypatch.setattr(packages, "installed", lambda name: True)
+    monkeypatch.setattr(packages, "obstacle", lambda tensors: None)
+    monkeypatch.setattr(trials, "fastest", lambda package, able, *rest: asked.append((package, able)) or able[-1])
+    assert backend.adapter(PACKAGE, on_gpu()).__name__ == f"{PACKAGE}.nerfacc"
+    encoded = PACKAGE.replace("composite", "encoded_mlp")
+    assert backend.adapter(encoded, on_gpu()).__name__ == f"{encoded}.tinycudann"
+    assert asked == [(PACKAGE, ("own", "nerfacc")), (encoded, ("own", "tiny-cuda-nn"))]
+    with backend.forced("reference"):
+        assert backend.adapter(PACKAGE, on_gpu()) is None
+    with backend.forced("auto", ()):
+        assert backend.adapter(PACKAGE, on_gpu()) is None
+    assert len(asked) == 2
+
+
+@pytest.fixture
+def race(monkeypatch, tmp_path):
+    """`race(own=..., nerfacc=...)`: the result of a trial in which they take so many seconds; None, they fail."""
+    monkeypatch.setenv("TSL_CACHE", str(tmp_path))
+    monkeypatch.setattr(trials, "_workload", lambda package, device: None)
+    runs = []
+
+    def run(**seconds):
+        @contextmanager
+        def trying(candidate):
+            runs.append(candidate)
+            if seconds[candidate] is None:
+                raise RuntimeError("no kernel image")
+            yield
+
+        trials._remembered.cache_clear()
+        monkeypatch.setattr(trials, "_seconds", lambda workload, device: seconds[runs[-1]])
+        return trials.fastest(PACKAGE, tuple(seconds), torch.device("cpu"), trying)
+
+    run.runs, run.path = runs, tmp_path / "fastest.json"
+    yield run
+    trials._remembered.cache_clear()
+
+
+def test_the_fastest_is_taken_and_kept(race):
+    assert race(own=0.002, nerfacc=0.001) == "nerfacc"
+    tried = len(race.runs)
+    assert tried >= 2 * trials.COUNTED
+    assert race(own=0.001, nerfacc=0.002) == "nerfacc" and len(race.runs) == tried  # it is remembered
+    assert list(json.loads(race.path.read_text()).values()) == ["nerfacc"]
+    race.path.write_text("{broken")
+    assert race(own=0.001, nerfacc=0.002) == "own"
+
+
+def test_what_is_hardly_faster_is_not_taken(race):
+    assert race(own=0.001, nerfacc=0.00097) == "own"
+
+
+def test_what_fails_is_left_out_with_a_warning(race, caplog):
+    assert race(own=0.002, nerfacc=None) == "own"
+    assert "packages: nerfacc fails here and is left out: no kernel image" in caplog.text
+
+
+def test_every_op_of_a_package_has_a_workload_that_touches_no_random_numbers(monkeypatch):
+    for name, small in (("POINTS", 512), ("RAYS", 64), ("CELLS", 4), ("SIZE", 16), ("ROWS", 10)):
+        monkeypatch.setattr(workloads, name, small)
+    before = torch.random.get_rng_state()
+    for op in set().union(*(package.operations for package in packages.PACKAGES.values())):
+        workloads.workload(PACKAGE.replace("composite", op), torch.device("cpu"))()
+    assert torch.equal(torch.random.get_rng_state(), before)
 
 
 @pytest.mark.skipif(importlib.util.find_spec("triton") is None, reason="Triton is not installed")

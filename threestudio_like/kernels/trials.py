@@ -60,7 +60,7 @@ def race(package: str, candidates: tuple[str, ...], device: torch.device, trying
     times: dict[str, list[float]] = {candidate: [] for candidate in candidates}
     with torch.inference_mode(False), torch.enable_grad():
         with trying(candidates[0]):
-            workload = importlib.import_module("threestudio_like.kernels.workloads").workload(package, device)
+            workload = _workload(package, device)
         for _ in range(WARM_UP + COUNTED):
             for candidate in list(times):
                 try:
@@ -78,6 +78,10 @@ def winner(seconds: dict[str, float], own: str) -> str:
     """Returns the fastest, or this project's own where that is about as fast."""
     best = min(seconds, key=lambda candidate: seconds[candidate])
     return best if seconds[best] <= MARGIN * seconds[own] else own
+
+
+def _workload(package: str, device: torch.device) -> Callable[[], object]:
+    return importlib.import_module("threestudio_like.kernels.workloads").workload(package, device)
 
 
 def _seconds(workload: Callable[[], object], device: torch.device) -> float:

@@ -16,6 +16,12 @@ from threestudio_like.kernels.tets import body_centred_grid, marching_tetrahedra
 from threestudio_like.utils.tensors import map_tensors
 
 POINTS, RAYS, STEP = 1 << 18, 1 << 14, 0.0135
+ROWS = 19
+"""Binary logarithm of the rows of a level of the hash grid."""
+CELLS = 52
+"""Cells a side of the grids of tetrahedra and of cubes."""
+SIZE = 512
+"""Pixels a side of an image."""
 SEED = 0
 
 
@@ -31,7 +37,7 @@ def workload(package: str, device: torch.device) -> Callable[[], object]:
 
 def encoding(draw: Callable[..., Tensor]) -> Callable[[], object]:
     """A field's density and colour, with normals and without, and their gradients by the weights."""
-    grid = HashGrid(log2_hashmap_size=19)
+    grid = HashGrid(log2_hashmap_size=ROWS)
     shapes = ((grid.total_entries, 2), (32, grid.width), (32,), (4, 32), (4,))
     tensors = [(draw(*shape) - 0.5).requires_grad_() for shape in shapes]
     x, weights = draw(POINTS, 3), Weights(*tensors)
@@ -54,7 +60,7 @@ def rays_at_a_ball(draw: Callable[..., Tensor]):
 
 
 def marching(draw: Callable[..., Tensor]) -> Callable[[], object]:
-    """Samples along the rays of two images of 90 pixels."""
+    """Samples along the rays of four images of 64 pixels."""
     origins, directions, occupancy, jitter = rays_at_a_ball(draw)
     return lambda: march(origins, directions, occupancy, STEP, jitter)
 
@@ -74,16 +80,16 @@ def compositing(draw: Callable[..., Tensor]) -> Callable[[], object]:
 
 
 def rasterizing(draw: Callable[..., Tensor]) -> Callable[[], object]:
-    """Four views of 512 pixels of a ball's surface of about 100,000 faces."""
+    """Four views of the surface of a ball."""
     vertices, faces = ball(draw)
-    screen = (256 + 200 * vertices[:, :2]).expand(4, -1, -1)
+    screen = (SIZE * (0.5 + 0.4 * vertices[:, :2])).expand(4, -1, -1)
     depth = (2.5 + vertices[:, 2]).expand(4, -1)
-    return lambda: visible_faces(screen, depth, faces, 512, 512)
+    return lambda: visible_faces(screen, depth, faces, SIZE, SIZE)
 
 
 def tetrahedra(draw: Callable[..., Tensor]) -> Callable[[], object]:
     """The surface of a ball in 1.7 million tetrahedra, and its gradient by the signed distance."""
-    grid = body_centred_grid(52).to(draw(1).device)
+    grid = body_centred_grid(CELLS).to(draw(1).device)
     distance = (grid.vertices.norm(dim=-1) - 0.6).requires_grad_()
 
     def run():
@@ -94,9 +100,9 @@ def tetrahedra(draw: Callable[..., Tensor]) -> Callable[[], object]:
 
 
 def dual_surface(draw: Callable[..., Tensor]) -> Callable[[], object]:
-    """The dual surface of a ball in 64^3 cubes, and its gradient by the signed distance."""
+    """The dual surface of a ball in 141,000 cubes, and its gradient by the signed distance."""
     device = draw(1).device
-    grid = map_tensors(lambda tensor: tensor.to(device), cube_grid(64))
+    grid = map_tensors(lambda tensor: tensor.to(device), cube_grid(CELLS))
     distance, count = (grid.vertices.norm(dim=-1) - 0.6).requires_grad_(), len(grid.cubes)
     weights = FlexibleWeights(0.5 + draw(count, 8), 0.5 + draw(count, 12), 0.5 + draw(count))
 
@@ -109,7 +115,7 @@ def dual_surface(draw: Callable[..., Tensor]) -> Callable[[], object]:
 
 def ball(draw: Callable[..., Tensor]) -> tuple[Tensor, Tensor]:
     """A closed surface of many triangles."""
-    grid = body_centred_grid(52).to(draw(1).device)
+    grid = body_centred_grid(CELLS).to(draw(1).device)
     return marching_tetrahedra(grid.vertices, grid.vertices.norm(dim=-1) - 0.8, grid)
 
 

@@ -21,7 +21,6 @@ def near(actual, expected, share=1e-3):
         assert one.shape == two.shape and (one - two).norm() <= share * two.norm()
 
 
-
 TCNN_CASES = [*test_encoded_mlp.CASES, (DENSE, 200, 8, 4), (SMALL, 60, 8, 4)]
 
 

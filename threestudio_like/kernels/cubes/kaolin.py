@@ -10,6 +10,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from threestudio_like.errors import UserError
 from threestudio_like.kernels import packages
 from threestudio_like.kernels.cubes.patches import CORNERS, EDGES
 
@@ -63,5 +64,8 @@ def relative(weights: Tensor, largest: Tensor) -> Tensor:
 
 @functools.cache
 def extractor(device: torch.device):
-    """Makes their extractor, which holds tables on a device."""
-    return packages.load("kaolin").FlexiCubes(device=device)
+    """Makes their extractor, which holds tables on a device. Raises UserError for a kaolin that has none."""
+    kaolin = packages.load("kaolin")
+    if not hasattr(kaolin, "FlexiCubes"):
+        raise UserError("packages: this kaolin is older than 0.18, the first with FlexiCubes under its own licence")
+    return kaolin.FlexiCubes(device=device)

@@ -2,8 +2,8 @@
 
 Interface: https://github.com/NVlabs/tiny-cuda-nn/blob/6ee3546bda615f51abe684ce9edefeb414689135/bindings/torch/tinycudann/modules.py
 and DOCUMENTATION.md. What a grid computes is restated from include/tiny-cuda-nn/encodings/grid.h (offsets and
-interpolation) and common_device.h (`grid_scale`, `grid_resolution`, `grid_index`, `pos_fract`); how parameters lie, from
-network_with_input_encoding.h, fully_fused_mlp.cu and composite.h; what pads, from grid.h (0) and identity.h (1).
+interpolation) and common_device.h (`grid_scale`, `grid_resolution`, `grid_index`, `pos_fract`); how parameters lie,
+from network_with_input_encoding.h, fully_fused_mlp.cu and composite.h; what pads, from grid.h (0) and identity.h (1).
 """
 
 import itertools
