@@ -27,6 +27,8 @@ ENTRYPOINT ["threestudio-like"]
 CMD ["--help"]
 
 FROM base AS cuda
+# Triton compiles the launchers of its kernels
+RUN apt-get update && apt-get install -y --no-install-recommends gcc libc6-dev && rm -rf /var/lib/apt/lists/*
 RUN pip install torch==2.13.0 -c constraints.txt
 RUN pip install -e . -c constraints.txt
 RUN useradd --create-home user && mkdir /work && chown user /work

@@ -6,6 +6,13 @@ REPORT = ["av>=15.0", "fast-simplification>=0.1.11", "jinja2>=3.1", "matplotlib>
 SLURM = ["submitit>=1.5"]
 VIEWER = ["viser>=1.0"]
 
+CUDA = [
+    "triton>=3.2; sys_platform == 'linux'",  # which torch brings along on Linux; MIT
+    "nerfacc>=0.5.3",  # MIT
+    "tinycudann @ git+https://github.com/NVlabs/tiny-cuda-nn#subdirectory=bindings/torch",  # BSD-3-Clause
+]
+"""Faster operations on CUDA, of packages that all may use; nothing needs them."""
+
 CONFIGS = "threestudio_like.configs"
 """Where a wheel has the recipes; see threestudio_like/utils/paths.py."""
 
@@ -65,10 +72,9 @@ setup(
         "report": REPORT,  # the reports of comparisons, and galleries
         "slurm": SLURM,  # --cluster slurm
         "paper": ["accelerate>=1.0", "protobuf>=5", "sentencepiece>=0.2"],  # DeepFloyd IF, and T5s
-        "cuda": [  # needs an NVIDIA GPU; nothing here installs it, and without it the kernels are those of this project
-            "triton>=3.2; sys_platform == 'linux'",
-            "nvdiffrast @ git+https://github.com/NVlabs/nvdiffrast",  # renderer.rasterizer=nvdiffrast
-        ],
+        "cuda": CUDA,  # needs an NVIDIA GPU, the CUDA toolkit, torch installed before, and --no-build-isolation
+        "nvdiffrast": ["nvdiffrast @ git+https://github.com/NVlabs/nvdiffrast"],  # as `cuda`; non-commercial use only
+        "kaolin": ["kaolin>=0.18"],  # from NVIDIA's index of wheels, of an older torch; Apache-2.0
         "lpips": ["torchmetrics>=1.6", "torchvision>=0.21"],  # `perceptual: {type: lpips}`
         "viewer": VIEWER,  # --view
         "dae": ["pycollada>=0.9"],  # reads COLLADA files in folders of meshes

@@ -15,7 +15,7 @@ OURS = ("threestudio_like", "priors", "systems")
 PLUGINS = {"imageio-ffmpeg", "tensorboard"}
 """Requirements that only other libraries import."""
 POSIX = ("fcntl", "resource", "pwd", "grp", "termios")
-MODULES_OF = {"nvdiffrast": "nvdiffrast", "triton": "triton", "rembg": "rembg", "psutil": "psutil", "wandb": "wandb"}
+MODULES_OF = {name: name for name in ("triton", "rembg", "psutil", "wandb")}
 """Modules of optional requirements that need not be installed here, and the requirements' names."""
 
 

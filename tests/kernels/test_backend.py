@@ -62,6 +62,7 @@ def test_auto_logs_its_choice_once(monkeypatch, caplog):
 
 def test_a_forced_one_that_cannot_run_is_an_error(monkeypatch):
     monkeypatch.delenv("TRITON_INTERPRET", raising=False)
+    monkeypatch.setattr(backend, "_lack_of_triton", backend._lack_of_triton.__wrapped__)
     with backend.forced("cuda"), pytest.raises(UserError, match="'cuda' kernels are forced but"):
         chosen(torch.ones(3))
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
@@ -83,15 +84,23 @@ def test_unknown_names(monkeypatch):
         chosen(torch.ones(3))
 
 
-def test_cuda_without_triton_is_warned_of_once(monkeypatch, caplog):
+@pytest.mark.parametrize(
+    "there, says, remedy", [(None, "Triton is not installed", "pip install"), ("it", "no C compiler", "gcc")]
+)
+def test_cuda_without_triton_is_warned_of_once(monkeypatch, caplog, there, says, remedy):
     monkeypatch.setattr(backend, "_logged", set())
-    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+    monkeypatch.setattr(backend, "_lack_of_triton", backend._lack_of_triton.__wrapped__)
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: there)
+    monkeypatch.setattr(packages, "installed", lambda name: False)
+    monkeypatch.delenv("CC", raising=False)
+    monkeypatch.setenv("PATH", "")
     for _ in range(2):
         for op in ("march", "composite"):
             chosen_one = backend.implementation(PACKAGE.replace("composite", op), on_gpu())
             assert chosen_one.__name__.endswith(f"{op}.reference")
     (warning,) = [record for record in caplog.records if record.levelno == logging.WARNING]
-    assert "Triton is not installed" in warning.getMessage() and "pip install" in warning.getMessage()
+    told, _, mended = warning.getMessage().partition(", so that CUDA computes by the plain PyTorch reference, ")
+    assert says in told and remedy in mended
 
 
 def test_packages_that_are_unknown_missing_or_without_a_gpu_are_refused(monkeypatch, tmp_path):

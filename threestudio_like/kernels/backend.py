@@ -12,6 +12,7 @@ import importlib
 import importlib.util
 import logging
 import os
+import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from types import ModuleType
@@ -26,10 +27,9 @@ NAMES = ("auto", "reference", "cpu", "cuda")
 VARIABLE = "TSL_KERNELS"
 OWN = "own"
 """This project's own side, among the candidates of a trial."""
-SLOW = (
-    "Triton is not installed, so that CUDA computes by the plain PyTorch reference, which is many times slower: "
-    'pip install "triton>=3.2"'
-)
+SLOW = "%s, so that CUDA computes by the plain PyTorch reference, which is many times slower: %s"
+NO_TRITON = "Triton is not installed", 'pip install "triton>=3.2"'
+NO_COMPILER = "Triton finds no C compiler", "install gcc"
 
 log = logging.getLogger(__name__)
 _forced: str | None = None
@@ -152,8 +152,8 @@ def _trying(candidate: str):
 def _by_device(op: str, tensors: tuple[Tensor, ...]) -> str:
     compiled = "cuda" if tensors[0].is_cuda else "cpu"
     obstacle = _obstacle(compiled, tensors)
-    if compiled == "cuda" and not _triton():
-        _warn_once(SLOW)
+    if compiled == "cuda" and (lack := _lack_of_triton()) is not None:
+        _warn_once(SLOW % lack)
     name = compiled if obstacle is None else "reference"
     _tell(op, name, "" if obstacle is None else f" because {obstacle}")
     return name
@@ -171,16 +171,20 @@ def _warn_once(message: str) -> None:
         log.warning(message)
 
 
-def _triton() -> bool:
-    return importlib.util.find_spec("triton") is not None
+@functools.cache
+def _lack_of_triton() -> tuple[str, str] | None:
+    """Says why Triton's kernels cannot run, and the remedy. Their launchers are written in C, and compiled at first."""
+    if importlib.util.find_spec("triton") is None:
+        return NO_TRITON
+    return None if os.environ.get("CC") or shutil.which("gcc") or shutil.which("clang") else NO_COMPILER
 
 
 def _obstacle(name: str, tensors: tuple[Tensor, ...]) -> str | None:
     """Why this implementation cannot take these tensors, or None if it can."""
     if name == "reference":
         return None
-    if name == "cuda" and not _triton():
-        return "Triton is not installed"
+    if name == "cuda" and (lack := _lack_of_triton()) is not None:
+        return lack[0]
     interpreted = name == "cuda" and os.environ.get("TRITON_INTERPRET") == "1"  # Triton's own debugging on the CPU
     if tensors[0].device.type != ("cpu" if interpreted else name):
         return f"the tensors are on {tensors[0].device}"
