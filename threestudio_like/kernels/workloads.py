@@ -1,4 +1,4 @@
-"""What each op is tried on: about as much as a step at paper scale gives it."""
+"""Makes what each op is tried on: about as much as a step at paper scale gives it."""
 
 from collections.abc import Callable
 
@@ -36,7 +36,7 @@ def workload(package: str, device: torch.device) -> Callable[[], object]:
 
 
 def encoding(draw: Callable[..., Tensor]) -> Callable[[], object]:
-    """A field's density and colour, with normals and without, and their gradients by the weights."""
+    """Evaluates a field's density and colour, with normals and without, and the gradients by the weights."""
     grid = HashGrid(log2_hashmap_size=ROWS)
     shapes = ((grid.total_entries, 2), (32, grid.width), (32,), (4, 32), (4,))
     tensors = [(draw(*shape) - 0.5).requires_grad_() for shape in shapes]
@@ -51,7 +51,7 @@ def encoding(draw: Callable[..., Tensor]) -> Callable[[], object]:
 
 
 def rays_at_a_ball(draw: Callable[..., Tensor]):
-    """Rays, their jitter, and an occupancy grid with a ball in it."""
+    """Draws rays, their jitter, and an occupancy grid with a ball in it."""
     origins = 2.5 * F.normalize(draw(RAYS, 3) - 0.5, dim=-1)
     directions = F.normalize(1.6 * draw(RAYS, 3) - 0.8 - origins, dim=-1)
     axis = (torch.arange(64, device=origins.device) + 0.5) / 32 - 1
@@ -60,13 +60,13 @@ def rays_at_a_ball(draw: Callable[..., Tensor]):
 
 
 def marching(draw: Callable[..., Tensor]) -> Callable[[], object]:
-    """Samples along the rays of four images of 64 pixels."""
+    """Samples the rays of four images of 64 pixels."""
     origins, directions, occupancy, jitter = rays_at_a_ball(draw)
     return lambda: march(origins, directions, occupancy, STEP, jitter)
 
 
 def compositing(draw: Callable[..., Tensor]) -> Callable[[], object]:
-    """Weights and sums along those rays, and their gradients."""
+    """Computes weights and sums along those rays, and their gradients."""
     counts = (60 * draw(RAYS)).long()
     offsets = F.pad(counts.cumsum(0), (1, 0))
     count = int(offsets[-1])
@@ -80,7 +80,7 @@ def compositing(draw: Callable[..., Tensor]) -> Callable[[], object]:
 
 
 def rasterizing(draw: Callable[..., Tensor]) -> Callable[[], object]:
-    """Four views of the surface of a ball."""
+    """Draws four views of the surface of a ball."""
     vertices, faces = ball(draw)
     screen = (SIZE * (0.5 + 0.4 * vertices[:, :2])).expand(4, -1, -1)
     depth = (2.5 + vertices[:, 2]).expand(4, -1)
@@ -88,7 +88,7 @@ def rasterizing(draw: Callable[..., Tensor]) -> Callable[[], object]:
 
 
 def tetrahedra(draw: Callable[..., Tensor]) -> Callable[[], object]:
-    """The surface of a ball in 1.7 million tetrahedra, and its gradient by the signed distance."""
+    """Extracts the surface of a ball in 1.7 million tetrahedra, and its gradient by the signed distance."""
     grid = body_centred_grid(CELLS).to(draw(1).device)
     distance = (grid.vertices.norm(dim=-1) - 0.6).requires_grad_()
 
@@ -100,7 +100,7 @@ def tetrahedra(draw: Callable[..., Tensor]) -> Callable[[], object]:
 
 
 def dual_surface(draw: Callable[..., Tensor]) -> Callable[[], object]:
-    """The dual surface of a ball in 141,000 cubes, and its gradient by the signed distance."""
+    """Extracts the dual surface of a ball in 141,000 cubes, and its gradient by the signed distance."""
     device = draw(1).device
     grid = map_tensors(lambda tensor: tensor.to(device), cube_grid(CELLS))
     distance, count = (grid.vertices.norm(dim=-1) - 0.6).requires_grad_(), len(grid.cubes)
@@ -114,7 +114,7 @@ def dual_surface(draw: Callable[..., Tensor]) -> Callable[[], object]:
 
 
 def ball(draw: Callable[..., Tensor]) -> tuple[Tensor, Tensor]:
-    """A closed surface of many triangles."""
+    """Builds a closed surface of many triangles."""
     grid = body_centred_grid(CELLS).to(draw(1).device)
     return marching_tetrahedra(grid.vertices, grid.vertices.norm(dim=-1) - 0.8, grid)
 
