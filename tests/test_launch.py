@@ -70,6 +70,8 @@ def refused(capsys, *argv) -> str:
         ("steps", "not an override"),
         ("kernels=cuda", "the 'cuda' kernels are forced but"),
         ("kernels=fast", "kernels: 'fast' is not possible"),
+        ("packages=[nerfac]", "packages[0]: 'nerfac' is not possible; did you mean 'nerfacc'?"),
+        ("packages=[tiny-cuda-nn]", "packages: tiny-cuda-nn"),
         ("scene.encoding.base_resolution=0", "base_resolution: must be at least 1"),
     ],
 )

@@ -9,10 +9,12 @@ import sys
 from contextlib import contextmanager
 from pathlib import Path
 from types import ModuleType
+from typing import get_args
 
 import pytest
 import torch
 
+from threestudio_like.config.run_config import PackageName
 from threestudio_like.errors import UserError
 from threestudio_like.kernels import backend, composite, packages, trials, workloads
 
@@ -127,6 +129,10 @@ def test_packages_that_are_unknown_missing_or_without_a_gpu_are_refused(monkeypa
         assert chosen(torch.ones(3)) == "cpu"
     with backend.forced("auto", ("kaolin",)):  # which has no such op
         assert chosen(torch.ones(3)) == "cpu"
+
+
+def test_recipes_can_name_every_package():
+    assert get_args(PackageName) == tuple(packages.PACKAGES)
 
 
 def test_what_is_installed_is_tried_on_a_gpu_but_not_what_is_less_precise(monkeypatch):
