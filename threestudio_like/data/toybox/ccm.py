@@ -73,7 +73,7 @@ def render_dataset(config: ToyboxCoordinates.Config, held_out: bool | None) -> d
     rng = np.random.default_rng([config.seed, (False, True, None).index(held_out)])
     count = max(config.toys // 10, 1) if held_out else config.toys
     maps, c2w, captions = [], [], []
-    for start in range(0, count, 128):
+    for start in progress(range(0, count, 128), f"making coordinate maps of {count} toys"):
         toys = [random_toy(rng, held_out) for _ in range(min(128, count - start))]
         low, high = boxes(toys)
         cameras = random_cameras(config, len(toys) * config.views, rng)
