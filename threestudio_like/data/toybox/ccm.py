@@ -20,6 +20,7 @@ from threestudio_like.data.toybox.catalogue import caption, random_toy
 from threestudio_like.data.toybox.photographs import WORLD, pack
 from threestudio_like.data.toybox.render import Light, render_toys
 from threestudio_like.renderers.ccm import SEEN, canonical_coordinates
+from threestudio_like.utils.progress import progress
 
 BOX_VIEWS = ((0, 0), (90, 0), (180, 0), (270, 0), (0, 89.9), (0, -89.9))  # azimuth and elevation in degrees
 BOX_SIZE = 48
