@@ -1,12 +1,14 @@
 """Backbones with a VAE: Stable Diffusion, Stable Diffusion XL, and their like."""
 
 from dataclasses import dataclass
+from functools import partial
 from typing import Literal
 
 import torch
 from diffusers import AutoencoderKL
 from jaxtyping import Float
 from torch import Tensor
+from torch.utils.checkpoint import checkpoint
 
 from priors import text_encoders
 from priors.backbones.base import Backbone, Condition, resize
@@ -23,10 +25,13 @@ SIZES = 6
 class VAEConfig(pretrained.ModelConfig):
     """Configures a model with a VAE."""
 
+    untrained = (*pretrained.ModelConfig.untrained, "vae_slicing")
+
     vae_precision: Literal["fp32", "fp16", "bf16"] | None = None
     """The VAE's precision; the U-Net's where null."""
     vae_slicing: bool = False
-    """Whether images go through the VAE one at a time, which saves memory."""
+    """Whether images go through the VAE one at a time, which saves memory. In training each goes through once more for
+    the backward pass, when the gradient by its latent is known: so one image's activations are kept and not all."""
 
 
 class VAEBackbone(Backbone):
@@ -50,8 +55,15 @@ class VAEBackbone(Backbone):
         self.shift = self.vae.config.shift_factor or 0.0
         self.image_size = self.unet.config.sample_size * 2 ** (len(self.vae.config.block_out_channels) - 1)
 
-    @without_autocast()
     def encode(self, images: Float[Tensor, "B 3 H W"]) -> Float[Tensor, "B C h w"]:
+        if not (self.config.vae_slicing and images.requires_grad and torch.is_grad_enabled()):
+            return self.latents_of(images)
+        again = partial(checkpoint, self.latents_of, use_reentrant=False, preserve_rng_state=False)
+        return torch.cat([again(image) for image in images.split(1)])
+
+    @without_autocast()
+    def latents_of(self, images: Float[Tensor, "B 3 H W"]) -> Float[Tensor, "B C h w"]:
+        """Encodes images in 0..1, all at once."""
         # The posterior's mean: its spread is a hundredth of the latents', and a sample would need a generator.
         pixels = (2 * resize(images, self.image_size) - 1).to(self.vae.dtype)
         mean = self.vae.encode(pixels).latent_dist.mean.float()

@@ -45,6 +45,8 @@ class Zero123Plus(MultiviewBackbone):
     class Config(MultiviewConfig):
         """Configures a published Zero123++."""
 
+        untrained = (*MultiviewConfig.untrained, "vae_slicing")
+
         view_size: Pixels = 320
         """Pixels a side of each view; version 1.2 was trained on 320."""
         vae_slicing: bool = False

@@ -91,6 +91,39 @@ def test_latents_are_the_vaes_scaled(models):
     )
 
 
+def test_images_one_at_a_time_have_the_gradients_of_all_at_once(models):
+    """Through the VAE twice: before the latents' gradient is known, and after."""
+    whole, sliced = build(models, "sd15"), build(models, "sd15", vae_slicing=True)
+    passes = []
+    sliced.vae.encoder.register_forward_hook(lambda module, given, made: passes.append(len(given[0])))
+    images, found = torch.rand(3, 3, 40, 40), []
+    for backbone in (whole, sliced):
+        seen = images.clone().requires_grad_()
+        latents = backbone.encode(seen)
+        (latents * torch.linspace(-1, 1, latents.numel()).view_as(latents)).sum().backward()
+        found.append((latents.detach(), seen.grad))
+    assert passes == [1] * 6 and found[0][1].abs().max() > 0
+    torch.testing.assert_close(found[1], found[0])
+    passes.clear()
+    with torch.no_grad():
+        sliced.encode(images.requires_grad_())
+    assert sum(passes) == 3
+
+
+def kept_bytes(function) -> int:
+    """Counts the bytes that a function keeps for the backward pass."""
+    kept = []
+    with torch.autograd.graph.saved_tensors_hooks(lambda tensor: kept.append(tensor.nbytes) or tensor, lambda x: x):
+        function()
+    return sum(kept)
+
+
+def test_one_at_a_time_the_vae_keeps_images_and_no_activations(models):
+    whole, sliced = (build(models, "sd15", vae_slicing=slicing) for slicing in (False, True))
+    images = torch.rand(3, 3, 64, 64, requires_grad=True)
+    assert kept_bytes(lambda: sliced.encode(images)) <= images.nbytes < 0.1 * kept_bytes(lambda: whole.encode(images))
+
+
 def test_slicing_and_precision_are_the_vaes_own(models):
     whole, sliced = build(models, "sd15"), build(models, "sd15", vae_slicing=True)
     images = torch.rand(3, 3, 64, 64)
