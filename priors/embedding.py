@@ -38,7 +38,7 @@ def embed(
     cached = {text: found for text, path in paths.items() if (found := _read(path)) is not None}
     missing = [text for text in paths if text not in cached]
     if missing:
-        computed = text_encoders.compute(config, encoders, missing, device)
+        computed = text_encoders.compute(config, encoders, missing, torch.device(config.text_device or device))
         for text, embedding in zip(missing, computed, strict=True):
             _write(paths[text], embedding)
             cached[text] = embedding

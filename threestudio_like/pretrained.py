@@ -39,6 +39,8 @@ CONNECT_SECONDS = 5
 class ModelConfig:
     """A pretrained model and its precision."""
 
+    untrained = ("text_device",)
+
     model: str
     """A folder (as given, or of the repository), or a hub id."""
     precision: Literal["fp32", "fp16", "bf16"] = "fp32"
@@ -47,6 +49,9 @@ class ModelConfig:
     """One of several weight files, such as `fp16`; a local folder that has the plain file only uses that."""
     revision: str | None = None
     """The hub's branch, tag or commit."""
+    text_device: Literal["cpu"] | None = None
+    """Where texts are embedded: on the CPU, which takes a large text encoder (T5) minutes and no memory of the GPU; by
+    default where the model is, before it is loaded. Embeddings are kept, so that it is once a prompt."""
 
 
 def dtype_on(device: torch.device, precision: str) -> torch.dtype:

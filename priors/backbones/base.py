@@ -248,7 +248,14 @@ class Backbone:
 
     def embed(self, texts: list[str]) -> Float[Tensor, "N L D"]:
         """Embeds texts by this model's text encoder. Raises UserError where there is no encoder to load."""
-        return embedding.embed(self.config, texts, self.device)
+        return self.embedded(self.config, texts, self.device)
+
+    @classmethod
+    def embedded(
+        cls, config: pretrained.ModelConfig, texts: list[str], device: torch.device
+    ) -> Float[Tensor, "N L D"]:
+        """Embeds texts as `embed` does, without the network, beside which a large text encoder may find no room."""
+        return embedding.embed(config, texts, device)
 
 
 def resize(images: Float[Tensor, "B C H W"], size: int) -> Float[Tensor, "B C {size} {size}"]:

@@ -94,8 +94,12 @@ class FlowBackbone(VAEBackbone):
         ).sample
         return (velocity.float() + (alpha - sigma) * x_t) / total
 
-    def embed(self, texts: list[str]) -> Float[Tensor, "N L D"]:
-        return embedding.embed(self.config, texts, self.device, t5=self.config.t5)
+    @classmethod
+    def embedded(
+        cls, config: pretrained.ModelConfig, texts: list[str], device: torch.device
+    ) -> Float[Tensor, "N L D"]:
+        assert isinstance(config, FlowConfig)
+        return embedding.embed(config, texts, device, t5=config.t5)
 
 
 def shifted(u: Tensor, shift: float) -> Tensor:

@@ -227,5 +227,6 @@ class FoldedMultiview(MultiviewBackbone):
         *text, uncond = self.encoder(self.encode_image(torch.cat([images, none])).to(self.dtype)).float()
         return torch.stack(text), uncond.expand(len(images), -1, -1)
 
-    def embed(self, texts: list[str]) -> Tensor:
+    @classmethod
+    def embedded(cls, config: pretrained.ModelConfig, texts: list[str], device: torch.device) -> Tensor:
         raise UserError("this prior takes an image, not a text; make an image of the text first")

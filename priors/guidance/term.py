@@ -4,12 +4,13 @@ from dataclasses import dataclass
 from typing import Annotated
 
 import torch
-from torch import nn
+from jaxtyping import Float
+from torch import Tensor, nn
 
 from priors.backbones.base import Backbone
 from priors.text import Prompt
 from threestudio_like.config.ranges import NonNegativeSchedule
-from threestudio_like.config.registry import Component
+from threestudio_like.config.registry import Built, Component
 from threestudio_like.config.schedule import Schedule
 from threestudio_like.engine.system import Adjustable
 from threestudio_like.errors import UserError, nearest
@@ -39,12 +40,12 @@ class GuidanceTermConfig:
 class GuidanceTerm(nn.Module):
     """One guidance term of the loss: a guidance, the channel it sees, its weight and its prompt."""
 
-    def __init__(self, config: GuidanceTermConfig, backbone: Backbone):
+    def __init__(self, config: GuidanceTermConfig, backbone: Backbone, prompt: Prompt):
         super().__init__()
         self.weight, self.channel = config.weight, CHANNELS[config.channel]
         self.folder = backbone.folder
         """The folder of its prior."""
-        self.prompt = Prompt(backbone, config.prompt)
+        self.prompt = prompt
         self.guidance = config.method.build(backbone)
 
     def adjustables(self, key: str) -> list[Adjustable]:
@@ -65,11 +66,11 @@ def build_terms(
     Raises UserError for a term without a prior, or whose channel is not what its prior takes.
     """
     built: list[tuple[Component, Backbone]] = []
-    found = {}
+    priors, found = {name: prior_of(name, term, default) for name, term in terms.items()}, {}
+    # all prompts before the first network: a large text encoder beside it might find no room
+    prompts = {name: Prompt(Texts(priors[name], device), term.prompt) for name, term in terms.items()}
     for name, term in terms.items():
-        chosen = term.backbone or default
-        if chosen is None:
-            raise UserError(f"guidance.{name}: no backbone; give the term or the recipe a `backbone:`")
+        chosen = priors[name]
         backbone = next((backbone for component, backbone in built if component == chosen), None)
         if backbone is None:
             backbone = chosen.build(device)
@@ -80,5 +81,27 @@ def build_terms(
                 f"guidance.{name}: the channel '{term.channel}' is an image of {width} channels, and the prior in "
                 f"{backbone.folder} takes {backbone.image_channels}"
             )
-        found[name] = GuidanceTerm(term, backbone)
+        found[name] = GuidanceTerm(term, backbone, prompts[name])
     return found
+
+
+def prior_of(name: str, term: GuidanceTermConfig, default: Component | None) -> Component:
+    """Returns the prior of a term. Raises UserError where there is none."""
+    chosen = term.backbone or default
+    if chosen is None:
+        raise UserError(f"guidance.{name}: no backbone; give the term or the recipe a `backbone:`")
+    return chosen
+
+
+@dataclass(frozen=True)
+class Texts:
+    """Embeds texts as a prior that is not loaded yet will know them."""
+
+    prior: Component
+    device: torch.device
+
+    def embed(self, texts: list[str]) -> Float[Tensor, "N L D"]:
+        """Embeds by the prior's text encoders alone. Raises UserError where there is none to load."""
+        if isinstance(self.prior, Built):
+            return self.prior.build().embed(texts)
+        return self.prior.cls.embedded(self.prior.config, texts, self.device)

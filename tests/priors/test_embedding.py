@@ -53,6 +53,16 @@ def test_the_encoder_is_loaded_once_for_all_that_is_new(models, monkeypatch):
     assert len(loaded) == 1
 
 
+def test_texts_are_embedded_where_the_recipe_says(models, monkeypatch):
+    devices, compute = [], text_encoders.compute
+    monkeypatch.setattr(
+        text_encoders, "compute", lambda *given: devices.append(given[-1].type) or compute(*given[:-1], CPU)
+    )
+    for text, options in (("a red dog", {}), ("a blue dog", {"text_device": "cpu"})):
+        assert embedding.embed(config(models, **options), [text], torch.device("meta")).is_meta
+    assert devices == ["meta", "cpu"]
+
+
 @pytest.mark.parametrize("damage", [b"", b"nonsense" * 99, None])
 def test_a_corrupt_file_is_computed_again(models, text_cache, damage):
     first = embedding.embed(config(models), ["a red dog"], CPU)

@@ -77,7 +77,8 @@ class Blank(Backbone):
     def __init__(self, device="cpu", config=None):
         self.device, self.image_channels, self.folder = device, 3, Path()
 
-    def embed(self, texts):
+    @classmethod
+    def embedded(cls, config, texts, device):
         return torch.zeros(len(texts), 1, 1)
 
 
