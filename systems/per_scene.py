@@ -124,7 +124,8 @@ class PerScene(System):
         self.context = context
         self.particles = nn.ModuleList(Particle(config) for _ in range(config.particles))
         self.cameras = config.cameras.build()
-        self.terms = nn.ModuleDict(build_terms(config.guidance, config.backbone, context.device))
+        terms = build_terms(config.guidance, config.backbone, context.device) if context.priors else {}
+        self.terms = nn.ModuleDict(terms)
         if config.evaluation.scorer is not None:
             Scorer.load(config.evaluation.scorer)  # a missing scorer is reported before the work, not after
             for term in self.terms.values():
@@ -236,6 +237,10 @@ class PerScene(System):
                 raise UserError(
                     f"particles: {self.config.particles} cannot start from the {previous.particles} of the stage before"
                 )
+
+    @classmethod
+    def to_start_from(cls, context: Context, config: SystemConfig) -> System:
+        return cls(replace(context, priors=False), config=config).to(context.device)
 
     def start_from(self, previous: System) -> None:
         for particle, earlier in zip(self.particles, previous.particles, strict=True):

@@ -1,7 +1,7 @@
 """Base class of both GECO stages (`systems/geco/stages.py`): models, baselines, export."""
 
 import copy
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Annotated, ClassVar
 
@@ -120,6 +120,11 @@ class Geco(System):
         example = config.generation.example
         self.example = example and load_image(Path(example), self.teacher.condition_size, config.generation.loading)
         self._images: ConditionImages | None = None
+
+    @classmethod
+    def to_start_from(cls, context: Context, config: SystemConfig) -> System:
+        """Builds all of it on the CPU: of three U-Nets, the next stage takes the generator's numbers."""
+        return cls(replace(context, device=torch.device("cpu")), config=config)
 
     @property
     def images(self) -> ConditionImages:

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from systems.per_scene import PerScene
-from tests.systems.parts import CAMERAS, CPU
+from tests.systems.parts import CAMERAS, CPU, Blank
 
 SCHEDULE = {"ramp": {0: 2.0, 10: 4.0}}
 
@@ -33,6 +33,30 @@ def test_the_loss_is_the_weighted_sum_of_the_terms_and_regularizers():
     priors = {"look/prior": 9.0, "mask/prior": 9.0}
     assert losses(system, 0) == {"look": 2 * 0.25, "mask": 10 * 0.5, "sparsity": 2 * 0.5} | priors
     assert losses(system, 5) == {"look": 3 * 0.25, "mask": 10 * 0.5, "sparsity": 3 * 0.5} | priors
+
+
+def test_all_prompts_are_embedded_before_the_first_network_is_loaded(monkeypatch):
+    """A large text encoder may find no room beside one."""
+    order, load, embedded = [], Blank.__init__, Blank.embedded
+
+    def loading(blank, *given, **named):
+        order.append("network")
+        load(blank, *given, **named)
+
+    monkeypatch.setattr(Blank, "__init__", loading)
+    monkeypatch.setattr(Blank, "embedded", lambda *given: order.append("texts") or embedded(*given))
+    per_scene({"look": term(), "mask": term(10.0, "opacity")})
+    assert order == ["texts", "texts", "network"]
+
+
+def test_what_a_stage_starts_from_has_no_priors():
+    earlier, later = per_scene(particles=2), per_scene(particles=2)
+    earlier.particles[1].scene.level.data.fill_(0.75)
+    bare = PerScene.to_start_from(CPU, earlier.config)
+    assert not bare.terms and set(bare.state_dict()) < set(earlier.state_dict())
+    bare.load_state_dict({name: tensor for name, tensor in earlier.state_dict().items() if name in bare.state_dict()})
+    later.start_from(bare)
+    assert [particle.scene.level.item() for particle in later.particles] == [0.5, 0.75]
 
 
 def test_of_three_steps_the_last_moves_the_scene_and_all_train_the_guidance():

@@ -136,20 +136,26 @@ class Run:
         list(system.parameter_groups())  # tells a learning rate that is missing or unknown
         return system
 
-    def finished(self, stage: str) -> System:
-        """Builds the stage's system with its trained state. Raises UserError where it has none, or stopped before its
-        end."""
+    def finished(self, stage: str, to_start_from: bool = False) -> System:
+        """Builds the stage's system with its trained state, or only what another stage starts from.
+
+        Raises UserError where it has none, or stopped before its end.
+        """
         path = self.checkpoint_path(stage)
         if not path.exists():
             raise UserError(f"{self.folder}: stage '{stage}' has no checkpoint; run it first")
-        system = self.build(stage)
-        saved = checkpoint.load(path, self.fabric.device)
+        saved = checkpoint.load(path, torch.device("cpu"))  # the GPU may have no room for it twice
+        component = self.recipe.stages[stage]
+        system = component.cls.to_start_from(self.context, component.config) if to_start_from else self.build(stage)
         if saved.step < system.config.steps:
             raise UserError(
                 f"{self.folder}: stage '{stage}' stopped at step {saved.step} of {system.config.steps}; "
                 "--resume it first"
             )
-        take_over(system, replace(saved, system=translated_state(saved.system)), path)
+        state = translated_state(saved.system)
+        if to_start_from:
+            state = {name: tensor for name, tensor in state.items() if name in system.state_dict()}
+        take_over(system, replace(saved, system=state), path)
         return system
 
     def check(self) -> list[str]:
@@ -257,7 +263,7 @@ class Run:
                 system = self._built.pop(stage, None) or self.validated(stage)
                 init = system.config.init
                 if init is not None and not self.checkpoint_path(stage).exists():
-                    system.start_from(self.finished(init.stage))
+                    system.start_from(self.finished(init.stage, to_start_from=True))
                 with self._naming_what_is_kept(stage):
                     path, own = self.checkpoint_path(stage), observer if self.fabric.global_rank == 0 else None
                     seconds += train(system, stage, path, settings, self.fabric, monitor, own)

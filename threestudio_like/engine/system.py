@@ -63,6 +63,8 @@ class Context:
     """The recipe's name, for the files that say what made them."""
     mixed: bool = False
     """Whether the steps are computed in bfloat16 where that is safe (autocast)."""
+    priors: bool = True
+    """Whether the priors are loaded; only what is not trained any more can be built without."""
 
 
 @dataclass(frozen=True)
@@ -161,6 +163,12 @@ class System(nn.Module):
 
     def after_step(self, step: int) -> None:
         """Does what follows the optimiser's step, such as averaging weights."""
+
+    @classmethod
+    def to_start_from(cls, context: Context, config: SystemConfig) -> "System":
+        """Builds what another stage's `start_from` is given, beside that stage: with as little of the GPU's memory as
+        may be. Of a checkpoint it is filled with what it has a place for."""
+        return cls(context, config=config).to(context.device)
 
     @classmethod
     def generate(cls, recipe: Recipe, images: tuple[str, ...], n: int) -> tuple[Path, int]:

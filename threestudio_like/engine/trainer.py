@@ -77,7 +77,7 @@ def train(
         checkpoint.mend(path)
     fabric.barrier()
     if path.exists():
-        saved = checkpoint.load(path, fabric.device)
+        saved = checkpoint.load(path, torch.device("cpu"))  # the GPU may have no room for it twice
         restore(system, optimizer, saved, path)
         start, seconds_before = saved.step, saved.seconds
         del saved  # a second copy of all there is

@@ -322,7 +322,7 @@ def cut_after_one(recipe, folder):
             system = run.build(stage)
             system.config.steps = until
             if system.config.init is not None and not path.exists():
-                system.start_from(run.finished(system.config.init.stage))
+                system.start_from(run.finished(system.config.init.stage, to_start_from=True))
             train(system, stage, path, settings, run.fabric, Monitor(None))
             if until == 1:
                 torch.save(system.state_dict(), folder / f"{stage}-1.pt")
