@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from threestudio_like.kernels import backend
-from threestudio_like.kernels.encoded_mlp import Weights, encoded_mlp, encoded_mlp_with_gradient
+from threestudio_like.kernels.encoded_mlp import Weights, cuda, encoded_mlp, encoded_mlp_with_gradient, reference
 from threestudio_like.kernels.hashgrid import HashGrid
 
 MIXED = HashGrid(n_levels=3, log2_hashmap_size=9, base_resolution=4, max_resolution=60)  # one dense level, two hashed
@@ -92,6 +92,29 @@ def test_gradient_is_autograds_and_so_is_the_gradient_of_it(side):
         once = torch.autograd.grad(actual, tensors(w), to_gradient, allow_unused=True, materialize_grads=True)
     torch.testing.assert_close(actual, expected, rtol=1e-4, atol=1e-3)
     assert_near(once, twice)
+
+
+def test_points_by_parts_are_as_all_at_once_and_nothing_of_them_is_kept(monkeypatch):
+    """The side for CUDA, which computes by the hash grid's own kernels wherever its tensors are."""
+    monkeypatch.setattr(cuda, "AT_ONCE", 100)
+    x, w = points(350), weights(MIXED, 8, 4)
+    to = torch.randn(350, 4), torch.randn(350, 3)
+    found, kept = [], []
+    for implementation in (reference, cuda):
+        bytes_kept = []
+        keeping = torch.autograd.graph.saved_tensors_hooks(
+            lambda tensor, kept=bytes_kept: kept.append(tensor.nbytes) or tensor, lambda tensor: tensor
+        )
+        with keeping:
+            both = implementation.encoded_mlp_with_gradient(x, w, MIXED, 3)
+            alone = implementation.encoded_mlp(x.requires_grad_(), w, MIXED, 3)
+        x = x.detach()
+        loss = sum((one * other).sum() for one, other in zip(both, to, strict=True)) + alone.square().sum()
+        found.append((*both, alone, *torch.autograd.grad(loss, tensors(w))))
+        kept.append(sum(bytes_kept))
+    for one, two in zip(found[1], found[0], strict=True):
+        torch.testing.assert_close(one, two, rtol=1e-5, atol=1e-5)
+    assert kept[1] <= 2 * x.nbytes < 0.1 * kept[0]
 
 
 def test_reference_gradients():
