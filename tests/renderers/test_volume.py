@@ -97,6 +97,21 @@ def test_hidden_samples_are_dropped_where_rays_end_inside(density, ends):
     assert torch.allclose(full.rgb, view.rgb, atol=1e-3) and torch.allclose(full.depth, view.depth, atol=5e-3)
 
 
+@pytest.mark.parametrize("most, as_without", [(10**6, True), (2000, False)])
+def test_no_more_samples_than_are_asked_for_are_drawn_however_thick_the_fog(most, as_without):
+    """They are longer instead, so that the fog is as opaque as before."""
+    cameras, fog = orbit(2, 20.0, 2.5, 40.0, 33), Ball(radius=0.8, density=0.5)
+    free, bounded = (
+        VolumeRenderer(render_step_size=0.01, stop_at=0.0, max_samples=bound)(fog, cameras) for bound in (None, most)
+    )
+    assert len(free.samples.ray) > 100_000
+    if as_without:
+        assert torch.equal(free.rgb, bounded.rgb) and torch.equal(free.samples.weights, bounded.samples.weights)
+    else:
+        assert 0.5 * most < len(bounded.samples.ray) < 1.3 * most
+        assert torch.allclose(free.opacity.mean(), bounded.opacity.mean(), atol=0.02)
+
+
 class SoftBall(Ball):
     """A ball that ends within 0.1, as a sharp field's do; its density is a parameter."""
 

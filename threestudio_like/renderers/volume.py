@@ -4,10 +4,10 @@ from dataclasses import dataclass, replace
 
 import torch
 import torch.nn.functional as F
-from jaxtyping import Bool
+from jaxtyping import Bool, Float
 from torch import Tensor
 
-from threestudio_like.cameras import Cameras
+from threestudio_like.cameras import Cameras, Rays
 from threestudio_like.config.ranges import Cells, Count, Share, StepLength
 from threestudio_like.config.registry import configure
 from threestudio_like.kernels.composite import accumulate, composite
@@ -18,6 +18,10 @@ from threestudio_like.scenes.base import MeshSettings, VolumeScene
 from threestudio_like.scenes.visible import VisibleVolume
 
 CHUNK = 1 << 19
+EVERY = 17
+"""Of so many rays one is looked at to reckon how many samples all have; odd, so that neighbouring rows differ."""
+UNSEEN = 4
+"""Samples that are looked at for each that `max_samples` lets be drawn, at most."""
 FAINT_TO_MEAN = 0.1
 
 
@@ -53,6 +57,9 @@ class VolumeRenderer(Renderer[VolumeScene]):
 
         At most a tenth of the cells' mean opacity.
         """
+        max_samples: Count | None = None
+        """About as many samples as are drawn at once, at most, whatever the fog: where there would be more, each is
+        longer. Bounds the memory of a step; null bounds nothing."""
 
     density: Tensor
     config: Config
@@ -124,10 +131,10 @@ class VolumeRenderer(Renderer[VolumeScene]):
         jitter = torch.zeros(count, device=rays.origins.device)
         if generator is not None:
             jitter = torch.rand(count, generator=generator, device=rays.origins.device)
-        samples = march(rays.origins, rays.directions, self.occupancy, self.config.render_step_size, jitter)
-        samples = self._visible(scene, samples)
+        step = self.step_size(scene, rays, jitter)
+        samples = self._visible(scene, march(rays.origins, rays.directions, self.occupancy, step, jitter))
         points = scene.at(samples.position, normals=normals or shading.needs_normals)
-        weights = composite(points.density, self.config.render_step_size, samples.offsets)
+        weights = composite(points.density, step, samples.offsets)
         image_of = torch.repeat_interleave(samples.offsets[::pixels].diff())
         color = shading(points.features, points.normal, samples.position, image_of)
         depth = accumulate(weights, samples.t[:, None], samples.offsets)
@@ -147,6 +154,18 @@ class VolumeRenderer(Renderer[VolumeScene]):
             samples=RaySamples(weights, rays.directions, samples.ray, points.normal),
         )
 
+    @torch.no_grad()
+    def step_size(self, scene: VolumeScene, rays: Rays, jitter: Float[Tensor, "N"]) -> float:
+        """Returns the length of a sample: the recipe's, or with `max_samples` as much longer as a part of the rays
+        asks for.
+        """
+        step, most = self.config.render_step_size, self.config.max_samples
+        if most is None:
+            return step
+        few = march(rays.origins[::EVERY], rays.directions[::EVERY], self.occupancy, step, jitter[::EVERY])
+        drawn = len(self._visible(scene, few).t)
+        return step * max(1.0, drawn * EVERY / most, len(few.t) * EVERY / (UNSEEN * most))
+
     @property
     def faint_opacity(self) -> Tensor:
         """The opacity of samples that may be dropped."""
@@ -160,10 +179,10 @@ class VolumeRenderer(Renderer[VolumeScene]):
         Their density alone is computed for it, in a fifth of the time of all that a step needs of a sample.
         """
         density = torch.cat([scene.density(chunk) for chunk in samples.position.split(CHUNK)])
-        before = composite(density, self.config.render_step_size, samples.offsets).double().cumsum(0)
+        before = composite(density, samples.step, samples.offsets).double().cumsum(0)
         before = torch.cat([before.new_zeros(1), before])
         absorbed = before[:-1] - before[samples.offsets[samples.ray]]
-        opacity = -torch.expm1(-density * self.config.render_step_size)
+        opacity = -torch.expm1(-density * samples.step)
         return keep(samples, (absorbed < 1 - self.config.stop_at) & (opacity >= self.faint_opacity))
 
 
