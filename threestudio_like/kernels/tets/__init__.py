@@ -28,7 +28,7 @@ CLOSEST = 1e-3
 class TetGrid:
     """V vertices in the scene cube, T positively oriented tetrahedra, their E edges, and the six edges of each.
 
-    `boundary` marks the vertices on the grid's outside.
+    `boundary` marks the vertices on the grid's outside. Whole numbers are int32, half as large as torch's own choice.
     """
 
     vertices: Float[Tensor, "V 3"]
@@ -42,10 +42,11 @@ class TetGrid:
         return map_tensors(lambda tensor: tensor.to(device), self)
 
 
+@functools.lru_cache(maxsize=2)
 def body_centred_grid(resolution: int) -> TetGrid:
     """Builds the body-centred cubic lattice over [-1, 1]^3: congruent tetrahedra, `resolution` cells a side.
 
-    Each tetrahedron joins the centres of two neighbouring cells with an edge of the face between them (Labelle &
+    The last two are kept, for the stages of a run that share one; nobody may write into them. Each tetrahedron joins the centres of two neighbouring cells with an edge of the face between them (Labelle &
     Shewchuk 2007, section 3). Raises ValueError below two cells a side.
     """
     if resolution < 2:
@@ -75,7 +76,7 @@ def body_centred_grid(resolution: int) -> TetGrid:
     outside = torch.cat(
         [((corners == 0) | (corners == resolution)).any(-1), ((centres == 0) | (centres == resolution - 1)).any(-1)]
     )
-    return TetGrid(vertices, tets, edges, tet_edges, outside)
+    return TetGrid(vertices, tets.int(), edges.int(), tet_edges.int(), outside)
 
 
 def marching_tetrahedra(
