@@ -14,6 +14,7 @@ from typing import Any, ClassVar
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
+from torch.utils.checkpoint import checkpoint
 
 from priors.backbones.base import target
 from priors.toybox import build
@@ -32,6 +33,8 @@ from threestudio_like.utils.tensors import map_tensors
 class DiffusionTrainingConfig(SystemConfig):
     """Keys that all trainings of diffusion priors share."""
 
+    untrained = (*SystemConfig.untrained, "at_once")
+
     lr: NonNegativeSchedule = Schedule.constant(8e-4)
     """Learning rate."""
     weight_decay: NonNegative = 0.01
@@ -40,6 +43,9 @@ class DiffusionTrainingConfig(SystemConfig):
     """Hidden matrices and convolutions are updated by Muon, all else by AdamW."""
     batch: Count = 64
     """Examples a step and process."""
+    at_once: Count | None = None
+    """Examples of them that the U-Net sees at once; so many examples' activations are kept and not the whole batch's,
+    and computed again for the backward pass. Null, all."""
     mean_steps: Whole = 0
     """First steps, which train text encoder and mean predictor only, before the U-Net joins in."""
     mean_batch: Count = 256
@@ -163,11 +169,25 @@ class DiffusionTraining(System):
         uniform = torch.rand(whole, generator=generator, device=x.device)[self.rank :: self.processes]
         t = (uniform**self.config.t_power * schedule.steps).long().clamp(max=schedule.steps - 1)
         noise = torch.randn(whole, *x.shape[1:], generator=generator, device=x.device)[self.rank :: self.processes]
-        output = self.denoise(schedule.add_noise(x, noise, t), t, text, batch, mean, generator)
-        error = (output - target(x, noise, t, schedule, self.model.prediction)).square()
-        if self.model.prediction == "sample":
-            error = (1 / schedule.sigma(t).square()).clamp(max=self.config.weight_cap) * error
-        return error.mean()
+        state = generator.get_state()
+
+        def error(part: slice) -> Tensor:
+            if part != slice(None):
+                generator.set_state(state)  # a part that is computed again draws the same
+            means = None if mean is None else mean[part]
+            x_t = schedule.add_noise(x[part], noise[part], t[part])
+            output = self.denoise(x_t, t[part], text[part], batch[part], means, generator)
+            error = (output - target(x[part], noise[part], t[part], schedule, self.model.prediction)).square()
+            if self.model.prediction == "sample":
+                error = (1 / schedule.sigma(t[part]).square()).clamp(max=self.config.weight_cap) * error
+            return error
+
+        at_once = self.config.at_once
+        if at_once is None or at_once >= len(x):
+            return error(slice(None)).mean()
+        parts = [slice(start, start + at_once) for start in range(0, len(x), at_once)]
+        sums = [checkpoint(lambda part: error(part).sum(), part, use_reentrant=False) for part in parts]
+        return torch.stack(sums).sum() / x.numel()
 
     def parameter_groups(self):
         trained = [p for p in self.model.parameters() if p.requires_grad]
