@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -39,7 +39,7 @@ CONNECT_SECONDS = 5
 class ModelConfig:
     """A pretrained model and its precision."""
 
-    untrained = ("text_device",)
+    untrained: ClassVar[tuple[str, ...]] = ("text_device",)
 
     model: str
     """A folder (as given, or of the repository), or a hub id."""

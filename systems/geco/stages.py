@@ -27,6 +27,7 @@ import numpy as np
 import torch
 from jaxtyping import Float, Int, UInt8
 from torch import Tensor
+from torch.utils.checkpoint import checkpoint
 
 from priors.reconstructor import Reconstructor
 from priors.toybox.views import untile
@@ -49,10 +50,15 @@ from threestudio_like.utils.seeding import generator as make_generator
 class GecoViewsConfig(GecoConfig):
     """Configures stage 1."""
 
+    untrained = (*GecoConfig.untrained, "recompute")
+
     guidance: Annotated[Component, "guidance"] = field(kw_only=True)
     """The distillation; its `lr` is the fake score's rate."""
     update_every: Count = 1
     """The generator is updated every so many steps, the fake score in all."""
+    recompute: bool = False
+    """Whether the generator's activations are computed again for its backward pass, which comes after the fake score's:
+    so those of one of them are kept at once."""
 
 
 class GecoViews(Geco):
@@ -75,7 +81,10 @@ class GecoViews(Geco):
         with torch.no_grad():
             condition = self.teacher.condition(self.images[chosen].to(self.device))
         with torch.set_grad_enabled(updates):
-            views = self.generator(z, condition)
+            if updates and self.config.recompute:
+                views = checkpoint(self.generator, z, condition, use_reentrant=False)
+            else:
+                views = self.generator(z, condition)
         score = self.guidance.distil(views, condition, step, own)
         losses = {"views": score.generator} if updates else {}
         if score.prior is not None:

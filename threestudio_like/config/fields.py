@@ -121,7 +121,8 @@ def fields_of(config: Class) -> dict[str, Field]:
     for base in reversed(bases(config)):
         fields |= fields_of(base)
     for node, below in zip(config.node.body, [*config.node.body[1:], None], strict=True):
-        if isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == "untrained":
+        named = node.targets[0] if isinstance(node, ast.Assign) else getattr(node, "target", None)
+        if isinstance(node, ast.Assign | ast.AnnAssign) and ast.unparse(named) == "untrained" and node.value:
             untrained |= {str(name.value) for name in ast.walk(node.value) if isinstance(name, ast.Constant)}
         if isinstance(node, ast.AnnAssign) and isinstance(node.target, ast.Name):
             if "ClassVar" in ast.unparse(node.annotation):

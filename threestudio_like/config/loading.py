@@ -1,7 +1,7 @@
 """Loads recipes as plain data: YAML with `extends`, overridden from the command line, interpolated."""
 
 import re
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -9,12 +9,15 @@ from typing import Any
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+from threestudio_like.config.presets import ordered, with_preset
 from threestudio_like.config.reading import read_value, read_yaml
 from threestudio_like.config.renamed import translated_path, why_removed
 from threestudio_like.config.run_config import TEXT_KEYS
 from threestudio_like.config.schedule import is_step
 from threestudio_like.errors import UserError, brief, nearest
 from threestudio_like.utils.paths import CONFIGS
+
+CHOICE = "memory="
 
 
 @dataclass(frozen=True)
@@ -38,12 +41,23 @@ class Loaded(dict):
     """A recipe's plain data, and the changes of type by which it came about."""
 
     changes: tuple[TypeChange, ...] = ()
+    said: str | None = None
+    """Which memory preset was chosen, and why, where nobody named one."""
+    sizes: tuple[str, ...] = ()
+    """The recipe's memory presets, the largest first."""
+    under: Callable[[str], "Loaded"]
+    """Loads the same recipe under another of them."""
+
+    def presets(self) -> Iterator[tuple[str, "Loaded"]]:
+        """Yields the same recipe under each of its memory presets, the largest first."""
+        return ((size, self.under(size)) for size in self.sizes)
 
     def notes(self) -> list[str]:
-        """Says what overrides dropped by changing a type, and did not give again."""
+        """Says which preset was chosen, and what overrides dropped by changing a type, and did not give again."""
         changes = [change for change in self.changes if change.by_override]
         lost = [(change, set(change.dropped) - set(self.at(change.path))) for change in changes]
-        return list(dict.fromkeys(str(replace(change, dropped=tuple(sorted(keys)))) for change, keys in lost if keys))
+        told = [str(replace(change, dropped=tuple(sorted(keys)))) for change, keys in lost if keys]
+        return list(dict.fromkeys([*filter(None, [self.said]), *told]))
 
     def at(self, path: str) -> dict:
         """Returns the block at a path; empty where there is none."""
@@ -101,7 +115,11 @@ def load(name: str, overrides: list[str] | tuple[str, ...] = (), beside: Path | 
     in_files: list[TypeChange] = []
     by_overrides: list[TypeChange] = []
     recipe = _with_extends(find_recipe(name, beside), (), in_files)
+    sizes = ordered(recipe.get("presets"))
+    recipe, said = with_preset(with_choice(recipe, overrides, name), name)
     for override in overrides:
+        if override.startswith(CHOICE):
+            continue
         keys, path = parse_override(override), override.partition("=")[0].split(".")
         check_override(override, path, recipe, overrides, name)
         stages = recipe.get("stages")
@@ -118,7 +136,20 @@ def load(name: str, overrides: list[str] | tuple[str, ...] = (), beside: Path | 
         raise UserError(f"{name}: {brief(error)}") from None
     loaded.pop("git_revision", None)  # of a run's config.yaml
     loaded.changes = (*in_files, *(replace(change, by_override=True) for change in by_overrides))
+    loaded.said, loaded.sizes = said, sizes
+    loaded.under = lambda size: load(name, [*overrides, f"{CHOICE}{size}"], beside)
     return loaded
+
+
+def with_choice(recipe: dict, overrides: Iterable[str], name: str) -> dict:
+    """Returns the recipe with what overrides say of the preset, and of the device that it is for. Raises UserError."""
+    chosen = [override.removeprefix(CHOICE) for override in overrides if override.startswith(CHOICE)]
+    if chosen and not recipe.get("presets") and chosen[-1] != recipe.get("memory"):
+        raise UserError(f"memory: {name} has no presets to choose from")
+    if any(override.startswith("presets.") for override in overrides):
+        raise UserError("presets: give the keys themselves, or a recipe that extends this one")
+    device = [override.removeprefix("device=") for override in overrides if override.startswith("device=")]
+    return recipe | ({"memory": chosen[-1]} if chosen else {}) | ({"device": device[-1]} if device else {})
 
 
 def check_override(override: str, path: list[str], recipe: dict, overrides: Iterable[str], name: str) -> None:

@@ -2,6 +2,7 @@
 
 import hashlib
 import re
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,11 @@ from threestudio_like.errors import MissingKeyError, UserError, brief, nearest
 from threestudio_like.utils.paths import expanded
 
 
+def no_presets() -> Iterator[tuple[str, dict]]:
+    """Yields nothing, for a recipe without presets."""
+    return iter(())
+
+
 @dataclass(frozen=True)
 class Recipe:
     """A parsed recipe: the run's keys, its stages in order, and the plain data they came from."""
@@ -28,6 +34,8 @@ class Recipe:
     run: RunConfig
     stages: dict[str, Component]
     plain: dict
+    presets: Callable[[], Iterator[tuple[str, dict]]] = no_presets
+    """Yields the plain data of the same recipe under each of its memory presets, the largest first."""
 
 
 def parse_recipe(plain: dict, name: str) -> Recipe:
@@ -42,7 +50,7 @@ def parse_recipe(plain: dict, name: str) -> Recipe:
         except MissingKeyError as error:
             raise UserError(f"{error}{dropped_by(changes, error)}") from None
     check_order(stages)
-    return Recipe(name, run, stages, plain)
+    return Recipe(name, run, stages, plain, getattr(plain, "presets", no_presets))
 
 
 def read_run(plain: dict) -> RunConfig:

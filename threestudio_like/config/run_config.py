@@ -40,6 +40,7 @@ class RunConfig:
         "expected_seconds",
         "vars",
         "imports",
+        "memory",
     )
 
     prompt: str = ""
@@ -73,6 +74,9 @@ class RunConfig:
     """What records losses, previews and final figures: several are a list, `[tensorboard, csv]`; `[]` records none."""
     expected_seconds: ExpectedSeconds | None = None
     """What the run takes, as far as it was measured; this machine's speed is reckoned in."""
+    memory: str | None = None
+    """Which of the recipe's `presets` is laid over it, by the size of the GPU: 12gb, 16gb, 24gb or 80gb, as far as it
+    has them; auto, by the GPU that is there."""
     stages: dict[str, Any] | None = None
     """Blocks of keys by the stages' names, run in this order; what they leave out is shared by all."""
     vars: dict[str, Any] | None = None
