@@ -5,6 +5,7 @@ but inputs and outputs, as on the CPU: 28 bytes a point instead of up to 1,320.
 """
 
 from collections.abc import Callable
+from functools import partial
 
 import torch
 from jaxtyping import Float
@@ -17,8 +18,8 @@ from threestudio_like.kernels.hashgrid import HashGrid
 
 __all__ = ["encoded_mlp", "encoded_mlp_with_gradient"]
 
-AT_ONCE = 1 << 19
-"""Points of a part: up to 700 MB of features, activations and Jacobian."""
+AT_ONCE = 1 << 18
+"""Points of a part: up to 470 MB of features, activations and Jacobian, and their gradients."""
 
 
 def encoded_mlp(x: Float[Tensor, "N 3"], weights: Weights, grid: HashGrid, active: int) -> Float[Tensor, "N O"]:
@@ -37,5 +38,5 @@ def encoded_mlp_with_gradient(
 
 def by_parts(evaluate: Callable, x: Float[Tensor, "N 3"], weights: Weights, grid: HashGrid, active: int) -> list:
     """Evaluates each part of the points, keeping nothing else of it for the backward pass."""
-    kept = {"use_reentrant": False, "preserve_rng_state": False}
-    return [checkpoint(evaluate, part, weights, grid, active, **kept) for part in x.split(AT_ONCE)]
+    again = partial(checkpoint, evaluate, use_reentrant=False, preserve_rng_state=False)
+    return [again(part, weights, grid, active) for part in x.split(AT_ONCE)]

@@ -17,7 +17,7 @@ from threestudio_like.kernels.pairs import distinct_pairs
 from threestudio_like.utils.rows import rows
 from threestudio_like.utils.tensors import map_tensors
 
-__all__ = ["TetGrid", "body_centred_grid", "marching_tetrahedra"]
+__all__ = ["TetGrid", "body_centred_grid", "marching_tetrahedra", "sizes_of_body_centred_grid"]
 
 TET_EDGES = tuple(itertools.combinations(range(4), 2))
 CLOSEST = 1e-3
@@ -46,8 +46,9 @@ class TetGrid:
 def body_centred_grid(resolution: int) -> TetGrid:
     """Builds the body-centred cubic lattice over [-1, 1]^3: congruent tetrahedra, `resolution` cells a side.
 
-    The last two are kept, for the stages of a run that share one; nobody may write into them. Each tetrahedron joins the centres of two neighbouring cells with an edge of the face between them (Labelle &
-    Shewchuk 2007, section 3). Raises ValueError below two cells a side.
+    Each tetrahedron joins the centres of two neighbouring cells with an edge of the face between them (Labelle &
+    Shewchuk 2007, section 3). The last two grids are kept, for the stages of a run that share one: nobody may write
+    into them. Raises ValueError below two cells a side.
     """
     if resolution < 2:
         raise ValueError(f"a tetrahedral grid needs at least 2 cells a side, got {resolution}")
@@ -77,6 +78,14 @@ def body_centred_grid(resolution: int) -> TetGrid:
         [((corners == 0) | (corners == resolution)).any(-1), ((centres == 0) | (centres == resolution - 1)).any(-1)]
     )
     return TetGrid(vertices, tets.int(), edges.int(), tet_edges.int(), outside)
+
+
+def sizes_of_body_centred_grid(resolution: int) -> tuple[int, int, int]:
+    """Counts the vertices, tetrahedra and edges of `body_centred_grid`, which is not built."""
+    n = resolution
+    along_cells = 3 * n * ((n + 1) ** 2 - 4)  # but those on the cube's own edges
+    between_centres, to_corners = 3 * n**2 * (n - 1), 8 * n**3 - 8
+    return (n + 1) ** 3 + n**3, 12 * n**2 * (n - 1), along_cells + between_centres + to_corners
 
 
 def marching_tetrahedra(
