@@ -36,7 +36,7 @@ setup(
         "threestudio_like.experiments.gallery": ["*.html", "*.css", "*.js", "three/*"],
         "threestudio_like.experiments.report": ["page.html"],
         "priors": ["py.typed", "__init__.pyi", "weights/**/*"],
-        "systems": ["py.typed"],
+        "systems": ["py.typed", "memory/*.json"],
         CONFIGS: ["**/*.yaml"],
     },
     entry_points={"console_scripts": ["threestudio-like = threestudio_like.cli:main"]},

@@ -15,12 +15,14 @@ from annotated_types import MinLen
 from torch import Tensor, nn
 
 from priors.guidance.term import GuidanceTermConfig, build_terms
+from systems.memory import estimate
 from threestudio_like.cameras import Cameras, orbit
 from threestudio_like.config.ranges import Count, NonNegativeSchedule
 from threestudio_like.config.recipe import check_name
 from threestudio_like.config.registry import Component, configure
 from threestudio_like.config.renamed import hint
 from threestudio_like.data.toybox.split import check_split
+from threestudio_like.engine.memory import Memory
 from threestudio_like.engine.record import git_revision
 from threestudio_like.engine.system import (
     Adjustable,
@@ -237,6 +239,10 @@ class PerScene(System):
                 raise UserError(
                     f"particles: {self.config.particles} cannot start from the {previous.particles} of the stage before"
                 )
+
+    @classmethod
+    def memory(cls, config: SystemConfig, context: Context) -> Memory | None:
+        return estimate.per_scene(config)
 
     @classmethod
     def to_start_from(cls, context: Context, config: SystemConfig) -> System:

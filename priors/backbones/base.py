@@ -251,9 +251,7 @@ class Backbone:
         return self.embedded(self.config, texts, self.device)
 
     @classmethod
-    def embedded(
-        cls, config: pretrained.ModelConfig, texts: list[str], device: torch.device
-    ) -> Float[Tensor, "N L D"]:
+    def embedded(cls, config: pretrained.ModelConfig, texts: list[str], device: torch.device) -> Float[Tensor, "N L D"]:
         """Embeds texts as `embed` does, without the network, beside which a large text encoder may find no room."""
         return embedding.embed(config, texts, device)
 

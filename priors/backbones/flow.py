@@ -95,9 +95,7 @@ class FlowBackbone(VAEBackbone):
         return (velocity.float() + (alpha - sigma) * x_t) / total
 
     @classmethod
-    def embedded(
-        cls, config: pretrained.ModelConfig, texts: list[str], device: torch.device
-    ) -> Float[Tensor, "N L D"]:
+    def embedded(cls, config: pretrained.ModelConfig, texts: list[str], device: torch.device) -> Float[Tensor, "N L D"]:
         assert isinstance(config, FlowConfig)
         return embedding.embed(config, texts, device, t5=config.t5)
 

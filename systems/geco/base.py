@@ -19,6 +19,7 @@ from systems.geco.evaluation import Baselines, GecoEvaluation, evaluate_baseline
 from systems.geco.generate import METHOD, generate
 from systems.geco.pipeline import Generation, ImageTo3D, save
 from systems.geco.targets import ConditionImages, ImageFolder, TargetSampling
+from systems.memory import estimate
 from threestudio_like.config.ranges import Count, NonNegativeSchedule
 from threestudio_like.config.recipe import Recipe
 from threestudio_like.config.registry import Component, configure
@@ -28,6 +29,7 @@ from threestudio_like.data.image_files import image_files
 from threestudio_like.data.images import load_image
 from threestudio_like.data.toybox.reconstruction import ReconstructionSet
 from threestudio_like.data.toybox.split import check_split, sign
+from threestudio_like.engine.memory import Memory
 from threestudio_like.engine.record import git_revision
 from threestudio_like.engine.system import Context, Frozen, System, SystemConfig
 from threestudio_like.errors import NoSurfaceError, UserError
@@ -120,6 +122,10 @@ class Geco(System):
         example = config.generation.example
         self.example = example and load_image(Path(example), self.teacher.condition_size, config.generation.loading)
         self._images: ConditionImages | None = None
+
+    @classmethod
+    def memory(cls, config: SystemConfig, context: Context) -> Memory | None:
+        return estimate.geco(config, context.mixed)
 
     @classmethod
     def to_start_from(cls, context: Context, config: SystemConfig) -> System:

@@ -169,11 +169,11 @@ class DiffusionTraining(System):
         uniform = torch.rand(whole, generator=generator, device=x.device)[self.rank :: self.processes]
         t = (uniform**self.config.t_power * schedule.steps).long().clamp(max=schedule.steps - 1)
         noise = torch.randn(whole, *x.shape[1:], generator=generator, device=x.device)[self.rank :: self.processes]
-        state = generator.get_state()
+        states: dict[int, Tensor] = {}
 
         def error(part: slice) -> Tensor:
-            if part != slice(None):
-                generator.set_state(state)  # a part that is computed again draws the same
+            if part.start is not None:  # a part that is computed again draws the same again
+                generator.set_state(states.setdefault(part.start, generator.get_state()))
             means = None if mean is None else mean[part]
             x_t = schedule.add_noise(x[part], noise[part], t[part])
             output = self.denoise(x_t, t[part], text[part], batch[part], means, generator)

@@ -18,6 +18,7 @@ from torch import Tensor
 from priors.backbones.geometric import MAP_CHANNELS, camera_numbers, geometric_mean_predictor, geometric_unet
 from priors.sampling import ddim
 from priors.text_encoders import load_encoder
+from systems.memory import estimate
 from systems.training.denoiser import Denoiser
 from systems.training.diffusion import DiffusionBatch, DiffusionTraining, DiffusionTrainingConfig
 from threestudio_like.cameras import orbit
@@ -26,8 +27,9 @@ from threestudio_like.config.registry import Component
 from threestudio_like.data.ccm import CoordinateMaps
 from threestudio_like.data.toybox.ccm import ToyboxCoordinates
 from threestudio_like.data.toybox.split import check_split, sign
+from threestudio_like.engine.memory import Memory
 from threestudio_like.engine.monitor import write_png
-from threestudio_like.engine.system import Context
+from threestudio_like.engine.system import Context, SystemConfig
 from threestudio_like.evaluate.ccm import compare
 from threestudio_like.utils.seeding import generator as make_generator
 from threestudio_like.utils.seeding import on_the_cpu
@@ -82,6 +84,10 @@ class GeometricTraining(DiffusionTraining):
         )
         self.use(model.to(context.device), tokenizer, base.scheduler)
         self.data = config.data.build()
+
+    @classmethod
+    def memory(cls, config: SystemConfig, context: Context) -> Memory | None:
+        return estimate.geometric_training(config, context.mixed)
 
     def draw(self, count: int, generator: torch.Generator) -> DiffusionBatch:
         """Draws maps of training objects, each with one of its captions."""

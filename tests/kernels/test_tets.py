@@ -4,7 +4,12 @@ import pytest
 import torch
 import trimesh
 
-from threestudio_like.kernels.tets import body_centred_grid, marching_tetrahedra, triangles
+from threestudio_like.kernels.tets import (
+    body_centred_grid,
+    marching_tetrahedra,
+    sizes_of_body_centred_grid,
+    triangles,
+)
 
 
 def surface(sdf, resolution):
@@ -24,6 +29,7 @@ def test_tetrahedra_are_congruent_and_positive(resolution):
     assert volume[0].item() == pytest.approx(cell / 12)
     assert len(grid.tets) == 12 * resolution**2 * (resolution - 1)  # twelve a cell, less the pyramids at the outside
     assert torch.equal(grid.edges[grid.tet_edges[0]], torch.combinations(grid.tets[0]).sort(-1).values)
+    assert (len(grid.vertices), len(grid.tets), len(grid.edges)) == sizes_of_body_centred_grid(resolution)
 
 
 def test_a_grid_of_one_cell_is_refused():

@@ -19,6 +19,7 @@ from threestudio_like.config.renamed import translated, translated_state
 from threestudio_like.engine import checkpoint, parts
 from threestudio_like.engine.expectation import Expectation
 from threestudio_like.engine.loggers import check_loggers, figures_of, hparams_of, make_loggers
+from threestudio_like.engine.memory import Memory, refuse_too_large
 from threestudio_like.engine.monitor import Monitor
 from threestudio_like.engine.observer import Observer
 from threestudio_like.engine.record import Record, write_recipe
@@ -44,6 +45,7 @@ from threestudio_like.engine.system import Context, System, SystemConfig
 from threestudio_like.engine.trainer import Settings, make_fabric, take_over, train
 from threestudio_like.errors import RunError, UserError, nearest
 from threestudio_like.kernels import backend
+from threestudio_like.utils import card
 from threestudio_like.utils.files import remove_unfinished
 from threestudio_like.utils.paths import expanded
 from threestudio_like.utils.progress import long_part
@@ -158,8 +160,29 @@ class Run:
         take_over(system, replace(saved, system=state), path)
         return system
 
+    def memory(self, recipe: Recipe | None = None) -> dict[str, Memory]:
+        """Estimates what the stages take of a GPU's memory, as far as it is known; of this recipe, or another."""
+        stages = (recipe or self.recipe).stages
+        estimates = {stage: one.cls.memory(one.config, self.context) for stage, one in stages.items()}
+        return {stage: found for stage, found in estimates.items() if found is not None}
+
+    def refuse_too_large(self, stages: list[str]) -> None:
+        """Raises UserError where one of the stages will not fit the GPU that is there."""
+        there = card.memory() if self.fabric.device.type == "cuda" else None
+        if there is None:
+            return
+        own = {stage: one for stage, one in self.memory().items() if stage in stages}
+        presets = ((size, parse_recipe(plain, self.recipe.name)) for size, plain in self.recipe.presets())
+        refuse_too_large(own, there, ((size, self.memory(recipe)) for size, recipe in presets))
+
     def check(self) -> list[str]:
-        """Builds every stage, and says what would run. Raises UserError that names what is missing; fetches nothing."""
+        """Builds every stage, and says what would run. Raises UserError that names what is missing; fetches nothing.
+
+        What the stages take of a GPU is logged first, as models may be missing that nobody wants to fetch for nothing.
+        """
+        for stage, memory in self.memory().items():
+            log.info("stage '%s' takes %s", stage, memory)
+        self.refuse_too_large(list(self.recipe.stages))
         check_place(self.folder)
         check_loggers(self.recipe.run.logger)
         for part in components(self.recipe.stages):
@@ -181,6 +204,7 @@ class Run:
         """
         stages = self._chosen(only)
         check_loggers(self.recipe.run.logger)
+        self.refuse_too_large(stages)
         self.fabric.launch()
         self.context = replace(
             self.context, device=self.fabric.device, rank=self.fabric.global_rank, processes=self.fabric.world_size

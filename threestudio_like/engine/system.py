@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from threestudio_like.config.ranges import Decay, Positive, Whole
 from threestudio_like.config.recipe import Recipe
 from threestudio_like.config.schedule import Schedule
+from threestudio_like.engine.memory import Memory
 from threestudio_like.errors import UserError
 
 M = TypeVar("M", bound=nn.Module)
@@ -163,6 +164,11 @@ class System(nn.Module):
 
     def after_step(self, step: int) -> None:
         """Does what follows the optimiser's step, such as averaging weights."""
+
+    @classmethod
+    def memory(cls, config: SystemConfig, context: Context) -> Memory | None:
+        """Estimates what a stage takes of a GPU's memory, before anything is loaded; None where that is not known."""
+        return None
 
     @classmethod
     def to_start_from(cls, context: Context, config: SystemConfig) -> "System":

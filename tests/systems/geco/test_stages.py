@@ -105,6 +105,19 @@ def test_generator_and_student_move_and_the_teacher_rests(keys):
     assert np.mean(generator_moved) > 0.9 and np.mean(student_moved) > 0.9 and not any(map(any, rest))
 
 
+def test_a_generator_that_is_computed_again_learns_the_same(keys):
+    found, calls = [], []
+    for recompute in (False, True):
+        system = built("views", keys, f"stages.views.recompute={recompute}")
+        system.generator.register_forward_pre_hook(lambda *given: calls.append(1))
+        result = system(0, generator(CPU, 0))
+        sum(result.losses.values()).backward()
+        found.append([*result.losses.values(), *(p.grad for p in system.generator.parameters())])
+    assert len(calls) == 3
+    for one, two in zip(*found, strict=True):
+        torch.testing.assert_close(one, two)
+
+
 def test_mixed_precision_changes_what_is_trained_and_not_the_teacher(keys):
     """Autocast changes no bit of the teacher's output; the generator's is of half precision wherever it is called."""
     system = built("views", keys)

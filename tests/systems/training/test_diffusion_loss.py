@@ -60,6 +60,36 @@ def test_noise_is_learned_unweighted():
     assert zeros("epsilon", batch=5000)(0, generator()).losses["denoising"].item() == pytest.approx(1.0, abs=0.06)
 
 
+class Scaled(Zeros):
+    """Random images; the model scales what it is given, and adds noise that it draws itself."""
+
+    def __init__(self, *given):
+        super().__init__(*given)
+        self.scale, self.calls = nn.Parameter(torch.tensor(0.5)), []
+
+    def draw(self, count, generator):
+        return DiffusionBatch(torch.randn(count, 1, 4, 4, generator=generator))
+
+    def denoise(self, x_t, t, text, batch, mean, generator):
+        self.calls.append(len(x_t))
+        drawn = torch.randn(x_t.shape, generator=generator)
+        return self.scale * x_t + 0.1 * self.scale.square() * drawn + 0 * text.sum()
+
+
+@pytest.mark.parametrize("prediction", ["sample", "epsilon"])
+def test_a_part_at_a_time_has_the_loss_and_gradient_of_the_whole_batch(prediction):
+    """Each part goes through the model twice, and draws the same both times."""
+    found = []
+    for at_once in (None, 4):
+        system = Scaled(CPU, DiffusionTrainingConfig(steps=9, batch=10, at_once=at_once))
+        system.model = zeros(prediction).model
+        loss = system(0, generator()).losses["denoising"]
+        loss.backward()
+        found.append((loss.detach(), system.scale.grad, system.calls))
+    assert found[0][2] == [10] and sorted(found[1][2]) == [2, 2, 4, 4, 4, 4]
+    torch.testing.assert_close(found[1][:2], found[0][:2])
+
+
 @pytest.mark.parametrize("power", [1.0, 0.5])
 def test_timesteps_are_a_power_of_uniform_numbers(power):
     """`E[T u^p] = T / (1 + p)`."""

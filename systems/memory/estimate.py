@@ -1,0 +1,264 @@
+"""Reckons what a stage takes of a GPU's memory, from what `benchmarks/memory.py` counted of its parts.
+
+A stage keeps its models, and the scene with its gradients and Adam's moments. A step renders, then each guidance term
+encodes and predicts one after the other, then all is gone through backwards; the largest sum of what is alive at once
+is the estimate. Only models whose sizes are in `published.py` are known.
+"""
+
+import functools
+import json
+import math
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+from systems.memory.published import MODELS
+from threestudio_like import pretrained
+from threestudio_like.config.registry import Component
+from threestudio_like.config.schedule import Schedule
+from threestudio_like.engine.memory import Memory
+from threestudio_like.errors import UserError
+from threestudio_like.kernels.hashgrid import HashGrid
+from threestudio_like.kernels.tets import sizes_of_body_centred_grid
+from threestudio_like.renderers import regularizers
+from threestudio_like.renderers.channels import CHANNELS
+from threestudio_like.renderers.volume import UNSEEN
+
+COUNTED = Path(__file__).with_name("counted.json")
+BYTES = {"fp32": 4, "fp16": 2, "bf16": 2}
+TRAINED = 16
+"""Bytes of a trained number: itself, its gradient and Adam's two moments."""
+VISION = 632_076_800
+"""Parameters of Zero123++'s CLIP vision encoder."""
+KEYS_EACH = 46_530_560
+"""Bytes of the keys and values that views attend to, of one image, in half precision."""
+GRID = 128
+"""Cubes a side in which InstantMesh's reconstructor finds a surface."""
+TYPICAL_SAMPLES = 36
+"""Samples that a ray has at the start of a usual scene, where no `max_samples` bounds them."""
+
+
+@functools.cache
+def counted() -> dict[str, Any]:
+    """Reads what was counted: bytes in half precision, `[fixed, each]` for so many images."""
+    return json.loads(COUNTED.read_text())
+
+
+def at(line: list[int], count: int) -> int:
+    """Returns the bytes that `count` images take."""
+    return line[0] + count * line[1]
+
+
+def model_of(config: pretrained.ModelConfig) -> str | None:
+    """Returns the published model that a config names, by its id or by the sizes in its folder; None for another."""
+    for name, sizes in MODELS.items():
+        if config.model in sizes["hub"]:
+            return name
+    folder = pretrained.local(config)
+    if folder is None:
+        return None
+    for name, sizes in MODELS.items():
+        part = "transformer" if "transformer" in sizes else "unet"
+        try:
+            stored = pretrained.read_json(folder / part / "config.json")
+        except UserError:
+            continue
+        ours = json.loads(json.dumps(sizes[part]))
+        if all(stored.get(key) == value for key, value in ours.items() if key != "sample_size"):
+            return name
+    return None
+
+
+def per_scene(config: Any) -> Memory | None:
+    """Estimates a stage of a per-scene method, of its `PerSceneConfig`; None where a prior is unknown."""
+    priors = [term.backbone or config.backbone for term in config.guidance.values()]
+    if any(prior is None or not hasattr(prior.config, "model") or model_of(prior.config) is None for prior in priors):
+        return None
+    models = sum(map(model_bytes, distinct(priors)))
+    scene = config.particles * scene_bytes(config.scene)
+    rendered, rendering = rendered_bytes(config)
+    guided = guided_bytes(config, priors)
+    texts = max(map(text_bytes, priors))
+    if texts > models + scene + max(rendering, rendered + guided):
+        return Memory((("text encoder", texts),))
+    step = [("rendering", rendering)] if rendering > rendered + guided else [("render", rendered), ("guidance", guided)]
+    return Memory((("models", models), ("scene", scene), *step))
+
+
+def distinct(priors: list[Component]) -> list[Component]:
+    """Returns the priors that are built: terms that name the same share it."""
+    return [prior for i, prior in enumerate(priors) if prior not in priors[:i]]
+
+
+def part_of(prior: Component, part: str) -> dict[str, Any] | None:
+    """Returns what was counted of a part of a known prior's model; None where it has none."""
+    name = model_of(prior.config)
+    assert name is not None, "asked for known priors alone"
+    return counted()["models"][name].get(part)
+
+
+def network_of(prior: Component) -> dict[str, Any]:
+    """Returns what was counted of a prior's network."""
+    network = part_of(prior, "network")
+    assert network is not None, "every model has one"
+    return network
+
+
+def vae_of(prior: Component) -> dict[str, Any] | None:
+    """Returns what was counted of a prior's VAE; None where it is used without one."""
+    return part_of(prior, "vae") if hasattr(prior.config, "vae_slicing") else None
+
+
+def vae_precision(prior: Component) -> int:
+    """Returns the bytes of a number in the VAE."""
+    return BYTES[prior.config.vae_precision or prior.config.precision]
+
+
+def model_bytes(prior: Component) -> float:
+    """Returns the bytes of a prior's weights."""
+    vae = vae_of(prior)
+    network = network_of(prior)["parameters"] * BYTES[prior.config.precision]
+    return network + (vae["parameters"] * vae_precision(prior) if vae else 0)
+
+
+def text_bytes(prior: Component) -> float:
+    """Returns the bytes of a prior's largest text encoder, which is gone when the network comes."""
+    sizes = MODELS[model_of(prior.config) or ""]
+    if prior.config.text_device == "cpu":
+        return 0
+    without_t5 = not getattr(prior.config, "t5", True)
+    return sizes["text_without_t5" if without_t5 else "text"] * BYTES[prior.config.precision]
+
+
+def largest(schedule: Schedule) -> int:
+    """Returns the largest value that a schedule has."""
+    return math.ceil(max(schedule.values))
+
+
+def encoded_numbers(encoding: HashGrid, hidden: int, outputs: int) -> int:
+    """Counts the parameters of a hash grid and its MLP."""
+    grid = encoding.total_entries * encoding.n_features_per_level
+    return grid + hidden * (encoding.width + 1) + outputs * (hidden + 1)
+
+
+def scene_bytes(scene: Component) -> float:
+    """Returns the bytes of a scene that is trained, and of its grid."""
+    config = scene.config
+    if scene.type == "field":
+        return TRAINED * encoded_numbers(config.encoding, config.hidden, 4)
+    vertices, tets, edges = sizes_of_body_centred_grid(config.resolution)
+    shape = encoded_numbers(config.encoding, config.hidden, 1) if config.sdf == "mlp" else vertices
+    numbers = shape + 3 * vertices + encoded_numbers(config.encoding, config.hidden, 5)
+    return TRAINED * numbers + 17 * vertices + 40 * tets + 8 * edges
+
+
+def rendered_bytes(config: Any) -> tuple[float, float]:
+    """Returns the bytes that a render keeps for the backward pass, and those of rendering alone at its peak."""
+    found, cameras, renderer = counted()["rendering"], config.cameras.config, config.renderer.config
+    pixels = int(cameras.views) * largest(cameras.size) ** 2
+    if config.renderer.type == "mesh":
+        pixels *= renderer.supersample**2
+        vertices = sizes_of_body_centred_grid(config.scene.config.resolution)[0]
+        kept, peak = (a * pixels + b * vertices for a, b in (found["mesh"][key] for key in ("kept", "peak")))
+        return kept, peak + found["part"]
+    longest = math.ceil(2 * math.sqrt(3) / renderer.render_step_size)
+    looked_at, drawn = longest * max(pixels, config.evaluation.video_size**2), longest * pixels
+    if renderer.max_samples is None:
+        drawn = min(drawn, TYPICAL_SAMPLES * pixels)
+        looked_at = drawn
+    else:
+        drawn, looked_at = min(drawn, renderer.max_samples), min(looked_at, UNSEEN * renderer.max_samples)
+    rates = found["volume_with_normals" if needs_normals(config) else "volume"]
+    kept, peak = (a * drawn + b * pixels for a, b in (rates[key] for key in ("kept", "peak")))
+    return kept, max(max(kept, peak) + found["part"], rates["looked_at"][0] * looked_at)
+
+
+def needs_normals(config: Any) -> bool:
+    """Tells whether any of a stage's renders has normals."""
+    lit = config.shading.lambertian_prob > 0 and config.shading.albedo_steps < config.steps
+    asked = any(CHANNELS[term.channel].needs_normals for term in config.guidance.values())
+    return lit or asked or bool(regularizers.NEED_NORMALS & config.regularizers.keys())
+
+
+def guided_bytes(config: Any, priors: Iterable[Component]) -> float:
+    """Returns what the terms take at their peak: VAEs' activations are kept, and what an adapter learns from.
+
+    Backwards it goes from the last to the first, so that at each one's own peak there is kept what came before it.
+    """
+    views, kept = int(config.cameras.config.views), 0.0
+    moments: list[float] = []
+    for term, prior in zip(config.guidance.values(), priors, strict=True):
+        network, vae = network_of(prior), vae_of(prior)
+        half = BYTES[prior.config.precision] / 2
+        if vae:
+            scale, sliced = vae_precision(prior) / 2, prior.config.vae_slicing
+            count = 1 if sliced else views
+            moments += [kept + scale * at(vae[key], count) for key in ("encode", "learn")]
+            kept += 0.0 if sliced else scale * at(vae["learn_kept"], views)
+        texts = 4 if term.prompt.views == "perp_neg" else 2
+        moments.append(kept + half * at(network["predict"], texts * views))
+        if term.method.type == "vsd":
+            moments.append(kept + half * at(network["learn"], views))
+            kept += half * at(network["learn_kept"], views)
+    return max(moments)
+
+
+def geometric_training(config: Any, mixed: bool) -> Memory | None:
+    """Estimates the training of a geometric prior, of its `GeometricTrainingConfig`; None where its base is unknown, or
+    it is trained in another precision than was counted."""
+    if model_of(config.backbone.config) != "sd21" or not mixed:
+        return None
+    found = counted()["training"]["agp_checkpointed" if config.gradient_checkpointing else "agp"]
+    texts = 4 * MODELS["sd21"]["text"]
+    network = 4 * found["parameters"]
+    step = at(found["peak"], min(config.batch, config.at_once or config.batch))
+    return Memory(
+        (
+            ("U-Net", network),
+            ("text encoder", texts),
+            ("average", network + texts),
+            ("Adam", 2 * network),
+            ("step", step),
+        )
+    )
+
+
+def geco(config: Any, mixed: bool) -> Memory | None:
+    """Estimates a stage of GECO, of its `GecoViewsConfig` or `GecoSceneConfig`.
+
+    None where its teacher is unknown, or it is trained in another way than was counted.
+    """
+    prior = config.backbone.config
+    if model_of(prior) != "zero123plus" or config.generator.lora is not None or not mixed:
+        return None
+    models, found = counted()["models"]["zero123plus"], counted()["training"]["geco"]
+    half, network, reconstructor = BYTES[prior.precision], 4 * found["parameters"], counted()["reconstructor"]
+    teacher = half * (models["network"]["parameters"] + models["vae"]["parameters"] + VISION)
+    frozen = (("teacher", teacher), ("reconstructor", 4 * reconstructor["parameters"]), ("generator", network))
+    if hasattr(config, "guidance"):
+        if config.guidance.type != "vsd" or config.guidance.config.fake_score.type != "copy":
+            return None
+        guided = config.batch * (1 if config.generator.scale == 1 else 2)
+        kept = 0 if config.recompute else at(found["kept"], guided)
+        step = max(kept + at(found["peak"], config.batch), network + at(found["peak"], guided))
+        return Memory((*frozen, ("fake score", network), ("Adam", 4 * network), ("step", step)))
+    step = max(teachers_views_bytes(prior, models), reconstructing_bytes(config, reconstructor))
+    return Memory((*frozen, ("distilled", (TRAINED - 4) * reconstructor["parameters"]), ("step", step)))
+
+
+def teachers_views_bytes(prior: Any, models: dict[str, Any]) -> float:
+    """Returns what the teacher's views take, of several objects at once: with and without the image, then decoded."""
+    from systems.geco.targets import TOGETHER
+
+    tiled, counted_side = 120 * 80, MODELS["zero123plus"]["unet"]["sample_size"] ** 2
+    drawing = at(models["network"]["predict"], 2 * TOGETHER) * tiled / counted_side
+    keys = 2 * TOGETHER * KEYS_EACH
+    images = 1 if prior.vae_slicing else TOGETHER
+    return keys + max(drawing, at(models["vae"]["decode"], images) * tiled / counted_side)
+
+
+def reconstructing_bytes(config: Any, reconstructor: dict[str, Any]) -> float:
+    """Returns what a step of the distilled reconstructor takes: its planes, and their surface drawn."""
+    pixels = int(config.cameras.config.views) * largest(config.cameras.config.size) ** 2
+    a, b, c = reconstructor["drawn"]
+    return at(reconstructor["peak"], config.batch) + a * pixels + b * GRID**2 + c * GRID**3

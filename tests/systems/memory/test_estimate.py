@@ -1,0 +1,167 @@
+"""The estimates: that recipes fit, that the counts are what the command counts, that their sums are a step's peak."""
+
+import json
+from types import SimpleNamespace
+
+import pytest
+import torch
+
+from benchmarks import memory as benchmark
+from benchmarks.memory import estimates, line, peak_of, with_presets
+from priors.backbones.latent import LatentBackbone
+from priors.condition import Condition
+from priors.guidance.sds import SDS
+from priors.guidance.vsd import VSD
+from systems.memory import estimate
+from tests.priors import model_folders
+from threestudio_like.config.loading import load
+from threestudio_like.config.presets import gigabytes
+from threestudio_like.config.recipe import parse_recipe
+from threestudio_like.config.registry import Component
+from threestudio_like.config.schedule import Schedule
+from threestudio_like.utils.card import GB
+
+LIMITS = {
+    ("dreamfusion-sd", "12gb"): 8,
+    ("dreamfusion-if", "16gb"): 14,
+    ("prolificdreamer-sd", "12gb"): 12,
+    ("fantasia3d-sd", "12gb"): 14,
+    ("sweetdreamer-sd", "12gb"): 14,
+    ("sweetdreamer-nerf-sd", "24gb"): 22,
+    ("priors/agp-sd", "24gb"): 22,
+    ("geco-zero123plus", "40gb"): 40,
+}
+"""GB that a recipe may take, at most, under a preset."""
+TOO_LARGE = {("dreamfusion-sdxl", "12gb"), ("sweetdreamer-nerf-sd", "12gb")}
+"""What does not fit the GPU that the preset is named after, and is refused there."""
+PUBLISHED = {
+    "sd15": (859_520_964, 83_653_863),
+    "sd21": (865_910_724, 83_653_863),
+    "sdxl": (2_567_463_684, 83_653_863),
+    "if": (4_304_695_110, None),
+}
+"""Parameters of U-Net and VAE, as published."""
+
+
+def parsed(name, size):
+    return parse_recipe(load(name, [f"memory={size}"]), name)
+
+
+@pytest.mark.parametrize("name, size", LIMITS)
+def test_a_recipe_fits(name, size):
+    found = estimates(parsed(name, size))
+    assert list(found) == list(parsed(name, size).stages)
+    for stage, memory in found.items():
+        assert 2 * GB < memory.total <= LIMITS[name, size] * GB, f"{stage}: {memory}"
+
+
+def test_presets_fit_the_gpus_that_they_are_named_after():
+    """A GPU has nine tenths of its name at least."""
+    too_large = set()
+    for name in with_presets():
+        for size, plain in load(name).presets():
+            found = estimates(parse_recipe(plain, name)).values()
+            if any(memory.total > 0.95 * gigabytes(size) * GB for memory in found):
+                too_large.add((name, size))
+    assert too_large == TOO_LARGE
+
+
+def test_more_views_larger_images_and_a_vae_of_all_at_once_take_more():
+    def largest(*keys):
+        recipe = parse_recipe(load("dreamfusion-sd", ["memory=12gb", *keys]), "mine")
+        return max(memory.total for memory in estimates(recipe).values())
+
+    base = largest()
+    for keys in (
+        ["cameras.views=16"],
+        ["cameras.size=512"],
+        ["backbone.vae_slicing=false"],
+        ["backbone.precision=fp32"],
+    ):
+        assert largest(*keys) > base, keys
+    assert largest("renderer.max_samples=1000000") < base
+
+
+def test_models_are_known_by_their_sizes_too_and_others_are_not_guessed(tmp_path):
+    config = dict(benchmark.MODELS["sd15"]["unet"], sample_size=96, act_fn="silu")
+    (tmp_path / "unet").mkdir()
+    (tmp_path / "unet" / "config.json").write_text(json.dumps(config))
+    known = LatentBackbone.Config(model=str(tmp_path))
+    assert estimate.model_of(known) == "sd15"
+    (tmp_path / "unet" / "config.json").write_text(json.dumps(config | {"layers_per_block": 3}))
+    assert estimate.model_of(known) is None
+    assert estimates(parse_recipe(load("dreamfusion-sd", [f"backbone.model={tmp_path}"]), "mine")) == {}
+    assert estimates(parse_recipe(load("dreamfusion"), "toybox")) == {}
+
+
+@pytest.mark.parametrize("name", PUBLISHED)
+def test_counted_models_have_as_many_parameters_as_the_published_ones(name):
+    found = estimate.counted()["models"][name]
+    assert found["network"]["parameters"] == PUBLISHED[name][0]
+    assert PUBLISHED[name][1] is None or found["vae"]["parameters"] == PUBLISHED[name][1]
+
+
+@pytest.mark.slow
+def test_the_counts_are_what_the_command_counts():
+    stored = estimate.counted()
+    assert benchmark.count_model("sd21") == stored["models"]["sd21"]
+    assert stored["models"].keys() == benchmark.MODELS.keys()
+
+
+@pytest.fixture(scope="module")
+def small(tmp_path_factory):
+    return model_folders.stable_diffusion_21(tmp_path_factory.mktemp("models") / "sd21", 32)
+
+
+@pytest.mark.usefixtures("one_thread")
+@pytest.mark.parametrize("kind", [SDS, VSD])
+@pytest.mark.parametrize("slicing", [True, False])
+def test_the_sum_of_what_was_counted_is_a_guidances_peak(small, kind, slicing, monkeypatch):
+    """On real tensors of a small model, whose parts are counted alone and together."""
+    backbone = LatentBackbone("cpu", model=str(small), vae_slicing=slicing)
+    views, text = 3, torch.randn(1, 77, model_folders.WIDTH)
+
+    def images(n):
+        return torch.rand(n, 3, 256, 256, requires_grad=True)
+
+    def predict(n):
+        x, t = torch.randn(n, 4, 32, 32), torch.zeros(n, dtype=torch.long)
+        return backbone.unet(x, t, encoder_hidden_states=text.expand(n, -1, -1)).sample
+
+    vae = backbone.vae
+
+    def encode(n):
+        return vae.encode(images(n)).latent_dist.mean
+
+    guidance = kind(backbone, scale=2.0)
+    found = {"network": {"parameters": 0}, "vae": {"parameters": 0}}
+    with torch.no_grad():
+        found["network"]["predict"] = line(lambda n: peak_of(lambda: predict(n), backbone.unet)[0])
+        found["vae"]["encode"] = line(lambda n: peak_of(lambda: encode(n), vae)[0])
+    found["vae"]["learn_kept"] = line(lambda n: peak_of(lambda: encode(n), vae)[1])
+    found["vae"]["learn"] = line(lambda n: peak_of(lambda: encode(n).sum().backward(), vae)[0])
+    if kind is VSD:
+        with guidance.fake_score.active(None):
+            network = backbone.unet
+            found["network"]["learn_kept"] = line(lambda n: peak_of(lambda: predict(n), network)[1])
+            found["network"]["learn"] = line(lambda n: peak_of(lambda: predict(n).sum().backward(), network)[0])
+    halved = {
+        part: {key: value if key == "parameters" else [x // 2 for x in value] for key, value in counts.items()}
+        for part, counts in found.items()
+    }
+    monkeypatch.setattr(estimate, "counted", lambda: {"models": {"sd21": halved}})
+    monkeypatch.setattr(estimate, "model_of", lambda config: "sd21")
+    term = SimpleNamespace(prompt=SimpleNamespace(views="none"), method=SimpleNamespace(type=kind.__name__.lower()))
+    cameras = SimpleNamespace(config=SimpleNamespace(views=views, size=Schedule.constant(256)))
+    prior = Component("backbone", "latent", backbone.config)
+    expected = estimate.guided_bytes(SimpleNamespace(cameras=cameras, guidance={"look": term}), [prior])
+
+    told = Condition(text.expand(views, -1, -1), text.expand(views, -1, -1))
+    shown = torch.rand(views, 256, 256, 3, requires_grad=True)
+
+    def step():
+        score = guidance(shown, told, 0, torch.Generator().manual_seed(0))
+        (score.generator + (score.prior or 0.0)).backward()
+
+    measured, _ = peak_of(step, torch.nn.ModuleList([backbone.unet, vae, guidance]))
+    assert 0.8 * expected < measured < 1.1 * expected + 5 * shown.nbytes
