@@ -37,6 +37,7 @@ from systems.memory.estimate import COUNTED
 from systems.memory.published import MODELS
 from threestudio_like.cameras import orbit
 from threestudio_like.config.loading import CONFIGS, load
+from threestudio_like.config.presets import gigabytes
 from threestudio_like.config.recipe import Recipe, parse_recipe
 from threestudio_like.engine.memory import Memory
 from threestudio_like.engine.system import Context
@@ -465,13 +466,17 @@ def with_presets() -> list[str]:
 
 
 def table() -> str:
-    """Lists the estimates of every recipe and preset."""
-    lines = ["| recipe | preset | GB of GPU memory, by stage |", "|---|---|---|"]
+    """Lists the estimates of every recipe's stages under each preset, in GB."""
+    found: dict[tuple[str, str], dict[str, str]] = {}
     for name in with_presets():
-        for size, plain in reversed(list(load(name).presets())):
-            stages = estimates(parse_recipe(plain, name))
-            listed = ", ".join(f"`{stage}` {memory.total / GB:.1f}" for stage, memory in stages.items())
-            lines.append(f"| `{name}.yaml` | {size} | {listed.removeprefix('`main` ')} |")
+        for size, plain in load(name).presets():
+            for stage, memory in estimates(parse_recipe(plain, name)).items():
+                found.setdefault((name, stage), {})[size] = f"{memory.total / GB:.1f}"
+    sizes = sorted({size for row in found.values() for size in row}, key=gigabytes)
+    lines = [f"| recipe, stage | {' | '.join(sizes)} |", f"|---|{'---:|' * len(sizes)}"]
+    for (name, stage), row in found.items():
+        named = f"`{name}.yaml`" + (f", `{stage}`" if stage != "main" else "")
+        lines.append(f"| {named} | {' | '.join(row.get(size, '') for size in sizes)} |")
     return "\n".join(lines)
 
 

@@ -3,12 +3,15 @@
 import json
 
 import pytest
+import torch
 
 import launch
 from systems.training.text_to_image import vocabulary
 from tests.export.gltf import gltf_tree
 from tests.tiny import TINY, picture, tiny_instantmesh, tiny_reconstructor, write_meshes
 from threestudio_like.config.loading import CONFIGS, load
+from threestudio_like.config.recipe import parse_recipe
+from threestudio_like.engine.system import Context
 from threestudio_like.evaluate.scorer import Scorer, ScorerSize
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -134,6 +137,39 @@ def test_recipe_runs_two_steps(recipe, backbones, tmp_path, monkeypatch):
                 assert extras["recipe"] == recipe.removesuffix(".yaml") and extras["seed"] == 0 and extras["method"]
         assert launch.main(["--config", recipe, "--test", *keys]) == 0
         assert launch.main(["--config", recipe, "--export", *keys]) == 0
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "recipe, stage, size, more",
+    [
+        ("dreamfusion-sd.yaml", "main", "12gb", []),
+        ("prolificdreamer-sd.yaml", "nerf", "12gb", []),
+        ("fantasia3d-sd.yaml", "fine", "12gb", []),
+        ("sweetdreamer-nerf-sd.yaml", "fine", "24gb", []),
+        ("geco-zero123plus.yaml", "views", "40gb", []),
+        ("priors/agp-sd.yaml", "main", "24gb", ["batch=10"]),
+    ],
+)
+def test_a_memory_preset_changes_no_loss_and_no_gradient(recipe, stage, size, more, backbones, tmp_path, monkeypatch):
+    """Beside the largest, which does all at once."""
+    monkeypatch.setenv("TSL_CACHE", str(tmp_path / "cache"))
+    found = []
+    for memory in ("80gb", size):
+        keys = [*TINY[recipe], *backbones.get(recipe, []), *more, f"memory={memory}", "device=cpu"]
+        chosen = parse_recipe(load(recipe, keys), recipe).stages[stage]
+        torch.manual_seed(0)
+        system = chosen.build(Context(torch.device("cpu"), 0, "a dog"))
+        losses = system(0, torch.Generator().manual_seed(0)).losses
+        sum(losses.values()).backward()
+        gradients = {name: p.grad for name, p in system.named_parameters() if p.grad is not None}
+        found.append((chosen.config, losses, gradients))
+    assert found[0][0] != found[1][0] and found[0][1].keys() == found[1][1].keys()
+    assert found[0][2].keys() == found[1][2].keys() and any(grad.any() for grad in found[0][2].values())
+    torch.testing.assert_close(found[1][1], found[0][1], rtol=1e-4, atol=1e-6)
+    for name, gradient in found[0][2].items():
+        scale = max(gradient.abs().max().item(), 1e-6)
+        torch.testing.assert_close(found[1][2][name], gradient, rtol=1e-3, atol=1e-4 * scale)
 
 
 @pytest.mark.slow

@@ -1,5 +1,4 @@
-"""What the stages of a run take of a GPU's memory, as estimated before anything is loaded; what does not fit is
-refused."""
+"""Tells what the stages of a run take of a GPU, as estimated before anything is loaded; refuses what does not fit."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass

@@ -1,6 +1,7 @@
 """The estimates: that recipes fit, that the counts are what the command counts, that their sums are a step's peak."""
 
 import json
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
@@ -21,6 +22,7 @@ from threestudio_like.config.registry import Component
 from threestudio_like.config.schedule import Schedule
 from threestudio_like.utils.card import GB
 
+ROOT = Path(__file__).resolve().parents[3]
 LIMITS = {
     ("dreamfusion-sd", "12gb"): 8,
     ("dreamfusion-if", "16gb"): 14,
@@ -64,6 +66,10 @@ def test_presets_fit_the_gpus_that_they_are_named_after():
             if any(memory.total > 0.95 * gigabytes(size) * GB for memory in found):
                 too_large.add((name, size))
     assert too_large == TOO_LARGE
+
+
+def test_the_pages_table_is_what_the_command_prints():
+    assert benchmark.table() in (ROOT / "docs" / "paper-scale.md").read_text(encoding="utf-8")
 
 
 def test_more_views_larger_images_and_a_vae_of_all_at_once_take_more():
