@@ -94,12 +94,15 @@ def member(owner: Class, name: str) -> Class | None:
     for node in owner.node.body:
         if isinstance(node, ast.ClassDef) and node.name == name:
             return Class(owner.module, node)
-        if isinstance(node, ast.Assign | ast.AnnAssign) and node.value is not None:
-            targets = node.targets if isinstance(node, ast.Assign) else [node.target]
-            if [ast.unparse(target) for target in targets] == [name]:
-                found = look_up(owner.module, node.value)
-                return found if isinstance(found, Class) else None
+        if isinstance(node, ast.Assign | ast.AnnAssign) and node.value is not None and targets(node) == [name]:
+            found = look_up(owner.module, node.value)
+            return found if isinstance(found, Class) else None
     return next((found for base in bases(owner) if (found := member(base, name)) is not None), None)
+
+
+def targets(node: ast.Assign | ast.AnnAssign) -> list[str]:
+    """Returns the names that an assignment is to."""
+    return [ast.unparse(target) for target in (node.targets if isinstance(node, ast.Assign) else [node.target])]
 
 
 def bases(owner: Class) -> list[Class]:
@@ -121,8 +124,7 @@ def fields_of(config: Class) -> dict[str, Field]:
     for base in reversed(bases(config)):
         fields |= fields_of(base)
     for node, below in zip(config.node.body, [*config.node.body[1:], None], strict=True):
-        named = node.targets[0] if isinstance(node, ast.Assign) else getattr(node, "target", None)
-        if isinstance(node, ast.Assign | ast.AnnAssign) and ast.unparse(named) == "untrained" and node.value:
+        if isinstance(node, ast.Assign | ast.AnnAssign) and node.value is not None and targets(node) == ["untrained"]:
             untrained |= {str(name.value) for name in ast.walk(node.value) if isinstance(name, ast.Constant)}
         if isinstance(node, ast.AnnAssign) and isinstance(node.target, ast.Name):
             if "ClassVar" in ast.unparse(node.annotation):

@@ -1,0 +1,181 @@
+"""Counts the memory of published models on fake tensors, for `benchmarks/memory.py`."""
+
+import sys
+from pathlib import Path
+from unittest import mock
+
+import torch
+from torch._subclasses.fake_tensor import FakeTensorMode
+from transformers import ViTModel
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+
+from benchmarks.counter import line, peak_of
+from priors.reconstructor import Reconstructor
+from systems.memory.published import MODELS
+
+HALF = torch.float16
+ADAPTED = ("sd15", "sd21")
+"""Models of which an adapter's learning is counted too: those that VSD is done with."""
+
+
+def build(name: str, part: str, dtype: torch.dtype = HALF):
+    """Builds a part of a published model, frozen; on fake tensors inside their mode."""
+    from diffusers import AutoencoderKL, SD3Transformer2DModel, UNet2DConditionModel
+
+    kinds = {"unet": UNet2DConditionModel, "transformer": SD3Transformer2DModel, "vae": AutoencoderKL}
+    before = torch.get_default_dtype()
+    torch.set_default_dtype(dtype)
+    try:
+        return kinds[part](**MODELS[name][part]).requires_grad_(False).eval()
+    finally:
+        torch.set_default_dtype(before)
+
+
+def network_of(name: str) -> str:
+    """Returns which part of a model predicts."""
+    return "transformer" if "transformer" in MODELS[name] else "unet"
+
+
+def asked(name: str, network, count: int) -> dict:
+    """Makes the inputs of a model's network for `count` images, as its backbone does."""
+    config, (tokens, width), half = network.config, MODELS[name]["tokens"], network.dtype
+    side = config.sample_size
+    x, t = torch.empty(count, config.in_channels, side, side, dtype=half), torch.zeros(count, dtype=torch.long)
+    text = torch.empty(count, tokens, width, dtype=half)
+    if network_of(name) == "transformer":
+        pooled = torch.empty(count, config.pooled_projection_dim, dtype=half)
+        return {
+            "hidden_states": x,
+            "timestep": t.float(),
+            "encoder_hidden_states": text,
+            "pooled_projections": pooled,
+        }
+    inputs = {"sample": x, "timestep": t, "encoder_hidden_states": text}
+    if config.addition_embed_type == "text_time":
+        pooled = torch.empty(count, 1280, dtype=half)
+        inputs["added_cond_kwargs"] = {"text_embeds": pooled, "time_ids": torch.empty(count, 6, dtype=half)}
+    if config.class_embed_type == "projection":
+        inputs["class_labels"] = torch.empty(count, config.projection_class_embeddings_input_dim, dtype=half)
+    return inputs
+
+
+def count_network(name: str) -> dict:
+    """Counts a network: its parameters, a prediction without gradients, and one that an adapter learns from."""
+    with FakeTensorMode():
+        network = build(name, network_of(name))
+        found = {"parameters": sum(p.numel() for p in network.parameters())}
+        with torch.no_grad():
+            found["predict"] = line(lambda n: peak_of(lambda: network(**asked(name, network, n)).sample, network)[0])
+        if name in ADAPTED:
+            from peft import LoraConfig
+
+            targets = ["to_q", "to_k", "to_v", "to_out.0"]
+            with mock.patch.object(
+                torch.nn.Module, "_apply", lambda module, *given: module
+            ):  # it is where it should be
+                network.add_adapter(LoraConfig(r=4, lora_alpha=4, target_modules=targets))
+
+            def learn(n):
+                return network(**asked(name, network, n)).sample
+
+            found["learn_kept"] = line(lambda n: peak_of(lambda: learn(n), network)[1])
+            found["learn"] = line(lambda n: peak_of(lambda: learn(n).float().square().mean().backward(), network)[0])
+    return found
+
+
+GECO = "zero123plus"
+TILED, SEEN = (120, 80), (64, 64)
+"""Latents of six views of 320 x 320 pixels, and of the image that they attend to."""
+
+
+def count_training(
+    name: str, sides: list[tuple[int, int]], counts: tuple[int, int], checkpointing: bool = False, parts: int = 1
+) -> dict:
+    """Counts the training of all of a U-Net in single precision under autocast, which sees images of these sides.
+
+    The peak includes the gradients, and is that of several parts of a batch, one after the other.
+    """
+    from diffusers import UNet2DConditionModel
+
+    with FakeTensorMode():
+        network = UNet2DConditionModel(**MODELS[name]["unet"]).requires_grad_(True).train()
+        if checkpointing:
+            network.enable_gradient_checkpointing()
+
+        def learn(n):
+            seen = asked(name, network, n)
+            with torch.autocast("cpu", torch.bfloat16):
+                outputs = [network(**seen | {"sample": torch.empty(n, 4, *side)}).sample for side in sides]
+            return sum(output.float().square().mean() for output in outputs)
+
+        return {
+            "parameters": sum(p.numel() for p in network.parameters()),
+            "kept": line(lambda n: peak_of(lambda: learn(n), network)[1], *counts),
+            "peak": line(lambda n: peak_of(lambda: [learn(n).backward() for _ in range(parts)], network)[0], *counts),
+        }
+
+
+def count_vae(name: str) -> dict:
+    """Counts a VAE: its parameters, and an image's encoding without gradients, with them, and decoding."""
+    with FakeTensorMode():
+        vae = build(name, "vae")
+        pixels = MODELS[name][network_of(name)]["sample_size"]
+
+        def images(n, grad):
+            return torch.empty(n, 3, 8 * pixels, 8 * pixels, dtype=HALF, requires_grad=grad)
+
+        def encode(n, grad):
+            return vae.encode(images(n, grad)).latent_dist.mean
+
+        found = {"parameters": sum(p.numel() for p in vae.parameters())}
+        with torch.no_grad():
+            found["encode"] = line(lambda n: peak_of(lambda: encode(n, False), vae)[0], 1, 2)
+            latents = MODELS[name]["vae"]["latent_channels"]
+
+            def decode(n):
+                return vae.decode(torch.empty(n, latents, pixels, pixels, dtype=HALF)).sample
+
+            found["decode"] = line(lambda n: peak_of(lambda: decode(n), vae)[0], 1, 2)
+        found["learn_kept"] = line(lambda n: peak_of(lambda: encode(n, True), vae)[1], 1, 2)
+        found["learn"] = line(lambda n: peak_of(lambda: encode(n, True).float().sum().backward(), vae)[0], 1, 2)
+    return found
+
+
+RECONSTRUCTOR: dict = dict(
+    vit=dict(
+        hidden_size=768,
+        num_hidden_layers=12,
+        num_attention_heads=12,
+        intermediate_size=3072,
+        image_size=320,
+        patch_size=16,
+    ),
+    width=1024,
+    layers=16,
+    heads=16,
+    tokens=32,
+    upsample=2,
+    channels=80,
+    hidden_layers=3,
+    grid=128,
+    design="instantmesh",
+)
+"""InstantMesh-large's sizes, as `priors/conversion/reconstructor.py` writes them."""
+
+
+def count_reconstructor() -> dict:
+    """Counts a reconstructor of InstantMesh-large's size: planes from six views, and drawing a surface from planes."""
+    with FakeTensorMode(), mock.patch.object(ViTModel, "post_init"):  # whose initial values depend on each other
+        model = Reconstructor(**RECONSTRUCTOR).train()
+
+        def learn(n):
+            with torch.autocast("cpu", torch.bfloat16):
+                return model(torch.empty(n, 6, 3, 320, 320), torch.empty(n, 6, 16)).planes
+
+        found = {
+            "parameters": sum(p.numel() for p in model.parameters()),
+            "kept": line(lambda n: peak_of(lambda: learn(n), model)[1], 1, 2),
+            "peak": line(lambda n: peak_of(lambda: learn(n).float().square().mean().backward(), model)[0], 1, 2),
+        }
+    return found

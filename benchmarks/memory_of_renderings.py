@@ -1,0 +1,142 @@
+"""Counts the memory of renderings on real tensors at small sizes, for `benchmarks/memory.py`."""
+
+import sys
+from pathlib import Path
+from unittest import mock
+
+import numpy as np
+import torch
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+
+from benchmarks.counter import line, peak_of
+from benchmarks.memory_of_models import RECONSTRUCTOR
+from priors.instantmesh import as_published
+from priors.reconstructor import Reconstructor
+from threestudio_like.cameras import orbit
+from threestudio_like.kernels.hashgrid import HashGrid
+from threestudio_like.kernels.march import march
+from threestudio_like.renderers import regularizers
+from threestudio_like.renderers.environment import EnvironmentLight
+from threestudio_like.renderers.mesh import MeshRenderer
+from threestudio_like.renderers.shading import Shading
+from threestudio_like.renderers.volume import VolumeRenderer
+from threestudio_like.scenes.encoded import EncodedMLP
+from threestudio_like.scenes.field import Field
+from threestudio_like.scenes.tetmesh import TetMesh
+from threestudio_like.scenes.triplane import shared_grid
+
+SMALL = {"n_levels": 16, "n_features_per_level": 2, "log2_hashmap_size": 8, "base_resolution": 4, "max_resolution": 64}
+"""A hash grid as wide as the recipes', with a small table, whose own bytes are reckoned and not counted."""
+
+
+def count_rendering() -> dict:
+    """Counts renderings on real tensors as they are on CUDA: bytes a sample, a pixel and a vertex."""
+    from threestudio_like.kernels import encoded_mlp
+    from threestudio_like.kernels.encoded_mlp import cuda, reference
+    from threestudio_like.renderers import volume
+
+    weights = EncodedMLP(HashGrid(**SMALL), 64, 5).weights()
+
+    def part(n):
+        both = reference.encoded_mlp_with_gradient(torch.rand(n, 3), weights, HashGrid(**SMALL), 16)
+        sum(one.sum() for one in both).backward()
+
+    found: dict = {"part": line(lambda n: peak_of(lambda: part(n))[0], 10_000, 20_000)[1] * cuda.AT_ONCE}
+    on_cuda = mock.patch.object(encoded_mlp, "kernels", lambda *given: cuda)
+    with on_cuda, mock.patch.object(cuda, "AT_ONCE", 512), mock.patch.object(volume, "CHUNK", 512):
+        for name, normals in (("volume", False), ("volume_with_normals", True)):
+            found[name] = count_volume(normals)
+        found["mesh"] = count_mesh()
+    return found
+
+
+def count_volume(normals: bool) -> dict:
+    """Counts a volume's rendering: what a sample that is looked at, one that is drawn and a pixel take."""
+    field = Field(encoding=SMALL, hidden=64, background={"type": "mlp"})
+    generator = torch.Generator().manual_seed(0)
+
+    def render(size, step):
+        renderer = VolumeRenderer(render_step_size=step, faint_below=0.0, stop_at=0.0)
+        return renderer(field, orbit(1, 20.0, 1.5, 45.0, size), Shading(), generator, normals)
+
+    def learn(size, step):
+        view = render(size, step)
+        penalty = regularizers.orientation(view) if normals else 0.0
+        (view.rgb.sum() + view.opacity.sum() + penalty).backward()
+
+    def look(size, step):
+        rays = orbit(1, 20.0, 1.5, 45.0, size).rays()
+        renderer = VolumeRenderer(render_step_size=step)
+        samples = march(rays.origins, rays.directions, renderer.occupancy, step, torch.zeros(size * size))
+        with torch.no_grad():
+            return renderer._visible(field, samples)
+
+    def each(measure) -> list[float]:
+        """Fits samples times a, and pixels times b."""
+        few, more, larger = ((size, step) for size, step in ((32, 0.02), (32, 0.01), (64, 0.02)))
+        samples = [len(render(*case).samples.ray) for case in (few, more, larger)]
+        measured = [measure(*case) for case in (few, more, larger)]
+        a = (measured[1] - measured[0]) / (samples[1] - samples[0])
+        b = (measured[2] - measured[0] - a * (samples[2] - samples[0])) / (64**2 - 32**2)
+        return [round(a), round(max(b, 0))]
+
+    return {
+        "looked_at": each(lambda *case: peak_of(lambda: look(*case))[0]),
+        "kept": each(lambda *case: peak_of(lambda: render(*case))[1]),
+        "peak": each(lambda *case: peak_of(lambda: learn(*case))[0]),
+    }
+
+
+def count_mesh() -> dict:
+    """Counts a mesh's rendering in an environment: what a pixel on the object and a vertex of the grid take."""
+    generator = torch.Generator().manual_seed(0)
+
+    def scene(resolution):
+        keys = {"shape_init": {"ellipsoid": [0.9, 0.9, 0.9]}, "material": "pbr", "sdf": "mlp"}
+        return TetMesh(resolution=resolution, encoding=SMALL, hidden=32, **keys)
+
+    def render(scene, size):
+        cameras = orbit(1, 20.0, 1.3, 45.0, size)
+        light = Shading("environment", EnvironmentLight().light(torch.zeros(1)), eye=cameras.position)
+        return MeshRenderer(supersample=1)(scene, cameras, light, generator)
+
+    def learn(scene, size):
+        view = render(scene, size)
+        penalties = regularizers.laplacian(view) + regularizers.normal_consistency(view)
+        (view.rgb.sum() + view.normal.sum() + view.opacity.sum() + penalties).backward()
+
+    def each(measure) -> list[float]:
+        """Fits pixels times a, and vertices times b."""
+        small, large = scene(16), scene(24)
+        first, larger, finer = measure(small, 64), measure(small, 128), measure(large, 64)
+        vertices = len(large.vertices) - len(small.vertices)
+        return [round((larger - first) / (128**2 - 64**2)), round((finer - first) / vertices)]
+
+    return {
+        "kept": each(lambda *case: peak_of(lambda: render(*case))[1]),
+        "peak": each(lambda *case: peak_of(lambda: learn(*case))[0]),
+    }
+
+
+def count_drawing() -> list[int]:
+    """Counts a ball drawn from planes by the published decoder: bytes a pixel, a square of the grid's side, a cube."""
+    small = RECONSTRUCTOR | {"vit": RECONSTRUCTOR["vit"] | {"num_hidden_layers": 1}, "layers": 1}
+
+    def draw(grid, size):
+        model = Reconstructor(**small | {"grid": grid})
+        said = model.decoder.distance
+        model.decoder.distance = lambda x, features: x.norm(dim=-1) - 0.6 + 1e-4 * said(x, features).tanh()
+        planes = torch.randn(1, 3, 80, 64, 64).requires_grad_()
+        view = MeshRenderer(supersample=1)(model.scene(as_published(planes)), orbit(1, 20.0, 2.0, 30.0, size))
+        return view.rgb.sum() + view.opacity.sum()
+
+    def peak(grid, size):
+        shared_grid.cache_clear()
+        return peak_of(lambda: draw(grid, size).backward())[0]
+
+    sides = (16, 32, 48)
+    peaks = [peak(side, 32) for side in sides]
+    powers = np.array([[1, side**2, side**3] for side in sides])
+    _, square, cube = np.linalg.solve(powers, peaks)
+    return [round((peak(16, 64) - peaks[0]) / (64**2 - 32**2)), round(max(square, 0)), round(max(cube, 0))]
