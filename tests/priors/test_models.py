@@ -8,6 +8,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
+from benchmarks.counter import peak_of
 from priors.backbones.flow import FlowBackbone
 from priors.backbones.latent import DirectBackbone, LatentBackbone
 from priors.backbones.pixel import PixelBackbone
@@ -110,18 +111,21 @@ def test_images_one_at_a_time_have_the_gradients_of_all_at_once(models):
     assert sum(passes) == 3
 
 
-def kept_bytes(function) -> int:
-    """Counts the bytes that a function keeps for the backward pass."""
-    kept = []
-    with torch.autograd.graph.saved_tensors_hooks(lambda tensor: kept.append(tensor.nbytes) or tensor, lambda x: x):
-        function()
-    return sum(kept)
+def test_one_at_a_time_the_vae_never_holds_the_activations_of_two_images(models):
+    """Neither after the forward pass, when only images are kept, nor in the backward pass."""
+    found = []
+    for slicing in (False, True):
+        backbone = build(models, "sd15", vae_slicing=slicing)
+        images = torch.rand(4, 3, 64, 64, requires_grad=True)
 
+        def encode(backbone=backbone, images=images):
+            return backbone.encode(images)
 
-def test_one_at_a_time_the_vae_keeps_images_and_no_activations(models):
-    whole, sliced = (build(models, "sd15", vae_slicing=slicing) for slicing in (False, True))
-    images = torch.rand(3, 3, 64, 64, requires_grad=True)
-    assert kept_bytes(lambda: sliced.encode(images)) <= images.nbytes < 0.1 * kept_bytes(lambda: whole.encode(images))
+        _, kept = peak_of(encode, backbone.vae)
+        peak, _ = peak_of(lambda encode=encode: encode().sum().backward(), backbone.vae)
+        found.append((kept, peak))
+    (whole_kept, whole), (kept, peak) = found
+    assert kept < 0.1 * whole_kept and peak < 0.4 * whole
 
 
 def test_slicing_and_precision_are_the_vaes_own(models):
