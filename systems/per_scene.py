@@ -171,6 +171,8 @@ class PerScene(System):
         with torch.set_grad_enabled(updates_scene):
             self.refresh(step, generator)
             shading = self.shading(step, cameras, generator)
+            if not any(term.channel.needs_colors for term in terms.values()):
+                shading = replace(shading, kind="none")
             normals = self.needs_normals or bool(regularizers.NEED_NORMALS & penalties.keys())
             view = particle.renderer(particle.scene, cameras, shading, generator, normals)
             shown = self.before_guidance(view, generator)

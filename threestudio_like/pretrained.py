@@ -33,13 +33,15 @@ CONFIGS = {
 VOCABULARIES = (("tokenizer.json",), ("vocab.json", "merges.txt"), ("spiece.model",))
 DTYPES = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
 CONNECT_SECONDS = 5
+CompileMode = Literal["default", "reduce-overhead"]
+"""Modes of `torch.compile`."""
 
 
 @dataclass(frozen=True)
 class ModelConfig:
     """A pretrained model and its precision."""
 
-    untrained: ClassVar[tuple[str, ...]] = ("text_device",)
+    untrained: ClassVar[tuple[str, ...]] = ("text_device", "compiled")
 
     model: str
     """A folder (as given, or of the repository), or a hub id."""
@@ -52,6 +54,9 @@ class ModelConfig:
     text_device: Literal["cpu"] | None = None
     """Where texts are embedded: on the CPU, which takes a large text encoder (T5) minutes and no memory of the GPU; by
     default where the model is, before it is loaded. Embeddings are kept, so that it is once a prompt."""
+    compiled: CompileMode | None = None
+    """Compiles network and VAE at their first step, which then takes minutes: `default`, or `reduce-overhead`, which
+    also captures CUDA graphs, for models in half precision. Null compiles nothing."""
 
 
 def dtype_on(device: torch.device, precision: str) -> torch.dtype:

@@ -27,6 +27,7 @@ from threestudio_like.utils.precision import without_autocast
 from threestudio_like.utils.threads import side_by_side
 
 Method = TypeVar("Method", bound=Callable)
+M = TypeVar("M", bound=nn.Module)
 Prediction = Literal["epsilon", "v_prediction", "sample"]
 
 
@@ -158,8 +159,16 @@ class Backbone:
         self.schedule = NoiseSchedule(self.scheduler.alphas_cumprod.to(self.device))
         self.prediction = self.scheduler.config.prediction_type
         network = pretrained.load(self.network(), self.folder, self.parts[0], config.variant, self.dtype)
-        self.unet = network.to(self.device)
+        self.unet = self.made_fast(network.to(self.device))
         self.channels = self.unet.config.in_channels
+
+    def made_fast(self, network: M) -> M:
+        """Lays convolutions' weights out as a GPU's matrix units take them, and compiles where the config says so."""
+        if self.device.type == "cuda":
+            network = network.to(memory_format=torch.channels_last)
+        if self.config.compiled is not None:
+            network.compile(mode=self.config.compiled)
+        return network
 
     @staticmethod
     def network() -> type[nn.Module]:

@@ -46,6 +46,8 @@ class VAEBackbone(Backbone):
         dtype = pretrained.dtype_on(self.device, config.vae_precision or config.precision)
         self.vae = pretrained.load(AutoencoderKL, self.folder, "vae", config.variant, dtype).to(self.device)
         self.vae.use_slicing = config.vae_slicing
+        for part in (self.vae.encoder, self.vae.decoder):
+            self.made_fast(part)
         if self.vae.config.latent_channels != self.unet.config.in_channels:
             raise UserError(
                 f"{self.folder}: the VAE makes {self.vae.config.latent_channels} channels, the {self.parts[0]} takes "

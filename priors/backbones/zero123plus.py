@@ -61,6 +61,8 @@ class Zero123Plus(MultiviewBackbone):
 
         self.vae, self.vision = load(AutoencoderKL, "vae"), load(CLIPVisionModelWithProjection, "vision_encoder")
         self.vae.use_slicing = config.vae_slicing
+        for part in (self.vae.encoder, self.vae.decoder):
+            self.made_fast(part)
         self.factor = 2 ** (len(self.vae.config.block_out_channels) - 1)
         self.view_size = config.view_size
         if self.view_size < self.factor or self.view_size % self.factor:

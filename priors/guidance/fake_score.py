@@ -10,6 +10,7 @@ import weakref
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import no_type_check
 
 import torch
 from jaxtyping import Float, Int
@@ -102,6 +103,7 @@ class LoRA(FakeScore):
             output = self.backbone.output(x_t.to(dtype), t, condition.text.to(dtype), condition)
             return output.float()[:, : x_t.shape[1]]
 
+    @no_type_check  # no import hook of a run-time checker may wrap what is compiled
     def add_camera(self, embedded: Float[Tensor, "B width"]) -> Float[Tensor, "B width"]:
         """Adds the current camera's embedding to the time's, where there is one."""
         return embedded if self.current is None else embedded + self.camera(self.current).to(embedded)

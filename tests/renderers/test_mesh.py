@@ -231,6 +231,16 @@ def test_a_fixed_shape_keeps_its_shape():
     assert scene.values.grad is None and scene.texture.table.grad is not None
 
 
+def test_who_sees_no_colours_asks_for_none(monkeypatch):
+    scene, cameras = tetmesh(resolution=8), orbit(2, 10.0, 2.5, 40.0, 16)
+    coloured = MeshRenderer()(scene, cameras)
+    monkeypatch.setattr(scene, "material", lambda x: pytest.fail("colours were asked for"))
+    bare = MeshRenderer()(scene, cameras, Shading("none"))
+    torch.testing.assert_close(bare.normal, coloured.normal)
+    torch.testing.assert_close(bare.opacity, coloured.opacity)
+    assert (bare.rgb[bare.opacity[..., 0] == 1] == 0).all()
+
+
 @pytest.mark.parametrize("kind", ["tetmesh", "flexicubes"])
 def test_a_fixed_shape_is_extracted_anew_only_where_it_changed(kind):
     scene, free = tetmesh(kind, resolution=8, fixed=True), tetmesh(kind, resolution=8)

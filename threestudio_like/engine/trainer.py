@@ -45,6 +45,8 @@ def make_fabric(device: str, devices: int, precision: Literal["32-true", "bf16-m
     if device == "cuda" and not torch.cuda.is_available():
         raise UserError("device: cuda was asked for, but torch finds no CUDA device; use device=cpu or device=auto")
     accelerator = {"auto": "cuda" if torch.cuda.is_available() else "cpu", "cuda": "cuda", "cpu": "cpu"}[device]
+    if accelerator == "cuda":
+        torch.set_float32_matmul_precision("high")  # TF32, where the hardware has it
     # PyTorch before 2.11 would reuse a weight that was cast without a graph, and give it no gradient
     torch.set_autocast_cache_enabled(precision == "32-true")
     # stages train parts of a system, so that some parameters have no gradient; buffers are grids of gigabytes, which

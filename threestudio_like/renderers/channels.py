@@ -24,6 +24,8 @@ class Channel:
     """Whether the render must have normals."""
     needs_box: bool = False
     """Whether the box must be given."""
+    needs_colors: bool = True
+    """Whether the render must have colours."""
 
     def __call__(self, view: Render, box: Box | None = None) -> Tensor:
         """Returns the image, `[B, H, W, width]` in 0..1."""
@@ -61,11 +63,11 @@ CHANNELS = {
     channel.name: channel
     for channel in (
         Channel("rgb", 3, lambda view, box: view.rgb),
-        Channel("normal", 3, normal_map, needs_normals=True),
-        Channel("normal_on_grey", 3, normal_map_on_grey, needs_normals=True),
-        Channel("normal_mask", 4, normals_and_mask, needs_normals=True),
-        Channel("opacity", 3, lambda view, box: view.opacity.expand_as(view.rgb)),
-        Channel("ccm", 4, coordinate_map, needs_box=True),
+        Channel("normal", 3, normal_map, needs_normals=True, needs_colors=False),
+        Channel("normal_on_grey", 3, normal_map_on_grey, needs_normals=True, needs_colors=False),
+        Channel("normal_mask", 4, normals_and_mask, needs_normals=True, needs_colors=False),
+        Channel("opacity", 3, lambda view, box: view.opacity.expand_as(view.rgb), needs_colors=False),
+        Channel("ccm", 4, coordinate_map, needs_box=True, needs_colors=False),
     )
 }
 """By name. The fourth channel of the coordinate map `ccm` is the opacity."""

@@ -79,7 +79,8 @@ class MeshRenderer(Renderer[SurfaceScene]):
         position = fragments.interpolate(surface.vertices)
         normal = F.normalize(fragments.interpolate(surface.vertex_normals()), dim=-1)
         view = fragments.pixel // (cameras.height * cameras.width)
-        color = shading(scene.material(position), normal, position, view)
+        material = position if shading.kind == "none" else scene.material(position)  # which takes time
+        color = shading(material, normal, position, view)
         distance = (position - cameras.position[view]).norm(dim=-1, keepdim=True)
         parts = torch.cat([color, torch.ones_like(distance), distance, 0.5 * position + 0.5, normal], dim=-1)
         parts = self.small(antialias(fragments.image(parts), fragments, screen, depth, surface.edges))

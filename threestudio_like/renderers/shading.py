@@ -19,10 +19,10 @@ class Shading:
 
     DreamFusion eq. 7: `c = rho * (l_rho max(0, n . l) + l_a)` with ambient `l_a` and diffuse `l_rho`. For
     "environment", which takes a material of 5 numbers, `light [B, 9, 3]` are radiance coefficients and `eye [B, 3]` the
-    cameras' positions.
+    cameras' positions. "none" is black: for those who look at the normals or the opacity alone.
     """
 
-    kind: Literal["albedo", "lambertian", "textureless", "environment"] = "albedo"
+    kind: Literal["albedo", "lambertian", "textureless", "environment", "none"] = "albedo"
     light: Tensor | None = None
     ambient: float = 0.1
     diffuse: float = 0.9
@@ -31,7 +31,7 @@ class Shading:
     @property
     def needs_normals(self) -> bool:
         """Whether the light falls on normals."""
-        return self.kind != "albedo"
+        return self.kind not in ("albedo", "none")
 
     def __getitem__(self, part: slice) -> "Shading":
         """That of some of the images."""
@@ -43,6 +43,8 @@ class Shading:
         """The colour of M points of an albedo (C = 3), or base colour, roughness and metallic (C = 5); `image [M]` says
         which of the B images each belongs to.
         """
+        if self.kind == "none":
+            return torch.zeros_like(position)
         albedo = material[:, :3]
         if self.kind == "albedo":
             return albedo
