@@ -5,6 +5,9 @@ from setuptools import find_packages, setup
 REPORT = ["av>=15.0", "fast-simplification>=0.1.11", "jinja2>=3.1", "matplotlib>=3.9"]
 SLURM = ["submitit>=1.5"]
 VIEWER = ["viser>=1.0"]
+DEMO = [
+    "gradio>=6.31"
+]  # takes Pillow below 13, so it is installed without constraints.txt, and not by the extra `test`
 
 CUDA = [
     "triton>=3.2; sys_platform == 'linux'",  # which torch brings along on Linux; MIT
@@ -77,6 +80,7 @@ setup(
         "kaolin": ["kaolin>=0.18"],  # from NVIDIA's index of wheels, of an older torch; Apache-2.0
         "lpips": ["torchmetrics>=1.6", "torchvision>=0.21"],  # `perceptual: {type: lpips}`
         "viewer": VIEWER,  # --view
+        "demo": DEMO,  # --demo
         "dae": ["pycollada>=0.9"],  # reads COLLADA files in folders of meshes
         "wandb": ["wandb>=0.18"],  # `logger: [wandb]`
         "rembg": ["rembg[cpu]>=2.0.60"],  # cuts objects out of photographs

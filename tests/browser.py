@@ -124,6 +124,12 @@ class Page:
         self.run(f"(() => {{ const f = document.querySelector({json.dumps(selector)}); f.focus(); f.select(); }})()")
         self.ask("Input.insertText", text=text)
 
+    def choose_file(self, selector: str, path: Path) -> None:
+        """Chooses a file in a field for files, as from the browser's dialogue."""
+        root = self.ask("DOM.getDocument")["root"]["nodeId"]
+        field = self.ask("DOM.querySelector", nodeId=root, selector=selector)["nodeId"]
+        self.ask("DOM.setFileInputFiles", files=[str(path)], nodeId=field)
+
     def size(self, width: int, height: int, scale: float = 1.0) -> None:
         """Sets the window's size in CSS pixels."""
         self.ask(

@@ -21,7 +21,7 @@ FLOORS = (
     ("threestudio_like.renderers", "priors"),
     ("threestudio_like.data", "threestudio_like.export", "threestudio_like.viewer"),
     ("threestudio_like.evaluate",),
-    ("threestudio_like.experiments",),
+    ("threestudio_like.experiments", "threestudio_like.demo"),
     ("threestudio_like",),
     ("systems",),
     ("threestudio_like.cli",),

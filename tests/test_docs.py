@@ -13,7 +13,7 @@ import yaml
 
 from threestudio_like.cli.arguments import parser_for, read_arguments, resolve
 from threestudio_like.cli.requests import CompareRequest, GenerateRequest, SweepRequest
-from threestudio_like.cli.without_recipe import ConvertRequest, GalleryRequest, ViewRequest
+from threestudio_like.cli.without_recipe import ConvertRequest, DemoRequest, GalleryRequest, ViewRequest
 from threestudio_like.config.loading import CONFIGS, load
 from threestudio_like.config.recipe import RunConfig, parse_recipe
 from threestudio_like.config.registry import registered
@@ -99,7 +99,7 @@ def test_launcher_commands_parse(command):
     if isinstance(request, CompareRequest):
         parse_comparison(request.plain, request.path.stem, request.path.parent)
         return
-    if isinstance(request, GalleryRequest | ViewRequest):
+    if isinstance(request, DemoRequest | GalleryRequest | ViewRequest):
         return
     parse_recipe(request.plain, request.name)
     if isinstance(request, SweepRequest):

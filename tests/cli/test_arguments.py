@@ -6,7 +6,7 @@ import pytest
 
 from threestudio_like.cli.arguments import print_help, read_arguments, resolve
 from threestudio_like.cli.requests import CompareRequest, GenerateRequest, RunRequest, SweepRequest
-from threestudio_like.cli.without_recipe import ConvertRequest, GalleryRequest, ViewRequest
+from threestudio_like.cli.without_recipe import ConvertRequest, DemoRequest, GalleryRequest, ViewRequest
 from threestudio_like.config.loading import load
 from threestudio_like.config.recipe import Recipe
 from threestudio_like.config.run_config import RunConfig
@@ -140,8 +140,26 @@ def test_a_gallery_lies_in_its_folder_or_where_it_is_told(keys, page):
 
 
 @pytest.mark.parametrize(
+    "given, folder, address",
+    [
+        ([], "outputs/demo", Address()),
+        (["8081"], "outputs/demo", Address("127.0.0.1", 8081)),
+        (["0.0.0.0:8081", "out=shown"], "shown", Address("0.0.0.0", 8081)),
+        (["out=shown"], "shown", Address()),
+    ],
+)
+def test_a_demo_has_an_address_and_a_folder(given, folder, address):
+    assert request("--demo", *given) == DemoRequest(Path(folder), address)
+
+
+@pytest.mark.parametrize(
     "argv, says",
     [
+        (["--demo", "seed=1"], "--demo: 'seed=1' means nothing for it"),
+        (["--demo", "here"], "--demo: 'here' is no address; give a port"),
+        (["--demo", "--config", "geco"], "it needs no recipe; leave --config out"),
+        (["--demo", "--workers", "2"], "--workers goes with --sweep"),
+        (["--demo", "--view"], "--view is for one run that is trained, not for --demo"),
         (["--resume", "/nowhere/run"], "/nowhere/run: there is no run here"),
         (["--config", "dreamfusion", "--export", "outputs/run"], "the folder has its own recipe; leave --config out"),
         (["--resume"], "--config: name a recipe"),

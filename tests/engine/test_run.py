@@ -16,6 +16,7 @@ from threestudio_like.config.recipe import parse_recipe, run_folder
 from threestudio_like.config.schedule import Schedule
 from threestudio_like.engine import checkpoint, record
 from threestudio_like.engine.checkpoint import Checkpoint
+from threestudio_like.engine.observer import Observer
 from threestudio_like.engine.parts import part
 from threestudio_like.engine.run import Run
 from threestudio_like.engine.trainer import check_state
@@ -124,6 +125,22 @@ def test_a_check_fetches_nothing(tmp_path, monkeypatch):
     before = constants.HF_HUB_OFFLINE
     Run(parse_recipe({"system": "fit_for_tests", "steps": 1, "out": str(tmp_path / "run")}, "fit")).check()
     assert offline == [True] and before == constants.HF_HUB_OFFLINE and not list(tmp_path.iterdir())
+
+
+def test_an_observer_can_stop_a_run_which_is_saved(tmp_path):
+    class UpToThree(Observer):
+        done = 0
+
+        def step(self, done, result):
+            self.done = done
+
+        def asks_to_stop(self):
+            return self.done >= 3
+
+    with pytest.raises(StoppedError, match="stopped after step 3 of 20"):
+        run(tmp_path).train(observer=UpToThree())
+    assert checkpoint.load(tmp_path / "run/checkpoints/main.pt", torch.device("cpu")).step == 3
+    assert json.loads((tmp_path / "run/metrics.json").read_text())["status"] == "interrupted"
 
 
 def test_a_later_stage_starts_from_the_earlier(tmp_path):

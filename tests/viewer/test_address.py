@@ -16,6 +16,18 @@ def test_an_address_is_a_port_or_a_host_and_a_port(text, host, port):
     assert Address.read(text) == Address(host, port)
 
 
+def test_a_browser_opens_its_url():
+    assert Address().url == "http://127.0.0.1:8080" and Address("0.0.0.0", 80).url == "http://127.0.0.1:80"
+    assert Address("::", 80).url == "http://[::1]:80" and Address("::1", 80).url == "http://[::1]:80"
+
+
+def test_a_refusal_names_the_option():
+    with pytest.raises(UserError, match="--demo: 'x' is no address"):
+        Address.read("x", "--demo")
+    with pytest.raises(UserError, match="--demo: there is no host"):
+        Address("nowhere.invalid", 80).check_free("--demo")
+
+
 def test_only_this_machine_is_served_unless_told_otherwise():
     assert Address().host == "127.0.0.1"
 

@@ -26,6 +26,7 @@ EXAMPLES = """examples:
   {command} --config dreamfusion.yaml --workers 2 --sweep seed=0,1,2 guidance.rgb.method.scale=3,5
   {command} --config comparisons/quick.yaml --workers 2
   {command} --gallery outputs
+  {command} --demo
 
 exit codes: 0 done, 1 failed, 2 a mistake of yours (said in a line), 130 stopped by Ctrl-C and saved"""
 COMPARISON = "threestudio_like.experiments.comparison:ComparisonConfig"
@@ -99,7 +100,8 @@ def parser_for(command: str) -> Parser:
     )
     what.add_argument("--sweep", nargs="+", metavar="key=a,b,c", help="a grid of runs; what is done is not run again")
     for name, option in without_recipe.OPTIONS.items():
-        what.add_argument(f"--{name}", metavar=option.metavar, help=option.about)
+        number = None if option.otherwise is None else "?"
+        what.add_argument(f"--{name}", metavar=option.metavar, help=option.about, nargs=number, const=option.otherwise)
     parser.add_argument(
         "--view",
         nargs="*",
@@ -135,6 +137,9 @@ def read_arguments(argv: list[str], command: str) -> Arguments:
         more = tuple(text for text in view if "=" in text and not Path(text).exists())
         view, keys = tuple(text for text in view if text not in more), (*more, *keys)
     if action in without_recipe.OPTIONS:
+        otherwise = without_recipe.OPTIONS[action].otherwise
+        if otherwise is not None and "=" in str(named):
+            named, keys = otherwise, (named, *keys)  # a key that came after the option
         if given.config is not None:
             raise UserError(f"--{action} {named}: it needs no recipe; leave --config out")
         folder = None

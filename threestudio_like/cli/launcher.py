@@ -1,7 +1,6 @@
 """Turns a command line into one request, carries it out, and turns what goes wrong into a sentence and an exit code."""
 
 import contextlib
-import errno
 import logging
 import os
 import shlex
@@ -12,31 +11,16 @@ import traceback
 from pathlib import Path
 
 from threestudio_like.cli.arguments import Arguments, print_help, read_arguments, resolve
-from threestudio_like.cli.without_recipe import ViewRequest
+from threestudio_like.cli.without_recipe import DemoRequest, ViewRequest
 from threestudio_like.config import reading
 from threestudio_like.engine.allocator import keep_freed_pages
-from threestudio_like.engine.run_folder import BUSY, INTERRUPTED, BusyError
-from threestudio_like.errors import RunError, StoppedError, UserError, brief
+from threestudio_like.engine.run_folder import INTERRUPTED
+from threestudio_like.engine.sentences import sentence
+from threestudio_like.errors import StoppedError, brief
 from threestudio_like.utils import stopping
 from threestudio_like.utils.paths import ROOT
 from threestudio_like.utils.progress import heartbeat
-from threestudio_like.utils.run_log import keep_traceback
 
-USER_ERRNOS = {
-    errno.ENOSPC,
-    errno.EDQUOT,
-    errno.EFBIG,
-    errno.EACCES,
-    errno.EPERM,
-    errno.EROFS,
-    errno.ENOTDIR,
-    errno.EEXIST,
-    errno.EISDIR,
-    errno.ENAMETOOLONG,
-    errno.ELOOP,
-    errno.EMFILE,
-}
-OUT_OF_MEMORY = ("can't allocate memory", "out of memory", "not enough memory")
 NOISY = ("httpx", "lightning_fabric", "numba", "matplotlib", "fontTools")
 
 
@@ -96,29 +80,14 @@ def keep_kernels_somewhere() -> None:
         os.environ["NUMBA_CACHE_DIR"] = tempfile.mkdtemp(prefix="threestudio-like-kernels-")
 
 
-def sentence(error: Exception) -> tuple[str, int]:
-    """Says in one line what went wrong, whatever it was, and which exit code it has."""
-    notes = "".join(f"; {note}" for note in getattr(error, "__notes__", ()))
-    match error:
-        case UserError():
-            return str(error), BUSY if isinstance(error, BusyError) else 2
-        case RunError():
-            return f"{error}{notes}", 1
-        case OSError() if error.errno in USER_ERRNOS:
-            return f"{error.filename or ''}: {error.strerror or brief(error)}".lstrip(": "), 2
-    if isinstance(error, MemoryError) or any(words in str(error).lower() for words in OUT_OF_MEMORY):
-        return f"out of memory ({brief(error)}); ask for smaller sizes, or for fewer things at once{notes}", 1
-    kind = type(error).__name__
-    return f"unexpected {kind}: {brief(error)}; {keep_traceback(error)}", 1
-
-
 def carry_out(given: Arguments) -> int:
     """Prints the help, or resolves the command line and carries the request out; returns the exit code."""
     if given.help:
         print_help(given)
         return 0
     request = resolve(given)
-    with contextlib.nullcontext() if isinstance(request, ViewRequest) else heartbeat():  # a page is at work in silence
+    a_page = isinstance(request, ViewRequest | DemoRequest)  # is at work in silence
+    with contextlib.nullcontext() if a_page else heartbeat():
         return request.carry_out()
 
 

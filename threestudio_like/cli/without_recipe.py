@@ -9,7 +9,7 @@ from threestudio_like.config.loading import parse_override
 from threestudio_like.config.registry import find, parse_component, registered
 from threestudio_like.errors import UserError, nearest
 from threestudio_like.utils.paths import expanded
-from threestudio_like.viewer.address import Address
+from threestudio_like.viewer.address import PORT, Address
 
 log = logging.getLogger(__name__)
 
@@ -131,7 +131,32 @@ class ViewRequest:
         return 0
 
 
-NamedRequest = ShareRequest | GalleryRequest | ConvertRequest
+@dataclass(frozen=True)
+class DemoRequest:
+    """A page on which visitors make meshes."""
+
+    folder: Path
+    """Where the runs' folders go."""
+    address: Address
+
+    @staticmethod
+    def of(action: str, name: str, keys: tuple[str, ...]) -> "DemoRequest":
+        """Reads the address, and `out=`, the folder of the runs. Raises UserError."""
+        for key in keys:
+            if not key.startswith("out="):
+                raise UserError(f"--demo: '{key}' means nothing for it; out=FOLDER is where its runs go")
+        out = expanded((keys[-1].removeprefix("out=") if keys else "") or "outputs/demo")
+        return DemoRequest(out, Address.read(name, "--demo"))
+
+    def carry_out(self) -> int:
+        """Serves the page until it is interrupted; returns the exit code."""
+        from threestudio_like.demo.server import serve
+
+        serve(self.folder, self.address)
+        return 0
+
+
+NamedRequest = ShareRequest | GalleryRequest | ConvertRequest | DemoRequest
 Request = NamedRequest | ViewRequest
 
 
@@ -142,6 +167,8 @@ class Option:
     metavar: str
     about: str
     request: type[NamedRequest]
+    otherwise: str | None = None
+    """What counts where nothing stands after the option; None where something must."""
 
 
 OPTIONS = {
@@ -158,6 +185,12 @@ OPTIONS = {
         "FILE",
         "a model's published file (InstantMesh's .ckpt, its U-Net .bin) to a model folder, out=FOLDER",
         ConvertRequest,
+    ),
+    "demo": Option(
+        "[HOST:]PORT",
+        f"serve a page on which visitors make meshes of images and texts (port {PORT}); out=FOLDER has their runs",
+        DemoRequest,
+        str(PORT),
     ),
 }
 """By their names."""

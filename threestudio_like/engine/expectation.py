@@ -29,13 +29,16 @@ class Expectation:
         """Says how long the whole run takes, by this machine's speed alone."""
         if self.expected is None:
             return "how long it takes is said after the first steps"
-        slowness = probe() / REFERENCE_PROBE
-        whole = self.expected.start + self.rest(self.expected, self.steps)
-        told = f"it takes about {duration(slowness * whole)} on this machine"
+        slow = slowness()
+        told = f"it takes about {duration(slow * self.whole(self.expected))} on this machine"
         if self.expected.first:
-            more = duration(slowness * self.expected.first)
+            more = duration(slow * self.expected.first)
             told += f", and {more} more the first time (kernels are compiled, data is made)"
         return f"{told}; said anew after the first steps"
+
+    def whole(self, expected: ExpectedSeconds) -> float:
+        """Returns the reference machine's seconds of the whole run, but for what only a machine's first run takes."""
+        return expected.start + self.rest(expected, self.steps)
 
     def by_steps(self, stage: str, left: int, seconds_each: float) -> str:
         """Says how long the run still takes, by the seconds that the steps of this stage take."""
@@ -50,6 +53,11 @@ class Expectation:
     def rest(self, expected: ExpectedSeconds, stages: Iterable[str]) -> float:
         """Returns the reference machine's seconds of these stages, the evaluation and the export."""
         return sum(self.steps[stage] * expected.steps[stage] for stage in stages) + expected.end
+
+
+def slowness() -> float:
+    """Returns how many times as long as the reference machine this one takes now."""
+    return probe() / REFERENCE_PROBE
 
 
 def probe() -> float:

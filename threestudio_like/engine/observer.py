@@ -15,6 +15,10 @@ class Observer:
     def step(self, done: int, result: StepResult) -> None:
         """Looks at a step that was taken, `done` in all; nothing else touches the system until this returns."""
 
+    def asks_to_stop(self) -> bool:
+        """Tells whether the run is to stop, saved, after the step that it has just looked at."""
+        return False
+
     def end(self) -> None:
         """Lets go of the system: the stage is over, however it ended."""
 

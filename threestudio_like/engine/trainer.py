@@ -126,7 +126,7 @@ def train(
             with clock.halted():
                 observer.step(done, result)
             overdue = time.monotonic() - last_saved > settings.checkpoint_seconds
-            to_stop = anywhere(fabric, stopping.requested())
+            to_stop = anywhere(fabric, stopping.requested() or observer.asks_to_stop())
             due = settings.checkpoint_every is not None and done % settings.checkpoint_every == 0
             if done == steps or due or overdue or to_stop:
                 save(done)

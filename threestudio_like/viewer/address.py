@@ -1,4 +1,4 @@
-"""Reads the address of the viewer's page, and checks that it is free."""
+"""Reads the address of a page that is served, and checks that it is free."""
 
 import re
 import socket
@@ -18,23 +18,30 @@ class Address:
     port: int = PORT
 
     @staticmethod
-    def read(text: str) -> "Address":
-        """Reads `PORT`, `HOST:PORT` or `[HOST]:PORT`. Raises UserError."""
+    def read(text: str, option: str = "--view") -> "Address":
+        """Reads `PORT`, `HOST:PORT` or `[HOST]:PORT`. Raises UserError, which names the option."""
         found = re.fullmatch(r"(?:(?P<host>[^\s:\[\]]+|\[[0-9a-fA-F:.]+\]):)?(?P<port>[0-9]{1,5})", text)
         if found is None or int(found["port"]) > LARGEST:
-            raise UserError(f"--view: '{text}' is no address; give a port from 0 to {LARGEST}, or HOST:PORT")
+            raise UserError(f"{option}: '{text}' is no address; give a port from 0 to {LARGEST}, or HOST:PORT")
         return Address((found["host"] or LOOPBACK).strip("[]"), int(found["port"]))
 
-    def check_free(self) -> None:
-        """Raises UserError where nothing can be served at the address."""
+    @property
+    def url(self) -> str:
+        """Returns what a browser on this machine opens."""
+        host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(self.host, self.host)
+        return f"http://{f'[{host}]' if ':' in host else host}:{self.port}"
+
+    def check_free(self, option: str = "--view") -> None:
+        """Raises UserError, which names the option, where nothing can be served at the address."""
         try:
             family, kind, _, _, place = socket.getaddrinfo(self.host, self.port, type=socket.SOCK_STREAM)[0]
             with socket.socket(family, kind) as tried:
                 tried.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # as the server does
                 tried.bind(place)
         except socket.gaierror:
-            raise UserError(f"--view: there is no host '{self.host}'") from None
+            raise UserError(f"{option}: there is no host '{self.host}'") from None
         except OSError as error:
             reason = "is taken" if error.strerror and "in use" in error.strerror else f"cannot be used ({error})"
             other = self.port + 1 if self.port < LARGEST else PORT
-            raise UserError(f"--view: port {self.port} of {self.host} {reason}; give another, as {other}") from None
+            told = f"{option}: port {self.port} of {self.host} {reason}; give another, as {other}"
+            raise UserError(told) from None

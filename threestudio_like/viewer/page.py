@@ -64,8 +64,7 @@ class Page:
     @property
     def url(self) -> str:
         """Returns what a browser on this machine opens."""
-        host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(self.address.host, self.address.host)
-        return f"http://{f'[{host}]' if ':' in host else host}:{self.address.port}"
+        return self.address.url
 
     def stand_at_front(self, show: Presentation) -> None:
         """Lets visitors first see what the turntable's first picture shows."""
