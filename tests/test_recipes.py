@@ -6,13 +6,11 @@ import pytest
 import torch
 
 import launch
-from systems.training.text_to_image import vocabulary
 from tests.export.gltf import gltf_tree
-from tests.tiny import TINY, picture, tiny_instantmesh, tiny_reconstructor, write_meshes
+from tests.tiny import TINY, tiny_models
 from threestudio_like.config.loading import CONFIGS, load
 from threestudio_like.config.recipe import parse_recipe
 from threestudio_like.engine.system import Context
-from threestudio_like.evaluate.scorer import Scorer, ScorerSize
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -27,70 +25,7 @@ RECIPES = sorted(
 @pytest.fixture
 def backbones(models, tmp_path):
     """Keys that give each recipe a tiny diffusion model of the same published layout."""
-    Scorer(ScorerSize(), vocabulary()).save(tmp_path / "scorer")
-    scorer = f"evaluation.scorer={tmp_path / 'scorer'}"
-    write_meshes(tmp_path / "meshes")
-    geco = [scorer, f"reconstructor.pretrained={tiny_reconstructor(tmp_path / 'reconstructor')}"]
-    instantmesh = tiny_instantmesh(tmp_path / "instantmesh")
-    (tmp_path / "images").mkdir()
-    picture(tmp_path / "images/one.png"), picture(tmp_path / "images/two.png", (30, 30, 200))
-    geco_toybox = [
-        *geco,
-        f"backbone.model={models('multiview')}",
-        f"perceptual.model={tmp_path / 'scorer'}",
-        f"generation.text.backbone.model={models('toybox')}",
-    ]
-    return {
-        "geco.yaml": geco_toybox,
-        "geco-long.yaml": geco_toybox,
-        "geco-zero123plus.yaml": [
-            scorer,
-            f"reconstructor.pretrained={instantmesh}",
-            f"backbone.model={models('zero123plus')}",
-            f"images.path={tmp_path / 'images'}",
-            f"perceptual={{type: scorer, model: {tmp_path / 'scorer'}}}",
-        ],
-        "priors/instantmesh.yaml": [
-            scorer,
-            f"model={instantmesh}",
-            f"perceptual={{type: scorer, model: {tmp_path / 'scorer'}}}",
-        ],
-        "priors/agp.yaml": [f"backbone.model={models('toybox')}"],
-        "priors/agp-sd.yaml": [
-            f"backbone.model={models('sd21')}",
-            f"data.folder={tmp_path / 'meshes'}",
-            "data.views=2",
-            "data.size=8",
-            "data.held_out_every=2",
-        ],
-        "priors/toybox.yaml": [scorer.removeprefix("evaluation.")],
-        "sweetdreamer-nerf.yaml": [
-            f"backbone.model={models('toybox')}",
-            f"guidance.ccm.backbone.model={models('agp')}",
-            scorer,
-        ],
-        "prolificdreamer-sd.yaml": [f"backbone.model={models('sd21')}"],
-        "fantasia3d-sd.yaml": [f"backbone.model={models('sd21')}"],
-        "sweetdreamer-nerf-sd.yaml": [
-            f"backbone.model={models('sd21')}",
-            f"stages.coarse.backbone.model={models('if')}",
-            f"guidance.ccm.backbone.model={models('agp_sd')}",
-        ],
-        "sweetdreamer-sd.yaml": [f"backbone.model={models('sd21')}", f"vars.ccm.backbone.model={models('agp_sd')}"],
-        "playground2d.yaml": [f"backbone.model={models('toybox')}"],
-        "prolificdreamer.yaml": [f"backbone.model={models('toybox')}", scorer],
-        "fantasia3d.yaml": [f"backbone.model={models('toybox')}", scorer],
-        "sweetdreamer.yaml": [
-            f"backbone.model={models('toybox')}",
-            f"vars.ccm.backbone.model={models('agp')}",
-            scorer,
-        ],
-        "dreamfusion.yaml": [f"backbone.model={models('toybox')}", scorer],
-        "dreamfusion-sd.yaml": [f"backbone.model={models('sd21')}"],
-        "dreamfusion-if.yaml": [f"backbone.model={models('if')}"],
-        "dreamfusion-sdxl.yaml": [f"backbone.model={models('sdxl')}"],
-        "dreamfusion-sd3.yaml": [f"backbone.model={models('sd35')}"],
-    }
+    return tiny_models(models, tmp_path)
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,9 @@ from PIL import Image
 
 from priors.conversion.reconstructor import InstantMeshReconstructor
 from priors.reconstructor import Reconstructor, ReconstructorSize
+from systems.training.text_to_image import vocabulary
 from tests.priors import published_instantmesh
+from threestudio_like.evaluate.scorer import Scorer, ScorerSize
 
 TINY_GRID = "{n_levels: 2, n_features_per_level: 2, log2_hashmap_size: 8, base_resolution: 4, max_resolution: 8}"
 TINY_SCENE = [
@@ -212,3 +214,74 @@ def write_meshes(folder):
     for name in ("one.glb", "two.ply"):
         trimesh.creation.box((1, 2, 3)).export(folder / name)
     (folder / "captions.json").write_text(json.dumps({"one.glb": "a box", "two.ply": ["a box", "a block"]}))
+
+
+def tiny_models(models, folder):
+    """Returns keys that give each recipe tiny models of the published layouts.
+
+    `models(name)` makes a diffusion model's folder (`tests/conftest.py`); all else is written into the folder.
+    """
+    Scorer(ScorerSize(), vocabulary()).save(folder / "scorer")
+    scorer = f"evaluation.scorer={folder / 'scorer'}"
+    write_meshes(folder / "meshes")
+    geco = [scorer, f"reconstructor.pretrained={tiny_reconstructor(folder / 'reconstructor')}"]
+    instantmesh = tiny_instantmesh(folder / "instantmesh")
+    (folder / "images").mkdir()
+    picture(folder / "images/one.png"), picture(folder / "images/two.png", (30, 30, 200))
+    geco_toybox = [
+        *geco,
+        f"backbone.model={models('multiview')}",
+        f"perceptual.model={folder / 'scorer'}",
+        f"generation.text.backbone.model={models('toybox')}",
+    ]
+    return {
+        "geco.yaml": geco_toybox,
+        "geco-long.yaml": geco_toybox,
+        "geco-zero123plus.yaml": [
+            scorer,
+            f"reconstructor.pretrained={instantmesh}",
+            f"backbone.model={models('zero123plus')}",
+            f"images.path={folder / 'images'}",
+            f"perceptual={{type: scorer, model: {folder / 'scorer'}}}",
+        ],
+        "priors/instantmesh.yaml": [
+            scorer,
+            f"model={instantmesh}",
+            f"perceptual={{type: scorer, model: {folder / 'scorer'}}}",
+        ],
+        "priors/agp.yaml": [f"backbone.model={models('toybox')}"],
+        "priors/agp-sd.yaml": [
+            f"backbone.model={models('sd21')}",
+            f"data.folder={folder / 'meshes'}",
+            "data.views=2",
+            "data.size=8",
+            "data.held_out_every=2",
+        ],
+        "priors/toybox.yaml": [scorer.removeprefix("evaluation.")],
+        "sweetdreamer-nerf.yaml": [
+            f"backbone.model={models('toybox')}",
+            f"guidance.ccm.backbone.model={models('agp')}",
+            scorer,
+        ],
+        "prolificdreamer-sd.yaml": [f"backbone.model={models('sd21')}"],
+        "fantasia3d-sd.yaml": [f"backbone.model={models('sd21')}"],
+        "sweetdreamer-nerf-sd.yaml": [
+            f"backbone.model={models('sd21')}",
+            f"stages.coarse.backbone.model={models('if')}",
+            f"guidance.ccm.backbone.model={models('agp_sd')}",
+        ],
+        "sweetdreamer-sd.yaml": [f"backbone.model={models('sd21')}", f"vars.ccm.backbone.model={models('agp_sd')}"],
+        "playground2d.yaml": [f"backbone.model={models('toybox')}"],
+        "prolificdreamer.yaml": [f"backbone.model={models('toybox')}", scorer],
+        "fantasia3d.yaml": [f"backbone.model={models('toybox')}", scorer],
+        "sweetdreamer.yaml": [
+            f"backbone.model={models('toybox')}",
+            f"vars.ccm.backbone.model={models('agp')}",
+            scorer,
+        ],
+        "dreamfusion.yaml": [f"backbone.model={models('toybox')}", scorer],
+        "dreamfusion-sd.yaml": [f"backbone.model={models('sd21')}"],
+        "dreamfusion-if.yaml": [f"backbone.model={models('if')}"],
+        "dreamfusion-sdxl.yaml": [f"backbone.model={models('sdxl')}"],
+        "dreamfusion-sd3.yaml": [f"backbone.model={models('sd35')}"],
+    }

@@ -135,7 +135,7 @@ class VolumeRenderer(Renderer[VolumeScene]):
         samples = self._visible(scene, march(rays.origins, rays.directions, self.occupancy, step, jitter))
         points = scene.at(samples.position, normals=normals or shading.needs_normals)
         weights = composite(points.density, step, samples.offsets)
-        image_of = torch.repeat_interleave(samples.offsets[::pixels].diff())
+        image_of = torch.repeat_interleave(samples.offsets[::pixels].diff(), output_size=len(samples.ray))
         color = shading(points.features, points.normal, samples.position, image_of)
         depth = accumulate(weights, samples.t[:, None], samples.offsets)
         opacity = accumulate(weights, None, samples.offsets)
@@ -189,10 +189,11 @@ class VolumeRenderer(Renderer[VolumeScene]):
 def keep(samples: Samples, chosen: Bool[Tensor, "M"]) -> Samples:
     """Selects the chosen samples of each ray."""
     before = F.pad(chosen.long().cumsum(0), (1, 0))
+    kept = chosen.nonzero()[:, 0]  # once: a GPU is waited for to learn how many there are
     return replace(
         samples,
-        ray=samples.ray[chosen],
-        t=samples.t[chosen],
-        position=samples.position[chosen],
+        ray=samples.ray[kept],
+        t=samples.t[kept],
+        position=samples.position[kept],
         offsets=before[samples.offsets],
     )

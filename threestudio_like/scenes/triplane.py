@@ -64,7 +64,10 @@ def plane_features(
     planes: Float[Tensor, "B 3 C R R"], x: Float[Tensor, "B N 3"], padding: Padding = "border"
 ) -> Float[Tensor, "B N 3*C"]:
     """Samples features of N points of the scene cube on each of B objects' planes bilinearly, side by side."""
-    where = torch.stack([x[..., axes] for axes in PLANES], dim=1).flatten(0, 1)[:, None]  # [B 3, 1, N, 2]
+    on_each = [
+        x[..., first : last + 1 : last - first] for first, last in PLANES
+    ]  # slices: a list would be copied to it
+    where = torch.stack(on_each, dim=1).flatten(0, 1)[:, None]  # [B 3, 1, N, 2]
     found = F.grid_sample(planes.flatten(0, 1).to(where), where, padding_mode=padding, align_corners=False)
     return found[:, :, 0].unflatten(0, (-1, 3)).flatten(1, 2).transpose(1, 2)
 

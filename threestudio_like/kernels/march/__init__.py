@@ -61,7 +61,7 @@ def march(
     half = 0.5 * len(occupancy)  # from the cube to cells
     in_cells = ((origins + 1) * half, directions * half, enter + (jitter + 0.5) * step, leave)
     counts, t = kernels.march(*in_cells, occupancy.contiguous(), step)
-    ray = torch.repeat_interleave(counts)
+    ray = torch.repeat_interleave(counts, output_size=len(t))  # a size that is known is not waited for
     position = rows(origins, ray) + t[:, None] * rows(directions, ray)
     return Samples(ray, t, position, step, torch.nn.functional.pad(counts.cumsum(0), (1, 0)))
 
