@@ -39,6 +39,8 @@ from priors.toybox import build, views
 from threestudio_like.pretrained import ModelConfig
 
 WIDTH = 16
+PUBLISHED_CLIPS = (768, 1280)
+"""Widths of the two CLIPs of Stable Diffusion XL and 3."""
 CLIP_MEAN, CLIP_STD = [0.48145466, 0.4578275, 0.40821073], [0.26862954, 0.26130258, 0.27577711]
 VIEW_WORDS = ["front", "back", "left", "right", "side", "overhead", "view"]
 TOYBOX_WORDS = ["a", "red", "blue", "dog", "duck", "car", ",", *VIEW_WORDS]
@@ -106,9 +108,10 @@ def toybox_agp(folder: Path, image: int = 32) -> Path:
     return _geometric(folder, base, geometric_mean_predictor(base.mean_predictor, base.patch), base.patch)
 
 
-def stable_diffusion_agp(folder: Path) -> Path:
+def stable_diffusion_agp(folder: Path, parts: dict[str, dict] | None = None) -> Path:
     """As the geometric prior that `agp-sd.yaml` leaves: four channels, no VAE, no mean_predictor."""
-    base = DirectBackbone("cpu", ModelConfig(str(stable_diffusion_21(folder.with_name("base-of-agp-sd")))))
+    base = stable_diffusion_21(folder.with_name(f"base-of-{folder.name}"), parts=parts)
+    base = DirectBackbone("cpu", ModelConfig(str(base)))
     return _geometric(folder, base, None, 1)
 
 
@@ -142,9 +145,11 @@ def stable_diffusion_15(folder: Path, size: int = 8) -> Path:
     return folder
 
 
-def stable_diffusion_21(folder: Path, size: int = 8, prediction: str = "epsilon") -> Path:
-    """As Stable Diffusion 2.1 base, and, with `v_prediction`, as 2.1."""
-    _stable_diffusion(folder, size, pad_token="!")
+def stable_diffusion_21(
+    folder: Path, size: int = 8, prediction: str = "epsilon", parts: dict[str, dict] | None = None
+) -> Path:
+    """As Stable Diffusion 2.1 base, and, with `v_prediction`, as 2.1; `parts` as in `zero123plus`."""
+    _stable_diffusion(folder, size, pad_token="!", parts=parts)
     scheduler = PNDMScheduler if prediction == "epsilon" else DDIMScheduler
     scheduler(
         beta_start=0.00085,
@@ -225,13 +230,20 @@ def zero123plus(folder: Path, parts: dict[str, dict] | None = None) -> Path:
     return folder
 
 
-def deepfloyd(folder: Path, size: int = 16, sentencepiece: bool = False, variant: str | None = "fp16") -> Path:
+def deepfloyd(
+    folder: Path,
+    size: int = 16,
+    sentencepiece: bool = False,
+    variant: str | None = "fp16",
+    parts: dict[str, dict] | None = None,
+) -> Path:
     """As DeepFloyd IF's first stage: learned variance (6 channels out), a T5 in two shards, fp16 files.
 
     Its tokenizer is published as `spiece.model`, which takes sentencepiece to read; else `tokenizer.json` is written.
+    `parts`: what in the U-Net's config is not tiny, and the T5's width.
     """
     torch.manual_seed(0)
-    unet = UNet2DConditionModel(
+    tiny = dict(
         sample_size=size,
         in_channels=3,
         out_channels=6,
@@ -250,8 +262,11 @@ def deepfloyd(folder: Path, size: int = 16, sentencepiece: bool = False, variant
         addition_embed_type_num_heads=4,
         cross_attention_norm="group_norm",
     )
+    unet = UNet2DConditionModel(**tiny | (parts or {}).get("unet", {}))
     unet.half().save_pretrained(folder / "unet", variant=variant)
-    _t5(WIDTH).half().save_pretrained(folder / "text_encoder", max_shard_size="3KB", variant=variant)
+    _t5(unet.config.encoder_hid_dim).half().save_pretrained(
+        folder / "text_encoder", max_shard_size="3KB", variant=variant
+    )
     if sentencepiece:
         _sentencepiece(folder / "tokenizer", PIECES)
     else:
@@ -263,11 +278,14 @@ def deepfloyd(folder: Path, size: int = 16, sentencepiece: bool = False, variant
     return folder
 
 
-def stable_diffusion_xl(folder: Path, size: int = 8) -> Path:
-    """As Stable Diffusion XL base: two CLIPs, the second with a projection, and a U-Net that is told sizes."""
+def stable_diffusion_xl(folder: Path, size: int = 8, parts: dict[str, dict] | None = None) -> Path:
+    """As Stable Diffusion XL base: two CLIPs, the second with a projection, and a U-Net that is told sizes.
+
+    `parts`: what in the configs of unet and vae is not tiny; then in half precision, behind CLIPs as wide as published.
+    """
     torch.manual_seed(0)
-    first, second = WIDTH, WIDTH + 8
-    UNet2DConditionModel(
+    first, second = PUBLISHED_CLIPS if parts else (WIDTH, WIDTH + 8)
+    tiny = dict(
         sample_size=size,
         in_channels=4,
         out_channels=4,
@@ -283,8 +301,10 @@ def stable_diffusion_xl(folder: Path, size: int = 8) -> Path:
         addition_embed_type="text_time",
         addition_time_embed_dim=8,
         projection_class_embeddings_input_dim=6 * 8 + second,
-    ).save_pretrained(folder / "unet")
-    _vae(size, scaling_factor=0.13025, force_upcast=True).save_pretrained(folder / "vae")
+    )
+    unet = UNet2DConditionModel(**tiny | (parts or {}).get("unet", {}))
+    _as_published(unet, parts).save_pretrained(folder / "unet")
+    _vae(size, parts, scaling_factor=0.13025, force_upcast=True).save_pretrained(folder / "vae")
     _clip(folder, "", first, CLIPTextModel, "<|endoftext|>")
     _clip(folder, "_2", second, CLIPTextModelWithProjection, "!")
     EulerDiscreteScheduler(
@@ -304,11 +324,14 @@ def stable_diffusion_xl(folder: Path, size: int = 8) -> Path:
     return folder
 
 
-def stable_diffusion_3(folder: Path, size: int = 8, newer: bool = True) -> Path:
-    """As Stable Diffusion 3, or `newer`, 3.5: two CLIPs with projections, a T5, a transformer that predicts a flow."""
+def stable_diffusion_3(folder: Path, size: int = 8, newer: bool = True, parts: dict[str, dict] | None = None) -> Path:
+    """As Stable Diffusion 3, or `newer`, 3.5: two CLIPs with projections, a T5, a transformer that predicts a flow.
+
+    `parts`: what in the configs of transformer and vae is not tiny, as in `stable_diffusion_xl`.
+    """
     torch.manual_seed(0)
-    first, second, joint = WIDTH, WIDTH + 8, 4 * WIDTH
-    SD3Transformer2DModel(
+    first, second = PUBLISHED_CLIPS if parts else (WIDTH, WIDTH + 8)
+    tiny = dict(
         sample_size=size,
         patch_size=2,
         in_channels=16,
@@ -316,18 +339,20 @@ def stable_diffusion_3(folder: Path, size: int = 8, newer: bool = True) -> Path:
         num_layers=2,
         attention_head_dim=8,
         num_attention_heads=2,
-        joint_attention_dim=joint,
+        joint_attention_dim=4 * WIDTH,
         caption_projection_dim=16,
         pooled_projection_dim=first + second,
         pos_embed_max_size=6,
         dual_attention_layers=(0,) if newer else (),
         qk_norm="rms_norm" if newer else None,
-    ).save_pretrained(folder / "transformer")
-    quantless = {"use_quant_conv": False, "use_post_quant_conv": False}
-    _vae(size, 16, scaling_factor=1.5305, shift_factor=0.0609, **quantless).save_pretrained(folder / "vae")
+    )
+    transformer = SD3Transformer2DModel(**tiny | (parts or {}).get("transformer", {}))
+    _as_published(transformer, parts).save_pretrained(folder / "transformer")
+    quantless = {"latent_channels": 16, "use_quant_conv": False, "use_post_quant_conv": False}
+    _vae(size, parts, scaling_factor=1.5305, shift_factor=0.0609, **quantless).save_pretrained(folder / "vae")
     _clip(folder, "", first, CLIPTextModelWithProjection, "<|endoftext|>")
     _clip(folder, "_2", second, CLIPTextModelWithProjection, "!")
-    _t5(joint).save_pretrained(folder / "text_encoder_3", max_shard_size="20KB")
+    _t5(transformer.config.joint_attention_dim).save_pretrained(folder / "text_encoder_3", max_shard_size="20KB")
     T5Tokenizer(vocab=PIECES).save_pretrained(folder / "tokenizer_3")
     FlowMatchEulerDiscreteScheduler(num_train_timesteps=1000, shift=3.0).save_pretrained(folder / "scheduler")
     node = {"_class_name": "StableDiffusion3Pipeline", "_diffusers_version": "0.29.0"}
@@ -445,17 +470,17 @@ def _t5(width: int) -> T5EncoderModel:
     )
 
 
-def _vae(size: int, channels: int = 4, **config) -> AutoencoderKL:
-    return AutoencoderKL(
+def _vae(size: int, parts: dict[str, dict] | None, **config) -> AutoencoderKL:
+    tiny = dict(
         block_out_channels=(4, 4, 4, 4),
         layers_per_block=1,
-        latent_channels=channels,
+        latent_channels=4,
         norm_num_groups=2,
         sample_size=8 * size,
         down_block_types=("DownEncoderBlock2D",) * 4,
         up_block_types=("UpDecoderBlock2D",) * 4,
-        **config,
     )
+    return _as_published(AutoencoderKL(**tiny | config | (parts or {}).get("vae", {})), parts)
 
 
 def _as_published(model, parts: dict[str, dict] | None):
