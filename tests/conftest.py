@@ -14,11 +14,6 @@ import jaxtyping
 import pytest
 import torch
 
-from tests.pretended_cuda import guard
-
-if guard.why_not() is None:
-    guard.register()  # before the first backward pass
-
 
 def pytest_collection_finish():
     """Lets the garbage collector leave alone what the imports have made, which stays."""

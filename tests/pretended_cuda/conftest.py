@@ -1,8 +1,21 @@
-"""The pretended device, for the tests of this folder."""
+"""The pretended device, for the tests of this folder, which `tests/test_gpu_recipes.py` runs in a process of their own.
+
+Torch is told of the device before its first backward pass, and for good: no other test is to see it.
+"""
+
+import os
 
 import pytest
 
 from tests.pretended_cuda import guard
+
+OWN_PROCESS = "PRETENDED_CUDA"
+"""Set to 1 where a process is for these tests alone."""
+
+if os.environ.get(OWN_PROCESS) != "1":
+    collect_ignore_glob = ["test_*.py"]
+elif guard.why_not() is None:
+    guard.register()
 
 
 @pytest.fixture
