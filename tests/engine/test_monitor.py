@@ -37,7 +37,7 @@ def test_what_will_happen_and_how_long_is_said_first(tmp_path):
     assert any(
         re.match(r"a step of 'main' takes \S+ s, the stage 0 s more, the whole run about 0 s", line) for line in told
     )
-    assert any(re.match(r"main: 10 of 20, \S+ s each, 0 s left  fit \S+ memory \d+ MiB$", line) for line in told)
+    assert any(re.match(r"main: 10 of 20, \S+ s each, 0 s left  fit \S+ memory [\d.]+ [MG]iB$", line) for line in told)
     assert told[-1].startswith(f"done: {made.folder} has ")
 
 
@@ -49,7 +49,7 @@ def test_a_bar_shows_losses_the_time_left_and_memory(tmp_path, monkeypatch):
     monkeypatch.setattr(sys, "stderr", seen := Terminal())
     monkeypatch.setattr(Fit, "after_step", lambda self, step: time.sleep(0.02))  # as long as tqdm waits between two
     run(tmp_path).train()
-    assert re.search(r"main: +\d+%\|.*\| \d+/20 \[00:0\d<00:0\d, fit=\S+, memory=\d+ MiB\]", seen.getvalue())
+    assert re.search(r"main: +\d+%\|.*\| \d+/20 \[00:0\d<00:0\d, fit=\S+, memory=[\d.]+ [MG]iB\]", seen.getvalue())
 
 
 @pytest.mark.parametrize("mib, told", [(640.4, "640 MiB"), (1638.4, "1.6 GiB")])

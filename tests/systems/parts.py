@@ -75,7 +75,7 @@ class Blank(Backbone):
     Config = Empty
 
     def __init__(self, device="cpu", config=None):
-        self.device, self.image_channels, self.folder = device, 3, Path()
+        self.config, self.device, self.image_channels, self.folder = config, device, 3, Path()
 
     @classmethod
     def embedded(cls, config, texts, device):
