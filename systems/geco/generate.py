@@ -1,6 +1,7 @@
 """Runs `--generate`: meshes of images, of folders of them, or of a text by way of an image, by a loaded GECO."""
 
 import contextlib
+import copy
 import hashlib
 import itertools
 import logging
@@ -53,7 +54,7 @@ def generate(recipe: Recipe, images: tuple[str, ...], n: int, evaluate: Evaluate
     Returns the folder and the exit code: 1 where some images failed. Raises UserError where no object can be made.
     """
     config, prompt = list(recipe.stages.values())[-1].config, recipe.run.prompt.strip()
-    check_request(recipe, config, images, prompt)
+    check_request(recipe, config, images, n, prompt)
     files = list(dict.fromkeys(file for image in images for file in image_files(Path(image))))
     run = Run(recipe)
     device, seed = run.fabric.device, recipe.run.seed
@@ -100,12 +101,14 @@ def generate(recipe: Recipe, images: tuple[str, ...], n: int, evaluate: Evaluate
     return folder, 1 if failed else 0
 
 
-def check_request(recipe: Recipe, config, images: tuple[str, ...], prompt: str) -> None:
+def check_request(recipe: Recipe, config, images: tuple[str, ...], n: int, prompt: str) -> None:
     """Raises UserError where the recipe generates nothing, or not of what is given."""
     if not isinstance(getattr(config, "generation", None), Generation):
         raise UserError(f"--generate: '{recipe.name}' makes nothing in one pass; use --config geco.yaml")
     if bool(images) == bool(prompt):
         raise UserError("--generate: say image=PATH (an image or a folder), or prompt='a red duck'; one of them")
+    if config.generation.views is not None and (n > 1 or len(images) != 1):
+        raise UserError("generation.views: they are of one object; give the one image that names it, and n=1")
     if prompt and config.generation.text is None:
         raise UserError("--generate: the recipe has no `generation.text`, which would make an image of a prompt")
 
@@ -232,7 +235,8 @@ def load_pipeline(config, device: torch.device) -> ImageTo3D:
 
 def warm_up(pipeline: ImageTo3D) -> None:
     """Compiles and allocates what the first object would wait for."""
-    size = pipeline.prior.condition_size
+    size, pipeline = pipeline.prior.condition_size, copy.copy(pipeline)
+    pipeline.config = replace(pipeline.config, refine=min(pipeline.config.refine, 1))
     with contextlib.suppress(NoSurfaceError):
         pipeline(torch.full((3, size, size), 0.5), 0)
 

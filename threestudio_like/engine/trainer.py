@@ -51,8 +51,9 @@ def make_fabric(device: str, devices: int, precision: Literal["32-true", "bf16-m
     torch.set_autocast_cache_enabled(precision == "32-true")
     # stages train parts of a system, so that some parameters have no gradient; buffers are grids of gigabytes, which
     # every process builds alike, and occupancy grids, which each may know a little differently
-    together = DDPStrategy(find_unused_parameters=True, broadcast_buffers=False, gradient_as_bucket_view=True)
-    strategy = together if devices > 1 else "auto"
+    strategy: DDPStrategy | str = "auto"
+    if devices > 1:
+        strategy = DDPStrategy(find_unused_parameters=True, broadcast_buffers=False, gradient_as_bucket_view=True)
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "The `srun` command is available")  # clusters are submitit's business
         return Fabric(accelerator=accelerator, devices=devices, precision=precision, strategy=strategy)

@@ -12,7 +12,7 @@ import pytest
 import torch
 import trimesh
 import yaml
-from PIL import Image
+from PIL import Image, ImageOps
 
 import launch
 from priors.backbones.base import Backbone
@@ -77,6 +77,22 @@ def test_an_image_becomes_as_many_meshes_as_asked(keys, tmp_path):
     assert summary["status"] == "done" and set(summary["made"]) == {"my-duck-5", "my-duck-6"} and not summary["failed"]
     assert run(keys, f"image={image}", "seed=6", f"out={tmp_path / 'again'}") == 0
     assert np.array_equal(np.asarray(Image.open(tmp_path / "again/my-duck-6/views.png")), two)
+
+
+def test_views_of_ones_own_are_taken_and_the_object_is_fitted_to_them(keys, tmp_path):
+    image, made = f"image={picture(tmp_path / 'duck.png')}", {}
+    assert run(keys, image, f"out={tmp_path / 'first'}") == 0
+    views = Image.open(tmp_path / "first/duck-0/views.png")
+    ImageOps.mirror(views).save(tmp_path / "own.png")
+    for steps in (0, 2):
+        out = tmp_path / str(steps)
+        own = [f"generation.views={tmp_path / 'own.png'}", f"generation.refine={steps}"]
+        assert run(keys, image, *own, f"out={out}") == 0
+        shown = np.asarray(Image.open(out / "duck-0/views.png"), dtype=int)
+        assert abs(shown - np.asarray(ImageOps.mirror(views))).max() <= 1
+        assert ("refinement_seconds" in json.loads((out / "duck-0/metrics.json").read_text())) == (steps > 0)
+        made[steps] = trimesh.load(out / "duck-0/mesh.glb", force="mesh", process=False).vertices
+    assert made[0].shape != made[2].shape or not np.array_equal(made[0], made[2])
 
 
 def test_a_mesh_is_written_as_asked(keys, tmp_path):
@@ -208,6 +224,8 @@ def test_a_text_is_drawn_until_its_object_can_be_cut_out(tmp_path, monkeypatch, 
         (["prompt=a duck", "generation.text=null"], "no `generation.text`"),
         (["image={picture}", "generation.weights=/nowhere"], "'/nowhere/generator' does not exist"),
         (["image={picture}", "backbone.model=/nowhere/at/all"], "'/nowhere/at/all' does not exist"),
+        (["image={picture}", "generation.views={text}"], "not an image that can be read"),
+        (["image={picture}", "generation.views={picture}", "n=2"], "they are of one object"),
         (["image={text}"], "not an image that can be read"),
         (["image={empty}"], "no images in this folder"),
         (["imag=x.png", "image={picture}"], "unknown key 'imag'"),
