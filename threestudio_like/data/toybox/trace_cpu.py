@@ -13,10 +13,10 @@ HIT = 1e-3
 STEP_SCALE = 0.9  # the ellipsoid's distance is a first-order estimate and can overshoot
 GRAIN_FREQUENCY = 38.0
 
-jit = numba.njit(cache=True, fastmath=True, nogil=True, error_model="numpy")
+inline = numba.njit(forceinline=True, fastmath=True, error_model="numpy")
 
 
-@jit
+@inline
 def local_point(row, x, y, z):
     """Transforms a point to a primitive's frame."""
     dx, dy, dz = x - row[7], y - row[8], z - row[9]
@@ -27,7 +27,7 @@ def local_point(row, x, y, z):
     )
 
 
-@jit
+@inline
 def primitive_distance(row, x, y, z):
     """Computes the signed distance to one primitive; see `assembly` for the meaning of the columns."""
     px, py, pz = local_point(row, x, y, z)
@@ -66,7 +66,7 @@ def primitive_distance(row, x, y, z):
     return math.sqrt((rho - a) ** 2 + pz * pz) - b
 
 
-@jit
+@inline
 def scene_distance(rows, active, count, x, y, z):
     """Computes the signed distance to the toy, and the row whose surface is nearest there."""
     best, nearest = 1e9, -1
@@ -88,7 +88,7 @@ def scene_distance(rows, active, count, x, y, z):
     return best, nearest
 
 
-@jit
+@inline
 def near_ray(rows, active, ox, oy, oz, dx, dy, dz):
     """Fills `active` with the rows whose bounding sphere the ray meets, and returns their number; 0 where all are
     cuts."""
@@ -107,7 +107,7 @@ def near_ray(rows, active, ox, oy, oz, dx, dy, dz):
     return count if solid else 0
 
 
-@jit
+@inline
 def march(rows, active, count, ox, oy, oz, dx, dy, dz):
     """Finds the distance along the ray to the surface and the nearest row, or -1."""
     near, far = 0.0, 1e9
@@ -128,7 +128,7 @@ def march(rows, active, count, ox, oy, oz, dx, dy, dz):
     return -1.0, -1
 
 
-@jit
+@inline
 def surface_normal(rows, active, count, x, y, z):
     """Computes the unit normal by differences at the corners of a small tetrahedron."""
     e = 2e-3
@@ -140,7 +140,7 @@ def surface_normal(rows, active, count, x, y, z):
     return nx / length, ny / length, nz / length
 
 
-@jit
+@inline
 def grain_factor(row, x, y, z):
     """Computes the factor by which wood's grain darkens a point."""
     px, py, pz = local_point(row, x, y, z)

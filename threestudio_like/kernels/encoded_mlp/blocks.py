@@ -8,12 +8,12 @@ the same bit for bit on any number of threads.
 import numba
 import numpy as np
 
-from threestudio_like.kernels.encoded_mlp.encoding import BLOCK, PLACE, ZERO, clamp, compiled, encode, spread
+from threestudio_like.kernels.encoded_mlp.encoding import BLOCK, PLACE, ZERO, clamp, encode, inline, spread
 
 CHUNK = 16
 """Blocks whose part of the gradients is summed apart."""
 
-summing = numba.njit(cache=True, fastmath={"contract", "reassoc", "nsz"}, error_model="numpy")
+summing = numba.njit(forceinline=True, fastmath={"contract", "reassoc", "nsz"}, error_model="numpy")
 parallel = numba.njit(cache=True, parallel=True)
 
 
@@ -58,7 +58,7 @@ def spread_levels(levels, places, to_features, to_slopes, gradient, threads):
                 spread(places[block], levels, level, to_features[block][first:last], slopes, gradient)
 
 
-@compiled
+@inline
 def evaluate_block(x, first, table, levels, weights, outputs, gradient):
     """Evaluates the points from `first` on, as many as a block holds."""
     hidden, hidden_bias, hidden_transposed, head, head_bias = weights
@@ -85,7 +85,7 @@ def evaluate_block(x, first, table, levels, weights, outputs, gradient):
             outputs[first + p, row] = result[row, p]
 
 
-@compiled
+@inline
 def differentiate_block(x, block, chunk, table, levels, weights, to_outputs, to_gradient, results, sums, to_x):
     """Computes a block's features anew and the gradients by them, and adds its part to those by the weights."""
     hidden, hidden_bias, hidden_transposed, head, head_transposed = weights
@@ -140,7 +140,7 @@ def differentiate_block(x, block, chunk, table, levels, weights, to_outputs, to_
     add_rows(to_result, to_head_bias[chunk])
 
 
-@compiled
+@inline
 def layer(weight, bias, inputs, outputs):
     """Computes weight inputs + bias."""
     columns = weight.shape[1]
@@ -160,7 +160,7 @@ def layer(weight, bias, inputs, outputs):
                 outputs[row, p] += a * inputs[column, p]
 
 
-@compiled
+@inline
 def rectify(values):
     """Replaces what is negative by zero."""
     for row in range(len(values)):
@@ -168,7 +168,7 @@ def rectify(values):
             values[row, p] = max(values[row, p], ZERO)
 
 
-@compiled
+@inline
 def activate(before, weights, activity):
     """Fills in each hidden unit's weight where the unit is active, zero elsewhere."""
     for row in range(len(before)):
@@ -177,7 +177,7 @@ def activate(before, weights, activity):
             activity[row, p] = weight if before[row, p] > ZERO else ZERO
 
 
-@compiled
+@inline
 def contract(to_features, slopes, to_x, first, count):
     """Fills the gradients by a block's points from those by the features."""
     total = np.empty(BLOCK, np.float32)

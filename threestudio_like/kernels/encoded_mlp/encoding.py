@@ -16,11 +16,10 @@ PLACE = 9
 loss' gradient by the slopes."""
 ZERO, ONE = np.float32(0), np.float32(1)
 
-inline = numba.njit(forceinline=True, fastmath={"contract"})
-compiled = numba.njit(cache=True, fastmath={"contract"}, error_model="numpy")
+inline = numba.njit(forceinline=True, fastmath={"contract"}, error_model="numpy")
 
 
-@compiled
+@inline
 def clamp(x, first, place):
     """Fills the first six rows of `place` for the points from `first` on; beyond the last one it repeats that."""
     last = len(x) - 1
@@ -33,7 +32,7 @@ def clamp(x, first, place):
             place[(3 + axis) * BLOCK + p] = ONE if clamped == value else ZERO
 
 
-@compiled
+@inline
 def encode(place, table, levels, features, slopes):
     """Fills the features of a block and, where `slopes` has rows, each one's derivatives by x, y and z."""
     cell = np.empty(6 * BLOCK, np.float32)
@@ -55,7 +54,7 @@ def encode(place, table, levels, features, slopes):
             differentiate(two, cell, slopes[first + 3 * BLOCK : last])
 
 
-@compiled
+@inline
 def locate(place, levels, level, cell, rows):
     """Fills the points' fractions 0..1 along each axis of their cell, those fractions' derivatives by the point, and
     the table's rows of the cell's corners."""
@@ -83,7 +82,7 @@ def locate(place, levels, level, cell, rows):
                 rows[corner * BLOCK + p] = start + (((x + a) ^ (y + b * PRIME_Y) ^ (z + c * PRIME_Z)) & mask)
 
 
-@compiled
+@inline
 def interpolate(corners, cell, feature):
     """Fills one feature, trilinear between the corners."""
     for p in range(BLOCK):
@@ -93,7 +92,7 @@ def interpolate(corners, cell, feature):
         feature[p] = mix(mix(a, b, v), mix(c, d, v), w)
 
 
-@compiled
+@inline
 def differentiate(corners, cell, slopes):
     """Fills one feature's derivatives by x, y and z."""
     for p in range(BLOCK):
@@ -125,7 +124,7 @@ def mix(a, b, t):
     return a + t * (b - a)
 
 
-@compiled
+@inline
 def spread(place, levels, level, to_features, to_slopes, gradient):
     """Adds a block's part to the gradient by one level's entries.
 

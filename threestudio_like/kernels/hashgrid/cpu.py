@@ -19,7 +19,6 @@ PRIME_Y, PRIME_Z = np.uint32(PRIMES[1]), np.uint32(PRIMES[2])
 ZERO, ONE = np.float32(0), np.float32(1)
 
 inline = numba.njit(forceinline=True, fastmath={"contract"})
-compiled = numba.njit(cache=True, fastmath={"contract"})
 parallel = numba.njit(cache=True, parallel=True)
 
 
@@ -89,7 +88,7 @@ def spread_levels(x, gradient, levels, features, to_features, to_jacobian, threa
             spread_level(x, gradient, levels, level, features, to_features, to_jacobian)
 
 
-@compiled
+@inline
 def interpolate_level(x, table, levels, level, features, out, jacobian, first, last):
     """Interpolates one level at the points first to last - 1."""
     resolution, offset, rows, dense = levels[level]
@@ -104,7 +103,7 @@ def interpolate_level(x, table, levels, level, features, out, jacobian, first, l
         interpolate_points(x, entries, resolution, dense, np.uint64(features), column, out, jacobian, first, last)
 
 
-@compiled
+@inline
 def spread_level(x, gradient, levels, level, features, to_features, to_jacobian):
     """Adds one level's gradient to its entries."""
     resolution, offset, rows, dense = levels[level]
