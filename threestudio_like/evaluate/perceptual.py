@@ -46,7 +46,7 @@ class ScorerDistance(Perceptual):
 
     @dataclass
     class Config:
-        model: str = "priors/weights/scorer"
+        model: str = "priors/weights/perceptual"
         """The scorer's folder."""
 
     def __init__(self, device: torch.device, config: Config | None = None, **fields):

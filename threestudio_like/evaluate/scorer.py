@@ -14,10 +14,9 @@ from torch import Tensor, nn
 
 from threestudio_like.config.ranges import Count, Pixels, Width
 from threestudio_like.errors import UserError, brief
+from threestudio_like.evaluate.towers import ConvolutionTower, TransformerTower
 from threestudio_like.utils.files import read_json
 from threestudio_like.utils.paths import find_folder
-
-LAYERS = 6  # of the image tower, between two halvings
 
 
 @dataclass
@@ -27,11 +26,13 @@ class ScorerSize:
     image: Pixels = 64
     """Pixels a side of the images that the tower sees."""
     channels: tuple[Width, ...] = (24, 48, 80, 112)
-    """Channels after each halving."""
+    """Channels after each halving; for a transformer those of its layers, all the same."""
     width: Width = 96
     """The embeddings' width."""
     bins: Count = 24
     """Azimuth bins; bin 0 is centred on the front."""
+    patch: Count | None = None
+    """Pixels a side of the patches that a transformer reads; a tower of convolutions where null."""
 
 
 def words_of(caption: str) -> list[str]:
@@ -40,26 +41,18 @@ def words_of(caption: str) -> list[str]:
 
 
 class Scorer(nn.Module):
-    """A small convolutional image tower, a bag-of-words text tower, and a head for the azimuth."""
+    """A small image tower, a bag-of-words text tower, and a head for the azimuth."""
 
     def __init__(self, size: ScorerSize, words: list[str]):
         super().__init__()
         self.size, self.words = size, list(words)
         self.index = {word: i for i, word in enumerate(self.words)}
-        layers, before = [], 3
-        for channels in size.channels:
-            layers += [
-                nn.Conv2d(before, channels, 3, stride=2, padding=1),
-                nn.GroupNorm(8, channels),
-                nn.SiLU(),
-                nn.Conv2d(channels, channels, 3, padding=1),
-                nn.GroupNorm(8, channels),
-                nn.SiLU(),
-            ]
-            before = channels
-        self.tower = nn.Sequential(*layers)
-        cells = (size.image >> len(size.channels)) ** 2
-        self.trunk = nn.Sequential(nn.Flatten(), nn.Linear(before * cells, size.width), nn.SiLU())
+        self.tower = (
+            ConvolutionTower(size.image, size.channels)
+            if size.patch is None
+            else TransformerTower(size.image, size.patch, size.channels)
+        )
+        self.trunk = nn.Sequential(nn.Flatten(), nn.Linear(self.tower.outputs, size.width), nn.SiLU())
         self.image_head = nn.Linear(size.width, size.width)
         self.azimuth_head = nn.Linear(size.width, size.bins)
         self.embedding = nn.Embedding(len(words) + 1, size.width, padding_idx=len(words))
@@ -71,12 +64,8 @@ class Scorer(nn.Module):
         return self.trunk(self.tower(self.resized(images)))
 
     def maps(self, images: Float[Tensor, "B 3 H W"]) -> list[Float[Tensor, "B C h w"]]:
-        """Computes the image tower's feature maps after each halving, which perceptual distances compare."""
-        x, maps = self.resized(images), []
-        for block in range(len(self.size.channels)):
-            x = self.tower[LAYERS * block : LAYERS * (block + 1)](x)
-            maps.append(x)
-        return maps
+        """Computes the feature maps after each of the image tower's blocks, which perceptual distances compare."""
+        return self.tower.maps(self.resized(images))
 
     def resized(self, images: Float[Tensor, "B 3 H W"]) -> Float[Tensor, "B 3 S S"]:
         """Brings images to the tower's size, in -1..1."""
