@@ -13,7 +13,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 import torch
 
 from priors.reconstructor import Reconstructor
-from systems.memory.published import MODELS
+from systems.memory.published import INSTANTMESH_LARGE, MODELS
 from tests import tiny
 from tests.priors import model_folders
 
@@ -27,19 +27,6 @@ WRITERS = {
     "sdxl": model_folders.stable_diffusion_xl,
     "sd35": model_folders.stable_diffusion_3,
 }
-VIT_B16 = {
-    "hidden_size": 768,
-    "num_hidden_layers": 12,
-    "num_attention_heads": 12,
-    "intermediate_size": 3072,
-    "image_size": 320,
-    "patch_size": 16,
-}
-"""DINO's, for views of 320 pixels."""
-INSTANTMESH_LARGE = dict(
-    width=1024, layers=16, heads=16, tokens=32, upsample=2, channels=80, hidden=64, hidden_layers=3, grid=128
-)
-"""What its `instant-mesh-large.yaml` says."""
 
 
 def parts(name: str) -> dict[str, dict]:
@@ -72,7 +59,7 @@ def reconstructor(root: Path, small: bool = False) -> Path:
         tiny.tiny_instantmesh(unfinished)
     else:
         torch.manual_seed(0)
-        made = Reconstructor(VIT_B16, design="instantmesh", **INSTANTMESH_LARGE)
+        made = Reconstructor(**INSTANTMESH_LARGE)
         shape_as_a_ball(made)
         made.half().save_pretrained(unfinished)
     return unfinished.rename(folder)

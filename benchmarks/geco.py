@@ -18,11 +18,13 @@ import torch
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
+from benchmarks.full_models import shape_as_a_ball
 from priors.backbones.zero123plus import Zero123Plus
 from priors.generator import OneStepConfig, OneStepGenerator
-from priors.reconstructor import Reconstructor, ReconstructorSize
+from priors.reconstructor import Reconstructor
 from systems.geco.generate import load_pipeline, warm_up
 from systems.geco.pipeline import PARTS, ImageTo3D
+from systems.memory.published import INSTANTMESH_LARGE, VIT_B16
 from tests.priors import model_folders
 from tests.tiny import RECONSTRUCTOR_SIZE
 from threestudio_like.config.loading import load
@@ -32,23 +34,6 @@ from threestudio_like.data.toybox.multiview import MultiviewSet
 from threestudio_like.engine.monitor import peak_memory_mib, write_png
 from threestudio_like.export.mesh_io import write_mesh
 
-LARGE = ReconstructorSize(
-    image=320,
-    patch=16,
-    encoder_width=768,
-    encoder_layers=12,
-    encoder_heads=12,
-    width=1024,
-    layers=16,
-    heads=16,
-    tokens=32,
-    upsample=2,
-    channels=80,
-    hidden_layers=3,
-    grid=128,
-    epipolar=False,
-    back_projection=False,
-)
 TINY = replace(RECONSTRUCTOR_SIZE, image=32)
 
 
@@ -76,14 +61,15 @@ def published(folder: Path, tiny: bool, device: torch.device) -> ImageTo3D:
     """Builds the pipeline at the paper's sizes with random weights, or all of it tiny."""
     if not (folder / "model_index.json").exists():
         model_folders.zero123plus(folder, None if tiny else model_folders.ZERO123PLUS)
-    size = TINY if tiny else LARGE
-    prior = Zero123Plus(
-        device, Zero123Plus.Config(str(folder), precision="fp16", attention="clean", view_size=size.image)
-    )
+    size = TINY.image if tiny else VIT_B16["image_size"]
+    prior = Zero123Plus(device, Zero123Plus.Config(str(folder), precision="fp16", attention="clean", view_size=size))
     generator = OneStepGenerator(prior, OneStepConfig(scale=4.0)).ready(prior.dtype)
     torch.manual_seed(0)
-    reconstructor = Reconstructor.of(size).to(device).eval().requires_grad_(False)
-    return ImageTo3D(prior, generator, reconstructor, MultiviewSet(size=size.image, distance=4.0, fov_deg=30.0))
+    reconstructor = Reconstructor.of(TINY) if tiny else Reconstructor(**INSTANTMESH_LARGE)
+    if not tiny:
+        shape_as_a_ball(reconstructor)
+    reconstructor = reconstructor.to(device).eval().requires_grad_(False)
+    return ImageTo3D(prior, generator, reconstructor, MultiviewSet(size=size, distance=4.0, fov_deg=30.0))
 
 
 def measure(pipeline: ImageTo3D, count: int, folder: Path) -> None:

@@ -12,7 +12,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from benchmarks.counter import line, peak_of
 from priors.reconstructor import Reconstructor
-from systems.memory.published import MODELS
+from systems.memory.published import INSTANTMESH_LARGE, MODELS
 
 HALF = torch.float16
 ADAPTED = ("sd15", "sd21")
@@ -60,6 +60,15 @@ def asked(name: str, network, count: int) -> dict:
     return inputs
 
 
+def adapt(network) -> None:
+    """Adds VSD's adapter to a network on fake tensors."""
+    from peft import LoraConfig
+
+    targets = ["to_q", "to_k", "to_v", "to_out.0"]
+    with mock.patch.object(torch.nn.Module, "_apply", lambda module, *given: module):  # it is where it should be
+        network.add_adapter(LoraConfig(r=4, lora_alpha=4, target_modules=targets))
+
+
 def count_network(name: str) -> dict:
     """Counts a network: its parameters, a prediction without gradients, and one that an adapter learns from."""
     with FakeTensorMode():
@@ -68,13 +77,7 @@ def count_network(name: str) -> dict:
         with torch.no_grad():
             found["predict"] = line(lambda n: peak_of(lambda: network(**asked(name, network, n)).sample, network)[0])
         if name in ADAPTED:
-            from peft import LoraConfig
-
-            targets = ["to_q", "to_k", "to_v", "to_out.0"]
-            with mock.patch.object(
-                torch.nn.Module, "_apply", lambda module, *given: module
-            ):  # it is where it should be
-                network.add_adapter(LoraConfig(r=4, lora_alpha=4, target_modules=targets))
+            adapt(network)
 
             def learn(n):
                 return network(**asked(name, network, n)).sample
@@ -142,32 +145,10 @@ def count_vae(name: str) -> dict:
     return found
 
 
-RECONSTRUCTOR: dict = dict(
-    vit=dict(
-        hidden_size=768,
-        num_hidden_layers=12,
-        num_attention_heads=12,
-        intermediate_size=3072,
-        image_size=320,
-        patch_size=16,
-    ),
-    width=1024,
-    layers=16,
-    heads=16,
-    tokens=32,
-    upsample=2,
-    channels=80,
-    hidden_layers=3,
-    grid=128,
-    design="instantmesh",
-)
-"""InstantMesh-large's sizes, as `priors/conversion/reconstructor.py` writes them."""
-
-
 def count_reconstructor() -> dict:
     """Counts a reconstructor of InstantMesh-large's size: planes from six views, and drawing a surface from planes."""
     with FakeTensorMode(), mock.patch.object(ViTModel, "post_init"):  # whose initial values depend on each other
-        model = Reconstructor(**RECONSTRUCTOR).train()
+        model = Reconstructor(**INSTANTMESH_LARGE).train()
 
         def learn(n):
             with torch.autocast("cpu", torch.bfloat16):

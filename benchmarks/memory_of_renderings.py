@@ -10,9 +10,9 @@ import torch
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from benchmarks.counter import line, peak_of
-from benchmarks.memory_of_models import RECONSTRUCTOR
 from priors.instantmesh import as_published
 from priors.reconstructor import Reconstructor
+from systems.memory.published import INSTANTMESH_LARGE, VIT_B16
 from threestudio_like.cameras import orbit
 from threestudio_like.kernels.hashgrid import HashGrid
 from threestudio_like.kernels.march import march
@@ -121,7 +121,7 @@ def count_mesh() -> dict:
 
 def count_drawing() -> list[int]:
     """Counts a ball drawn from planes by the published decoder: bytes a pixel, a square of the grid's side, a cube."""
-    small = RECONSTRUCTOR | {"vit": RECONSTRUCTOR["vit"] | {"num_hidden_layers": 1}, "layers": 1}
+    small = INSTANTMESH_LARGE | {"vit": VIT_B16 | {"num_hidden_layers": 1}, "layers": 1}
 
     def draw(grid, size):
         model = Reconstructor(**small | {"grid": grid})

@@ -11,6 +11,7 @@ from transformers import CLIPTextConfig, CLIPTextModel
 from benchmarks import full_models, full_size
 from priors.reconstructor import Reconstructor
 from priors.view_encoder import rig_poses
+from systems.memory.published import INSTANTMESH_LARGE, VIT_B16
 from threestudio_like.config.recipe import parse_recipe
 
 PUBLISHED = {
@@ -42,7 +43,7 @@ def test_models_have_the_published_sizes(name, part):
 def test_the_reconstructor_has_instantmeshs_shape():
     """Planes of 64 x 64 cells and 80 channels, 16 layers of 1024 on a ViT-B/16 that is told the camera."""
     with torch.device("meta"):
-        model = Reconstructor(full_models.VIT_B16, design="instantmesh", **full_models.INSTANTMESH_LARGE)
+        model = Reconstructor(**INSTANTMESH_LARGE)
     assert model.queries.shape == (3 * 32**2, 1024) and len(model.blocks) == 16
     assert model.up.weight.shape == (1024, 80, 2, 2)
     assert 350e6 < parameters(model) < 450e6
@@ -51,7 +52,7 @@ def test_the_reconstructor_has_instantmeshs_shape():
 def test_its_object_is_about_a_ball():
     """So its surface takes as long as an object's."""
     torch.manual_seed(0)
-    vit = full_models.VIT_B16 | {"hidden_size": 32, "intermediate_size": 32, "num_hidden_layers": 1}
+    vit = VIT_B16 | {"hidden_size": 32, "intermediate_size": 32, "num_hidden_layers": 1}
     vit |= {"num_attention_heads": 2, "image_size": 32}
     sizes = dict(width=512, layers=2, heads=4, tokens=16, upsample=2, channels=8, hidden=16, hidden_layers=3, grid=24)
     model = Reconstructor(vit, design="instantmesh", **sizes)

@@ -129,3 +129,27 @@ MODELS: dict[str, dict[str, Any]] = {
     },
 }
 """By a short name: ids on the hub, the parts' configs, parameters of the largest text encoder, the shape of a text."""
+
+VIT_B16 = {
+    "hidden_size": 768,
+    "num_hidden_layers": 12,
+    "num_attention_heads": 12,
+    "intermediate_size": 3072,
+    "image_size": 320,
+    "patch_size": 16,
+}
+"""DINO's, for views of 320 pixels."""
+INSTANTMESH_LARGE: dict[str, Any] = {
+    "design": "instantmesh",
+    "vit": VIT_B16,
+    "width": 1024,
+    "layers": 16,
+    "heads": 16,
+    "tokens": 32,
+    "upsample": 2,
+    "channels": 80,
+    "hidden": 64,
+    "hidden_layers": 3,
+    "grid": 128,
+}
+"""What InstantMesh's `instant-mesh-large.yaml` says, as arguments of our `Reconstructor`."""
