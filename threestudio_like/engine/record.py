@@ -75,6 +75,14 @@ class Record:
             if first_process:
                 self.write_somehow()
 
+    def left(self) -> str:
+        """Says what the run's folder holds, and which file to open first."""
+        files = sorted(path.name for path in self.folder.iterdir() if path.is_file() and path.name != "config.yaml")
+        pictures = [name for name in ("turntable.png", *files) if name in files and name.endswith(".png")]
+        first = f"; open {self.folder / pictures[0]}" if pictures else ""
+        by_hand = f"; changed by hand, so not reproducible ({METRICS} says how)" if touches_in(self.metrics) else ""
+        return f"done: {self.folder} has {', '.join(files)}{first}{by_hand}"
+
 
 def write_recipe(recipe: Recipe, path: Path) -> None:
     """Writes the recipe as it was resolved, with the git revision."""

@@ -13,40 +13,29 @@ import torch
 from torch import nn
 
 from threestudio_like import pretrained
-from threestudio_like.config.recipe import Recipe, parse_recipe, read_stored, run_folder
+from threestudio_like.config.recipe import Recipe, parse_recipe, read_stored
 from threestudio_like.config.registry import components
-from threestudio_like.config.renamed import translated, translated_state
-from threestudio_like.engine import checkpoint, parts
+from threestudio_like.config.renamed import translated
+from threestudio_like.engine import parts
+from threestudio_like.engine.beginning import claimed, make_ready
 from threestudio_like.engine.expectation import Expectation
 from threestudio_like.engine.loggers import check_loggers, figures_of, hparams_of, make_loggers
-from threestudio_like.engine.memory import Memory, refuse_too_large
 from threestudio_like.engine.monitor import Monitor
 from threestudio_like.engine.observer import Observer
-from threestudio_like.engine.record import Record, write_recipe
+from threestudio_like.engine.record import Record
 from threestudio_like.engine.run_folder import (
     LOG,
-    METRICS,
-    RECIPE,
     check_place,
     check_same,
-    check_there,
-    checkpoint_path,
-    is_run,
     lock,
-    move_aside,
     names_in,
-    read_map,
     status_of,
-    take_over_stages,
-    touches_in,
     written,
 )
-from threestudio_like.engine.system import Context, System, SystemConfig
-from threestudio_like.engine.trainer import Settings, make_fabric, take_over, train
-from threestudio_like.errors import RunError, UserError, nearest
-from threestudio_like.kernels import backend
-from threestudio_like.utils import card
-from threestudio_like.utils.files import remove_unfinished
+from threestudio_like.engine.stages import Stages
+from threestudio_like.engine.system import System, SystemConfig
+from threestudio_like.engine.trainer import Settings, train
+from threestudio_like.errors import RunError, UserError
 from threestudio_like.utils.paths import expanded
 from threestudio_like.utils.progress import long_part
 from threestudio_like.utils.run_log import log_to
@@ -55,18 +44,11 @@ from threestudio_like.utils.threads import threads
 log = logging.getLogger(__name__)
 
 
-class Run:
+class Run(Stages):
     """A recipe in its folder."""
 
     def __init__(self, recipe: Recipe):
-        self.recipe = recipe
-        self.folder = run_folder(recipe)
-        backend.force(recipe.run.kernels, recipe.run.packages)
-        self.fabric = make_fabric(recipe.run.device, recipe.run.devices, recipe.run.precision)
-        mixed = recipe.run.precision == "bf16-mixed"
-        self.context = Context(  # of one process, until they are launched
-            self.fabric.device, recipe.run.seed, recipe.run.prompt, recipe=recipe.name, mixed=mixed
-        )
+        super().__init__(recipe)
         self.record = Record(self.folder)
         self._built: dict[str, System] = {}  # the stage that `start` built, until it is trained
         self._locked = ExitStack()  # holds the folder's lock, from `start` until training ends
@@ -121,60 +103,6 @@ class Run:
             raise UserError(f"{self.folder}: a {type(self.system).__name__} has no {name}; see its `system`")
         return getattr(self.system, name)
 
-    def checkpoint_path(self, stage: str) -> Path:
-        """Returns the path of a stage's checkpoint."""
-        return checkpoint_path(self.folder, stage)
-
-    def build(self, stage: str) -> System:
-        """Builds the stage's system on the run's device, with every initial value drawn from the run's seed."""
-        torch.manual_seed(self.recipe.run.seed)  # torch's layers initialise from the global generator only
-        return self.recipe.stages[stage].build(self.context).to(self.fabric.device)
-
-    def validated(self, stage: str) -> System:
-        """Builds the stage's system as it starts. Raises UserError where its parts do not fit together."""
-        system = self.build(stage)
-        init = system.config.init
-        system.validate(self.recipe.stages[init.stage].config if init is not None else None)
-        list(system.parameter_groups())  # tells a learning rate that is missing or unknown
-        return system
-
-    def finished(self, stage: str, to_start_from: bool = False) -> System:
-        """Builds the stage's system with its trained state, or only what another stage starts from.
-
-        Raises UserError where it has none, or stopped before its end.
-        """
-        path = self.checkpoint_path(stage)
-        if not path.exists():
-            raise UserError(f"{self.folder}: stage '{stage}' has no checkpoint; run it first")
-        saved = checkpoint.load(path, torch.device("cpu"))  # the GPU may have no room for it twice
-        component = self.recipe.stages[stage]
-        system = component.cls.to_start_from(self.context, component.config) if to_start_from else self.build(stage)
-        if saved.step < system.config.steps:
-            raise UserError(
-                f"{self.folder}: stage '{stage}' stopped at step {saved.step} of {system.config.steps}; "
-                "--resume it first"
-            )
-        state = translated_state(saved.system)
-        if to_start_from:
-            state = {name: tensor for name, tensor in state.items() if name in system.state_dict()}
-        take_over(system, replace(saved, system=state), path)
-        return system
-
-    def memory(self, recipe: Recipe | None = None) -> dict[str, Memory]:
-        """Estimates what the stages take of a GPU's memory, as far as it is known; of this recipe, or another."""
-        stages = (recipe or self.recipe).stages
-        estimates = {stage: one.cls.memory(one.config, self.context) for stage, one in stages.items()}
-        return {stage: found for stage, found in estimates.items() if found is not None}
-
-    def refuse_too_large(self, stages: list[str]) -> None:
-        """Raises UserError where one of the stages will not fit the GPU that is there."""
-        there = card.memory() if self.fabric.device.type == "cuda" else None
-        if there is None:
-            return
-        own = {stage: one for stage, one in self.memory().items() if stage in stages}
-        presets = ((size, parse_recipe(plain, self.recipe.name)) for size, plain in self.recipe.presets())
-        refuse_too_large(own, there, ((size, self.memory(recipe)) for size, recipe in presets))
-
     def check(self) -> list[str]:
         """Builds every stage, and says what would run. Raises UserError that names what is missing; fetches nothing.
 
@@ -202,7 +130,7 @@ class Run:
         One that holds another run is refused (resume) or moved aside (fresh), after all is built; what it trained
         before the stage `only`, by the same keys, is taken over.
         """
-        stages = self._chosen(only)
+        stages = self.chosen(only)
         check_loggers(self.recipe.run.logger)
         self.refuse_too_large(stages)
         self.fabric.launch()
@@ -210,18 +138,18 @@ class Run:
             self.context, device=self.fabric.device, rank=self.fabric.global_rank, processes=self.fabric.world_size
         )
         try:
-            self._in_the_first(lambda: self._claim(resume))
+            self._in_the_first(lambda: self._locked.enter_context(claimed(self.recipe, resume)))
             with threads(self.recipe.run.threads):
                 for stage in stages[1:]:
                     self.validated(stage)  # a mistake in a later stage is told before the first is trained
                     gc.collect()
                 self._built[stages[0]] = self.validated(stages[0])
-            self._in_the_first(lambda: self._make_ready(resume, stages[0]))
+            self._in_the_first(lambda: make_ready(self.record, self.recipe, resume, stages[0]))
         except BaseException:
             self._locked.close()
             raise
 
-    def _in_the_first(self, work: Callable[[], None]) -> None:
+    def _in_the_first(self, work: Callable[[], object]) -> None:
         """Lets the first process work, and the others wait for it; what it refuses is refused in all."""
         problem = None
         if self.fabric.global_rank == 0:
@@ -233,36 +161,12 @@ class Run:
         if problem is not None:
             raise problem
 
-    def _claim(self, resume: bool) -> None:
-        if resume:
-            check_there(self.folder, "--resume")  # before the lock, whose file would stay
-        else:
-            check_place(self.folder)
-        self._locked = lock(self.folder)
-        if resume:
-            check_same(self.folder, self.recipe, "--resume")
-
-    def _make_ready(self, resume: bool, first: str) -> None:
-        try:
-            if resume:
-                remove_unfinished(self.folder)
-                self.record.others = names_in(self.folder) - written(self.folder)
-                log_to(self.folder / LOG)
-                if touches_in(self.record.stored()):
-                    log.warning("this run was changed by hand; from here on it goes by its recipe again")
-                if read_stored(self.folder / RECIPE) != self.recipe.plain:
-                    write_recipe(self.recipe, self.folder / RECIPE)
-            else:
-                self._make_room(first)
-        except OSError as error:
-            raise UserError(f"{self.folder}: the run cannot be written there ({error.strerror})") from None
-
     def train(self, only: str | None = None, observer: Observer | None = None) -> None:
         """Trains the stages in order, each from its checkpoint if it has one, then evaluates and exports the last.
 
         `observer` is called between the steps, in the first process alone.
         """
-        stages = self._chosen(only)
+        stages = self.chosen(only)
         settings = Settings(
             self.recipe.run.seed,
             self.recipe.run.checkpoint_every,
@@ -301,7 +205,7 @@ class Run:
             if self.fabric.global_rank == 0 and system is not None:
                 self._end(system, export=True, evaluate=True)
                 monitor.end(hparams, figures_of(self.record.metrics))
-                log.info("%s", self.left())
+                log.info("%s", self.record.left())
 
     def touch(self, change: str) -> None:
         """Notes a change by hand: from now on the run does not claim to be what its recipe and seed make."""
@@ -335,14 +239,6 @@ class Run:
             log.info("results go to %s", self.folder)
         return expectation
 
-    def left(self) -> str:
-        """Says what the run's folder holds, and which file to open first."""
-        files = sorted(path.name for path in self.folder.iterdir() if path.is_file() and path.name != "config.yaml")
-        pictures = [name for name in ("turntable.png", *files) if name in files and name.endswith(".png")]
-        first = f"; open {self.folder / pictures[0]}" if pictures else ""
-        by_hand = f"; changed by hand, so not reproducible ({METRICS} says how)" if touches_in(self.metrics) else ""
-        return f"done: {self.folder} has {', '.join(files)}{first}{by_hand}"
-
     def test(self, only: str | None, export_only: bool) -> None:
         """Evaluates or exports a finished run again; keys that change nothing that was trained may differ."""
         check_same(self.folder, self.recipe, "--export" if export_only else "--test")
@@ -350,7 +246,7 @@ class Run:
             self.record.metrics = self.record.stored()
             self.record.others = names_in(self.folder) - written(self.folder)
             log_to(self.folder / LOG)
-            stage = self._chosen(only)[-1]
+            stage = self.chosen(only)[-1]
             self._end(self.finished(stage), export=export_only, evaluate=not export_only)
             if stage == list(self.recipe.stages)[-1]:
                 self.record.metrics["status"] = "done"  # whatever it was before: this is its result
@@ -368,23 +264,3 @@ class Run:
                     metrics |= system.evaluate(self.folder)
         metrics.pop("left_out", None)
         metrics |= {"left_out": left_out} if left_out else {}
-
-    def _make_room(self, first: str) -> None:
-        """Moves an earlier run aside, and takes over what it trained before the stage `first` by the same keys."""
-        aside = move_aside(self.folder) if is_run(self.folder) else None
-        self.folder.resolve().mkdir(parents=True, exist_ok=True)
-        self.record.others = names_in(self.folder) - {"sweep.json"}
-        write_recipe(self.recipe, self.folder / RECIPE)
-        log_to(self.folder / LOG)
-        if aside is not None:
-            log.info("an earlier run was here; it is kept as %s", aside)
-            take_over_stages(aside, self.folder, self.recipe, first)
-            if (self.folder / "checkpoints").exists():
-                self.record.touch(touches_in(read_map(aside / METRICS)))
-
-    def _chosen(self, only: str | None) -> list[str]:
-        if only is None:
-            return list(self.recipe.stages)
-        if only not in self.recipe.stages:
-            raise UserError(f"--stage: no stage '{only}'{nearest(only, self.recipe.stages)}")
-        return [only]
