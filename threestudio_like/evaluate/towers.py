@@ -1,6 +1,7 @@
 """Turns images into features: the image towers that a scorer chooses from, one of convolutions and one of attention."""
 
 import torch
+import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
@@ -8,6 +9,8 @@ from threestudio_like.errors import UserError
 
 HEAD = 32
 """Channels of an attention head."""
+POOLED = 4
+"""Places a side that a transformer's tokens are pooled to, so that they still say where something is."""
 
 
 class ConvolutionTower(nn.Sequential):
@@ -41,20 +44,26 @@ class ConvolutionTower(nn.Sequential):
 
 
 class TransformerTower(nn.Module):
-    """A vision transformer (Dosovitskiy et al. 2021, arXiv 2010.11929): patches as tokens, pooled by their mean.
+    """A vision transformer (Dosovitskiy et al. 2021, arXiv 2010.11929), whose tokens a few convolutions make of patches
+    (Xiao et al. 2021, arXiv 2106.14881), pooled to four by four.
 
-    Raises UserError where the patches do not tile the image, or the layers' channels differ.
+    Raises UserError where the patches do not tile the image, are no power of two, or the layers' channels differ.
     """
 
     def __init__(self, image: int, patch: int, channels: tuple[int, ...]):
         super().__init__()
-        width = channels[0]
-        if image % patch or set(channels) != {width} or width % HEAD:
+        width, halvings = channels[0], patch.bit_length() - 1
+        if image % patch or patch != 1 << halvings or set(channels) != {width} or width % HEAD:
             raise UserError(
-                f"size: patches of {patch} must tile the image of {image}, and all layers have the same channels, "
-                f"a multiple of {HEAD}; got {list(channels)}"
+                f"size: patches of {patch}, a power of two, must tile the image of {image}, and all layers have the "
+                f"same channels, a multiple of {HEAD}; got {list(channels)}"
             )
-        self.patches = nn.Conv2d(3, width, patch, stride=patch)
+        stem, before = [], 3
+        for left in reversed(range(halvings)):
+            after = max(width >> left, 8)
+            stem += [nn.Conv2d(before, after, 3, stride=2, padding=1), nn.GroupNorm(8, after), nn.SiLU()]
+            before = after
+        self.patches = nn.Sequential(*stem, nn.Conv2d(before, width, 1))
         self.position = nn.Parameter(0.02 * torch.randn((image // patch) ** 2, width))
         self.layers = nn.ModuleList(
             nn.TransformerEncoderLayer(
@@ -63,7 +72,7 @@ class TransformerTower(nn.Module):
             for _ in channels
         )
         self.norm = nn.LayerNorm(width)
-        self.outputs = width
+        self.outputs = width * POOLED**2
 
     def maps(self, x: Float[Tensor, "B 3 S S"]) -> list[Float[Tensor, "B C h w"]]:
         """Computes the tokens after each layer, in their places."""
@@ -74,6 +83,8 @@ class TransformerTower(nn.Module):
             maps.append(tokens.mT.unflatten(2, grid.shape[2:]))
         return maps
 
-    def forward(self, x: Float[Tensor, "B 3 S S"]) -> Float[Tensor, "B C"]:
-        """Computes the mean of the last layer's tokens."""
-        return self.norm(self.maps(x)[-1].flatten(2).mT).mean(1)
+    def forward(self, x: Float[Tensor, "B 3 S S"]) -> Float[Tensor, "B C P P"]:
+        """Computes the last layer's tokens, normalised and pooled."""
+        last = self.maps(x)[-1]
+        tokens = self.norm(last.flatten(2).mT).mT.unflatten(2, last.shape[2:])
+        return F.adaptive_avg_pool2d(tokens, POOLED)

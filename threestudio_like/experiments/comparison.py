@@ -92,8 +92,8 @@ class ComparisonConfig:
     """Hypotheses, each decided by the runs."""
     imports: tuple[str, ...] = ()
     """Modules of one's own that declare metrics."""
-    scorer: str = "priors/weights/scorer"
-    """A Toybox scorer's folder, or any CLIP: a folder, or a hub id."""
+    scorer: str = "priors/weights/second_scorer"
+    """A Toybox scorer's folder, or any CLIP: a folder, or a hub id. The runs' own scorer is another judge."""
     distractors: tuple[str, ...] = ()
     """Captions that R-Precision also chooses from, beside the prompts."""
     reference: str | None = None
