@@ -1,11 +1,8 @@
-"""Composes the README's picture: one prompt, a row of eight views for every method.
+"""Composes the README's picture: a prompt of the gallery, a row of eight views for every method.
 
-    python benchmarks/first_picture.py [--prompt "a blue car"] [--runs outputs] [--out docs/images/first-picture.png]
+    python -m benchmarks.first_picture [--prompt "a red chair"] [--out docs/images/first-picture.png]
 
-Reads the turntables that these commands leave, and names the one that is missing:
-
-    python launch.py --config NAME prompt="a blue car"                  (every method but GECO)
-    python launch.py --config geco.yaml --generate prompt="a blue car"
+Reads the runs of `python -m benchmarks.gallery`, and names the one that is missing.
 """
 
 import argparse
@@ -14,29 +11,16 @@ from pathlib import Path
 
 from PIL import Image, ImageChops, ImageDraw, ImageFont
 
-from threestudio_like.config.recipe import slug
+from threestudio_like.config.loading import load
+from threestudio_like.experiments.comparison import Comparison, parse_comparison
 
-METHODS = {
-    "DreamFusion": "dreamfusion",
-    "Fantasia3D": "fantasia3d",
-    "ProlificDreamer": "prolificdreamer",
-    "SweetDreamer, NeRF": "sweetdreamer-nerf",
-    "SweetDreamer, DMTet": "sweetdreamer",
-    "GECO": "geco",
-}
 VIEWS, LABELS, MARGIN, BACKGROUND, INK = 8, 190, 8, (217, 217, 217), (40, 40, 40)
 
 
-def turntable_of(recipe: str, prompt: str, runs: Path) -> Path:
-    """Returns the file of a method's eight views. Exits with the command that makes it where it is missing."""
-    name = slug(prompt)
-    generated = recipe == "geco"
-    folder = runs / recipe / "generated" / name if generated else runs / recipe / f"{name}-0"
-    found = sorted(folder.rglob("turntable.png"))
-    if not found:
-        how = "--generate " if generated else ""
-        sys.exit(f'no turntable in {folder}; run: python launch.py --config {recipe}.yaml {how}prompt="{prompt}"')
-    return found[0]
+def turntables(comparison: Comparison, prompt: str) -> dict[str, Path | None]:
+    """Finds the eight views of a prompt by each method, with the comparison's first seed; None where they are missing."""
+    cells = [one for one in comparison.cells if one.prompt == prompt and one.seed == comparison.config.seeds[0]]
+    return {cell.method: min(cell.job.folder.rglob("turntable.png"), default=None) for cell in cells}
 
 
 def color_views(path: Path, size: int) -> Image.Image:
@@ -51,7 +35,10 @@ def without_margins(rows: dict[str, Image.Image]) -> dict[str, Image.Image]:
     boxes = [ImageChops.difference(row, Image.new("RGB", row.size, BACKGROUND)) for row in rows.values()]
     boxes = [box.convert("L").point(lambda value: 255 * (value > 12)).getbbox() for box in boxes]
     top, bottom = min(box[1] for box in boxes), max(box[3] for box in boxes)
-    return {name: row.crop((0, top - MARGIN, row.width, bottom + MARGIN)) for name, row in rows.items()}
+    return {
+        name: row.crop((0, max(top - MARGIN, 0), row.width, min(bottom + MARGIN, row.height)))
+        for name, row in rows.items()
+    }
 
 
 def compose(prompt: str, rows: dict[str, Image.Image]) -> Image.Image:
@@ -70,13 +57,18 @@ def compose(prompt: str, rows: dict[str, Image.Image]) -> Image.Image:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--prompt", default="a blue car")
-    parser.add_argument("--runs", type=Path, default=Path("outputs"))
+    parser.add_argument("--prompt", default="a red chair")
+    parser.add_argument("--comparison", default="comparisons/gallery.yaml")
     parser.add_argument("--size", type=int, default=128, help="pixels a view")
     parser.add_argument("--out", type=Path, default=Path("docs/images/first-picture.png"))
     given = parser.parse_args()
-    found = {name: turntable_of(recipe, given.prompt, given.runs) for name, recipe in METHODS.items()}
-    rows = without_margins({name: color_views(path, given.size) for name, path in found.items()})
+    found = turntables(parse_comparison(load(given.comparison), "gallery"), given.prompt)
+    missing = [method for method, path in found.items() if path is None]
+    if missing or not found:
+        sys.exit(
+            f"no turntable of '{given.prompt}' by {', '.join(missing) or 'any method'}; run benchmarks.gallery first"
+        )
+    rows = without_margins({name: color_views(path, given.size) for name, path in found.items() if path})
     picture = compose(given.prompt, rows)
     picture.save(given.out, optimize=True)
     print(given.out)

@@ -15,7 +15,7 @@ import torch.nn.functional as F
 from PIL import Image
 
 import launch
-from benchmarks.first_picture import BACKGROUND, VIEWS, compose
+from benchmarks.first_picture import BACKGROUND, VIEWS, compose, turntables
 from threestudio_like.config.loading import load
 from threestudio_like.config.recipe import slug
 from threestudio_like.data.toybox.render import Light
@@ -43,12 +43,10 @@ def sheet(comparison: Comparison, prompt: str, size: int) -> Image.Image:
     if toy is None:
         sys.exit(f"'{prompt}' names no toy")
     rows = {"a true one": true_rows(*toy, size)}
-    for cell in comparison.cells:
-        if cell.prompt == prompt and cell.seed == comparison.config.seeds[0]:
-            found = sorted(cell.job.folder.rglob("turntable.png"))
-            empty = Image.new("RGB", (VIEWS * size, 2 * size), BACKGROUND)
-            picture = Image.open(found[0]).convert("RGB") if found else empty
-            rows[cell.method] = picture.resize(empty.size, Image.Resampling.LANCZOS)
+    for method, path in turntables(comparison, prompt).items():
+        empty = Image.new("RGB", (VIEWS * size, 2 * size), BACKGROUND)
+        picture = Image.open(path).convert("RGB") if path else empty
+        rows[method] = picture.resize(empty.size, Image.Resampling.LANCZOS)
     return compose(prompt, rows)
 
 
