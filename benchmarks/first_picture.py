@@ -18,7 +18,7 @@ VIEWS, LABELS, MARGIN, BACKGROUND, INK = 8, 190, 8, (217, 217, 217), (40, 40, 40
 
 
 def turntables(comparison: Comparison, prompt: str) -> dict[str, Path | None]:
-    """Finds the eight views of a prompt by each method, with the comparison's first seed; None where they are missing."""
+    """Finds a prompt's eight views by each method, of the comparison's first seed; None where they are missing."""
     cells = [one for one in comparison.cells if one.prompt == prompt and one.seed == comparison.config.seeds[0]]
     return {cell.method: min(cell.job.folder.rglob("turntable.png"), default=None) for cell in cells}
 
@@ -35,10 +35,8 @@ def without_margins(rows: dict[str, Image.Image]) -> dict[str, Image.Image]:
     boxes = [ImageChops.difference(row, Image.new("RGB", row.size, BACKGROUND)) for row in rows.values()]
     boxes = [box.convert("L").point(lambda value: 255 * (value > 12)).getbbox() for box in boxes]
     top, bottom = min(box[1] for box in boxes), max(box[3] for box in boxes)
-    return {
-        name: row.crop((0, max(top - MARGIN, 0), row.width, min(bottom + MARGIN, row.height)))
-        for name, row in rows.items()
-    }
+    top, bottom = max(top - MARGIN, 0), min(bottom + MARGIN, next(iter(rows.values())).height)
+    return {name: row.crop((0, top, row.width, bottom)) for name, row in rows.items()}
 
 
 def compose(prompt: str, rows: dict[str, Image.Image]) -> Image.Image:
@@ -65,9 +63,8 @@ def main() -> None:
     found = turntables(parse_comparison(load(given.comparison), "gallery"), given.prompt)
     missing = [method for method, path in found.items() if path is None]
     if missing or not found:
-        sys.exit(
-            f"no turntable of '{given.prompt}' by {', '.join(missing) or 'any method'}; run benchmarks.gallery first"
-        )
+        by = ", ".join(missing) or "any method"
+        sys.exit(f"no turntable of '{given.prompt}' by {by}; run: python -m benchmarks.gallery")
     rows = without_margins({name: color_views(path, given.size) for name, path in found.items() if path})
     picture = compose(given.prompt, rows)
     picture.save(given.out, optimize=True)

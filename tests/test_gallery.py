@@ -4,7 +4,7 @@ import numpy as np
 from PIL import Image
 
 from benchmarks import gallery
-from benchmarks.first_picture import BACKGROUND, LABELS
+from benchmarks.first_picture import BACKGROUND, LABELS, MARGIN, without_margins
 from threestudio_like.config.loading import load
 from threestudio_like.data.toybox.catalogue import CATEGORIES, COLORS, caption
 from threestudio_like.experiments.comparison import parse_comparison
@@ -34,6 +34,17 @@ def test_a_sheet_shows_the_truth_and_each_run(tmp_path):
     blue = colored[..., 2] - colored[..., 0] > 60
     assert 0.05 < blue.mean() < 0.6
     assert np.ptp(bare, axis=-1).max() < 3
+
+
+def test_all_rows_are_cut_alike_and_never_beyond_the_picture():
+    rows = {name: Image.new("RGB", (64, 40), BACKGROUND) for name in "ab"}
+    rows["a"].paste((255, 0, 0), (8, 20, 16, 24))
+    rows["b"].paste((255, 0, 0), (8, 20, 16, 22))
+    assert without_margins(rows)["b"].size == (64, 4 + 2 * MARGIN)
+    rows["b"].paste((0, 0, 0), (8, 2, 16, 40))  # down to the lower edge
+    cut = without_margins(rows)
+    assert cut["a"].size == cut["b"].size == (64, 40)
+    assert (np.asarray(cut["a"])[0] == BACKGROUND).all() and (np.asarray(cut["a"])[-1] == BACKGROUND).all()
 
 
 def test_the_page_shows_all(tmp_path):

@@ -18,7 +18,7 @@ from threestudio_like.experiments import jobs, records, report, statistics
 from threestudio_like.experiments.analysis import Analysis
 from threestudio_like.experiments.comparison import Claim, parse_comparison
 from threestudio_like.experiments.metrics import analyse_runs
-from threestudio_like.experiments.report import tables
+from threestudio_like.experiments.report import figures, tables
 
 PROMPTS = ["a duck", "50 % of a_dog & $x$ | <b>cat</b>", "ред 🐶 \\ {x}", "a car", "a boat", "a house"]
 CLAIMS = [
@@ -185,6 +185,14 @@ def test_the_report_is_one_page_that_needs_nothing_else(done):
     assert page.count("data:image/webp") == 12 and "not reproduced" in page, "a sheet of each run of the first seed"
     for cell in done.comparison.cells:
         assert str(cell.job.folder) in page
+
+
+@pytest.mark.parametrize("count", [1, 5, 6, 11, 13])
+def test_a_panel_is_drawn_for_any_number_of_metrics(done, monkeypatch, count):
+    found = [name for name in done.metrics if ("a", name) in done.intervals][:1] * count
+    monkeypatch.setattr(type(done), "metrics", found)
+    drawn = figures.means(done)
+    assert sum(axes.axison for axes in drawn.axes) == count
 
 
 def test_an_empty_report_says_so(comparison):

@@ -1,5 +1,7 @@
 """Reads YAML as plain data, and refuses what it would read as something else than was meant."""
 
+import copy
+import functools
 import io
 import re
 from pathlib import Path
@@ -27,15 +29,21 @@ def read_yaml(path: Path) -> dict:
         text = "\0"
     if "\0" in text:
         raise UserError(f"{path}: cannot be read as a text; save it as UTF-8")
+    return copy.deepcopy(parsed(text, str(path)))
+
+
+@functools.lru_cache(maxsize=128)  # comparisons read the same recipes for each of their runs
+def parsed(text: str, where: str) -> dict:
+    """Parses a map in YAML. Raises UserError."""
     try:
-        refuse_misread(text, str(path))
+        refuse_misread(text, where)
         node = OmegaConf.to_container(OmegaConf.load(io.StringIO(text)), resolve=False)
     except RecursionError:
-        raise UserError(f"{path}: its keys are nested too deep") from None
+        raise UserError(f"{where}: its keys are nested too deep") from None
     except UNREADABLE as error:
-        raise UserError(f"{path}: cannot be read as YAML: {brief(error)}") from None
+        raise UserError(f"{where}: cannot be read as YAML: {brief(error)}") from None
     if not isinstance(node, dict):
-        raise UserError(f"{path}: a recipe is a map of keys, this file holds {type(node).__name__}")
+        raise UserError(f"{where}: a recipe is a map of keys, this file holds {type(node).__name__}")
     return node
 
 

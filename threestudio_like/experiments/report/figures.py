@@ -65,7 +65,7 @@ def means(analysis: Analysis) -> Figure | None:
     columns = -(-len(metrics) // rows)
     figure = Figure(figsize=(1.2 + 1.55 * columns, rows * (0.55 + 0.24 * len(analysis.methods))), layout="constrained")
     grid = figure.subplots(rows, columns, squeeze=False, sharey=True)
-    for axes, metric in zip(grid.flat, metrics, strict=True):
+    for axes, metric in zip(grid.flat[: len(metrics)], metrics, strict=True):
         panel(axes, analysis, metric)
     for axes in grid.flat[len(metrics) :]:
         axes.set_axis_off()
