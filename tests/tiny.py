@@ -89,6 +89,7 @@ TINY_MULTIVIEW = [
     "size={view: 16, patch: 4, channels: [16, 16], tokens_width: 16, mean_predictor: [16, 8, 8]}",
     *(f"data.{key}" for key in ("count=8", "held_out_count=3", "size=16", "samples=1")),
 ]
+TINY_SCORER = [*TINY_PRIOR, "held_out_count=60", "data.capture.size=16"]
 TINY_RECONSTRUCTOR = [
     "data.views.count=3",
     "data.views.held_out_count=2",
@@ -157,12 +158,8 @@ TINY = {
         *("data.samples=1", "data.targets=2", "data.target_size=12", "data.points=16", "points=8"),
         *("size.image=16", "size.patch=8", "evaluation={objects: 1, size: 16, shown: 1}", "steps=2", "targets=2"),
     ],
-    "priors/scorer.yaml": [
-        *TINY_PRIOR,
-        "size={image: 16, channels: [8, 8], width: 8}",
-        "held_out_count=60",
-        "data.capture.size=16",
-    ],
+    "priors/scorer.yaml": [*TINY_SCORER, "size={image: 16, channels: [8, 8], width: 8}"],
+    "priors/second_scorer.yaml": [*TINY_SCORER, "size={image: 16, patch: 4, channels: [32, 32], width: 8}"],
 }
 
 
