@@ -164,7 +164,7 @@ def keys_of(recipe: str, measuring: "Measuring") -> list[str]:
                 keys += [f"size.{key}={value}" for key, value in sizes.items()]
         case "priors/instantmesh":
             keys += [f"model={full_models.reconstructor(measuring.folder, measuring.tiny)}", *toy_keys(measuring)]
-            keys += ["perceptual={type: scorer, model: priors/weights/scorer}"]
+            keys += ["perceptual={type: scorer}"]
     return keys
 
 
@@ -191,6 +191,6 @@ def geco_keys(measuring: "Measuring") -> list[str]:
     return [
         f"reconstructor.pretrained={full_models.reconstructor(measuring.folder, measuring.tiny)}",
         f"images.path={folder}",
-        "perceptual={type: scorer, model: priors/weights/scorer}",
+        "perceptual={type: scorer}",
         "targets={steps: 2, count: 2}",
     ]
