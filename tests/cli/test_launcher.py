@@ -3,7 +3,6 @@
 import errno
 import logging
 import os
-import signal
 import subprocess
 import sys
 import threading
@@ -12,6 +11,7 @@ from pathlib import Path
 import pytest
 
 import launch
+from tests.signals import ENDING
 from threestudio_like.cli import launcher
 from threestudio_like.errors import NoSurfaceError, UserError
 
@@ -77,7 +77,7 @@ def test_an_interruption_says_how_to_go_on(capsys, monkeypatch):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+@pytest.mark.parametrize("number", ENDING)
 @pytest.mark.parametrize("delay", [0.3, 1.0])
 def test_a_signal_in_the_first_second_is_no_traceback(tmp_path, number, delay):
     """While Python starts nobody can answer; from the launcher's first line on it does."""

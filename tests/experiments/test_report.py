@@ -32,27 +32,32 @@ CLAIMS = [
 ]
 
 
-@pytest.fixture
-def comparison(tmp_path):
+def made_up(folder):
     plain = {
         "prompts": PROMPTS,
         "seeds": [0, 1],
         "metrics": ["consistent", "saturation", "train_seconds"],
         "claims": CLAIMS,
         "title": "a & b",
-        "out": str(tmp_path / "report"),
+        "out": str(folder / "report"),
         "methods": {"a": {"config": "dreamfusion"}, "b": {"config": "dreamfusion", "keys": {"steps": 5}}},
     }
     return parse_comparison(plain, "test")
+
+
+@pytest.fixture
+def comparison(tmp_path):
+    return made_up(tmp_path)
 
 
 def analysed(comparison) -> Analysis:
     return analyse_runs(comparison, Context())
 
 
-@pytest.fixture
-def done(comparison):
-    """All runs done but one: b is faster and paler; both are right always."""
+@pytest.fixture(scope="module")
+def done(tmp_path_factory):
+    """All runs done but one: b is faster and paler; both are right always. For reading only."""
+    comparison = made_up(tmp_path_factory.mktemp("done"))
     rng = np.random.default_rng(0)
     for cell in comparison.cells:
         if cell is comparison.cells[-1]:
@@ -123,9 +128,9 @@ def test_the_best_is_bold_and_what_differs_is_marked(done):
     ), row
 
 
-def test_every_file_is_read_and_every_interval_computed_once(done, comparison, monkeypatch):
+def test_every_file_is_read_and_every_interval_computed_once(done, monkeypatch):
     """Three formats, three figures and seven claims take one pass over the files, and one over the numbers."""
-    files, computed = Counter(), Counter()
+    files, computed, comparison = Counter(), Counter(), done.comparison
 
     def count(module, name, counter, key):
         original = getattr(module, name)

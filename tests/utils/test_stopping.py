@@ -8,6 +8,7 @@ import threading
 
 import pytest
 
+from tests.signals import ENDING
 from threestudio_like.utils import stopping
 
 
@@ -15,7 +16,7 @@ def send(number):
     os.kill(os.getpid(), number)
 
 
-@pytest.mark.parametrize("number", stopping.SIGNALS)
+@pytest.mark.parametrize("number", ENDING)
 def test_a_signal_ends_what_runs_and_the_old_handlers_come_back(number):
     before = {one: signal.getsignal(one) for one in stopping.SIGNALS}
     with pytest.raises(KeyboardInterrupt), stopping.answered():
@@ -23,7 +24,7 @@ def test_a_signal_ends_what_runs_and_the_old_handlers_come_back(number):
     assert {one: signal.getsignal(one) for one in stopping.SIGNALS} == before
 
 
-@pytest.mark.parametrize("number", stopping.SIGNALS)
+@pytest.mark.parametrize("number", ENDING)
 def test_in_a_step_the_first_is_noted_and_a_later_one_ends_it(monkeypatch, number):
     with stopping.patiently():
         assert not stopping.requested()
