@@ -75,7 +75,7 @@ class Method:
         for term in self.system.terms.values():
             self.time(term.guidance, "residual", "prior's noise less the noise, or the fake score's")
             if term.guidance.parameter_groups():
-                self.time(term.guidance, "prior_loss", "fake_score's own loss, forward")
+                self.time(term.guidance, "fake_score_loss", "fake_score's own loss, forward")
 
     def time(self, owner, name: str, part: str) -> None:
         """Replaces a method of `owner` by one that adds its seconds to a part."""

@@ -45,6 +45,11 @@ class DreamFusionConfig(PerSceneConfig):
     shading: ShadingConfig = field(default_factory=ShadingConfig)
     """The light of the training views."""
 
+    @property
+    def may_need_normals(self) -> bool:
+        lit = self.shading.lambertian_prob > 0 and self.shading.albedo_steps < self.steps
+        return lit or super().may_need_normals
+
 
 class DreamFusion(PerScene):
     """Per-scene distillation under random light."""
@@ -52,16 +57,13 @@ class DreamFusion(PerScene):
     Config = DreamFusionConfig
 
     def shading(self, step: int, cameras: Cameras, generator: torch.Generator) -> Shading:
-        return random_shading(self.config.shading, step, cameras, generator)
-
-
-def random_shading(config: ShadingConfig, step: int, cameras: Cameras, generator: torch.Generator) -> Shading:
-    """Draws the light of one step, for all its cameras (appendix A.2)."""
-    lit, textureless = torch.rand(2, generator=generator, device=generator.device).tolist()
-    if step < config.albedo_steps or lit >= config.lambertian_prob:
-        return Shading("albedo")
-    light = sample_light(cameras, config.distance, config.direction_std, generator)
-    kind: Literal["textureless", "lambertian"] = (
-        "textureless" if textureless < config.textureless_prob else "lambertian"
-    )
-    return Shading(kind, light, config.ambient, config.diffuse)
+        """Draws the light of one step, for all its cameras (appendix A.2)."""
+        config = self.config.shading
+        lit, textureless = torch.rand(2, generator=generator, device=generator.device).tolist()
+        if step < config.albedo_steps or lit >= config.lambertian_prob:
+            return Shading("albedo")
+        light = sample_light(cameras, config.distance, config.direction_std, generator)
+        kind: Literal["textureless", "lambertian"] = (
+            "textureless" if textureless < config.textureless_prob else "lambertian"
+        )
+        return Shading(kind, light, config.ambient, config.diffuse)

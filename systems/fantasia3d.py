@@ -6,14 +6,13 @@ that what belongs to the light does not end up in the material (section 3.3). Sw
 """
 
 import math
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from systems.dreamfusion import ShadingConfig, random_shading
-from systems.per_scene import PerScene, PerSceneConfig
+from systems.dreamfusion import DreamFusion, DreamFusionConfig
 from threestudio_like.cameras import Cameras
 from threestudio_like.errors import UserError
 from threestudio_like.renderers.base import Render
@@ -22,11 +21,9 @@ from threestudio_like.renderers.shading import Shading
 
 
 @dataclass
-class Fantasia3DConfig(PerSceneConfig):
-    """Configures a stage of Fantasia3D."""
+class Fantasia3DConfig(DreamFusionConfig):
+    """Configures a stage of Fantasia3D; `shading` is how the geometry stages light the shape."""
 
-    shading: ShadingConfig = field(default_factory=ShadingConfig)
-    """How the geometry stages light the shape."""
     environment: EnvironmentLight | None = None
     """The appearance stage's light; null in the geometry stages."""
     turned_normals: bool = False
@@ -35,32 +32,32 @@ class Fantasia3DConfig(PerSceneConfig):
 
     def __post_init__(self):
         super().__post_init__()
-        if not hasattr(self.scene.cls, "surface"):
-            raise UserError(f"scene: this system needs a mesh scene (tetmesh or flexicubes), got '{self.scene.type}'")
+        if self.renderer.cls.draws != "mesh":
+            raise UserError(f"renderer: this system needs one that draws a mesh, and '{self.renderer.type}' does not")
         if self.environment is not None and self.scene.config.material != "pbr":
             raise UserError("scene.material: an environment light needs 'pbr'")
 
 
-class Fantasia3D(PerScene):
+class Fantasia3D(DreamFusion):
     """Per-scene distillation on a mesh: its geometry stages without, its appearance stage with an environment."""
 
     Config = Fantasia3DConfig
 
     def shading(self, step: int, cameras: Cameras, generator: torch.Generator) -> Shading:
         if self.config.environment is None:
-            return random_shading(self.config.shading, step, cameras, generator)
+            return super().shading(step, cameras, generator)
         turn = 2 * math.pi * torch.rand(1, generator=generator, device=generator.device)
         return self.lit(cameras, turn.expand(len(cameras)))
 
-    def before_guidance(self, view: Render, generator: torch.Generator) -> Render:
+    def guided_view(self, view: Render, generator: torch.Generator) -> Render:
         if not self.config.turned_normals or view.normal is None:
             return view
         turns = random_turns(len(view.normal), generator)
         return replace(view, normal=torch.einsum("bij,bhwj->bhwi", turns, view.normal))
 
-    def shown(self, cameras: Cameras) -> Shading:
+    def display_shading(self, cameras: Cameras) -> Shading:
         if self.config.environment is None:
-            return super().shown(cameras)
+            return super().display_shading(cameras)
         return self.lit(cameras, torch.zeros(len(cameras), device=cameras.c2w.device))
 
     def lit(self, cameras: Cameras, turn: torch.Tensor) -> Shading:

@@ -14,8 +14,9 @@ import torch
 from annotated_types import MinLen
 from torch import Tensor, nn
 
-from priors.guidance.term import GuidanceTermConfig, build_terms
+from priors.guidance.term import GuidanceTerm, GuidanceTermConfig, build_terms
 from systems.memory import estimate
+from systems.particle import Particle
 from threestudio_like.cameras import Cameras, orbit
 from threestudio_like.config.ranges import Count, NonNegativeSchedule
 from threestudio_like.config.recipe import check_name
@@ -23,11 +24,12 @@ from threestudio_like.config.registry import Component, configure
 from threestudio_like.config.renamed import hint
 from threestudio_like.data.toybox.split import check_split
 from threestudio_like.engine.memory import Memory
+from threestudio_like.engine.parts import part
 from threestudio_like.engine.record import git_revision
 from threestudio_like.engine.system import (
     Adjustable,
     Context,
-    Opinion,
+    GuidancePreview,
     ParameterGroup,
     StepResult,
     System,
@@ -38,10 +40,12 @@ from threestudio_like.evaluate.scene import Evaluation, evaluate_scene, export_s
 from threestudio_like.evaluate.scorer import Scorer
 from threestudio_like.export.origin import Origin
 from threestudio_like.renderers import regularizers
-from threestudio_like.renderers.base import Render, check_scene
-from threestudio_like.renderers.ccm import TightBox
+from threestudio_like.renderers.base import Render
+from threestudio_like.renderers.channels import CHANNELS
 from threestudio_like.renderers.shading import Shading
-from threestudio_like.scenes.base import MeshSettings, Scene, SurfaceScene
+from threestudio_like.scenes.base import Scene, SurfaceScene
+
+NOTHING_LEARNS = "update_every: no guidance learns anything in the steps between; use 1"
 
 
 @dataclass
@@ -71,46 +75,18 @@ class PerSceneConfig(SystemConfig):
     evaluation: Evaluation = field(default_factory=Evaluation)
     """How the finished scene is shown, measured and exported."""
 
+    @property
+    def may_need_normals(self) -> bool:
+        """Whether any of the stage's renders has normals; a system that shades with them says so."""
+        asked = any(CHANNELS[term.channel].needs_normals for term in self.guidance.values())
+        return asked or regularizers.need_normals(self.regularizers)
+
     def __post_init__(self):
         regularizers.check_names(self.regularizers)
         for name in self.guidance:
             check_name(name, "guidance")
             if "." in name or hasattr(nn.ModuleDict, name):
                 raise UserError(f"guidance: '{name}' cannot be a term's name, as it becomes a module's; take another")
-
-
-class Particle(nn.Module):
-    """A scene with its renderer and its tight box."""
-
-    def __init__(self, config: PerSceneConfig):
-        super().__init__()
-        self.scene = config.scene.build()
-        self.renderer = config.renderer.build()
-        self.box = TightBox()
-        check_scene(self.renderer, self.scene)
-
-    def views(self, cameras: Cameras, shading: Shading, normals: bool = False) -> list[Render]:
-        """Renders the scene for looking at, one camera after the other."""
-        return list(self.renderer.images(self.scene, cameras, shading, normals))
-
-    def visible(self, show: Evaluation) -> Scene:
-        """Returns what of the scene its renderer draws, for export."""
-        return self.renderer.visible(self.scene, MeshSettings(show.mesh_resolution, show.mesh_threshold))
-
-    def start_from(self, previous: "Particle") -> None:
-        """Takes over another stage's result."""
-        self.scene.start_from(previous.renderer.visible(previous.scene))
-        self.renderer.start_from(previous.renderer)
-
-
-def check_start(scene: Component, earlier: Component) -> None:
-    """Raises UserError where a scene cannot take over that of an earlier stage: other tensors, or another kind."""
-    has_surface, had_surface = (hasattr(one.cls, "surface") for one in (scene, earlier))
-    if scene.type != earlier.type and (had_surface or not has_surface):
-        raise UserError(f"init: a scene of type '{scene.type}' cannot start from one of type '{earlier.type}'")
-    for name in ("encoding", "hidden", *["resolution"] * had_surface):
-        if getattr(scene.config, name, None) != getattr(earlier.config, name, None):
-            raise UserError(f"init: `scene.{name}` must be what it is in the stage before")
 
 
 class PerScene(System):
@@ -124,7 +100,7 @@ class PerScene(System):
         self.config = config = configure(self, config, fields)
         self.device = context.device
         self.context = context
-        self.particles = nn.ModuleList(Particle(config) for _ in range(config.particles))
+        self.particles = nn.ModuleList(Particle(config.scene, config.renderer) for _ in range(config.particles))
         self.cameras = config.cameras.build()
         terms = build_terms(config.guidance, config.backbone, context.device) if context.priors else {}
         self.terms = nn.ModuleDict(terms)
@@ -157,8 +133,8 @@ class PerScene(System):
         """Chooses the light of this step; plain albedo unless a method says otherwise."""
         return Shading()
 
-    def before_guidance(self, view: Render, generator: torch.Generator) -> Render:
-        """Changes what the guidance sees of a training view, and the regularizers do not; nothing here."""
+    def guided_view(self, view: Render, generator: torch.Generator) -> Render:
+        """Returns what the guidance sees of a training view, where that differs from what the regularizers see."""
         return view
 
     def forward(self, step: int, generator: torch.Generator) -> StepResult:
@@ -166,30 +142,36 @@ class PerScene(System):
         updates_scene = step % self.config.update_every == self.config.update_every - 1
         particle = self.particles[self.particle_index(step)]
         terms = {name: term for name, term in self.terms.items() if term.weight(step) != 0}
-        penalties = {name: now for name, weight in self.config.regularizers.items() if (now := weight(step)) != 0}
+        weights = {name: now for name, weight in self.config.regularizers.items() if (now := weight(step)) != 0}
         cameras = self.cameras.sample(step, generator)
         with torch.set_grad_enabled(updates_scene):
             self.refresh(step, generator)
-            shading = self.shading(step, cameras, generator)
-            if not any(term.channel.needs_colors for term in terms.values()):
-                shading = replace(shading, kind="none")
-            normals = self.needs_normals or bool(regularizers.NEED_NORMALS & penalties.keys())
+            normals = self.needs_normals or regularizers.need_normals(weights)
+            shading = self.training_shading(terms, step, cameras, generator)
             view = particle.renderer(particle.scene, cameras, shading, generator, normals)
-            shown = self.before_guidance(view, generator)
+            guided_view = self.guided_view(view, generator)
         box = particle.box.update(view) if any(term.channel.needs_box for term in terms.values()) else None
         losses, logs = {}, {"opacity": view.opacity.detach().mean()}
         for name, term in terms.items():
-            score = term.guidance(term.channel(shown, box), term.prompt.at(cameras), step, generator)
+            score = term.guidance(term.channel(guided_view, box), term.prompt.at(cameras), step, generator)
             if updates_scene:
-                losses[name] = term.weight(step) * score.generator
-            if score.prior is not None:
-                losses[f"{name}/prior"] = score.prior
+                losses[name] = term.weight(step) * score.distillation
+            if score.fake_score is not None:
+                losses[f"{name}/fake_score"] = score.fake_score
             logs |= {f"{name}/{key}": value for key, value in score.logs.items()}
         if updates_scene:
-            losses |= {name: weight * regularizers.REGULARIZERS[name](view) for name, weight in penalties.items()}
+            losses |= {name: weight * regularizers.REGULARIZERS[name](view) for name, weight in weights.items()}
         if not losses and not updates_scene:
-            raise UserError("update_every: no guidance learns anything in the steps between; use 1")
+            raise UserError(NOTHING_LEARNS)
         return StepResult(losses or {"none": 0.0 * view.rgb.sum()}, logs)  # before anything counts
+
+    def training_shading(
+        self, terms: dict[str, GuidanceTerm], step: int, cameras: Cameras, generator: torch.Generator
+    ) -> Shading:
+        """Chooses the light of this step; colours are left out where no guidance looks at them."""
+        shading = self.shading(step, cameras, generator)
+        sees_colors = any(term.channel.needs_colors for term in terms.values())
+        return shading if sees_colors else replace(shading, kind="none")
 
     @property
     def needs_normals(self) -> bool:
@@ -197,11 +179,11 @@ class PerScene(System):
         return any(term.channel.needs_normals for term in self.terms.values())
 
     def refresh(self, step: int, generator: torch.Generator) -> None:
-        """Advances the scenes, and refreshes what renderers keep of them, once a round of the particles."""
+        """Advances the scenes, and refreshes what renderers keep of them once a round of the particles."""
         turn, place = divmod(step, len(self.particles))
-        if place == 0:
-            for particle in self.particles:
-                particle.scene.advance(turn)
+        for particle in self.particles:
+            particle.scene.advance(step)
+            if place == 0:
                 particle.renderer.refresh(particle.scene, turn, generator)
 
     def particle_index(self, step: int) -> int:
@@ -228,15 +210,16 @@ class PerScene(System):
     def validate(self, previous: SystemConfig | None) -> None:
         super().validate(previous)
         particle = self.particles[0]
-        regularizers.check_kind(self.config.regularizers, particle.renderer.draws)
-        if isinstance(particle.scene, SurfaceScene):
-            regularizers.check_surface(self.config.regularizers, particle.scene.surface_fields)
+        has_surface = isinstance(particle.scene, SurfaceScene)
+        fields = particle.scene.surface_fields if has_surface else None
+        regularizers.check_scene(self.config.regularizers, particle.renderer.draws, fields)
+        if has_surface:
             self.config.evaluation.check_surface(self.config.scene.type)
-        learns = any(term.guidance.parameter_groups() for term in self.terms.values())
+        learns = any(list(term.guidance.parameter_groups()) for term in self.terms.values())
         if self.config.update_every > 1 and not learns:
-            raise UserError("update_every: no guidance learns anything in the steps between; use 1")
+            raise UserError(NOTHING_LEARNS)
         if isinstance(previous, PerSceneConfig):
-            check_start(self.config.scene, previous.scene)
+            self.config.scene.cls.check_start(self.config.scene, previous.scene)
             if previous.particles != self.config.particles:
                 raise UserError(
                     f"particles: {self.config.particles} cannot start from the {previous.particles} of the stage before"
@@ -254,47 +237,52 @@ class PerScene(System):
         for particle, earlier in zip(self.particles, previous.particles, strict=True):
             particle.start_from(earlier)
 
-    def shown(self, cameras: Cameras) -> Shading:
+    def display_shading(self, cameras: Cameras) -> Shading:
         """Chooses the light in which the finished scene is shown and scored."""
         return Shading()
 
     def preview(self) -> Tensor:
         """Draws four views of each particle, one row a particle."""
-        show = self.config.evaluation
-        cameras = orbit(4, show.elevation_deg, show.distance, show.fov_deg, show.preview_size).to(self.device)
+        evaluation = self.config.evaluation
+        cameras = orbit(
+            4, evaluation.elevation_deg, evaluation.distance, evaluation.fov_deg, evaluation.preview_size
+        ).to(self.device)
         rows = [
-            torch.cat([view.rgb[0] for view in particle.views(cameras, self.shown(cameras))], dim=1)
+            torch.cat([view.rgb[0] for view in particle.views(cameras, self.display_shading(cameras))], dim=1)
             for particle in self.particles
         ]
         return torch.cat(rows, dim=0)
 
-    def opinions(self) -> dict[str, Opinion]:
-        found = {name: term.guidance.opinion() for name, term in self.terms.items()}
-        return {name: opinion for name, opinion in found.items() if opinion is not None}
+    def guidance_previews(self) -> dict[str, GuidancePreview]:
+        found = {name: term.guidance.preview() for name, term in self.terms.items()}
+        return {name: preview for name, preview in found.items() if preview is not None}
 
     def adjustables(self) -> list[Adjustable]:
         return [one for name, term in self.terms.items() for one in term.adjustables(f"guidance.{name}")]
 
     def evaluate(self, folder: Path) -> dict[str, float]:
-        show = self.config.evaluation
-        return self.each(
+        evaluation = self.config.evaluation
+        return self.for_each_particle(
             folder,
-            lambda particle, place: evaluate_scene(particle.views, self.shown, self.prompt, show, place, self.device),
+            lambda particle, place: evaluate_scene(
+                particle.views, self.display_shading, self.prompt, evaluation, place, self.device
+            ),
         )
 
     def export(self, folder: Path) -> dict[str, float]:
         for name, term in self.terms.items():
-            term.guidance.save(folder / name)
+            with part(f"guidance.{name}"):
+                term.guidance.save(folder / name)
         made_by = (self.context.recipe, type(self).__name__, self.context.seed, git_revision())
         origin = Origin(self.prompt, self.prompt, *made_by)
-        return self.each(
+        return self.for_each_particle(
             folder,
             lambda particle, place: export_scene(
                 particle.visible(self.config.evaluation), self.config.evaluation, place, self.device, origin
             ),
         )
 
-    def each(self, folder: Path, leave: Callable[[Particle, Path], dict[str, float]]) -> dict[str, float]:
+    def for_each_particle(self, folder: Path, leave: Callable[[Particle, Path], dict[str, float]]) -> dict[str, float]:
         """Calls `leave` for every particle, in its own folder if there are several; averages the figures."""
         if len(self.particles) == 1:
             return leave(self.particles[0], folder)

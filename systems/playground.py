@@ -16,7 +16,7 @@ from threestudio_like.engine.monitor import write_png
 from threestudio_like.engine.system import (
     Adjustable,
     Context,
-    Opinion,
+    GuidancePreview,
     ParameterGroup,
     StepResult,
     System,
@@ -70,7 +70,9 @@ class Playground(System):
         order = torch.randperm(len(self.images), generator=generator, device=generator.device)
         chosen = self.images[order[:count].sort().values]
         score = self.guidance(chosen, self.prompt.at(self.front[[0] * count]), step, generator)
-        losses = {"look": score.generator} | ({} if score.prior is None else {"look/prior": score.prior})
+        losses = {"look": score.distillation}
+        if score.fake_score is not None:
+            losses["look/fake_score"] = score.fake_score
         return StepResult(losses, score.logs)
 
     def parameter_groups(self):
@@ -85,9 +87,9 @@ class Playground(System):
             [nn.functional.pad(strip, (0, 0, 0, width - strip.shape[1]), value=1.0) for strip in strips], dim=0
         )
 
-    def opinions(self) -> dict[str, Opinion]:
-        opinion = self.guidance.opinion()
-        return {} if opinion is None else {"look": opinion}
+    def guidance_previews(self) -> dict[str, GuidancePreview]:
+        preview = self.guidance.preview()
+        return {} if preview is None else {"look": preview}
 
     def adjustables(self) -> list[Adjustable]:
         return self.guidance.adjustables("guidance")

@@ -6,26 +6,18 @@ Stage 1 distils a NeRF by VSD at a rising resolution; stage 2 its geometry, as a
 
 from dataclasses import dataclass, field
 
-import torch
-
-from systems.dreamfusion import ShadingConfig, random_shading
-from systems.per_scene import PerScene, PerSceneConfig
-from threestudio_like.cameras import Cameras
-from threestudio_like.renderers.shading import Shading
+from systems.dreamfusion import DreamFusion, DreamFusionConfig, ShadingConfig
 
 
 @dataclass
-class ProlificDreamerConfig(PerSceneConfig):
+class ProlificDreamerConfig(DreamFusionConfig):
     """Configures a stage of ProlificDreamer."""
 
     shading: ShadingConfig = field(default_factory=lambda: ShadingConfig(lambertian_prob=0.0))
     """The paper's renders are never lit; a geometry stage whose prior knows no normal maps may be."""
 
 
-class ProlificDreamer(PerScene):
+class ProlificDreamer(DreamFusion):
     """Per-scene distillation of particles; unlit unless the recipe says otherwise."""
 
     Config = ProlificDreamerConfig
-
-    def shading(self, step: int, cameras: Cameras, generator: torch.Generator) -> Shading:
-        return random_shading(self.config.shading, step, cameras, generator)

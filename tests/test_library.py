@@ -127,8 +127,25 @@ def test_modules_of_ones_own_are_found(tmp_path, monkeypatch):
     monkeypatch.setattr(sys, "path", list(sys.path))
     plugins.plug_in(["mine_for_tests"])
     assert "mine_for_tests" in registered("scene")
-    with pytest.raises(UserError, match="imports: 'no_such_module' cannot be imported"):
+    with pytest.raises(UserError, match="imports: there is no module 'no_such_module'"):
         plugins.plug_in(["no_such_module"])
+
+
+@pytest.mark.parametrize(
+    "text, told",
+    [
+        ("value = 1\nvalue = nothing\n", r"NameError: name 'nothing' is not defined \(.*broken_for_tests.py, line 2\)"),
+        ("value = (1\n", r"SyntaxError: '\(' was never closed \(broken_for_tests.py, line 1\)"),
+        ("import no_such_module\n", r"ModuleNotFoundError: No module named 'no_such_module' \(.*, line 1\)"),
+    ],
+)
+def test_a_module_of_ones_own_that_fails_says_in_which_line(tmp_path, monkeypatch, text, told):
+    name = "broken_for_tests"
+    (tmp_path / f"{name}.py").write_text(text)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    with pytest.raises(UserError, match=f"imports: '{name}' fails: {told}"):
+        plugins.plug_in([name])
 
 
 @pytest.mark.slow

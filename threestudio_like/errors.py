@@ -1,6 +1,7 @@
 """Errors that the launcher reports in one line: a user's mistakes (exit code 2), and runs that fail (exit code 1)."""
 
 import difflib
+import traceback
 from collections.abc import Iterable
 
 LONGEST = 200
@@ -49,3 +50,9 @@ def brief(error: object) -> str:
     text = " ".join(str(error).split()) or type(error).__name__
     half = LONGEST // 2
     return text if len(text) <= LONGEST else f"{text[:half].rstrip()} … {text[-half:].lstrip()}"
+
+
+def line_of(error: Exception) -> str:
+    """Returns ` (FILE, line N)` of where an error was raised; nothing where that is not known."""
+    frames = [one for one in traceback.extract_tb(error.__traceback__) if not one.filename.startswith("<frozen ")]
+    return f" ({frames[-1].filename}, line {frames[-1].lineno})" if frames else ""

@@ -17,7 +17,7 @@ from priors.backbones.base import Backbone, Condition, NoiseSchedule, cfg, perp_
 from threestudio_like.config.ranges import NonNegativeSchedule, PositiveSchedule, Share, ShareSchedule, Whole
 from threestudio_like.config.registry import configure
 from threestudio_like.config.schedule import Schedule
-from threestudio_like.engine.system import Adjustable, Opinion, ParameterGroup
+from threestudio_like.engine.system import Adjustable, GuidancePreview, ParameterGroup
 
 WEIGHTINGS = {
     "uniform": lambda alpha, sigma: torch.ones_like(sigma),
@@ -31,10 +31,12 @@ x0, `x - x0_cfg`, as in MVDream (Shi et al. 2023) and LucidDreamer (Liang et al.
 
 @dataclass(frozen=True)
 class ScoreLoss:
-    """`generator` teaches what made the images, `prior` what the guidance itself learns; `logs` are for watching."""
+    """The losses of one call of a guidance, and numbers worth watching."""
 
-    generator: Float[Tensor, ""]
-    prior: Float[Tensor, ""] | None
+    distillation: Float[Tensor, ""]
+    """Its gradient goes to what made the images."""
+    fake_score: Float[Tensor, ""] | None
+    """Its gradient goes to what the guidance itself learns; None where it learns nothing."""
     logs: dict[str, float | Tensor]
 
 
@@ -118,7 +120,7 @@ class Guidance(nn.Module):
     def save(self, folder: Path) -> None:
         """Writes what the guidance has learned, where it learns, into the folder."""
 
-    def prior_loss(self, noised: Noised, generator: torch.Generator) -> Float[Tensor, ""] | None:
+    def fake_score_loss(self, noised: Noised, generator: torch.Generator) -> Float[Tensor, ""] | None:
         """Computes the loss of what the guidance itself learns; `noised` carries no gradient. None if nothing."""
         return None
 
@@ -143,10 +145,10 @@ class Guidance(nn.Module):
                 grad = self.config.clip(grad, step)
         self._latest = noised, residual
         logs = {"grad_norm": grad.flatten(1).norm(dim=1).mean(), "t": t.float().mean()}
-        return ScoreLoss(gradient_as_loss(x, grad), self.prior_loss(noised, generator), logs)
+        return ScoreLoss(gradient_as_loss(x, grad), self.fake_score_loss(noised, generator), logs)
 
     @torch.no_grad()
-    def opinion(self) -> Opinion | None:
+    def preview(self) -> GuidancePreview | None:
         """Decodes what the prior saw in the last step, and what the step pulls it to; None before the first.
 
         That is `x - sigma / alpha r`, in which a residual of noise is one of clean images. For SDS and SDI it is the
@@ -156,9 +158,9 @@ class Guidance(nn.Module):
             return None
         noised, residual = self._latest
         schedule, t = self.backbone.schedule, noised.t
-        wanted = noised.x - schedule.sigma(t) / schedule.alpha(t) * residual
-        seen, wanted = (self.backbone.decode(x)[:, :3].float().clamp(0, 1) for x in (noised.x, wanted))
-        return Opinion(seen, wanted)
+        target = noised.x - schedule.sigma(t) / schedule.alpha(t) * residual
+        images = (self.backbone.decode(x)[:, :3].float().clamp(0, 1) for x in (noised.x, target))
+        return GuidancePreview(*images)
 
     def adjustables(self, key: str) -> list[Adjustable]:
         """Lists the numbers that may be changed between steps; `key` is the guidance's own in the recipe."""

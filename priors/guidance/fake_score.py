@@ -43,6 +43,9 @@ class FakeScore(nn.Module):
         """The output, in the fake score's own parametrisation; a camera of zeros is none."""
         raise NotImplementedError
 
+    def save(self, folder: Path) -> None:
+        """Writes what was learned into the folder; nothing where a kind says nothing else."""
+
 
 class LoRA(FakeScore):
     """Low-rank adapters (Hu et al. 2021) by peft on the prior's U-Net; they hold what diffusers calls a LoRA

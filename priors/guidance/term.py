@@ -22,11 +22,11 @@ class GuidanceTermConfig:
     """Configures one guidance term of the loss: channel, weight, prompt and guidance."""
 
     method: Annotated[Component, "guidance"]
-    """How the prior's opinion becomes a gradient (SDS, VSD, ...)."""
+    """How the prior's prediction becomes a gradient (SDS, VSD, ...)."""
     prompt: Prompt.Config
     """What the object is, in words."""
     channel: str = "rgb"
-    """The image of the render that the prior sees: rgb, normal, normal_mask, opacity or ccm."""
+    """The image of the render that the prior sees: see `CHANNELS`."""
     weight: NonNegativeSchedule = Schedule.constant(1.0)
     """Its factor in the loss; the term is skipped while it is 0."""
     backbone: Annotated[Component, "backbone"] | None = None

@@ -54,18 +54,18 @@ class VSD(Guidance):
         self.fake_score = self.config.fake_score.build(backbone)
 
     def residual(self, noised: Noised, generator: torch.Generator) -> Tensor:
-        own = self.fake_score(noised.x_t, noised.t, self.told(noised.condition))
+        own = self.fake_score(noised.x_t, noised.t, self.fake_score_condition(noised.condition))
         eps = to_eps(own, noised.x_t, noised.t, self.backbone.schedule, self.fake_score.prediction)
         return self.guided_eps(noised, self.config.scale(noised.step)) - eps
 
-    def prior_loss(self, noised: Noised, generator: torch.Generator) -> Float[Tensor, ""]:
+    def fake_score_loss(self, noised: Noised, generator: torch.Generator) -> Float[Tensor, ""]:
         """`E || fake_score(x_t; y, c, t) - target ||^2` at timesteps and noise of its own."""
         schedule, x, condition = self.backbone.schedule, noised.x, noised.condition
         uniform = torch.rand(2, len(x), generator=generator, device=generator.device).to(x.device)
         t = (uniform[0] * schedule.steps).long()
         noise = randn(x, generator)
         dropped = uniform[1] < self.config.dropout
-        text = self.told(condition).text
+        text = self.fake_score_condition(condition).text
         if not self.config.plain_prompt:
             text = torch.where(dropped[:, None, None], condition.uncond, text)
         camera = None if condition.camera is None else torch.where(dropped[:, None], 0.0, condition.camera)
@@ -75,7 +75,7 @@ class VSD(Guidance):
             error = (1 / schedule.sigma(t).square()).clamp(max=self.config.weight_cap) * error
         return error.mean()
 
-    def told(self, condition: Condition) -> Condition:
+    def fake_score_condition(self, condition: Condition) -> Condition:
         """Returns what the fake score sees of a condition."""
         if not self.config.plain_prompt:
             return condition

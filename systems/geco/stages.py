@@ -39,7 +39,7 @@ from threestudio_like.cameras import Cameras
 from threestudio_like.config.ranges import Count, NonNegative, NonNegativeSchedule
 from threestudio_like.config.registry import Component
 from threestudio_like.data.toybox.reconstruction import Truth
-from threestudio_like.engine.system import Adjustable, Context, Opinion, ParameterGroup, StepResult, System
+from threestudio_like.engine.system import Adjustable, Context, GuidancePreview, ParameterGroup, StepResult, System
 from threestudio_like.errors import NoSurfaceError, UserError
 from threestudio_like.renderers import regularizers
 from threestudio_like.utils.precision import without_autocast
@@ -86,9 +86,9 @@ class GecoViews(Geco):
             else:
                 views = self.generator(z, condition)
         score = self.guidance.distil(views, condition, step, own)
-        losses = {"views": score.generator} if updates else {}
-        if score.prior is not None:
-            losses["fake_score"] = score.prior
+        losses = {"views": score.distillation} if updates else {}
+        if score.fake_score is not None:
+            losses["fake_score"] = score.fake_score
         return StepResult(losses, score.logs)
 
     def own_generator(self, generator: torch.Generator) -> torch.Generator:
@@ -100,9 +100,9 @@ class GecoViews(Geco):
         yield ParameterGroup("generator", list(self.generator.parameters()), self.config.lr)
         yield from self.guidance.parameter_groups()
 
-    def opinions(self) -> dict[str, Opinion]:
-        opinion = self.guidance.opinion()
-        return {} if opinion is None else {"views": opinion}
+    def guidance_previews(self) -> dict[str, GuidancePreview]:
+        preview = self.guidance.preview()
+        return {} if preview is None else {"views": preview}
 
     def adjustables(self) -> list[Adjustable]:
         return self.guidance.adjustables("guidance")

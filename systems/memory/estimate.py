@@ -20,8 +20,6 @@ from threestudio_like.engine.memory import Memory
 from threestudio_like.errors import UserError
 from threestudio_like.kernels.hashgrid import HashGrid
 from threestudio_like.kernels.tets import sizes_of_body_centred_grid
-from threestudio_like.renderers import regularizers
-from threestudio_like.renderers.channels import CHANNELS
 from threestudio_like.renderers.volume import UNSEEN
 
 COUNTED = Path(__file__).with_name("counted.json")
@@ -70,7 +68,9 @@ def model_of(config: pretrained.ModelConfig) -> str | None:
 
 
 def per_scene(config: Any) -> Memory | None:
-    """Estimates a stage of a per-scene method, of its `PerSceneConfig`; None where a prior is unknown."""
+    """Estimates a stage of a per-scene method, of its `PerSceneConfig`; None where a part of it was not counted."""
+    if not was_counted(config):
+        return None
     priors = [term.backbone or config.backbone for term in config.guidance.values()]
     if any(prior is None or not hasattr(prior.config, "model") or model_of(prior.config) is None for prior in priors):
         return None
@@ -83,6 +83,23 @@ def per_scene(config: Any) -> Memory | None:
         return Memory((("text encoder", texts),))
     step = [("rendering", rendering)] if rendering > rendered + guided else [("render", rendered), ("guidance", guided)]
     return Memory((("models", models), ("scene", scene), *step))
+
+
+GUIDANCE = ("csd", "ism", "sdi", "sds", "vsd")
+
+
+def was_counted(config: Any) -> bool:
+    """Tells whether scene, renderer, cameras, guidance and fake scores are of the kinds that `counted.json` knows."""
+    parts = (config.scene.type, config.renderer.type) in {("field", "volume"), ("tetmesh", "mesh")}
+    if not all(term.method.type in GUIDANCE for term in config.guidance.values()):
+        return False
+    fake_scores = {term.method.config.fake_score.type for term in config.guidance.values() if learns(term)}
+    return parts and config.cameras.type == "random" and fake_scores <= {"lora"}
+
+
+def learns(term: Any) -> bool:
+    """Tells whether a guidance term trains a fake score."""
+    return term.method.type == "vsd"
 
 
 def distinct(priors: list[Component]) -> list[Component]:
@@ -168,16 +185,9 @@ def rendered_bytes(config: Any) -> tuple[float, float]:
         looked_at = drawn
     else:
         drawn, looked_at = min(drawn, renderer.max_samples), min(looked_at, UNSEEN * renderer.max_samples)
-    rates = found["volume_with_normals" if needs_normals(config) else "volume"]
+    rates = found["volume_with_normals" if config.may_need_normals else "volume"]
     kept, peak = (a * drawn + b * pixels for a, b in (rates[key] for key in ("kept", "peak")))
     return kept, max(max(kept, peak) + found["part"], rates["looked_at"][0] * looked_at)
-
-
-def needs_normals(config: Any) -> bool:
-    """Tells whether any of a stage's renders has normals."""
-    lit = config.shading.lambertian_prob > 0 and config.shading.albedo_steps < config.steps
-    asked = any(CHANNELS[term.channel].needs_normals for term in config.guidance.values())
-    return lit or asked or bool(regularizers.NEED_NORMALS & config.regularizers.keys())
 
 
 def guided_bytes(config: Any, priors: Iterable[Component]) -> float:
@@ -197,7 +207,7 @@ def guided_bytes(config: Any, priors: Iterable[Component]) -> float:
             kept += 0.0 if sliced else scale * at(vae["learn_kept"], views)
         texts = 4 if term.prompt.views == "perp_neg" else 2
         moments.append(kept + half * at(network["predict"], texts * views))
-        if term.method.type == "vsd":
+        if learns(term):
             moments.append(kept + half * at(network["learn"], views))
             kept += half * at(network["learn_kept"], views)
     return max(moments)

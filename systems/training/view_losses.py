@@ -42,7 +42,7 @@ class ViewLosses:
     regularizers: dict[str, Schedule]
 
     def __post_init__(self):
-        regularizers.check_kind(self.regularizers, self.renderer.draws)
+        regularizers.check_scene(self.regularizers, self.renderer.draws)
 
     def __call__(
         self,

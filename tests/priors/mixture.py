@@ -66,7 +66,7 @@ def distil(guidance, count: int, steps: int, lr: float) -> torch.Tensor:
         for group, start in zip(optimizer.param_groups, [lr, 2e-3], strict=False):
             group["lr"] = start * (1 - fraction) + 1e-4
         score = guidance(points[:, None, None], told, step, generator)
-        (score.generator + (0 if score.prior is None else score.prior)).backward()
+        (score.distillation + (0 if score.fake_score is None else score.fake_score)).backward()
         optimizer.step()
         optimizer.zero_grad(set_to_none=True)
     return points.detach()

@@ -91,7 +91,7 @@ def test_what_does_not_fit_is_refused(models, tmp_path):
 def test_a_copied_student_starts_as_the_teacher_and_the_generator_rests(teacher):
     """At scale 1 the first step moves nothing."""
     x = teacher.one_step(teacher.noise(2, generator()), told(teacher)).detach().requires_grad_()
-    vsd(teacher).distil(x, told(teacher), 0, generator()).generator.backward()
+    vsd(teacher).distil(x, told(teacher), 0, generator()).distillation.backward()
     assert x.grad.abs().max() < 1e-4
 
 
@@ -104,10 +104,10 @@ def test_generator_and_student_learn_apart(teacher, kind):
     def grads(module):
         return [p.grad for p in module.parameters()]
 
-    score.generator.backward(retain_graph=True)
+    score.distillation.backward(retain_graph=True)
     assert any(g is not None and g.abs().max() > 0 for g in grads(made)) and all(g is None for g in grads(guidance))
     made.zero_grad()
-    score.prior.backward()
+    score.fake_score.backward()
     assert all(g is None for g in grads(made)) and all(g is not None for g in grads(guidance.fake_score.unet))
     assert all(g is None for g in grads(teacher.unet))
 
@@ -120,8 +120,8 @@ def test_distilling_images_is_encoding_them_first(models):
     images = torch.rand(1, 32, 32, 3, generator=generator())
     latents = backbone.encode(images.permute(0, 3, 1, 2)).requires_grad_()
     direct = sds.distil(latents, condition, 0, generator(1))
-    torch.testing.assert_close(sds(images, condition, 0, generator(1)).generator, direct.generator)
-    direct.generator.backward()
+    torch.testing.assert_close(sds(images, condition, 0, generator(1)).distillation, direct.distillation)
+    direct.distillation.backward()
     assert latents.grad.flatten(1).norm() == pytest.approx(direct.logs["grad_norm"].item(), rel=1e-4)
 
 

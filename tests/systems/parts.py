@@ -14,6 +14,7 @@ from threestudio_like.config.schedule import Schedule
 from threestudio_like.engine.system import Context, ParameterGroup
 from threestudio_like.renderers.base import Render, Renderer
 from threestudio_like.scenes.background import Solid
+from threestudio_like.scenes.trainable import TrainableScene
 
 CPU = Context(torch.device("cpu"), 0, "")
 CAMERAS = {"type": "random", "size": 2, "views": 1}
@@ -26,7 +27,7 @@ class Empty:
 
 
 @register("scene", "dot_for_tests")
-class Dot(nn.Module):
+class Dot(TrainableScene):
     """A scene of one number, `level`, and another that nothing looks at."""
 
     Config = Empty

@@ -6,16 +6,21 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-from systems.dreamfusion import DreamFusion, ShadingConfig, random_shading
+from systems.dreamfusion import DreamFusion, ShadingConfig
 from threestudio_like.cameras import orbit
 from threestudio_like.renderers.base import Render
 from threestudio_like.renderers.channels import CHANNELS
+from threestudio_like.renderers.shading import Shading
+
+
+def lights(step: int, config: ShadingConfig, count: int) -> list[Shading]:
+    system = SimpleNamespace(config=SimpleNamespace(shading=config))
+    generator, cameras = torch.Generator().manual_seed(0), orbit(2, 10.0, 1.3, 40.0, 4)
+    return [DreamFusion.shading(system, step, cameras, generator) for _ in range(count)]
 
 
 def kinds(step: int, config: ShadingConfig, count: int = 600) -> Counter:
-    system = SimpleNamespace(config=SimpleNamespace(shading=config))
-    generator, cameras = torch.Generator().manual_seed(0), orbit(2, 10.0, 1.3, 40.0, 4)
-    return Counter(DreamFusion.shading(system, step, cameras, generator).kind for _ in range(count))
+    return Counter(light.kind for light in lights(step, config, count))
 
 
 def test_albedo_first_then_lit_then_textureless():
@@ -33,8 +38,7 @@ def test_the_textureless_share_is_no_other_share():
 
 
 def test_ambient_and_diffuse_reach_the_light():
-    config, generator = ShadingConfig(0, 1.0, 0.0, ambient=0.25, diffuse=0.5), torch.Generator().manual_seed(0)
-    light = random_shading(config, 0, orbit(2, 10.0, 1.3, 40.0, 4), generator)
+    (light,) = lights(0, ShadingConfig(0, 1.0, 0.0, ambient=0.25, diffuse=0.5), 1)
     assert (light.kind, light.ambient, light.diffuse) == ("lambertian", 0.25, 0.5)
 
 
@@ -51,4 +55,4 @@ def test_channels_are_images():
     assert torch.equal(latent, torch.tensor([[0.0, 0, 1, 1], [0, 0, 0, 0]]))
     box = (torch.zeros(3), torch.ones(3))
     for name, channel in CHANNELS.items():
-        assert name == channel.name and channel(view, box).shape == (1, 1, 2, channel.width)
+        assert channel(view, box).shape == (1, 1, 2, channel.width), name

@@ -25,7 +25,7 @@ def test_the_environment_turns_all_around():
         Fantasia3D.shading(system, step, ONE_CAMERA, generator)
     quarters = {int(turn // (math.pi / 2)) for turn in turns}
     assert quarters == {0, 1, 2, 3}
-    Fantasia3D.shown(system, ONE_CAMERA)
+    Fantasia3D.display_shading(system, ONE_CAMERA)
     assert turns[-1] == 0
 
 
@@ -36,7 +36,7 @@ def test_guidance_sees_the_coarse_stages_normals_turned():
     view = Render(normal, blank, blank, normal, normal)
     generator = torch.Generator().manual_seed(0)
     system = SimpleNamespace(config=SimpleNamespace(turned_normals=True))
-    seen = Fantasia3D.before_guidance(system, view, generator)
+    seen = Fantasia3D.guided_view(system, view, generator)
     torch.testing.assert_close(seen.normal.norm(dim=-1), torch.ones(400, 2, 2))
     assert torch.equal(seen.normal[:, 0, 0], seen.normal[:, 1, 1]) and seen.xyz is view.xyz
     assert seen.normal[:, 0, 0, 1:].amin(0).max() < -0.9 and seen.normal[:, 0, 0, 1:].amax(0).min() > 0.9
@@ -46,4 +46,4 @@ def test_guidance_sees_the_coarse_stages_normals_turned():
     sideways = turns @ torch.tensor([1.0, 0, 0])
     assert sideways.amin(0).max() < -0.8 and sideways.amax(0).min() > 0.8
     system.config.turned_normals = False
-    assert Fantasia3D.before_guidance(system, view, generator) is view
+    assert Fantasia3D.guided_view(system, view, generator) is view

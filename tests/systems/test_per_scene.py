@@ -5,8 +5,14 @@ from pathlib import Path
 import pytest
 import torch
 
+from systems.particle import Particle
 from systems.per_scene import PerScene
-from tests.systems.parts import CAMERAS, CPU, Blank
+from tests.systems.parts import CAMERAS, CPU, Blank, Empty
+from threestudio_like.config.registry import Component, register
+from threestudio_like.engine import parts
+from threestudio_like.errors import UserError
+from threestudio_like.renderers.volume import VolumeRenderer
+from threestudio_like.scenes.background import Solid
 
 SCHEDULE = {"ramp": {0: 2.0, 10: 4.0}}
 
@@ -30,7 +36,7 @@ def test_the_loss_is_the_weighted_sum_of_the_terms_and_regularizers():
     """The level of 0.5 is shown as a colour of 0.25 and an opacity of 0.5; half way a schedule from 2 to 4 is 3."""
     guidance = {"look": term(SCHEDULE), "mask": term(10.0, "opacity")}
     system = per_scene(guidance, regularizers={"sparsity": SCHEDULE})
-    priors = {"look/prior": 9.0, "mask/prior": 9.0}
+    priors = {"look/fake_score": 9.0, "mask/fake_score": 9.0}
     assert losses(system, 0) == {"look": 2 * 0.25, "mask": 10 * 0.5, "sparsity": 2 * 0.5} | priors
     assert losses(system, 5) == {"look": 3 * 0.25, "mask": 10 * 0.5, "sparsity": 3 * 0.5} | priors
 
@@ -62,7 +68,11 @@ def test_what_a_stage_starts_from_has_no_priors():
 def test_of_three_steps_the_last_moves_the_scene_and_all_train_the_guidance():
     system = per_scene(update_every=3, regularizers={"sparsity": 1.0})
     of = [losses(system, step) for step in range(6)]
-    assert of == [{"look/prior": 9.0}, {"look/prior": 9.0}, {"look": 0.25, "look/prior": 9.0, "sparsity": 0.5}] * 2
+    assert (
+        of
+        == [{"look/fake_score": 9.0}, {"look/fake_score": 9.0}, {"look": 0.25, "look/fake_score": 9.0, "sparsity": 0.5}]
+        * 2
+    )
 
 
 @pytest.mark.parametrize("update_every", [1, 2])
@@ -87,17 +97,17 @@ def test_all_particles_are_optimised_each_group_at_its_own_rate_and_the_guidance
     assert groups["look/own"].weight_decay == 0.5
 
 
-def test_a_scenes_own_schedules_advance_once_a_round_of_the_particles():
+def test_every_scenes_own_schedules_are_at_the_step():
     system = per_scene(particles=2)
     for step in range(4):
         system(step, torch.Generator())
-    assert [particle.scene.turns for particle in system.particles] == [[0, 1], [0, 1]]
+    assert [particle.scene.turns for particle in system.particles] == [[0, 1, 2, 3]] * 2
 
 
 def test_figures_of_particles_are_averaged():
     system = per_scene(particles=2)
     found = iter([{"a": 1.0, "b": 2.0}, {"a": 4.0}])
-    assert system.each(Path("here"), lambda particle, place: next(found)) == {"a": 2.5, "b": 2.0}
+    assert system.for_each_particle(Path("here"), lambda particle, place: next(found)) == {"a": 2.5, "b": 2.0}
 
 
 def test_every_particle_starts_from_its_own():
@@ -105,3 +115,28 @@ def test_every_particle_starts_from_its_own():
     earlier.particles[1].scene.level.data.fill_(0.75)
     later.start_from(earlier)
     assert [particle.scene.level.item() for particle in later.particles] == [0.5, 0.75]
+
+
+class Still:
+    """A volume that nobody can train."""
+
+    Config, background, device = Empty, Solid(), torch.device("cpu")
+
+    def __init__(self, config=None):
+        self.material = self.mesh = self.density = self.at = lambda *given: None
+
+
+def test_a_scene_that_cannot_be_trained_is_a_sentence():
+    register("scene", "still_for_tests")(Still)
+    scene = Component("scene", "still_for_tests", Empty())
+    with pytest.raises(UserError, match="a 'still_for_tests' cannot be trained; derive its class from TrainableScene"):
+        Particle(scene, Component("renderer", "volume", VolumeRenderer.Config()))
+
+
+def test_what_a_guidance_cannot_save_does_not_cost_the_mesh(tmp_path, monkeypatch):
+    system = per_scene()
+    monkeypatch.setattr(system.terms["look"].guidance, "save", lambda folder: 1 / 0)
+    monkeypatch.setattr(system, "for_each_particle", lambda folder, leave: {"mesh_faces": 12.0})
+    with parts.collected() as left_out:
+        assert system.export(tmp_path) == {"mesh_faces": 12.0}
+    assert list(left_out) == ["guidance.look"]

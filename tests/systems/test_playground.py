@@ -23,7 +23,7 @@ def test_a_batch_is_drawn_from_all_images_and_none_twice():
 def test_the_guidances_own_loss_is_added_and_its_parameters_are_optimised():
     system = playground(images=2, noise=0.0)
     losses = system(0, torch.Generator()).losses
-    assert {name: loss.item() for name, loss in losses.items()} == {"look": 0.5, "look/prior": 9.0}
+    assert {name: loss.item() for name, loss in losses.items()} == {"look": 0.5, "look/fake_score": 9.0}
     groups = {group.name: (group.parameters, group.lr(0)) for group in system.parameter_groups()}
     assert groups["images"][0][0] is system.images and groups["images"][1] == 0.5
     assert groups["own"][0][0] is system.guidance.own

@@ -1,4 +1,4 @@
-"""Systems for the viewer's tests: an object whose image can be told by hand, and a prior's opinion."""
+"""Systems for the viewer's tests: an object whose image can be told by hand, and what a guidance did."""
 
 import time
 from dataclasses import dataclass, field
@@ -12,7 +12,7 @@ from threestudio_like.config.schedule import Schedule
 from threestudio_like.engine.system import (
     Adjustable,
     Context,
-    Opinion,
+    GuidancePreview,
     ParameterGroup,
     StepResult,
     System,
@@ -91,7 +91,7 @@ class Shown(System):
     def objects(self):
         return [self.object]
 
-    def shown(self, cameras: Cameras) -> Shading:
+    def display_shading(self, cameras: Cameras) -> Shading:
         return Shading()
 
     def forward(self, step, generator):
@@ -102,8 +102,8 @@ class Shown(System):
     def parameter_groups(self):
         yield ParameterGroup("size", [self.size], Schedule.constant(1e-2))
 
-    def opinions(self):
-        return {"rgb": Opinion(torch.zeros(2, 3, 8, 8), torch.ones(2, 3, 8, 8))}
+    def guidance_previews(self):
+        return {"rgb": GuidancePreview(torch.zeros(2, 3, 8, 8), torch.ones(2, 3, 8, 8))}
 
     def adjustables(self):
         def change(value: float) -> None:

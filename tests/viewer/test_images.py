@@ -66,7 +66,7 @@ def test_each_side_is_seen_from_its_side(system, azimuth, elevation, colour):
 
 def test_the_front_is_what_the_turntable_shows_first(system):
     system.object.scene.background.color = (0.2, 0.3, 0.4)
-    (view,) = system.object.views(orbit(1, 15.0, 2.7, 41.0, 48), system.shown(None))
+    (view,) = system.object.views(orbit(1, 15.0, 2.7, 41.0, 48), system.display_shading(None))
     image = draw(system, 0, "colour", pose(0, 15, 48, 48, 2.7, 41.0), 48, TightBox())
     assert np.abs(image / 255 - view.rgb[0].detach().numpy()).max() < 0.02
 

@@ -13,7 +13,7 @@ from pathlib import Path
 from types import ModuleType
 
 from threestudio_like.config.registry import offer
-from threestudio_like.errors import UserError, brief
+from threestudio_like.errors import UserError, brief, line_of
 
 GROUP = "threestudio_like.plugins"
 """The entry points of installed packages: `name = module`."""
@@ -33,11 +33,20 @@ def plug_in(modules: Iterable[str]) -> None:
             sys.path.append(here)
         try:
             use(importlib.import_module(name))
-        except Exception as error:  # it is the user's, and may raise anything while it is imported
+        except ModuleNotFoundError as error:
+            if error.name is None or not f"{name}.".startswith(f"{error.name}."):
+                raise failed(name, error) from error
             raise UserError(
-                f"imports: '{name}' cannot be imported ({brief(error)}); install it, or start from the folder that it "
-                "lies in"
+                f"imports: there is no module '{name}'; install it, or start from the folder that it lies in"
             ) from None
+        except Exception as error:  # it is the user's, and may raise anything while it is imported
+            raise failed(name, error) from error
+
+
+def failed(name: str, error: Exception) -> UserError:
+    """Says what went wrong while a module was imported, and where."""
+    where = "" if isinstance(error, SyntaxError) else line_of(error)  # which has its own, and that of the parser here
+    return UserError(f"imports: '{name}' fails: {type(error).__name__}: {brief(error)}{where}")
 
 
 @functools.cache

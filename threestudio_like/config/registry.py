@@ -19,7 +19,7 @@ from typing import Annotated, Any, Literal
 from threestudio_like.config.ranges import check, field_types, refuse_violated
 from threestudio_like.config.renamed import hint
 from threestudio_like.config.scalars import parse_scalar
-from threestudio_like.errors import MissingKeyError, UserError, brief, nearest
+from threestudio_like.errors import MissingKeyError, UserError, brief, line_of, nearest
 
 PACKAGES = ("threestudio_like", "priors", "systems")
 """The packages whose `COMPONENTS` are offered from the start."""
@@ -118,7 +118,10 @@ class Component:
         try:
             return self.cls(*collaborators, config=self.config)
         except ValueError as error:  # of the class's own, or of a library that it gives the value to
-            raise UserError(f"{self.slot} '{self.type}' cannot be built of these keys: {brief(error)}") from error
+            where = "" if self.cls.__module__.partition(".")[0] in PACKAGES else line_of(error)
+            raise UserError(
+                f"{self.slot} '{self.type}' cannot be built of these keys: {brief(error)}{where}"
+            ) from error
 
 
 class Built(Component):
@@ -228,8 +231,10 @@ def parse(kind: Any, value: Any, where: str) -> Any:
     if origin is dict:
         if not isinstance(value, dict):
             raise UserError(f"{where}: expected a map, got {shortened(value)}")
-        names = {key: parse(arguments[0], key, where) for key in value}
-        return {names[key]: parse(arguments[1], item, f"{where}.{key}") for key, item in value.items()}
+        there = {key: item for key, item in value.items() if item is not None}  # null takes out what a recipe extends
+        return {
+            parse(arguments[0], key, where): parse(arguments[1], item, f"{where}.{key}") for key, item in there.items()
+        }
     if origin in (tuple, list):
         return _parse_sequence(origin, arguments, value, where)
     if isinstance(kind, type) and isinstance(value, kind) and dataclasses.is_dataclass(kind):

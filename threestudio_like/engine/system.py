@@ -69,11 +69,13 @@ class Context:
 
 
 @dataclass(frozen=True)
-class Opinion:
-    """The images that a prior was shown in a step, in 0..1, and those that the step pulls them to."""
+class GuidancePreview:
+    """Holds images, in 0..1, of a guidance's last step."""
 
-    seen: Float[Tensor, "B 3 H W"]
-    wanted: Float[Tensor, "B 3 H W"]
+    image: Float[Tensor, "B 3 H W"]
+    """What the prior was shown."""
+    target: Float[Tensor, "B 3 H W"]
+    """What the step pulls it to."""
 
 
 @dataclass(frozen=True)
@@ -188,8 +190,8 @@ class System(nn.Module):
         """Renders a picture, in 0..1, of the present state; None where there is none."""
         return None
 
-    def opinions(self) -> dict[str, Opinion]:
-        """Returns what each prior saw and wanted in its last step, by the guidance's name."""
+    def guidance_previews(self) -> dict[str, GuidancePreview]:
+        """Returns what each guidance did in its last step, by its name."""
         return {}
 
     def adjustables(self) -> list[Adjustable]:

@@ -9,22 +9,22 @@ from torch import Tensor
 from threestudio_like.renderers.base import Render
 from threestudio_like.renderers.ccm import Box, canonical_coordinates
 
+ChannelFunction = Callable[[Render, Box | None], Tensor]
+
 
 @dataclass(frozen=True)
 class Channel:
     """Derives an image in 0..1 from a render; called as `channel(view, box)`."""
 
-    name: str
-    """What recipes call it."""
     width: int
     """Its number of colour channels."""
-    function: Callable[[Render, Box | None], Tensor]
+    function: ChannelFunction
     """Computes it, `[B, H, W, width]`, from a render and the object's tight box."""
-    needs_normals: bool = False
+    needs_normals: bool
     """Whether the render must have normals."""
-    needs_box: bool = False
+    needs_box: bool
     """Whether the box must be given."""
-    needs_colors: bool = True
+    needs_colors: bool
     """Whether the render must have colours."""
 
     def __call__(self, view: Render, box: Box | None = None) -> Tensor:
@@ -32,6 +32,38 @@ class Channel:
         return self.function(view, box)
 
 
+CHANNELS: dict[str, Channel] = {}
+"""By the names that recipes call them."""
+
+
+def channel(
+    name: str, width: int, needs_normals: bool = False, needs_box: bool = False, needs_colors: bool = True
+) -> Callable[[ChannelFunction], ChannelFunction]:
+    """Decorates a function from a render and the object's tight box to an image `[B, H, W, width]` in 0..1."""
+
+    def offer(function: ChannelFunction) -> ChannelFunction:
+        taken = CHANNELS.get(name)
+        if taken is not None and taken.function.__module__ != function.__module__:
+            raise ValueError(f"the channel '{name}' is declared twice")
+        CHANNELS[name] = Channel(width, function, needs_normals, needs_box, needs_colors)
+        return function
+
+    return offer
+
+
+@channel("rgb", 3)
+def colors(view: Render, box: Box | None) -> Tensor:
+    """Returns the colours."""
+    return view.rgb
+
+
+@channel("opacity", 3, needs_colors=False)
+def silhouette(view: Render, box: Box | None) -> Tensor:
+    """Returns the opacity as a grey image."""
+    return view.opacity.expand_as(view.rgb)
+
+
+@channel("normal", 3, needs_normals=True, needs_colors=False)
 def normal_map(view: Render, box: Box | None) -> Tensor:
     """Maps unit normals to 0..1, weighted by the opacity; black off the object."""
     if view.normal is None:
@@ -39,11 +71,13 @@ def normal_map(view: Render, box: Box | None) -> Tensor:
     return 0.5 * view.normal + 0.5 * view.opacity
 
 
+@channel("normal_on_grey", 3, needs_normals=True, needs_colors=False)
 def normal_map_on_grey(view: Render, box: Box | None) -> Tensor:
     """Maps unit normals to 0..1; grey off the object, where there is no normal."""
     return normal_map(view, box) + 0.5 * (1 - view.opacity)
 
 
+@channel("normal_mask", 4, needs_normals=True, needs_colors=False)
 def normals_and_mask(view: Render, box: Box | None) -> Tensor:
     """Maps normals and opacity so that a prior that takes 0..1 for -1..1 sees n and the opacity, and 0 off the object.
 
@@ -52,22 +86,9 @@ def normals_and_mask(view: Render, box: Box | None) -> Tensor:
     return torch.cat([normal_map_on_grey(view, box), 0.5 + 0.5 * view.opacity], dim=-1)
 
 
+@channel("ccm", 4, needs_box=True, needs_colors=False)
 def coordinate_map(view: Render, box: Box | None) -> Tensor:
-    """Computes the canonical coordinate map in the object's tight box."""
+    """Computes the canonical coordinate map in the object's tight box; its fourth channel is the opacity."""
     if box is None:
         raise ValueError("the channel needs the object's box")
     return canonical_coordinates(view, *box)
-
-
-CHANNELS = {
-    channel.name: channel
-    for channel in (
-        Channel("rgb", 3, lambda view, box: view.rgb),
-        Channel("normal", 3, normal_map, needs_normals=True, needs_colors=False),
-        Channel("normal_on_grey", 3, normal_map_on_grey, needs_normals=True, needs_colors=False),
-        Channel("normal_mask", 4, normals_and_mask, needs_normals=True, needs_colors=False),
-        Channel("opacity", 3, lambda view, box: view.opacity.expand_as(view.rgb), needs_colors=False),
-        Channel("ccm", 4, coordinate_map, needs_box=True, needs_colors=False),
-    )
-}
-"""By name. The fourth channel of the coordinate map `ccm` is the opacity."""

@@ -5,7 +5,9 @@ known to work; each docstring says whose it is. A guidance's gradient is summed 
 weights are far above those of a loss that is a mean.
 """
 
-from collections.abc import Collection
+from collections.abc import Callable, Collection, Iterable
+from dataclasses import dataclass
+from typing import Literal
 
 import torch
 import torch.nn.functional as F
@@ -16,6 +18,50 @@ from threestudio_like.renderers.base import Render
 from threestudio_like.scenes.mesh import Surface
 
 
+@dataclass(frozen=True)
+class Regularizer:
+    """A term of the loss that no prior takes part in; called as `regularizer(view)`."""
+
+    function: Callable[[Render], Tensor]
+    """Computes it, a scalar, from a render."""
+    on: Literal["volume", "mesh"] | None
+    """The kind of renders that it is for; None for both."""
+    needs_normals: bool
+    """Whether the render must have normals."""
+    needs_field: str | None
+    """The optional field of `Surface` that it reads."""
+    filled_by: str
+    """The scenes that fill this field, in words."""
+
+    def __call__(self, view: Render) -> Tensor:
+        """Returns the term, not yet weighted: a scalar."""
+        return self.function(view)
+
+
+REGULARIZERS: dict[str, Regularizer] = {}
+"""By the names that recipes call them."""
+
+
+def regularizer(
+    on: Literal["volume", "mesh"] | None = None,
+    needs_normals: bool = False,
+    needs_field: str | None = None,
+    filled_by: str = "another scene",
+) -> Callable[[Callable[[Render], Tensor]], Callable[[Render], Tensor]]:
+    """Decorates a function from a render to a scalar: recipes can give it a weight by its name."""
+
+    def offer(function: Callable[[Render], Tensor]) -> Callable[[Render], Tensor]:
+        name = function.__name__
+        taken = REGULARIZERS.get(name)
+        if taken is not None and taken.function.__module__ != function.__module__:
+            raise ValueError(f"the regularizer '{name}' is declared twice")
+        REGULARIZERS[name] = Regularizer(function, on, needs_normals, needs_field, filled_by)
+        return function
+
+    return offer
+
+
+@regularizer(on="volume", needs_normals=True)
 def orientation(view: Render) -> Tensor:
     """Computes `sum_i stopgrad(w_i) max(0, n_i . v)^2`, mean over the rays that meet something: no inward normals.
 
@@ -27,6 +73,7 @@ def orientation(view: Render) -> Tensor:
     return (samples.weights.detach() * facing_away).sum() / (view.opacity > 0).sum().clamp(min=1)
 
 
+@regularizer()
 def opacity(view: Render) -> Tensor:
     """Computes `sqrt(opacity^2 + 0.01)`, mean over rays: empty space where nothing is needed.
 
@@ -35,11 +82,13 @@ def opacity(view: Render) -> Tensor:
     return (view.opacity.square() + 0.01).sqrt().mean()
 
 
+@regularizer()
 def sparsity(view: Render) -> Tensor:
     """Computes the mean opacity: a plainer `opacity`, and not what threestudio calls sparsity."""
     return view.opacity.mean()
 
 
+@regularizer()
 def entropy(view: Render) -> Tensor:
     """Computes the binary entropy of the opacity in nats, mean over rays: no fog, a pixel is object or background.
 
@@ -50,6 +99,7 @@ def entropy(view: Render) -> Tensor:
     return -(p * p.log() + (1 - p) * (1 - p).log()).mean()
 
 
+@regularizer(needs_normals=True)
 def normal_smoothness(view: Render) -> Tensor:
     """Computes `|n_p - n_q|^2` of neighbouring pixels' unit normals, mean over the pairs, weighted by both opacities.
 
@@ -72,6 +122,7 @@ def surface_of(view: Render) -> Surface:
     return view.surface
 
 
+@regularizer(on="mesh")
 def laplacian(view: Render) -> Tensor:
     """Computes `|sum_j (v_j - v_i)|` over a vertex' neighbours j, mean over the vertices: even faces, no spikes.
 
@@ -81,6 +132,7 @@ def laplacian(view: Render) -> Tensor:
     return torch.linalg.vector_norm(surface_of(view).laplacian(), dim=-1).mean()
 
 
+@regularizer(on="mesh")
 def normal_consistency(view: Render) -> Tensor:
     """Computes `1 - n_i . n_j` of the vertex normals at both ends, mean over the mesh's edges: smooth, no creases.
 
@@ -89,6 +141,7 @@ def normal_consistency(view: Render) -> Tensor:
     return (1 - surface_of(view).normal_cosines()).mean()
 
 
+@regularizer(on="mesh", needs_field="deviation", filled_by="a scene of type 'flexicubes'")
 def deviation(view: Render) -> Tensor:
     """Measures how uneven the patches of a FlexiCubes surface are, against flaps and crumpled faces.
 
@@ -99,6 +152,9 @@ def deviation(view: Render) -> Tensor:
     return found
 
 
+@regularizer(
+    on="mesh", needs_field="crossings", filled_by="a scene that tells its crossings: a reconstructor's triplane"
+)
 def sign_changes(view: Render) -> Tensor:
     """Penalises floaters and internal surface: each end of a crossed edge is asked to have the other's sign.
 
@@ -113,43 +169,33 @@ def sign_changes(view: Render) -> Tensor:
     )
 
 
-IN_VOLUMES = (orientation,)
-ON_MESHES = (laplacian, normal_consistency, deviation, sign_changes)
-REGULARIZERS = {
-    function.__name__: function for function in (opacity, sparsity, entropy, normal_smoothness, *IN_VOLUMES, *ON_MESHES)
-}
-NEED_NORMALS = {"orientation", "normal_smoothness"}
-NEEDED_FIELDS = {
-    "deviation": ("deviation", "a scene of type 'flexicubes'"),
-    "sign_changes": ("crossings", "a scene that tells its crossings: a reconstructor's triplane"),
-}
-"""The optional field of `Surface` that a regularizer reads, and the scenes that fill it."""
-
-
-def check_names(names) -> None:
+def check_names(names: Iterable[str]) -> None:
     """Raises UserError for a regularizer that does not exist."""
     for name in names:
         if name not in REGULARIZERS:
             raise UserError(f"regularizers: unknown regularizer '{name}'{nearest(name, REGULARIZERS)}")
 
 
-def check_kind(names, draws: str) -> None:
-    """Raises UserError for a regularizer that renders of a volume, or of a mesh, have nothing for."""
-    for functions, kind in ((IN_VOLUMES, "volume"), (ON_MESHES, "mesh")):
-        for function in functions:
-            if draws != kind and function.__name__ in names:
-                raise UserError(f"regularizers: '{function.__name__}' needs a {kind} renderer")
+def check_scene(names: Iterable[str], draws: str, fields: Collection[str] | None = None) -> None:
+    """Raises UserError for a regularizer that renders of a volume, or of a mesh, have nothing for.
+
+    `fields` are the optional ones of `Surface` that the scene fills, where that is known.
+    """
+    for name in names:
+        one = REGULARIZERS[name]
+        if one.on not in (None, draws):
+            raise UserError(f"regularizers: '{name}' needs a {one.on} renderer")
+        if one.needs_field is not None and fields is not None and one.needs_field not in fields:
+            raise UserError(f"regularizers: '{name}' needs {one.filled_by}")
 
 
-def check_surface(names, fields: Collection[str]) -> None:
-    """Raises UserError for a regularizer of an optional field of `Surface` that the scene does not fill."""
-    for name, (field, remedy) in NEEDED_FIELDS.items():
-        if name in names and field not in fields:
-            raise UserError(f"regularizers: '{name}' needs {remedy}")
-
-
-def check_render(names, view: Render) -> None:
+def check_render(names: Iterable[str], view: Render) -> None:
     """Raises UserError for a regularizer that this kind of render has nothing for."""
-    check_kind(names, "volume" if view.surface is None else "mesh")
-    if view.surface is not None:
-        check_surface(names, {field for field, _ in NEEDED_FIELDS.values() if getattr(view.surface, field) is not None})
+    optional = {one.needs_field for one in REGULARIZERS.values() if one.needs_field is not None}
+    filled = {field for field in optional if getattr(view.surface, field, None) is not None}
+    check_scene(names, "volume" if view.surface is None else "mesh", filled)
+
+
+def need_normals(names: Iterable[str]) -> bool:
+    """Tells whether one of these regularizers looks at the normals."""
+    return any(REGULARIZERS[name].needs_normals for name in names)

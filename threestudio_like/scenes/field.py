@@ -14,10 +14,11 @@ from threestudio_like.config.schedule import Schedule
 from threestudio_like.errors import UserError, brief
 from threestudio_like.kernels.hashgrid import HashGrid
 from threestudio_like.scenes.background import Solid
-from threestudio_like.scenes.base import MeshSettings, Points, VolumeScene
+from threestudio_like.scenes.base import MeshSettings, Points, Scene
 from threestudio_like.scenes.convert import extract
 from threestudio_like.scenes.encoded import EncodedMLP
 from threestudio_like.scenes.mesh import Mesh
+from threestudio_like.scenes.trainable import TrainableScene
 from threestudio_like.scenes.visible import VisibleVolume
 
 
@@ -37,10 +38,10 @@ class Blob:
     """Its size in scene units."""
 
 
-class Field(nn.Module):
-    """Density and albedo in the cube [-1, 1]^3; outside it there is only the background. Built from a Config or its
-    fields.
-    """
+class Field(TrainableScene):
+    """Density and albedo in the cube [-1, 1]^3; outside it there is only the background."""
+
+    must_agree = ("encoding", "hidden")
 
     @dataclass
     class Config:
@@ -121,7 +122,7 @@ class Field(nn.Module):
         return self.net.state_dict() | {"head.weight": head.weight[1:], "head.bias": head.bias[1:]}
 
     @torch.no_grad()
-    def start_from(self, scene: VolumeScene) -> None:
+    def start_from(self, scene: Scene) -> None:
         """Takes over another field. Raises UserError where it is none, or of another size."""
         other = scene.scene if isinstance(scene, VisibleVolume) else scene
         if not isinstance(other, Field):
@@ -149,7 +150,6 @@ class Field(nn.Module):
         return -blob.strength / blob.radius * x / x.norm(dim=-1, keepdim=True).clamp(min=1e-6)
 
     def parameters_by_name(self) -> dict[str, list[nn.Parameter]]:
-        """Returns the parameters by the groups that recipes give learning rates to."""
         return self.net.parameters_by_name() | {"background": list(self.background.parameters())}
 
 

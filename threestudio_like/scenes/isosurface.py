@@ -18,6 +18,7 @@ from threestudio_like.scenes.base import HashGridColors, MeshSettings, Scene, Vo
 from threestudio_like.scenes.encoded import EncodedMLP
 from threestudio_like.scenes.mesh import Mesh, Surface
 from threestudio_like.scenes.signed_distance import mesh_distance, read_mesh, sample, volume_distance
+from threestudio_like.scenes.trainable import TrainableScene, check_agreement
 
 MATERIALS = {"diffuse": 3, "pbr": 5}
 METALLIC_START = -3.0  # before the sigmoid: most things are not metal
@@ -58,13 +59,14 @@ class IsoSurfaceConfig:
     """What rays see where there is no object."""
 
 
-class IsoSurface(nn.Module):
-    """Base of the mesh scenes, built as `cls(config)`; they differ in their grid and how a surface is drawn in it.
+class IsoSurface(TrainableScene):
+    """Base of the mesh scenes, which differ in their grid and in how a surface is drawn in it.
 
     What is optimised is added to the signed distance of the starting shape.
     """
 
     Config = IsoSurfaceConfig
+    must_agree = ("encoding", "hidden", "resolution")
     surface_fields = frozenset({"distance"})
     vertices: Tensor
     """The grid's vertices `[V, 3]`."""
@@ -149,12 +151,16 @@ class IsoSurface(nn.Module):
         colors = self.material(surface.vertices)[:, :3]
         return Mesh(surface.vertices.cpu().numpy(), surface.faces.cpu().numpy(), colors.cpu().numpy())
 
-    def advance(self, step: int) -> None:
-        """Follows no schedule."""
-
     def color_weights(self) -> dict[str, Tensor]:
         """Returns the state of the texture's `EncodedMLP`."""
         return self.texture.state_dict()
+
+    @classmethod
+    def check_start(cls, scene: Component, earlier: Component) -> None:
+        if issubclass(earlier.cls, IsoSurface):
+            super().check_start(scene, earlier)
+        else:  # a volume's surface is sampled, its colours are taken over
+            check_agreement(("encoding", "hidden"), scene, earlier)
 
     @torch.no_grad()
     def start_from(self, scene: Scene) -> None:
@@ -179,7 +185,6 @@ class IsoSurface(nn.Module):
             self.shape_init.copy_(sample(volume_distance(scene), self.vertices))
 
     def parameters_by_name(self) -> dict[str, list[nn.Parameter]]:
-        """Returns the parameters by the groups that recipes give learning rates to."""
         groups = {} if self.config.fixed else self.shape_parameters()
         return groups | self.texture.parameters_by_name() | {"background": list(self.background.parameters())}
 

@@ -48,7 +48,7 @@ class Viewable(Protocol):
     def objects(self) -> Sequence[Turnable]:
         """The objects that can be drawn; several where particles are optimised together."""
 
-    def shown(self, cameras: Cameras) -> Shading:
+    def display_shading(self, cameras: Cameras) -> Shading:
         """Chooses the light in which the object is shown."""
 
 
@@ -129,7 +129,7 @@ def draw(system: Viewable, place: int, mode: str, pose: Pose, short: int, box: T
     `box` is the viewer's own for that object, as the system's is part of its state, which is left as it was.
     """
     cameras, chosen = pose.cameras(*pose.sized(short)).to(system.device), MODES[mode]
-    shading = bare(cameras) if chosen.bare else system.shown(cameras)
+    shading = bare(cameras) if chosen.bare else system.display_shading(cameras)
     (view,) = system.objects[place].views(cameras, shading, chosen.normals)
     return to_bytes(chosen.image(view, cameras, box.to(system.device).update(view))[0])
 

@@ -19,7 +19,7 @@ from threestudio_like.viewer.images import letterboxed, presentation, viewable
 from threestudio_like.viewer.losses import Losses
 from threestudio_like.viewer.page import Page
 from threestudio_like.viewer.painter import Painter
-from threestudio_like.viewer.panel import Charts, Look, Numbers, Opinions, Status, plain
+from threestudio_like.viewer.panel import Charts, GuidancePreviews, Look, Numbers, Status, plain
 from threestudio_like.viewer.saving import save_mesh
 
 log = logging.getLogger(__name__)
@@ -35,7 +35,7 @@ class LiveViewer(Observer):
         self.status, self.note = Status(page), Status(page)
         self._pause, self._save = gui.add_button(PAUSE), gui.add_button("Save mesh")
         self.look, self.numbers = Look(page), Numbers(page, self.change)
-        self.opinions, self.charts = Opinions(page), Charts(page)
+        self.previews, self.charts = GuidancePreviews(page), Charts(page)
         self._pause.on_click(lambda event: page.ask(self.pause_or_go_on))
         self._save.on_click(lambda event: page.ask(self.save))
         self.budget, self.paused, self.failed = Budget(), False, False
@@ -65,12 +65,12 @@ class LiveViewer(Observer):
             if shown is not None:
                 self.page.stand_at_front(presentation(shown))
             self.numbers.begin(system.adjustables(), done)
-            self.opinions.begin()
+            self.previews.begin()
             self.charts.begin()
             self.chores = [
                 Chore(lambda: self.numbers.update(self.done), 1.0),
                 Chore(lambda: self.charts.update(self.losses), 1.0),
-                Chore(lambda: self.opinions.update(system.opinions()), 2.0),
+                Chore(lambda: self.previews.update(system.guidance_previews()), 2.0),
                 *([] if shown else [Chore(self.preview, 1.0)]),
             ]
             self.say()

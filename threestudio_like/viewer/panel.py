@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from threestudio_like.engine.system import Adjustable, Opinion
+from threestudio_like.engine.system import Adjustable, GuidancePreview
 from threestudio_like.viewer.images import MODES, side_by_side
 from threestudio_like.viewer.losses import Losses
 from threestudio_like.viewer.page import Page
@@ -111,7 +111,7 @@ class Numbers:
             self.change(one, value)
 
 
-class Opinions:
+class GuidancePreviews:
     """Shows what each prior saw in the last step, and what the step pulls it to."""
 
     def __init__(self, page: Page):
@@ -125,11 +125,11 @@ class Opinions:
             image.remove()
         self._images, self.folder.visible = {}, False
 
-    def update(self, opinions: Mapping[str, Opinion]) -> None:
+    def update(self, previews: Mapping[str, GuidancePreview]) -> None:
         """Shows these, by the guidance's name."""
-        self.folder.visible = bool(self._images or opinions)
-        for name, opinion in opinions.items():
-            picture = side_by_side([opinion.seen, opinion.wanted])
+        self.folder.visible = bool(self._images or previews)
+        for name, preview in previews.items():
+            picture = side_by_side([preview.image, preview.target])
             if name in self._images:
                 self._images[name].image = picture
             else:

@@ -167,7 +167,7 @@ def test_every_guidance_is_the_same_as_on_a_diffusion_of_that_schedule(known, na
             stacked = torch.stack([mean(3, -0.2), mean(3, 0.4)], dim=1)
             told = Condition(told.text, told.uncond, stacked, torch.tensor([0.5, 1.0]).expand(3, -1))
         own = x.clone().requires_grad_()
-        kind(backbone, config).distil(own, told, 5, torch.Generator().manual_seed(2)).generator.backward()
+        kind(backbone, config).distil(own, told, 5, torch.Generator().manual_seed(2)).distillation.backward()
         found.append(own.grad)
     assert found[1].abs().max() > 0.01
     torch.testing.assert_close(*found, atol=1e-3, rtol=1e-3)

@@ -216,10 +216,10 @@ def test_vsd_on_tiled_views(prior, kind):
     with torch.no_grad():
         told = prior.condition(images())
     score = vsd(pixels, told, 0, generator())
-    score.generator.backward(retain_graph=True)
+    score.distillation.backward(retain_graph=True)
     assert pixels.grad.abs().max() > 0 and all(p.grad is None for p in vsd.fake_score.parameters())
     pixels.grad = None
-    score.prior.backward()
+    score.fake_score.backward()
     assert pixels.grad is None
     assert any(p.grad is not None and p.grad.abs().max() > 0 for p in vsd.fake_score.parameters())
     assert all(p.grad is None for name, p in prior.unet.named_parameters() if ".lora_" not in name)

@@ -36,7 +36,7 @@ def generator(seed=0):
 def gradient(guidance, pixel, told, step=0, batch=B):
     """The gradient for one pixel of a given value, averaged over the batch: [3]."""
     images = torch.full((batch, 1, 1, 3), pixel, requires_grad=True)
-    guidance(images, told, step, generator()).generator.backward()
+    guidance(images, told, step, generator()).distillation.backward()
     return images.grad.sum(dim=(0, 1, 2))
 
 
@@ -55,7 +55,7 @@ def test_the_gradient_passes_through_the_encoder(models):
     images = torch.rand(2, 32, 32, 3, requires_grad=True)
     told = condition_of(backbone, 2)
     guidance = SDS(backbone, config(scale=7.0))
-    guidance(images, told, 0, generator()).generator.backward()
+    guidance(images, told, 0, generator()).distillation.backward()
     x = backbone.encode(images.detach().permute(0, 3, 1, 2))
     random = generator()
     t = sample_t(guidance.config, backbone.schedule, 2, 0, random)
@@ -116,7 +116,7 @@ def test_descent_finds_the_mean():
     descent = torch.optim.SGD([images], lr=8.0)
     for step in range(200):
         descent.zero_grad()
-        guidance(images, condition(64, 0.8), step, random).generator.backward()
+        guidance(images, condition(64, 0.8), step, random).distillation.backward()
         descent.step()
     torch.testing.assert_close(images.detach().mean(), torch.tensor(0.8), atol=0.03, rtol=0)
 
@@ -138,7 +138,7 @@ def test_perp_neg_through_the_guidance():
     assert backbone.calls == [2 * 4]
     without = SDS(backbone, config(scale=5.0))(images, condition(2, 0.3, 0.1), 0, generator())
     assert backbone.calls == [2 * 4, 2 * 2]
-    torch.testing.assert_close(with_negatives.generator, without.generator)
+    torch.testing.assert_close(with_negatives.distillation, without.distillation)
 
 
 def test_perp_neg_takes_only_what_is_perpendicular():
@@ -220,20 +220,20 @@ def test_the_bound_follows_its_schedule():
 def test_clipping_bounds_the_images_gradient():
     guidance = SDS(GaussianBackbone(), config(scale=100.0, clip=GradientClip(Schedule.constant(0.1))))
     images = torch.rand(4, 1, 1, 3, requires_grad=True)
-    guidance(images, condition(4, 0.3), 0, generator()).generator.backward()
+    guidance(images, condition(4, 0.3), 0, generator()).distillation.backward()
     assert images.grad.abs().max() <= 0.1 / 4 + 1e-6 and images.grad.abs().max() > 0
 
 
 def test_the_guidance_draws_only_from_its_generator():
     guidance, images, told = SDS(GaussianBackbone(), config()), torch.rand(4, 1, 1, 3), condition(4, 0.3)
-    a, b, c = (guidance(images, told, 0, generator(seed)).generator for seed in (1, 1, 2))
+    a, b, c = (guidance(images, told, 0, generator(seed)).distillation for seed in (1, 1, 2))
     assert a == b and a != c
 
 
 def test_logs_and_state():
     guidance = SDS(GaussianBackbone(), config())
     score = guidance(torch.rand(4, 1, 1, 3), condition(4, 0.3), 0, generator())
-    assert set(score.logs) == {"grad_norm", "t"} and score.prior is None and score.generator.shape == ()
+    assert set(score.logs) == {"grad_norm", "t"} and score.fake_score is None and score.distillation.shape == ()
     assert not guidance.state_dict() and not list(guidance.parameters())
 
 
@@ -246,14 +246,14 @@ def test_a_guidance_may_learn():
         def residual(self, noised, generator):
             return self.guided_eps(noised, 1.0) - self.guess
 
-        def prior_loss(self, noised, generator):
+        def fake_score_loss(self, noised, generator):
             return (self.guess - noised.noise).square().mean()
 
     guidance, images = Learner(GaussianBackbone(), config()), torch.rand(4, 1, 1, 3, requires_grad=True)
     score = guidance(images, condition(4, 0.3), 0, generator())
-    assert torch.autograd.grad(score.prior, images, allow_unused=True, retain_graph=True) == (None,)
-    assert torch.autograd.grad(score.generator, guidance.guess, allow_unused=True, retain_graph=True) == (None,)
-    score.prior.backward()
+    assert torch.autograd.grad(score.fake_score, images, allow_unused=True, retain_graph=True) == (None,)
+    assert torch.autograd.grad(score.distillation, guidance.guess, allow_unused=True, retain_graph=True) == (None,)
+    score.fake_score.backward()
     assert guidance.guess.grad is not None
 
 
@@ -274,13 +274,13 @@ def test_the_recipe_form():
 def test_a_step_pulls_to_the_priors_own_clean_image():
     backbone, told = GaussianBackbone(), condition(4, 0.6)
     guidance = SDS(backbone, config(scale=1.0, t_min=0.4, t_max=0.6))
-    assert guidance.opinion() is None
+    assert guidance.preview() is None
     guidance(torch.full((4, 1, 1, 3), 0.5), told, 0, generator())
     noised, _ = guidance._latest
     eps = guided_eps(backbone, noised, 1.0)
     wanted = to_x0(eps, noised.x_t, noised.t, backbone.schedule, "epsilon")
-    assert torch.allclose(guidance.opinion().wanted, wanted.clamp(0, 1), atol=1e-5)
-    assert torch.equal(guidance.opinion().seen, noised.x.clamp(0, 1))
+    assert torch.allclose(guidance.preview().target, wanted.clamp(0, 1), atol=1e-5)
+    assert torch.equal(guidance.preview().image, noised.x.clamp(0, 1))
 
 
 def test_the_scale_may_be_changed_between_steps():

@@ -16,7 +16,7 @@ SPREAD = 0.5
 
 def gradient(guidance, pixel, told, seed=0):
     images = torch.full((4, 1, 1, 3), pixel, requires_grad=True)
-    guidance(images, told, 0, torch.Generator().manual_seed(seed)).generator.backward()
+    guidance(images, told, 0, torch.Generator().manual_seed(seed)).distillation.backward()
     return images.grad.sum(0).mean().item()
 
 

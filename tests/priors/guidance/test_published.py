@@ -62,7 +62,7 @@ def test_the_gradient_that_the_papers_print(latent, vsd):
         with torch.no_grad():
             for parameter in guidance.fake_score.parameters():
                 parameter.add_(0.05)
-    (found,) = torch.autograd.grad(guidance(images, condition, 0, generator()).generator, images)
+    (found,) = torch.autograd.grad(guidance(images, condition, 0, generator()).distillation, images)
     z, t, noise, x_t, alpha, sigma = noised_by_hand(latent, images)
     with torch.no_grad():
         eps_y, eps_u = (
@@ -130,7 +130,7 @@ def test_vsd_is_the_guided_noise_less_the_fake_scores(prediction):
 
 def test_the_fake_score_learns_without_text_and_camera_at_the_share_of_dropout():
     vsd, noised = recorded(2000, dropout=0.25)
-    vsd.prior_loss(noised, generator())
+    vsd.fake_score_loss(noised, generator())
     without_text = vsd.fake_score.condition.text[:, 0, 0] == 0
     without_camera = vsd.fake_score.condition.camera[:, 0] == 0
     assert torch.equal(without_text, without_camera)
@@ -139,7 +139,7 @@ def test_the_fake_score_learns_without_text_and_camera_at_the_share_of_dropout()
 
 def test_the_fake_score_learns_at_timesteps_and_noise_of_its_own():
     vsd, noised = recorded(2000)
-    vsd.prior_loss(noised, generator())
+    vsd.fake_score_loss(noised, generator())
     t = vsd.fake_score.t
     assert t.min() < 20 and t.max() > 980 and abs(t.float().mean() - 500) < 30
     noise = vsd.fake_score.x_t / vsd.backbone.schedule.sigma(t)
@@ -150,7 +150,7 @@ def test_the_fake_score_learns_at_timesteps_and_noise_of_its_own():
 def test_the_fake_scores_loss_is_its_own_kinds(prediction):
     """Its error against eps, `alpha eps - sigma x`, or x with the weight `1 / sigma^2`, of 4 at most."""
     vsd, noised = recorded(500, 2.0, prediction, weight_cap=4.0)
-    found = vsd.prior_loss(noised, generator())
+    found = vsd.fake_score_loss(noised, generator())
     schedule, t = vsd.backbone.schedule, vsd.fake_score.t
     alpha, sigma = schedule.alpha(t), schedule.sigma(t)
     noise = (vsd.fake_score.x_t - alpha * 2) / sigma

@@ -71,7 +71,7 @@ def test_the_adapter_starts_as_the_prior(backbone):
     """So that the first step of VSD at scale 1 moves nothing."""
     vsd = VSD(backbone, config())
     pixels = images(backbone).requires_grad_()
-    vsd(pixels, told(backbone), 0, generator()).generator.backward()
+    vsd(pixels, told(backbone), 0, generator()).distillation.backward()
     assert pixels.grad.abs().max() < 1e-5
 
 
@@ -93,10 +93,10 @@ def test_gradients_never_mix(backbone):
     vsd = VSD(backbone, config(scale=7.5))
     pixels = images(backbone).requires_grad_()
     score = vsd(pixels, told(backbone), 0, generator())
-    score.generator.backward(retain_graph=True)
+    score.distillation.backward(retain_graph=True)
     assert pixels.grad.abs().max() > 0 and all(p.grad is None for p in vsd.fake_score.parameters())
     pixels.grad = None
-    score.prior.backward()
+    score.fake_score.backward()
     assert pixels.grad is None
     assert any(p.grad is not None and p.grad.abs().max() > 0 for p in vsd.fake_score.parameters())
     assert all(p.grad is None for name, p in backbone.unet.named_parameters() if ".lora_" not in name)
@@ -113,7 +113,7 @@ def test_the_student_learns_the_renders(models):
     optimizer = torch.optim.Adam(vsd.fake_score.parameters(), lr=1e-2)
 
     def loss(seed):
-        return vsd(images(backbone), told(backbone), 0, torch.Generator().manual_seed(seed)).prior
+        return vsd(images(backbone), told(backbone), 0, torch.Generator().manual_seed(seed)).fake_score
 
     def probe():
         return sum(loss(seed).item() for seed in range(1000, 1010))
@@ -138,14 +138,14 @@ def test_a_guidance_says_itself_what_it_learns(models):
 def test_the_student_may_predict_v(backbone):
     vsd = VSD(backbone, config(Component("fake_score", "lora", LoRA.Config(prediction="v_prediction"))))
     score = vsd(images(backbone), told(backbone), 0, generator())
-    assert score.generator.isfinite() and score.prior.isfinite()
+    assert score.distillation.isfinite() and score.fake_score.isfinite()
 
 
 def test_the_student_may_be_a_small_unet(backbone):
     vsd = VSD(backbone, config(Component("fake_score", "unet", SmallUNet.Config(channels=(8, 16)))))
     pixels = images(backbone).requires_grad_()
     score = vsd(pixels, told(backbone), 0, generator())
-    (score.generator + score.prior).backward()
+    (score.distillation + score.fake_score).backward()
     assert all(p.grad is not None for p in vsd.fake_score.parameters())
 
 
@@ -154,7 +154,7 @@ def test_the_student_may_be_a_copy_of_the_prior(backbone, tmp_path):
     vsd = VSD(backbone, config(Component("fake_score", "copy", Copy.Config())))
     pixels = images(backbone).requires_grad_()
     score = vsd(pixels, told(backbone), 0, generator())
-    (score.generator + score.prior).backward()
+    (score.distillation + score.fake_score).backward()
     assert pixels.grad.abs().max() < 1e-5
     # A last layer's text stream of Stable Diffusion 3, a mean predictor's gate: some weights may stay without gradient.
     assert sum(p.grad is not None for p in vsd.fake_score.parameters()) > 10

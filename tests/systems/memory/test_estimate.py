@@ -1,6 +1,7 @@
 """The estimates: that recipes fit, that the counts are what the command counts, that their sums are a step's peak."""
 
 import json
+from dataclasses import fields, replace
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -15,6 +16,7 @@ from priors.condition import Condition
 from priors.guidance.sds import SDS
 from priors.guidance.vsd import VSD
 from systems.memory import estimate
+from systems.per_scene import PerSceneConfig
 from tests.priors import model_folders
 from threestudio_like.config.loading import load
 from threestudio_like.config.presets import gigabytes
@@ -92,6 +94,24 @@ def test_more_views_larger_images_and_a_vae_of_all_at_once_take_more():
     ):
         assert largest(*keys) > base, keys
     assert largest("renderer.max_samples=1000000") < base
+
+
+def test_what_was_not_counted_is_not_guessed():
+    """A scene, a renderer, cameras or a guidance of one's own; a system of one's own is counted by its parts."""
+    config = parsed("dreamfusion-sd", "12gb").stages["main"].config
+    own, term = Component("scene", "mine", object()), config.guidance["rgb"]
+    lit = estimate.per_scene(config)
+    assert lit is not None
+    for changed in (
+        {"scene": own},
+        {"renderer": own},
+        {"cameras": own},
+        {"guidance": {"a": replace(term, method=own)}},
+    ):
+        assert estimate.per_scene(replace(config, **changed)) is None
+    kept = {field.name: getattr(config, field.name) for field in fields(PerSceneConfig)}
+    unlit = estimate.per_scene(PerSceneConfig(**kept | {"regularizers": {}}))
+    assert unlit is not None and unlit.total <= lit.total
 
 
 def test_models_are_known_by_their_sizes_too_and_others_are_not_guessed(tmp_path):
@@ -173,7 +193,7 @@ def test_the_sum_of_what_was_counted_is_a_guidances_peak(small, kind, slicing, m
 
     def step():
         score = guidance(shown, told, 0, torch.Generator().manual_seed(0))
-        (score.generator + (score.prior or 0.0)).backward()
+        (score.distillation + (score.fake_score or 0.0)).backward()
 
     measured, _ = peak_of(step, torch.nn.ModuleList([backbone.unet, vae, guidance]))
     assert 0.8 * expected < measured < 1.1 * expected + 5 * shown.nbytes

@@ -8,7 +8,7 @@ from threestudio_like.data.toybox.render import Light
 from threestudio_like.evaluate.reference import true_views, turntable
 from threestudio_like.evaluate.result import Context, Result
 from threestudio_like.evaluate.scorer import Scorer
-from threestudio_like.evaluate.second_opinion import judges_agree, second_color_correct, second_geometry_correct
+from threestudio_like.evaluate.second_scorer import judges_agree, second_color_correct, second_geometry_correct
 from threestudio_like.renderers.shading import headlight
 
 
