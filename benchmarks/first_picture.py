@@ -1,17 +1,21 @@
-"""Composes the README's picture: a prompt of the gallery, a row of eight views for every method.
+"""Composes the README's picture: every third toy of the gallery from one side, a row for every method.
 
-    python -m benchmarks.first_picture [--prompt "a red chair"] [--out docs/images/first-picture.png]
+    python -m benchmarks.first_picture [--out docs/images/first-picture.png]
 
 Reads the runs of `python -m benchmarks.gallery`, and names the one that is missing.
 """
 
 import argparse
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 from PIL import Image, ImageChops, ImageDraw, ImageFont
 
 from threestudio_like.config.loading import load
+from threestudio_like.engine.monitor import to_bytes
+from threestudio_like.evaluate.reference import true_views
+from threestudio_like.evaluate.toybox import toy_of
 from threestudio_like.experiments.comparison import Comparison, parse_comparison
 
 VIEWS, LABELS, MARGIN, BACKGROUND, INK = 8, 190, 8, (217, 217, 217), (40, 40, 40)
@@ -30,6 +34,24 @@ def color_views(path: Path, size: int) -> Image.Image:
     return strip.crop((0, 0, strip.width, side)).resize((VIEWS * size, size), Image.Resampling.LANCZOS)
 
 
+def true_view(prompt: str, side: int, size: int) -> Image.Image:
+    """Renders a true toy of the prompt, unlit, from one of the turntable's sides."""
+    toy = toy_of(prompt)
+    if toy is None:
+        sys.exit(f"'{prompt}' names no toy")
+    return Image.fromarray(to_bytes(true_views(*toy, 0, size)[0][side].permute(1, 2, 0)))
+
+
+def beside(pictures: Sequence[Image.Image]) -> Image.Image:
+    """Puts pictures of one height beside each other."""
+    row = Image.new("RGB", (sum(one.width for one in pictures), pictures[0].height), BACKGROUND)
+    left = 0
+    for one in pictures:
+        row.paste(one, (left, 0))
+        left += one.width
+    return row
+
+
 def without_margins(rows: dict[str, Image.Image]) -> dict[str, Image.Image]:
     """Cuts what is empty above and below the objects, alike in all rows."""
     boxes = [ImageChops.difference(row, Image.new("RGB", row.size, BACKGROUND)) for row in rows.values()]
@@ -39,13 +61,15 @@ def without_margins(rows: dict[str, Image.Image]) -> dict[str, Image.Image]:
     return {name: row.crop((0, top, row.width, bottom)) for name, row in rows.items()}
 
 
-def compose(prompt: str, rows: dict[str, Image.Image]) -> Image.Image:
-    """Stacks the methods' rows under the prompt, each with its name at the left."""
+def compose(titles: Sequence[str], rows: dict[str, Image.Image], font: int = 26) -> Image.Image:
+    """Stacks the methods' rows, each with its name at the left, under titles that share the width."""
     first, head = next(iter(rows.values())), 54
     width, height = LABELS + first.width, first.height
     picture = Image.new("RGB", (width, head + len(rows) * height), BACKGROUND)
     draw = ImageDraw.Draw(picture)
-    draw.text((width / 2, head / 2), f"“{prompt}”", INK, ImageFont.load_default(26), anchor="mm")
+    for i, title in enumerate(titles):
+        middle = LABELS + (i + 0.5) * first.width / len(titles)
+        draw.text((middle, head / 2), title, INK, ImageFont.load_default(font), anchor="mm")
     for i, (name, views) in enumerate(rows.items()):
         top = head + i * height
         picture.paste(views, (LABELS, top))
@@ -55,18 +79,25 @@ def compose(prompt: str, rows: dict[str, Image.Image]) -> Image.Image:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--prompt", default="a red chair")
+    parser.add_argument("--every", type=int, default=3, help="takes the first toy, and so many on, and so on")
+    parser.add_argument("--side", type=int, default=1, choices=range(VIEWS), help="of the turntable")
     parser.add_argument("--comparison", default="comparisons/gallery.yaml")
     parser.add_argument("--size", type=int, default=128, help="pixels a view")
     parser.add_argument("--out", type=Path, default=Path("docs/images/first-picture.png"))
     given = parser.parse_args()
-    found = turntables(parse_comparison(load(given.comparison), "gallery"), given.prompt)
-    missing = [method for method, path in found.items() if path is None]
-    if missing or not found:
-        by = ", ".join(missing) or "any method"
-        sys.exit(f"no turntable of '{given.prompt}' by {by}; run: python -m benchmarks.gallery")
-    rows = without_margins({name: color_views(path, given.size) for name, path in found.items() if path})
-    picture = compose(given.prompt, rows)
+    comparison, size, side = parse_comparison(load(given.comparison), "gallery"), given.size, given.side
+    prompts = comparison.config.prompts[:: given.every]
+    found = {prompt: turntables(comparison, prompt) for prompt in prompts}
+    rows = {"true toys": beside([true_view(prompt, side, size) for prompt in prompts])}
+    for method in comparison.methods:
+        views = []
+        for prompt in prompts:
+            path = found[prompt][method]
+            if path is None:
+                sys.exit(f"no turntable of '{prompt}' by {method}; run: python -m benchmarks.gallery")
+            views.append(color_views(path, size).crop((side * size, 0, (side + 1) * size, size)))
+        rows[method] = beside(views)
+    picture = compose(prompts, without_margins(rows), font=14)
     picture.save(given.out, optimize=True)
     print(given.out)
 

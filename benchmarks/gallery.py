@@ -42,12 +42,12 @@ def sheet(comparison: Comparison, prompt: str, size: int) -> Image.Image:
     toy = toy_of(prompt)
     if toy is None:
         sys.exit(f"'{prompt}' names no toy")
-    rows = {"a true one": true_rows(*toy, size)}
+    rows = {"a true toy": true_rows(*toy, size)}
     for method, path in turntables(comparison, prompt).items():
         empty = Image.new("RGB", (VIEWS * size, 2 * size), BACKGROUND)
         picture = Image.open(path).convert("RGB") if path else empty
         rows[method] = picture.resize(empty.size, Image.Resampling.LANCZOS)
-    return compose(prompt, rows)
+    return compose([f"“{prompt}”"], rows)
 
 
 def page(comparison: Comparison) -> str:

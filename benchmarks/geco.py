@@ -22,8 +22,7 @@ from benchmarks.full_models import shape_as_a_ball
 from priors.backbones.zero123plus import Zero123Plus
 from priors.generator import OneStepConfig, OneStepGenerator
 from priors.reconstructor import Reconstructor
-from systems.geco.generate import load_pipeline, warm_up
-from systems.geco.pipeline import PARTS, ImageTo3D
+from systems.geco.pipeline import PARTS, ImageTo3D, load_pipeline, warm_up
 from systems.memory.published import INSTANTMESH_LARGE, VIT_B16
 from tests.priors import model_folders
 from tests.tiny import RECONSTRUCTOR_SIZE

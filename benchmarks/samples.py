@@ -23,7 +23,7 @@ from torch import Tensor
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from priors.backbones.pixel import PixelBackbone
-from systems.geco.generate import draw
+from systems.geco.drawing import draw
 from systems.geco.pipeline import TextToImage
 from threestudio_like.config.registry import Component
 from threestudio_like.data.images import border_of

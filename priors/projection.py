@@ -17,8 +17,8 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
-PLANES = ((0, 1), (0, 2), (1, 2))
-"""The axes along each plane's columns and rows, as in `threestudio_like.scenes.triplane`."""
+from threestudio_like.scenes.triplane import PLANES
+
 ALONG = 16  # points of a cell's line
 
 

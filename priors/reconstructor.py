@@ -32,10 +32,9 @@ from priors.view_encoder import ViewEncoder, load_vit, modulated, shape_fields
 from threestudio_like.config.ranges import Cells, Count, Pixels, Positive, Whole, Width
 from threestudio_like.errors import UserError, brief
 from threestudio_like.pretrained import find_whole, read_json
-from threestudio_like.scenes.triplane import Extraction, Planes, PointFeatures, Triplane
+from threestudio_like.scenes.triplane import PLANES, Extraction, Planes, PointFeatures, Triplane
 from threestudio_like.utils.precision import as_trained
 
-PLANES = 3
 Design = Literal["toybox", "instantmesh"]
 """This project's own parts, or InstantMesh's, to which published weights fit."""
 
@@ -134,7 +133,7 @@ class Reconstructor(ModelMixin, ConfigMixin):
         self.published = design == "instantmesh"
         encoder = ViTModel(ViTConfig(**vit), add_pooling_layer=False)
         self.encoder = ViewEncoder(encoder, None if self.published else width)
-        self.queries = nn.Parameter(torch.randn(PLANES * tokens**2, width) / width**0.5)
+        self.queries = nn.Parameter(torch.randn(len(PLANES) * tokens**2, width) / width**0.5)
         self.blocks = nn.ModuleList(
             instantmesh.Block(width, heads, encoder.config.hidden_size)
             if self.published
@@ -149,7 +148,7 @@ class Reconstructor(ModelMixin, ConfigMixin):
         # the back-projection; shipped weights store it by this name
         self.seen = BackProjection(tokens * upsample, channels) if back_projection else None
         self.aligned = PixelAligned(channels, pixel_aligned) if pixel_aligned else None
-        features = PLANES * channels + (self.aligned.features if self.aligned else 0)
+        features = len(PLANES) * channels + (self.aligned.features if self.aligned else 0)
         self.decoder = (
             instantmesh.Decoder(features, hidden, hidden_layers)
             if self.published
@@ -169,8 +168,8 @@ class Reconstructor(ModelMixin, ConfigMixin):
         for block, attention_bias in zip(self.blocks, bias, strict=True):
             x = block(x, tokens, memory_mask=attention_bias)
         side = self.config.tokens
-        x = self.norm(x).unflatten(1, (PLANES, side, side)).permute(0, 1, 4, 2, 3)
-        planes = self.up(x.flatten(0, 1)).unflatten(0, (-1, PLANES))
+        x = self.norm(x).unflatten(1, (len(PLANES), side, side)).permute(0, 1, 4, 2, 3)
+        planes = self.up(x.flatten(0, 1)).unflatten(0, (-1, len(PLANES)))
         if self.published:
             return instantmesh.as_published(planes)
         if self.seen is not None:

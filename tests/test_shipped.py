@@ -11,7 +11,7 @@ from priors.backbones.multiview import FoldedMultiview, MultiviewConfig
 from priors.backbones.pixel import PixelBackbone
 from priors.sampling import ddim
 from priors.toybox.views import untile
-from systems.geco.generate import load_pipeline
+from systems.geco.pipeline import load_pipeline
 from threestudio_like.cameras import orbit
 from threestudio_like.config.loading import load
 from threestudio_like.config.recipe import parse_recipe

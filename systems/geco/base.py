@@ -31,7 +31,7 @@ from threestudio_like.data.toybox.reconstruction import ReconstructionSet
 from threestudio_like.data.toybox.split import check_split, sign
 from threestudio_like.engine.memory import Memory
 from threestudio_like.engine.record import git_revision
-from threestudio_like.engine.system import Context, Frozen, System, SystemConfig
+from threestudio_like.engine.system import Context, Frozen, Generated, System, SystemConfig
 from threestudio_like.errors import NoSurfaceError, UserError
 from threestudio_like.evaluate.scorer import Scorer
 from threestudio_like.export.mesh_io import no_mesh
@@ -158,7 +158,7 @@ class Geco(System):
         return evaluate_baselines(baselines, self.config.evaluation, self.config.data, self.perceptual.model, folder)
 
     @classmethod
-    def generate(cls, recipe: Recipe, images: tuple[str, ...], n: int) -> tuple[Path, int]:
+    def generate(cls, recipe: Recipe, images: tuple[str, ...], n: int) -> Generated:
         return generate(recipe, images, n, evaluate_reconstruction)
 
     def export(self, folder: Path) -> dict[str, float]:

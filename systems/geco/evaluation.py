@@ -7,7 +7,7 @@ The paper's order is: one-step teacher, far behind; GECO without stage 2; GECO, 
 import time
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Literal
+from typing import Literal, get_args
 
 import numpy as np
 import torch
@@ -40,14 +40,7 @@ from threestudio_like.scenes.triplane import Triplane
 Baseline = Literal["true_views", "teacher", "one_step_teacher", "without_stage_2", "geco", "single_image"]
 """True views, the teacher's in many steps, and in one, and the generator's, all to the pretrained reconstructor; the
 generator's to the distilled one; the condition image alone to a reconstructor of single images."""
-BASELINES: tuple[Baseline, ...] = (
-    "true_views",
-    "teacher",
-    "one_step_teacher",
-    "without_stage_2",
-    "geco",
-    "single_image",
-)
+BASELINES: tuple[Baseline, ...] = get_args(Baseline)
 
 
 @dataclass

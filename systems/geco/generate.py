@@ -1,57 +1,45 @@
 """Runs `--generate`: meshes of images, of folders of them, or of a text by way of an image, by a loaded GECO."""
 
-import contextlib
-import copy
 import hashlib
 import itertools
 import logging
 import time
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from priors.backbones.base import Backbone
-from priors.backbones.latent import VAEBackbone
-from priors.endings import Ended
 from priors.familiarity import unfamiliar
-from priors.generator import OneStepConfig, OneStepGenerator
-from priors.reconstructor import Reconstructor
-from priors.sampling import ddim
-from systems.geco.pipeline import PARTS, Generation, ImageTo3D, Reconstruction3D, TextToImage, save
+from systems.geco.drawing import draw_object
+from systems.geco.pipeline import PARTS, Generation, ImageTo3D, Reconstruction3D, load_pipeline, save, warm_up
 from threestudio_like.config.recipe import Recipe, changed_key, slug, unique_slug
 from threestudio_like.data.image_files import image_files
 from threestudio_like.data.images import load_image
 from threestudio_like.engine import parts
-from threestudio_like.engine.monitor import write_png
 from threestudio_like.engine.record import Record, git_revision, write_recipe
 from threestudio_like.engine.run import Run
 from threestudio_like.engine.run_folder import check_place, is_run, lock, move_aside, names_in, read_map, written
+from threestudio_like.engine.system import Generated
 from threestudio_like.engine.timing import Clock
 from threestudio_like.errors import NoSurfaceError, UserError
 from threestudio_like.export.origin import Origin
-from threestudio_like.pretrained import find_whole
 from threestudio_like.utils.files import remove_unfinished, write_json
 from threestudio_like.utils.paths import expanded
-from threestudio_like.utils.seeding import generator as make_generator
 from threestudio_like.utils.threads import threads
 
 log = logging.getLogger(__name__)
 Evaluate = Callable[[Reconstruction3D, Generation, str], dict[str, float]]
 """Measures an object that was made of a prompt (empty where it was made of an image)."""
 METHOD = "GECO"
-DRAWINGS = 5
-"""Of a text, at most, until the object of one can be cut out."""
 
 
-def generate(recipe: Recipe, images: tuple[str, ...], n: int, evaluate: Evaluate) -> tuple[Path, int]:
+def generate(recipe: Recipe, images: tuple[str, ...], n: int, evaluate: Evaluate) -> Generated:
     """Makes `n` objects of each image, or image of a folder; without images, of the recipe's prompt.
 
-    Returns the folder and the exit code: 1 where some images failed. Raises UserError where no object can be made.
+    Raises UserError where no object can be made.
     """
     config, prompt = list(recipe.stages.values())[-1].config, recipe.run.prompt.strip()
     check_request(recipe, config, images, n, prompt)
@@ -60,8 +48,7 @@ def generate(recipe: Recipe, images: tuple[str, ...], n: int, evaluate: Evaluate
     device, seed = run.fabric.device, recipe.run.seed
     named = name_for(" ".join(Path(image).stem for image in images) or prompt)
     folder = expanded(recipe.run.out or Path("outputs") / recipe.name / "generated" / named)
-    clock, made, failed = Clock(device), {}, {}
-    asked = {"image": " ".join(images) or None, "prompt": prompt, "n": n}
+    clock, asked = Clock(device), {"image": " ".join(images) or None, "prompt": prompt, "n": n}
     check_place(folder)
     with lock(folder), threads(recipe.run.threads):
         pipeline = load_pipeline(config, device)
@@ -69,40 +56,38 @@ def generate(recipe: Recipe, images: tuple[str, ...], n: int, evaluate: Evaluate
         warm_up(pipeline)
         clock.stop("loading")
         record = make_ready(folder, recipe, asked)
+        origin = Origin(prompt, prompt, recipe.name, METHOD, revision=git_revision())
+        work = Work(pipeline, config.generation, folder, evaluate, origin)
         with record.status(device, True):
             try:
                 if prompt:
                     files = [folder / f"{slug(prompt)}.png"]
                     draw_object(text, config.generation, prompt, seed, files[0], pipeline.prior.condition_size)
                     clock.stop("drawing")
-                origin = Origin(prompt, prompt, recipe.name, METHOD, revision=git_revision())
                 for name, file in unique_names(files).items():
-                    made |= generate_one(
-                        pipeline, file, name, range(seed, seed + n), config.generation, folder, failed, evaluate, origin
-                    )
+                    work.objects(file, name, range(seed, seed + n))
             finally:
-                record.metrics |= {f"{part}_seconds": s for part, s in clock.seconds.items()} | means(made)
-                record.metrics |= {"made": made, "failed": failed}
-            if not made:
-                raise UserError(
-                    next(iter(failed.values()))
-                    if len(failed) == 1
-                    else f"no mesh was made of {len(files)} images; {folder / 'metrics.json'} says why"
-                )
-            record.metrics["status"] = "some failed" if failed else "done"
-            log.info(
-                "done: %d of %d objects; open %s",
-                len(made),
-                len(files) * n,
-                folder / next(iter(made)) / "turntable.png",
-            )
-    for reason in failed.values():
+                record.metrics |= {f"{part}_seconds": s for part, s in clock.seconds.items()} | means(work.made)
+                record.metrics |= {"made": work.made, "failed": work.failed}
+            if not work.made:
+                raise UserError(nothing_made(work.failed, len(files), folder))
+            record.metrics["status"] = "some failed" if work.failed else "done"
+            first = folder / next(iter(work.made)) / "turntable.png"
+            log.info("done: %d of %d objects; open %s", len(work.made), len(files) * n, first)
+    for reason in work.failed.values():
         log.warning("failed: %s", reason)
-    return folder, 1 if failed else 0
+    return Generated(folder, work.failed)
+
+
+def nothing_made(failed: dict[str, str], count: int, folder: Path) -> str:
+    """Says why no object was made of `count` images."""
+    if len(failed) == 1:
+        return next(iter(failed.values()))
+    return f"no mesh was made of {count} images; {folder / 'metrics.json'} says why"
 
 
 def check_request(recipe: Recipe, config, images: tuple[str, ...], n: int, prompt: str) -> None:
-    """Raises UserError where the recipe generates nothing, or not of what is given."""
+    """Raises UserError if the recipe cannot generate, or not from these inputs."""
     if not isinstance(getattr(config, "generation", None), Generation):
         raise UserError(f"--generate: '{recipe.name}' makes nothing in one pass; use --config geco.yaml")
     if bool(images) == bool(prompt):
@@ -143,57 +128,57 @@ def means(made: dict[str, dict[str, float]]) -> dict[str, float]:
     return {name: sum(values) / len(values) for name, values in of.items()}
 
 
-def generate_one(
-    pipeline: ImageTo3D,
-    file: Path,
-    name: str,
-    seeds: range,
-    config: Generation,
-    folder: Path,
-    failed: dict[str, str],
-    evaluate: Evaluate,
-    origin: Origin,
-) -> dict[str, dict[str, float]]:
-    """Makes one image's objects, in folders by name and seed; those without a prompt are called by their folder.
+@dataclass(frozen=True)
+class Work:
+    """Holds what all objects of a command share, and what became of them."""
 
-    What failed is added to `failed`, in a sentence.
-    """
-    begin, made = time.perf_counter(), {}
-    try:
-        image = load_image(file, pipeline.prior.condition_size, config.loading)
-    except UserError as error:
-        failed[name] = str(error)
-        return made
-    strange = unfamiliar(pipeline.prior, image)
-    if strange is not None:
-        log.warning("%s: %s", file, strange)
-    seconds = {"image": time.perf_counter() - begin}
-    source = {"image": str(file), "image_sha256": hashlib.sha256(file.read_bytes()).hexdigest()}
-    for seed in seeds:
-        own = f"{name}-{seed}"
-        before = read_map(folder / own / "metrics.json")
-        if source.items() <= before.items():  # made before this command was stopped
-            made[own] = {key: value for key, value in before.items() if key not in source}
-            continue
+    pipeline: ImageTo3D
+    config: Generation
+    folder: Path
+    evaluate: Evaluate
+    origin: Origin
+    made: dict[str, dict[str, float]] = field(default_factory=dict)
+    """The figures of the objects that were made, by their folders' names."""
+    failed: dict[str, str] = field(default_factory=dict)
+    """Why there is none, by the names of images and objects."""
+
+    def objects(self, file: Path, name: str, seeds: range) -> None:
+        """Makes an object of an image for each seed; one that was made before this command was stopped is kept."""
+        began = time.perf_counter()
         try:
-            one = pipeline(image, seed)
-        except NoSurfaceError as error:
-            failed[own] = f"{file}, seed {seed}: {error}"
-            continue
-        one = replace(one, seconds=seconds | one.seconds)
+            image = load_image(file, self.pipeline.prior.condition_size, self.config.loading)
+        except UserError as error:
+            self.failed[name] = str(error)
+            return
+        strange = unfamiliar(self.pipeline.prior, image)
+        if strange is not None:
+            log.warning("%s: %s", file, strange)
+        loading = {"image": time.perf_counter() - began}
+        source = {"image": str(file), "image_sha256": hashlib.sha256(file.read_bytes()).hexdigest()}
+        for seed in seeds:
+            own = f"{name}-{seed}"
+            before = read_map(self.folder / own / "metrics.json")
+            if source.items() <= before.items():
+                self.made[own] = {key: value for key, value in before.items() if key not in source}
+                continue
+            try:
+                made = self.pipeline(image, seed)
+            except NoSurfaceError as error:
+                self.failed[own] = f"{file}, seed {seed}: {error}"
+                continue
+            self.made[own] = self.leave(replace(made, seconds=loading | made.seconds), image, own, seed)
+            write_json(self.folder / own / "metrics.json", self.made[own] | source)
+
+    def leave(self, made: Reconstruction3D, image: Float[Tensor, "3 h w"], own: str, seed: int) -> dict[str, float]:
+        """Writes an object into its folder and measures it. One without a prompt is called by its folder."""
+        origin = replace(self.origin, name=self.origin.name or own, seed=seed)
         with parts.collected() as left_out:
-            made[own] = save(one, image, config, folder / own, replace(origin, name=origin.name or own, seed=seed))
+            figures = save(made, image, self.config, self.folder / own, origin)
             with parts.part("evaluation"):
-                made[own] |= evaluate(one, config, origin.prompt)
-        made[own] |= {"left_out": left_out} if left_out else {}
-        write_json(folder / own / "metrics.json", made[own] | source)
-        log.info(
-            "%s: %.2f s (%s)",
-            folder / own,
-            made[own]["total_seconds"],
-            ", ".join(f"{part} {made[own][key]:.2f}" for part in PARTS if (key := f"{part}_seconds") in made[own]),
-        )
-    return made
+                figures |= self.evaluate(made, self.config, origin.prompt)
+        seconds = [f"{part} {figures[key]:.2f}" for part in PARTS if (key := f"{part}_seconds") in figures]
+        log.info("%s: %.2f s (%s)", self.folder / own, figures["total_seconds"], ", ".join(seconds))
+        return figures | ({"left_out": left_out} if left_out else {})
 
 
 def unique_names(files: list[Path]) -> dict[str, Path]:
@@ -210,72 +195,3 @@ def name_for(text: str) -> str:
     """Names a folder for a text: by its words, with a hash where they do not say all of it."""
     words = slug(text)
     return words if words == text.replace(" ", "-") else unique_slug(text)
-
-
-def load_pipeline(config, device: torch.device) -> ImageTo3D:
-    """Loads the folders that a GECO recipe names. Raises UserError where one is missing or does not fit."""
-    prior = config.backbone.build(device)
-    weights = config.generation.weights
-    if weights is not None:
-        weights = find_whole(weights) or weights  # a folder, or a name on the hub
-
-    def at(part, otherwise):
-        return otherwise if weights is None else f"{weights}/{part}"
-
-    if weights is None and config.generator.weights is None:
-        log.warning(
-            "neither generation.weights nor generator.weights names a generator: this is the teacher's one step"
-        )
-    of = OneStepConfig(config.generator.scale, None, at("generator", config.generator.weights))
-    generator = OneStepGenerator(prior, of).ready(prior.dtype)
-    folder = at("reconstructor", config.reconstructor.weights or config.reconstructor.pretrained)
-    reconstructor = Reconstructor.load(folder).to(device).eval().requires_grad_(False)
-    return ImageTo3D(prior, generator, reconstructor, config.data.views, config.generation)
-
-
-def warm_up(pipeline: ImageTo3D) -> None:
-    """Compiles and allocates what the first object would wait for."""
-    size, pipeline = pipeline.prior.condition_size, copy.copy(pipeline)
-    pipeline.config = replace(pipeline.config, refine=min(pipeline.config.refine, 1))
-    with contextlib.suppress(NoSurfaceError):
-        pipeline(torch.full((3, size, size), 0.5), 0)
-
-
-def draw_object(backbone: Backbone, config: Generation, prompt: str, seed: int, file: Path, size: int) -> None:
-    """Draws an image of the prompt into the file; anew where its object cannot be told from the background."""
-    for attempt in range(DRAWINGS):
-        write_png(file, draw(backbone, config.text, [prompt], seed, attempt)[0].permute(1, 2, 0))
-        try:
-            load_image(file, size, config.loading)
-            return
-        except UserError as error:
-            log.info("drawing %d of at most %d: %s", attempt + 1, DRAWINGS, error)
-
-
-@torch.no_grad()
-def draw(backbone: Backbone, config: TextToImage, prompts: list[str], *keys: object) -> Float[Tensor, "N 3 H W"]:
-    """Draws an image of each prompt, in 0..1; others for other keys."""
-    device = backbone.device
-    ending = config.view and f", {config.view}"
-    *texts, uncond = backbone.embed([*(Ended(prompt, ending) for prompt in prompts), ""])
-    size = backbone.image_size
-    shape = backbone.encode(torch.zeros(1, 3, size, size, device=device)).shape[1:]
-
-    def predict(x_t, t, texts):
-        return backbone.output(x_t.to(backbone.dtype), t, texts.to(backbone.dtype), None)[:, : shape[0]].float()
-
-    clip = None if isinstance(backbone, VAEBackbone) else lambda x: backbone.encode(backbone.decode(x))
-    x = ddim(
-        predict,
-        backbone.scheduler,
-        torch.stack(texts),
-        uncond.expand(len(texts), -1, -1),
-        shape,
-        scale=config.scale,
-        steps=config.steps,
-        generator=make_generator(device, "image of a text", *keys),
-        clip=clip,
-        denoising_end=config.denoising_end,
-        draws=config.draws,
-    )
-    return backbone.decode(x)

@@ -3,6 +3,9 @@
 image, noise -> generator -> six views -> reconstructor -> triplane -> mesh -> GLB
 """
 
+import contextlib
+import copy
+import logging
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Annotated
@@ -14,7 +17,7 @@ from PIL import Image
 from torch import Tensor
 
 from priors.backbones.multiview import MultiviewBackbone
-from priors.generator import OneStepGenerator
+from priors.generator import OneStepConfig, OneStepGenerator
 from priors.reconstructor import Reconstructor
 from priors.toybox.views import tile, untile
 from priors.view_encoder import rig_poses
@@ -27,9 +30,10 @@ from threestudio_like.data.images import ImageLoading
 from threestudio_like.data.toybox.multiview import MultiviewSet
 from threestudio_like.engine.monitor import write_png
 from threestudio_like.engine.timing import Clock
-from threestudio_like.errors import UserError
+from threestudio_like.errors import NoSurfaceError, UserError
 from threestudio_like.export.origin import Origin
 from threestudio_like.export.presentation import Presentation, Views, write_object, write_turntable
+from threestudio_like.pretrained import find_whole
 from threestudio_like.renderers.mesh import MeshRenderer
 from threestudio_like.renderers.shading import Shading
 from threestudio_like.scenes.background import Solid
@@ -39,6 +43,7 @@ from threestudio_like.scenes.mesh import Mesh
 from threestudio_like.scenes.triplane import Triplane
 from threestudio_like.utils.paths import expanded
 
+log = logging.getLogger(__name__)
 PARTS = ("image", "views", "reconstruction", "refinement", "mesh", "export")
 FRAMES = 10  # of the turntable, drawn at once
 
@@ -140,6 +145,35 @@ class ImageTo3D:
             return self.own[None].to(self.prior.device)
         condition = self.prior.condition(image[None].to(self.prior.device))
         return untile(self.prior.decode(self.generator(self.prior.noise_for(*keys), condition)))
+
+
+def load_pipeline(config, device: torch.device) -> ImageTo3D:
+    """Loads the folders that a GECO recipe names. Raises UserError where one is missing or does not fit."""
+    prior = config.backbone.build(device)
+    weights = config.generation.weights
+    if weights is not None:
+        weights = find_whole(weights) or weights  # a folder, or a name on the hub
+
+    def at(part, otherwise):
+        return otherwise if weights is None else f"{weights}/{part}"
+
+    if weights is None and config.generator.weights is None:
+        log.warning(
+            "neither generation.weights nor generator.weights names a generator: this is the teacher's one step"
+        )
+    of = OneStepConfig(config.generator.scale, None, at("generator", config.generator.weights))
+    generator = OneStepGenerator(prior, of).ready(prior.dtype)
+    folder = at("reconstructor", config.reconstructor.weights or config.reconstructor.pretrained)
+    reconstructor = Reconstructor.load(folder).to(device).eval().requires_grad_(False)
+    return ImageTo3D(prior, generator, reconstructor, config.data.views, config.generation)
+
+
+def warm_up(pipeline: ImageTo3D) -> None:
+    """Compiles and allocates what the first object would wait for."""
+    size, pipeline = pipeline.prior.condition_size, copy.copy(pipeline)
+    pipeline.config = replace(pipeline.config, refine=min(pipeline.config.refine, 1))
+    with contextlib.suppress(NoSurfaceError):
+        pipeline(torch.full((3, size, size), 0.5), 0)
 
 
 def load_views(path: Path, size: int) -> Float[Tensor, "6 3 {size} {size}"]:

@@ -175,6 +175,6 @@ class GenerateRequest:
         """Generates the objects; returns the exit code."""
         recipe = parse_recipe(self.plain, self.name)
         system = list(recipe.stages.values())[-1].cls
-        folder, code = system.generate(recipe, self.images, self.n)
-        print(folder)
-        return code
+        generated = system.generate(recipe, self.images, self.n)
+        print(generated.folder)
+        return 1 if generated.failed else 0

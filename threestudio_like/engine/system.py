@@ -79,6 +79,16 @@ class GuidancePreview:
 
 
 @dataclass(frozen=True)
+class Generated:
+    """The objects that a feed-forward method made."""
+
+    folder: Path
+    """They lie in it, each in a folder of its own."""
+    failed: dict[str, str]
+    """By the names of images and objects, why there is none."""
+
+
+@dataclass(frozen=True)
 class Adjustable:
     """A number of a running system that may be changed between two of its steps."""
 
@@ -179,10 +189,10 @@ class System(nn.Module):
         return cls(context, config=config).to(context.device)
 
     @classmethod
-    def generate(cls, recipe: Recipe, images: tuple[str, ...], n: int) -> tuple[Path, int]:
+    def generate(cls, recipe: Recipe, images: tuple[str, ...], n: int) -> Generated:
         """Makes `n` objects of each image, or image of a folder, or of the prompt, in one pass, without training.
 
-        Returns the folder of the results and the exit code. Raises UserError where the method is none that can.
+        Raises UserError where the method cannot, or no object was made.
         """
         raise UserError(f"--generate: '{recipe.name}' makes nothing in one pass; use --config geco.yaml")
 

@@ -18,11 +18,13 @@ import launch
 from priors.backbones.base import Backbone
 from priors.backbones.multiview import FoldedMultiview
 from priors.generator import OneStepConfig, OneStepGenerator
+from systems.geco import drawing
 from systems.geco import generate as generation
 from systems.geco.generate import means, unique_names
-from systems.geco.pipeline import Generation
+from systems.geco.pipeline import Generation, TextToImage
 from tests.export.gltf import gltf_tree
 from tests.tiny import picture, tiny_reconstructor
+from threestudio_like.config.registry import Component
 from threestudio_like.engine.record import git_revision
 
 
@@ -206,9 +208,10 @@ def test_a_text_is_drawn_until_its_object_can_be_cut_out(tmp_path, monkeypatch, 
         asked.append(keys)
         return torch.from_numpy(keyed if keys[-1] == good else noise).float().permute(2, 0, 1)[None]
 
-    monkeypatch.setattr(generation, "draw", draw)
+    monkeypatch.setattr(drawing, "draw", draw)
     backbone = create_autospec(Backbone, instance=True)
-    generation.draw_object(backbone, Generation(), "a red duck", 7, tmp_path / "drawn.png", 16)
+    config = Generation(text=TextToImage(Component("backbone", "pixel", None)))
+    drawing.draw_object(backbone, config, "a red duck", 7, tmp_path / "drawn.png", 16)
     assert asked == [(7, attempt) for attempt in range(min(good + 1, 5))]
     assert np.allclose(np.asarray(Image.open(tmp_path / "drawn.png")) / 255, keyed if good < 5 else noise, atol=0.01)
 
