@@ -5,6 +5,7 @@ Printed are the seconds until the mesh is there, for the first click and for ano
 """
 
 import argparse
+import contextlib
 import sys
 import tempfile
 import time
@@ -27,7 +28,12 @@ SETTLED = 6.0
 def photograph(path: Path) -> list[float]:
     """Writes the picture; returns the seconds of each click."""
     seconds = []
-    with tempfile.TemporaryDirectory() as folder, served(Path(folder), Address("127.0.0.1", 0)) as url:
+    path, own = path.resolve(), Path("outputs/demo")
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        contextlib.chdir(folder),
+        served(own, Address("127.0.0.1", 0)) as url,
+    ):
         for _ in range(2):
             with browser() as page:
                 page.size(1200, 920)

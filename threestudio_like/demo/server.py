@@ -26,7 +26,7 @@ from threestudio_like.utils.paths import ROOT
 from threestudio_like.viewer.address import Address
 
 log = logging.getLogger(__name__)
-PICTURES = ("purple-chair.png",)
+PICTURES = ("a-red-car.png", "a-yellow-tree.png", "a-blue-mushroom.png", "an-orange-teapot.png", "purple-chair.png")
 """Examples in docs/images; where only a wheel is installed there are none."""
 SILENT = {"GRADIO_ANALYTICS_ENABLED": "False", "HF_HUB_DISABLE_TELEMETRY": "1"}
 """Environment variables that keep gradio from telling others of us; it reads them when it is imported."""
