@@ -90,7 +90,7 @@ def _checksum(embedding: Embedding) -> str:
 
 
 def _write(path: Path, embedding: Embedding) -> None:
-    """Whole or not at all, whoever else writes; a cache that cannot be written is only slower."""
+    """Writes atomically, as other processes may write too; a cache that cannot be written only costs time."""
     notes = {"unknown": " ".join(embedding.unknown), "checksum": _checksum(embedding)}
     notes |= {"dropped": embedding.dropped} if embedding.dropped else {}
     try:

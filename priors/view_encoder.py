@@ -49,7 +49,7 @@ class CameraNorm(nn.Module):
             nn.init.zeros_(self.modulation.weight)
             nn.init.zeros_(self.modulation.bias)
         self.camera: Float[Tensor, "V K"] | None = None
-        """That of the images that are on their way through the encoder, which hands its norms nothing but tokens."""
+        """The camera embedding of the current forward pass; the encoder hands its norms nothing but tokens."""
 
     def forward(self, x: Float[Tensor, "V T W"]) -> Float[Tensor, "V T W"]:
         scale, shift = self.modulation(self.camera)[:, None].chunk(2, dim=-1)

@@ -137,7 +137,7 @@ class Backbone:
 
     Config = pretrained.ModelConfig
     parts: tuple[str, ...] = ("unet", "scheduler")
-    """Of the model folder, that is; the network first, then the scheduler."""
+    """Subfolders of the model that are loaded: the network first, then the scheduler."""
     image_channels: int = 3
 
     schedule: NoiseSchedule

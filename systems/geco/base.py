@@ -182,7 +182,7 @@ class Geco(System):
 
     @torch.no_grad()
     def preview(self) -> Tensor:
-        """A row an image: it, the generator's views of it from two noises, and the teacher's in one step."""
+        """Draws one row per image: the image, two samples of the generator, and the teacher's one-step views."""
         rows = []
         for index in range(min(SHOWN, len(self.images))):
             image = self.images[np.array([index])].to(self.device)

@@ -22,15 +22,15 @@ from threestudio_like.scenes.fitted import FittedTriplane
 from threestudio_like.scenes.triplane import Triplane
 
 CELLS = 48
-"""Of the colours, a side."""
+"""Cells along each side of the colour grid."""
 RATES = {"distance": 0.01, "color": 0.02}
-"""Adam's, in scene units and in 0..1."""
+"""Adam's learning rates, of distances in scene units and of colours in 0..1."""
 SMOOTH = 0.8
-"""Weight of the squared Laplacian, whose unit is the scene's."""
+"""Weight of the squared Laplacian in scene units."""
 SOLID = 0.999
-"""Opacity of the pixels that tell of the light."""
+"""Least opacity of the pixels from which the light is estimated."""
 ROBUST, ROUNDS = 0.05, 4
-"""Errors of a colour by which a pixel counts half, and times that they are weighed anew."""
+"""The colour error at which a pixel counts half, and how often the pixels are weighed again."""
 
 
 @torch.enable_grad()

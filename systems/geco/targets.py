@@ -45,8 +45,8 @@ class ImageFolder:
 @dataclass(frozen=True)
 class TargetSampling:
     """The second stage's targets: `count` pairs of an image and a noise, each of them the start of `steps` steps of
-    DDIM under guidance by `scale`, all above the share `denoising_end` of the timesteps. Beyond the number of
-    images, an image has several noises."""
+    DDIM under guidance by `scale`, all above the share `denoising_end` of the timesteps. Where `count` exceeds the
+    number of images, images are taken again with other noises."""
 
     steps: Count = 75
     """Steps of deterministic DDIM."""

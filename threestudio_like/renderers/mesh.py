@@ -98,9 +98,10 @@ class MeshRenderer(Renderer[SurfaceScene]):
     def soft_gradients(
         self, parts: Float[Tensor, "B H W 11"], behind: Float[Tensor, "B H W 3"], surface: Surface, rays: Rays
     ) -> Float[Tensor, "B H W 11"]:
-        """Zeros that have the soft silhouette's gradients: where it is solid, all that is drawn may fade; where it is
-        empty, what passes the ray nearest may appear, in the background's colour and without a normal, as neither is
-        known. Edges have their own.
+        """Returns zeros that carry the soft silhouette's gradient (straight-through).
+
+        Where the silhouette is solid, what is drawn may fade; where it is empty, what passes nearest to the ray may
+        appear, in the background's colour and without a normal, as neither is known. Edges have gradients of their own.
         """
         if surface.distance is None:
             raise UserError("renderer: `silhouette` needs a scene that tells its signed distance (tetmesh, flexicubes)")

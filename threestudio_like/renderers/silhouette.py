@@ -1,7 +1,7 @@
-"""Silhouettes of a signed distance, soft where a drawn mesh has none: so holes open, and parts grow where nothing is
-yet.
+"""Renders soft silhouettes of a signed distance (IDR, Yariv et al. 2020, eq. 7), so that topology can change.
 
-Edges tell how to move a silhouette, not how to tear it: a handle that starts as a lump stays one.
+Gradients at a mesh's edges move its silhouette and cannot tear it: without these, a handle that starts as a lump stays
+a lump.
 """
 
 import torch

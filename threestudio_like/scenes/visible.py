@@ -25,12 +25,12 @@ class VisibleVolume:
 
     @property
     def background(self) -> Background:
-        """The scene's."""
+        """The wrapped scene's background."""
         return self.scene.background
 
     @property
     def device(self) -> torch.device:
-        """The scene's."""
+        """The wrapped scene's device."""
         return self.scene.device
 
     def density(self, x: Float[Tensor, "N 3"]) -> Float[Tensor, "N"]:
