@@ -3,8 +3,11 @@
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
+
+from threestudio_like.config.registry import parse
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -23,3 +26,8 @@ sys.exit(main(["--config", "dreamfusion", "--check"]))
     assert done.returncode == 2 and "Traceback" not in done.stderr
     assert f"error: this project's package '{package}' is not found: another package of that name" in done.stderr
     assert str(tmp_path) in done.stderr
+
+
+def test_null_takes_a_name_out_of_a_map_and_stays_where_anything_may_stand():
+    assert parse(dict[str, float], {"a": 1.0, "b": None}, "lr") == {"a": 1.0}
+    assert parse(dict[str, Any], {"a": None}, "keys") == {"a": None}

@@ -231,10 +231,9 @@ def parse(kind: Any, value: Any, where: str) -> Any:
     if origin is dict:
         if not isinstance(value, dict):
             raise UserError(f"{where}: expected a map, got {shortened(value)}")
-        there = {key: item for key, item in value.items() if item is not None}  # null takes out what a recipe extends
-        return {
-            parse(arguments[0], key, where): parse(arguments[1], item, f"{where}.{key}") for key, item in there.items()
-        }
+        names, kind = arguments
+        kept = {key: item for key, item in value.items() if item is not None or kind is Any}  # null takes a name out
+        return {parse(names, key, where): parse(kind, item, f"{where}.{key}") for key, item in kept.items()}
     if origin in (tuple, list):
         return _parse_sequence(origin, arguments, value, where)
     if isinstance(kind, type) and isinstance(value, kind) and dataclasses.is_dataclass(kind):
