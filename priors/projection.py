@@ -87,8 +87,9 @@ class Epipolar(nn.Module):
         image, _ = project(poses, along.flatten(0, 1))
         centres = (torch.arange(patches, device=poses.device) + 0.5) / patches
         grid = torch.stack(torch.meshgrid(centres, centres, indexing="xy"), dim=-1).flatten(0, 1)
-        nearest = torch.cdist(grid.expand(len(image), -1, -1), image).unflatten(-1, along.shape[:2]).amin(-1)
-        return patches * nearest.transpose(1, 2)
+        exact = "donot_use_mm_for_euclid_dist"  # a matrix product would cancel, and lose more by TF32
+        apart = torch.cdist(grid.expand(len(image), -1, -1), image, compute_mode=exact)
+        return patches * apart.unflatten(-1, along.shape[:2]).amin(-1).transpose(1, 2)
 
 
 class BackProjection(nn.Module):

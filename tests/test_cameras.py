@@ -125,3 +125,17 @@ def test_cameras_shift_across_their_image_unturned():
     moved = torch.einsum("bji,bj->bi", level.c2w[:, :3, :3], shifted.position - level.position)
     assert moved[:, 2].abs().max() < 1e-5 and 0.38 < moved[:, :2].abs().max() <= 0.4 + 1e-5
     assert moved[:, :2].mean(0).abs().max() < 0.05
+
+
+def test_geometry_is_as_exact_under_reduced_precision():
+    """Autocast rounds matrix products on the CPU, as TF32 does on a GPU."""
+    sampler, points = RandomCameras(size=Schedule.constant(16), shift_jitter=0.3), torch.rand(4, 50, 3)
+
+    def geometry():
+        view = sampler.sample(0, torch.Generator().manual_seed(0))
+        return view.c2w, view.rays().directions, *view.project(points)
+
+    expected = geometry()
+    with torch.autocast("cpu", torch.bfloat16):
+        for found, value in zip(geometry(), expected, strict=True):
+            assert torch.equal(found, value)

@@ -79,27 +79,21 @@ class Cameras:
         focal = 0.5 * self.height / torch.tan(0.5 * self.fov_y)
         x = torch.arange(self.width, device=device) + 0.5 - 0.5 * self.width
         y = 0.5 * self.height - (torch.arange(self.height, device=device) + 0.5)
-        y, x = torch.meshgrid(y, x, indexing="ij")
-        local = torch.stack(
-            [
-                x.expand(len(self), -1, -1),
-                y.expand(len(self), -1, -1),
-                -focal[:, None, None].expand(-1, self.height, self.width),
-            ],
-            dim=-1,
-        )
-        world = torch.einsum("bij,bhwj->bhwi", self.c2w[:, :3, :3], local)
+        right, up, backward = self.c2w[:, None, None, :3, :3].unbind(-1)  # no matrix product, which TF32 would round
+        world = x[:, None] * right + y[:, None, None] * up - focal[:, None, None, None] * backward
         directions = torch.nn.functional.normalize(world, dim=-1)
         origins = self.position[:, None, None].expand_as(directions)
         return Rays(origins.reshape(-1, 3), directions.reshape(-1, 3))
 
     def project(self, points: Float[Tensor, "B P 3"]) -> tuple[Float[Tensor, "B P 2"], Float[Tensor, "B P"]]:
         """Computes pixel coordinates (x right, y down; pixel centres at .5) and depth along the optical axis."""
-        local = torch.einsum("bji,bpj->bpi", self.c2w[:, :3, :3], points - self.position[:, None])
-        depth = -local[..., 2]
+        x, y, z = (points - self.position[:, None]).unbind(-1)
+        axes = self.c2w[:, :3, :3].unbind(-1)  # no matrix product, which TF32 would round
+        right, up, backward = (x * axis[:, 0, None] + y * axis[:, 1, None] + z * axis[:, 2, None] for axis in axes)
+        depth = -backward
         focal = (0.5 * self.height / torch.tan(0.5 * self.fov_y))[:, None]
-        x = 0.5 * self.width + focal * local[..., 0] / depth
-        y = 0.5 * self.height - focal * local[..., 1] / depth
+        x = 0.5 * self.width + focal * right / depth
+        y = 0.5 * self.height - focal * up / depth
         return torch.stack([x, y], dim=-1), depth
 
 
@@ -237,7 +231,7 @@ class RandomCameras:
         up = position.new_tensor([0.0, 0.0, 1.0]) + config.up_jitter * normal()
         c2w = look_at(position, config.target_jitter * normal(), up)
         if config.shift_jitter > 0:
-            across = config.shift_jitter * uniform(-1, 1, count, 2, 1)
-            c2w[:, :3, 3] += (c2w[:, :3, :2] @ across)[..., 0]
+            across = config.shift_jitter * uniform(-1, 1, count, 1, 2)
+            c2w[:, :3, 3] += (c2w[:, :3, :2] * across).sum(-1)
         size = int(config.size(step))
         return Cameras(c2w, fov, azimuth, elevation, distance, size, size, count)

@@ -26,6 +26,16 @@ def test_a_cell_is_near_the_patches_that_see_its_points():
         assert seen.sum() > 10 and found.max() <= 0.5**0.5 + 1e-4  # within half a patch's diagonal
 
 
+def test_distances_to_lines_do_not_cancel():
+    poses, along = pose_numbers(RIG), lines(4)
+    image = project(poses, along.flatten(0, 1))[0].double().unflatten(1, along.shape[:2])
+    centres = (torch.arange(8, dtype=torch.double) + 0.5) / 8
+    grid = torch.cartesian_prod(centres, centres).flip(-1)  # row by row
+    exact = 8 * (image[:, :, :, None] - grid).norm(dim=-1).amin(2)
+    found = Epipolar(1, 2, tokens=4).distance(poses, patches=8)
+    torch.testing.assert_close(found.double(), exact, atol=1e-5, rtol=0)
+
+
 def test_lines_run_across_their_planes():
     """The cell in the first row and column of the plane of x and z stands for a line along y."""
     assert PLANES == triplane.PLANES
