@@ -9,6 +9,7 @@ RECIPES = [
     *sorted(path.stem for path in (*CONFIGS.glob("*-sd.yaml"), *CONFIGS.glob("*-if.yaml"))),
     "geco-zero123plus",
     "priors/agp-sd",
+    "priors/instantmesh",
     "priors/reconstructor-large",
 ]
 UNET = 0.87e9
