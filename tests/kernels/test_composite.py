@@ -1,9 +1,13 @@
 """Compositing and accumulation against the reference, its gradcheck, and a medium known in closed form."""
 
 import math
+import runpy
+import sys
+from unittest.mock import MagicMock
 
 import pytest
 import torch
+from torch._subclasses.fake_tensor import FakeTensorMode
 
 from threestudio_like.kernels import backend
 from threestudio_like.kernels.composite import accumulate, composite
@@ -42,6 +46,17 @@ def test_accumulate_matches_the_reference(side, counts, channels):
             sums = accumulate(weights, values, offsets)
         results.append((sums, *torch.autograd.grad(sums, [weights, values], to_sums)))
     torch.testing.assert_close(results[1], results[0], rtol=1e-5, atol=1e-5)
+
+
+def test_gradients_on_the_gpu_wait_for_no_count(monkeypatch):
+    """Fake tensors have no values, so that what must look into one to know a shape is refused."""
+    for name in ("triton", "triton.language"):
+        monkeypatch.setitem(sys.modules, name, MagicMock())
+    kernels = runpy.run_path(f"{backend.__file__.removesuffix('backend.py')}composite/cuda.py")
+    with FakeTensorMode():
+        offsets, weights, values = torch.empty(3, dtype=torch.long), torch.empty(5), torch.empty(5, 4)
+        to_weights, to_values = kernels["accumulate_gradient"](torch.empty(2, 4), weights, values, offsets, True)
+    assert to_weights.shape == weights.shape and to_values.shape == values.shape
 
 
 def test_reference_gradients():

@@ -57,7 +57,8 @@ def accumulate_gradient(
     with_values: bool,
 ) -> tuple[Float[Tensor, "M"], Float[Tensor, "M C"]]:
     """Computes the loss' gradients by the weights and by the values."""
-    to_each = torch.repeat_interleave(to_sums, offsets.diff(), dim=0)
+    # the number is known here; counted on the device, it would be waited for
+    to_each = torch.repeat_interleave(to_sums, offsets.diff(), dim=0, output_size=len(weights))
     return (to_each * values).sum(dim=1), to_each * weights[:, None] if with_values else values[:0]
 
 
