@@ -193,6 +193,7 @@ def test_what_is_hardly_faster_is_not_taken(race):
 def test_what_fails_is_left_out_with_a_warning(race, caplog):
     assert race(own=0.002, nerfacc=None) == "own"
     assert "packages: nerfacc fails here and is left out: no kernel image" in caplog.text
+    assert race(own=0.002, nerfacc=0.001) == "nerfacc"  # once it works
 
 
 def test_every_op_of_a_package_has_a_workload_that_touches_no_random_numbers(monkeypatch):

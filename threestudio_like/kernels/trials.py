@@ -48,6 +48,8 @@ def _remembered(package: str, candidates: tuple[str, ...], device: torch.device,
     seconds = race(package, candidates, device, trying)
     chosen = winner(seconds, candidates[0])
     log.info("%s: %s, of %s", package.rpartition(".")[2], chosen, ", ".join(_told(seconds)))
+    if len(seconds) < len(candidates):
+        return chosen  # not kept: what failed now may work at the next start
     try:
         write_json(path, _read(path) | {key: chosen})
     except OSError as error:
