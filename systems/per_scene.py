@@ -14,6 +14,7 @@ import torch
 from annotated_types import MinLen
 from torch import Tensor, nn
 
+from priors.guidance.base import Guidance
 from priors.guidance.term import GuidanceTerm, GuidanceTermConfig, build_terms
 from systems.memory import estimate
 from systems.particle import Particle
@@ -230,8 +231,9 @@ class PerScene(System):
         return estimate.per_scene(config)
 
     @classmethod
-    def to_start_from(cls, context: Context, config: SystemConfig) -> System:
-        return cls(replace(context, priors=False), config=config).to(context.device)
+    def exports_priors(cls, config: SystemConfig) -> bool:
+        assert isinstance(config, PerSceneConfig)
+        return any(term.method.cls.save is not Guidance.save for term in config.guidance.values())
 
     def start_from(self, previous: System) -> None:
         for particle, earlier in zip(self.particles, previous.particles, strict=True):

@@ -1,5 +1,6 @@
 """The loss of per-scene distillation on a scene of one number: weights, schedules, particles, what is optimised."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -8,8 +9,10 @@ import torch
 from systems.particle import Particle
 from systems.per_scene import PerScene
 from tests.systems.parts import CAMERAS, CPU, Blank, Empty
+from threestudio_like.config.recipe import parse_recipe
 from threestudio_like.config.registry import Component, register
 from threestudio_like.engine import parts
+from threestudio_like.engine.run import Run
 from threestudio_like.errors import UserError
 from threestudio_like.renderers.volume import VolumeRenderer
 from threestudio_like.scenes.background import Solid
@@ -58,7 +61,7 @@ def test_all_prompts_are_embedded_before_the_first_network_is_loaded(monkeypatch
 def test_what_a_stage_starts_from_has_no_priors():
     earlier, later = per_scene(particles=2), per_scene(particles=2)
     earlier.particles[1].scene.level.data.fill_(0.75)
-    bare = PerScene.to_start_from(CPU, earlier.config)
+    bare = PerScene.to_start_from(replace(CPU, priors=False), earlier.config)
     assert not bare.terms and set(bare.state_dict()) < set(earlier.state_dict())
     bare.load_state_dict({name: tensor for name, tensor in earlier.state_dict().items() if name in bare.state_dict()})
     later.start_from(bare)
@@ -140,3 +143,20 @@ def test_what_a_guidance_cannot_save_does_not_cost_the_mesh(tmp_path, monkeypatc
     with parts.collected() as left_out:
         assert system.export(tmp_path) == {"mesh_faces": 12.0}
     assert list(left_out) == ["guidance.look"]
+
+
+@pytest.mark.parametrize("method, exports", [("pull_for_tests", True), ("sds", False)])
+def test_a_result_is_looked_at_without_priors_and_exported_with_those_that_learned(
+    tmp_path, monkeypatch, method, exports
+):
+    built = {"scene": {"type": "dot_for_tests"}, "renderer": {"type": "glimpse_for_tests"}, "cameras": CAMERAS}
+    plain = {"system": "dreamfusion", "steps": 0, "device": "cpu", "out": str(tmp_path / "run"), "prompt": "a dot"}
+    plain |= built | {"lr": {"level": 0.01, "shade": 0.02}, "evaluation": {"scorer": None}}
+    run = Run(parse_recipe(plain | {"guidance": {"look": term() | {"method": {"type": method}}}}, "dot"))
+    seen = []
+    monkeypatch.setattr(Run, "_end", lambda self, system, export, evaluate: seen.append(len(system.terms)))
+    run.start(False)
+    run.train()
+    run.test(None, export_only=False)
+    run.test(None, export_only=True)
+    assert seen == [1, 0, int(exports)] and not run.system.terms and run.scene is not None

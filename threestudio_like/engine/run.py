@@ -84,7 +84,7 @@ class Run(Stages):
 
     @functools.cached_property
     def system(self) -> System:
-        """The last stage's system with its trained state, built at the first use."""
+        """The last stage's system with its trained state, without priors, built at the first use."""
         with torch.random.fork_rng():  # building seeds the global generator
             return self.finished(list(self.recipe.stages)[-1])
 
@@ -247,7 +247,9 @@ class Run(Stages):
             self.record.others = names_in(self.folder) - written(self.folder)
             log_to(self.folder / LOG)
             stage = self.chosen(only)[-1]
-            self._end(self.finished(stage), export=export_only, evaluate=not export_only)
+            component = self.recipe.stages[stage]
+            priors = export_only and component.cls.exports_priors(component.config)
+            self._end(self.finished(stage, priors=priors), export=export_only, evaluate=not export_only)
             if stage == list(self.recipe.stages)[-1]:
                 self.record.metrics["status"] = "done"  # whatever it was before: this is its result
             self.record.write()

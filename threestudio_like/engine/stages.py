@@ -42,10 +42,10 @@ class Stages:
         """Returns the path of a stage's checkpoint."""
         return checkpoint_path(self.folder, stage)
 
-    def build(self, stage: str) -> System:
+    def build(self, stage: str, priors: bool = True) -> System:
         """Builds the stage's system on the run's device, with every initial value drawn from the run's seed."""
         torch.manual_seed(self.recipe.run.seed)  # torch's layers initialise from the global generator only
-        return self.recipe.stages[stage].build(self.context).to(self.fabric.device)
+        return self.recipe.stages[stage].build(replace(self.context, priors=priors)).to(self.fabric.device)
 
     def validated(self, stage: str) -> System:
         """Builds the stage's system as it starts. Raises UserError where its parts do not fit together."""
@@ -55,24 +55,28 @@ class Stages:
         list(system.parameter_groups())  # tells a learning rate that is missing or unknown
         return system
 
-    def finished(self, stage: str, to_start_from: bool = False) -> System:
+    def finished(self, stage: str, to_start_from: bool = False, priors: bool = False) -> System:
         """Builds the stage's system with its trained state, or only what another stage starts from.
 
-        Raises UserError where it has none, or stopped before its end.
+        Without `priors`, what its guidance learned is left out with them. Raises UserError where it has none, or
+        stopped before its end.
         """
         path = self.checkpoint_path(stage)
         if not path.exists():
             raise UserError(f"{self.folder}: stage '{stage}' has no checkpoint; run it first")
         saved = checkpoint.load(path, torch.device("cpu"))  # the GPU may have no room for it twice
         component = self.recipe.stages[stage]
-        system = component.cls.to_start_from(self.context, component.config) if to_start_from else self.build(stage)
+        if to_start_from:
+            system = component.cls.to_start_from(replace(self.context, priors=False), component.config)
+        else:
+            system = self.build(stage, priors)
         if saved.step < system.config.steps:
             raise UserError(
                 f"{self.folder}: stage '{stage}' stopped at step {saved.step} of {system.config.steps}; "
                 "--resume it first"
             )
         state = translated_state(saved.system)
-        if to_start_from:
+        if not priors:
             state = {name: tensor for name, tensor in state.items() if name in system.state_dict()}
         take_over(system, replace(saved, system=state), path)
         return system

@@ -183,6 +183,11 @@ class System(nn.Module):
         return None
 
     @classmethod
+    def exports_priors(cls, config: SystemConfig) -> bool:
+        """Tells whether `export` writes what was learned on top of the priors, and so needs them."""
+        return False
+
+    @classmethod
     def to_start_from(cls, context: Context, config: SystemConfig) -> "System":
         """Builds what another stage's `start_from` is given, beside that stage: with as little of the GPU's memory as
         may be. Of a checkpoint it is filled with what it has a place for."""
