@@ -15,8 +15,6 @@ from priors.reconstructor import Reconstructor
 from systems.memory.published import INSTANTMESH_LARGE, MODELS
 
 HALF = torch.float16
-ADAPTED = ("sd15", "sd21")
-"""Models of which an adapter's learning is counted too: those that VSD is done with."""
 
 
 def build(name: str, part: str, dtype: torch.dtype = HALF):
@@ -70,20 +68,19 @@ def adapt(network) -> None:
 
 
 def count_network(name: str) -> dict:
-    """Counts a network: its parameters, a prediction without gradients, and one that an adapter learns from."""
+    """Counts a network: its parameters, a prediction without gradients, and one that an adapter learns from (VSD)."""
     with FakeTensorMode():
         network = build(name, network_of(name))
         found = {"parameters": sum(p.numel() for p in network.parameters())}
         with torch.no_grad():
             found["predict"] = line(lambda n: peak_of(lambda: network(**asked(name, network, n)).sample, network)[0])
-        if name in ADAPTED:
-            adapt(network)
+        adapt(network)
 
-            def learn(n):
-                return network(**asked(name, network, n)).sample
+        def learn(n):
+            return network(**asked(name, network, n)).sample
 
-            found["learn_kept"] = line(lambda n: peak_of(lambda: learn(n), network)[1])
-            found["learn"] = line(lambda n: peak_of(lambda: learn(n).float().square().mean().backward(), network)[0])
+        found["learn_kept"] = line(lambda n: peak_of(lambda: learn(n), network)[1])
+        found["learn"] = line(lambda n: peak_of(lambda: learn(n).float().square().mean().backward(), network)[0])
     return found
 
 

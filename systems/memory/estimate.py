@@ -12,12 +12,11 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
+from systems.memory.known import model_of
 from systems.memory.published import MODELS
-from threestudio_like import pretrained
 from threestudio_like.config.registry import Component
 from threestudio_like.config.schedule import Schedule
 from threestudio_like.engine.memory import Memory
-from threestudio_like.errors import UserError
 from threestudio_like.kernels.hashgrid import HashGrid
 from threestudio_like.kernels.tets import sizes_of_body_centred_grid
 from threestudio_like.renderers.volume import UNSEEN
@@ -47,32 +46,12 @@ def at(line: list[int], count: int) -> int:
     return line[0] + count * line[1]
 
 
-def model_of(config: pretrained.ModelConfig) -> str | None:
-    """Returns the published model that a config names, by its id or by the sizes in its folder; None for another."""
-    for name, sizes in MODELS.items():
-        if config.model in sizes["hub"]:
-            return name
-    folder = pretrained.local(config)
-    if folder is None:
-        return None
-    for name, sizes in MODELS.items():
-        part = "transformer" if "transformer" in sizes else "unet"
-        try:
-            stored = pretrained.read_json(folder / part / "config.json")
-        except UserError:
-            continue
-        ours = json.loads(json.dumps(sizes[part]))
-        if all(stored.get(key) == value for key, value in ours.items() if key != "sample_size"):
-            return name
-    return None
-
-
 def per_scene(config: Any) -> Memory | None:
     """Estimates a stage of a per-scene method, of its `PerSceneConfig`; None where a part of it was not counted."""
     if not was_counted(config):
         return None
     priors = [term.backbone or config.backbone for term in config.guidance.values()]
-    if any(prior is None or not hasattr(prior.config, "model") or model_of(prior.config) is None for prior in priors):
+    if any(prior is None or prior.type not in BACKBONES or model_of(prior.config) is None for prior in priors):
         return None
     models = sum(map(model_bytes, distinct(priors)))
     scene = config.particles * scene_bytes(config.scene)
@@ -85,6 +64,7 @@ def per_scene(config: Any) -> Memory | None:
     return Memory((("models", models), ("scene", scene), *step))
 
 
+BACKBONES = ("direct", "flow", "geometric", "latent", "pixel")
 GUIDANCE = ("csd", "ism", "sdi", "sds", "vsd")
 
 
@@ -144,7 +124,7 @@ def text_bytes(prior: Component) -> float:
     if prior.config.text_device == "cpu":
         return 0
     without_t5 = not getattr(prior.config, "t5", True)
-    return sizes["text_without_t5" if without_t5 else "text"] * BYTES[prior.config.precision]
+    return sizes.get("text_without_t5" if without_t5 else "text", sizes["text"]) * BYTES[prior.config.precision]
 
 
 def largest(schedule: Schedule) -> int:

@@ -1,12 +1,13 @@
 """The estimates: that recipes fit, that the counts are what the command counts, that their sums are a step's peak."""
 
-import json
 from dataclasses import fields, replace
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Annotated
 
 import pytest
 import torch
+import yaml
 
 from benchmarks import memory as benchmark
 from benchmarks.counter import line, peak_of
@@ -18,10 +19,10 @@ from priors.guidance.vsd import VSD
 from systems.memory import estimate
 from systems.per_scene import PerSceneConfig
 from tests.priors import model_folders
-from threestudio_like.config.loading import load
+from threestudio_like.config.loading import CONFIGS, load
 from threestudio_like.config.presets import gigabytes
 from threestudio_like.config.recipe import parse_recipe
-from threestudio_like.config.registry import Component
+from threestudio_like.config.registry import Component, find, parse, registered
 from threestudio_like.config.schedule import Schedule
 from threestudio_like.utils.card import GB
 
@@ -39,6 +40,8 @@ LIMITS = {
 """GB that a recipe may take, at most, under a preset."""
 TOO_LARGE = {("dreamfusion-sdxl", "12gb"), ("sweetdreamer-nerf-sd", "12gb")}
 """What does not fit the GPU that the preset is named after, and is refused there."""
+VIEWS = ("multiview", "zero123plus")
+"""Types of backbones that draw several views at once, of which no scene's guidance was counted."""
 PUBLISHED = {
     "sd15": (859_520_964, 83_653_863),
     "sd21": (865_910_724, 83_653_863),
@@ -114,16 +117,27 @@ def test_what_was_not_counted_is_not_guessed():
     assert unlit is not None and unlit.total <= lit.total
 
 
-def test_models_are_known_by_their_sizes_too_and_others_are_not_guessed(tmp_path):
-    config = dict(benchmark.MODELS["sd15"]["unet"], sample_size=96, act_fn="silu")
-    (tmp_path / "unet").mkdir()
-    (tmp_path / "unet" / "config.json").write_text(json.dumps(config))
-    known = LatentBackbone.Config(model=str(tmp_path))
-    assert estimate.model_of(known) == "sd15"
-    (tmp_path / "unet" / "config.json").write_text(json.dumps(config | {"layers_per_block": 3}))
-    assert estimate.model_of(known) is None
-    assert estimates(parse_recipe(load("dreamfusion-sd", [f"backbone.model={tmp_path}"]), "mine")) == {}
-    assert estimates(parse_recipe(load("dreamfusion"), "toybox")) == {}
+@pytest.fixture(scope="module")
+def stages():
+    """The per-scene stages of all recipes that have presets."""
+    recipes = [parse_recipe(load(name), name) for name in benchmark.with_presets()]
+    configs = [stage.config for recipe in recipes for stage in recipe.stages.values()]
+    return [config for config in configs if isinstance(config, PerSceneConfig)]
+
+
+@pytest.mark.parametrize("kind", registered("guidance"))
+def test_every_recipe_is_estimated_with_every_guidance_and_model_or_not_at_all(kind, stages):
+    method = Component("guidance", kind, find("guidance", kind).Config())
+    nodes = [yaml.safe_load(path.read_text())["backbone"] for path in (CONFIGS / "backbones").glob("*.yaml")]
+    backbones = [parse(Annotated[Component, "backbone"], node, "backbone") for node in nodes]
+    for config in stages:
+        for backbone in (None, *backbones):
+            terms = {
+                key: replace(term, method=method, backbone=backbone or term.backbone)
+                for key, term in config.guidance.items()
+            }
+            unknown = backbone and (backbone.type in VIEWS or backbone.config.model.startswith("priors/weights"))
+            assert (estimate.per_scene(replace(config, guidance=terms)) is None) == bool(unknown)
 
 
 @pytest.mark.parametrize("name", PUBLISHED)

@@ -1,0 +1,50 @@
+"""Which published model a folder is: by its sizes and by what it sees, and none where that is not sure."""
+
+import json
+
+import pytest
+
+from benchmarks.memory import estimates
+from priors.backbones.latent import LatentBackbone
+from systems.memory.known import model_of
+from systems.memory.published import MODELS
+from threestudio_like.config.loading import load
+from threestudio_like.config.recipe import parse_recipe
+
+
+def write_folder(place, name, listed=(), **changed):
+    """Writes the config of a published model's network, and an index that lists some parts more."""
+    part = "transformer" if "transformer" in MODELS[name] else "unet"
+    for file, node in (
+        (f"{part}/config.json", dict(MODELS[name][part], act_fn="silu") | changed),
+        ("model_index.json", {part: ["diffusers", "Network"]} | dict.fromkeys(listed)),
+    ):
+        (place / file).parent.mkdir(parents=True, exist_ok=True)
+        (place / file).write_text(json.dumps(node))
+    return LatentBackbone.Config(model=str(place))
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_a_folder_of_a_published_model_is_known(name, tmp_path):
+    listed = ["vision_encoder"] if name == "zero123plus" else []
+    activation = {"act_fn": "gelu"} if name == "if" else {}
+    assert model_of(write_folder(tmp_path, name, listed, **activation)) == name
+
+
+def test_a_folder_is_not_taken_for_a_model_of_another_size_or_input(tmp_path):
+    """Stable Diffusion 2.1 for 768 pixels, a model that sees images, and one whose classes are not cameras."""
+    assert model_of(write_folder(tmp_path / "768", "sd21", sample_size=96)) is None
+    assert model_of(write_folder(tmp_path / "seeing", "sd21", ["vision_encoder"])) is None
+    assert model_of(write_folder(tmp_path / "timed", "sd21", class_embed_type="timestep")) is None
+
+
+def test_models_are_known_by_their_sizes_too_and_others_are_not_guessed(tmp_path):
+    config = dict(MODELS["sd15"]["unet"], act_fn="silu")
+    (tmp_path / "unet").mkdir()
+    (tmp_path / "unet" / "config.json").write_text(json.dumps(config))
+    known = LatentBackbone.Config(model=str(tmp_path))
+    assert model_of(known) == "sd15"
+    (tmp_path / "unet" / "config.json").write_text(json.dumps(config | {"layers_per_block": 3}))
+    assert model_of(known) is None
+    assert estimates(parse_recipe(load("dreamfusion-sd", [f"backbone.model={tmp_path}"]), "mine")) == {}
+    assert estimates(parse_recipe(load("dreamfusion"), "toybox")) == {}
