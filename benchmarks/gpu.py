@@ -9,6 +9,8 @@ alone, of at most 8 minutes. `--device cpu --tiny` tries the command itself, on 
 """
 
 import argparse
+import os
+import signal
 import subprocess
 import sys
 import time
@@ -52,11 +54,15 @@ class Measuring:
         written.unlink(missing_ok=True)
         command = [sys.executable, "-m", "benchmarks.gpu", "--device", self.device, "--folder", str(self.folder)]
         command += ["--out", str(self.out), "--row", name, *["--tiny"] * self.tiny]
-        try:
-            ended = subprocess.run(command, cwd=ROOT, timeout=seconds)
-        except subprocess.TimeoutExpired:
-            return {"failed": f"stopped after {seconds:.0f} s"}
-        return read_json(written) if written.exists() else {"failed": f"ended with {ended.returncode}"}
+        with subprocess.Popen(command, cwd=ROOT, start_new_session=True) as process:
+            try:
+                code = process.wait(seconds)
+            except subprocess.TimeoutExpired:
+                return {"failed": f"stopped after {seconds:.0f} s"}
+            finally:
+                if process.poll() is None:
+                    os.killpg(process.pid, signal.SIGKILL)  # with all that it started
+        return read_json(written) if written.exists() else {"failed": f"ended with {code}"}
 
 
 def main(argv: list[str]) -> int:

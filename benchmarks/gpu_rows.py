@@ -11,7 +11,7 @@ import torch
 
 from benchmarks import full_models, step_parts
 from tests.tiny import TINY, picture, write_meshes
-from threestudio_like.errors import RunError, UserError
+from threestudio_like.errors import RunError, UserError, brief, line_of
 from threestudio_like.kernels import backend, packages, trials
 from threestudio_like.kernels.workloads import WORKLOADS
 from threestudio_like.utils.files import read_json
@@ -48,7 +48,7 @@ PARTS = [
 
 
 def measure(name: str, measuring: "Measuring") -> dict:
-    """Measures a row; what a recipe refuses, or the memory, is told as `failed`."""
+    """Measures a row; what goes wrong is told as `failed`."""
     try:
         others = {TESTS: tests, KERNELS: kernels, PACKAGES: beside_packages, TOYBOX: toybox, PASS: one_pass}
         if name in others:
@@ -64,7 +64,9 @@ def measure(name: str, measuring: "Measuring") -> dict:
         few = (2, 1) if measuring.tiny else (STEPS, WARM_UP)
         return step_parts.measure(recipe, stage, keys, int(step), *few).plain()
     except (UserError, RunError, torch.OutOfMemoryError) as error:
-        return {"failed": str(error).splitlines()[0]}
+        return {"failed": brief(error)}
+    except Exception as error:  # nobody expected it, and it is no reason to end without a result
+        return {"failed": f"{type(error).__name__}: {brief(error)}{line_of(error)}"}
 
 
 def tests(measuring: "Measuring") -> dict:
@@ -82,8 +84,8 @@ def tests(measuring: "Measuring") -> dict:
 def kernels(measuring: "Measuring") -> dict:
     """Times the kernels beside their references; returns the tables."""
     few = ["--points", "64", "--rays", "16", "--repetitions", "1", "--only", "hash grid, forward"] * measuring.tiny
-    ended = called([sys.executable, "benchmarks/kernels.py", *few])
-    return {"table": ended.stdout.strip()} if ended.returncode == 0 else {"failed": ended.stderr.strip()[-300:]}
+    ended = called([sys.executable, "benchmarks/kernels.py", "--device", measuring.device, *few])
+    return {"table": ended.stdout.strip()} if ended.returncode == 0 else {"failed": last_line(ended)}
 
 
 def beside_packages(measuring: "Measuring") -> dict:
@@ -108,7 +110,7 @@ def toybox(measuring: "Measuring") -> dict:
     command = [sys.executable, "launch.py", "--config", "dreamfusion.yaml", "prompt=a red chair", *keys]
     ended = called([*command, f"device={measuring.device}", f"out={out}"])
     if ended.returncode:
-        return {"failed": ended.stderr.strip().splitlines()[-1]}
+        return {"failed": last_line(ended)}
     return {name: value for name, value in read_json(out / "metrics.json").items() if isinstance(value, int | float)}
 
 
@@ -120,7 +122,7 @@ def one_pass(measuring: "Measuring") -> dict:
     command = [sys.executable, "launch.py", "--config", "geco-zero123plus.yaml", "--generate", image, f"n={PASSES}"]
     ended = called([*command, *keys, "generation.show.video_frames=0"])
     if ended.returncode:
-        return {"failed": ended.stderr.strip().splitlines()[-1]}
+        return {"failed": last_line(ended)}
     made = read_json(out / "metrics.json")["made"].values()
     parts = sorted({part for one in made for part in one if part.endswith("_seconds")})
     return {part: step_parts.median([one[part] for one in made]) for part in parts}
@@ -129,6 +131,11 @@ def one_pass(measuring: "Measuring") -> dict:
 def called(command: list[str]) -> subprocess.CompletedProcess:
     """Runs a command to its end, in the folder of the code."""
     return subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+
+
+def last_line(ended: subprocess.CompletedProcess) -> str:
+    """Returns the last line of a command's complaint, or its exit code where it said nothing."""
+    return (ended.stderr.strip() or f"ended with {ended.returncode}").splitlines()[-1]
 
 
 def keys_of(recipe: str, measuring: "Measuring") -> list[str]:

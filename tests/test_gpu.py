@@ -1,13 +1,17 @@
 """The command that measures on a GPU, on the CPU: its rows, its times by part, its goals, and how it goes on."""
 
 import dataclasses
+import math
+import os
+import subprocess
+import sys
 import time
 
 import pytest
 import torch
 from torch import nn
 
-from benchmarks import full_models, gpu, gpu_report, gpu_rows, step_parts
+from benchmarks import full_models, gpu, gpu_report, gpu_rows, kernels, step_parts
 from tests.test_paper_scale import RECIPES
 from threestudio_like.config.loading import load
 from threestudio_like.config.recipe import parse_recipe
@@ -56,6 +60,38 @@ def test_a_step_is_taken_apart(row, measuring, monkeypatch, tmp_path):
     found = gpu_rows.measure(row, measuring)
     assert 0 < found["priors_ms"] < found["ms"] and found["busy"] is None and found["peak_gib"] > 0.1
     assert f"{found['recipe']} {found['stage']} {found['step']}" == row
+
+
+def test_whatever_a_row_cannot_do_is_told(measuring, monkeypatch):
+    monkeypatch.setattr(gpu_rows, "beside_packages", lambda measuring: {}["march"])
+    assert gpu_rows.measure(gpu_rows.PACKAGES, measuring)["failed"].startswith("KeyError: 'march' (")
+    assert gpu_rows.measure("dreamfusion-sd4 main 0", measuring).keys() == {"failed"}
+    assert gpu_rows.last_line(subprocess.CompletedProcess([], 3, stderr="")) == "ended with 3"
+
+
+def test_a_row_that_takes_too_long_ends_with_all_that_it_started(measuring, monkeypatch, tmp_path):
+    """Its child holds a pipe open for as long as it lives."""
+    pipe, script = tmp_path / "pipe", tmp_path / "python"
+    os.mkfifo(pipe)
+    script.write_text(f"#!/bin/sh\n(echo started; sleep 60) > {pipe} & wait\n")
+    script.chmod(0o755)
+    monkeypatch.setattr(sys, "executable", str(script))
+    reading = os.open(pipe, os.O_RDONLY | os.O_NONBLOCK)
+    start = time.monotonic()
+    assert measuring.row(gpu_rows.KERNELS, 3) == {"failed": "stopped after 3 s"}
+    os.set_blocking(reading, True)
+    with open(reading) as file:
+        assert file.read() == "started\n" and time.monotonic() - start < 40
+
+
+def test_on_a_gpu_the_rasterisers_reference_draws_one_small_picture(monkeypatch):
+    called = []
+    monkeypatch.setattr(kernels, "milliseconds", lambda case, side, device: called.append(side) or 2.0)
+    small, large = (f"rasterise 20,000 faces, {size} x {size}, forward" for size in (128, 512))
+    assert kernels.compare(small, len, "cuda", 3) == (2.0, 2.0) and called.count("reference") == 1
+    assert math.isnan(kernels.compare(large, len, "cuda", 3)[0]) and called.count("reference") == 1
+    kernels.compare(large, len, "cpu", 3)
+    assert called.count("reference") == 1 + 5
 
 
 class Slow(torch.autograd.Function):
