@@ -34,7 +34,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from priors import embedding, text_encoders
-from priors.backbones.base import Condition
+from priors.backbones.base import Condition, in_own_precision
 from priors.backbones.latent import VAEBackbone, VAEConfig
 from threestudio_like import pretrained
 from threestudio_like.errors import UserError
@@ -81,6 +81,7 @@ class FlowBackbone(VAEBackbone):
     def time_embedding(self) -> tuple[nn.Module, int]:
         return self.unet.time_text_embed, self.unet.inner_dim
 
+    @in_own_precision
     def output(self, x_t: Tensor, t: Tensor, text: Tensor, condition: Condition | None) -> Tensor:
         """Computes the variance-preserving path's velocity, float32, from the flow's; arguments as of all backbones."""
         alpha, sigma = self.schedule.alpha(t), self.schedule.sigma(t)

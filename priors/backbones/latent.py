@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
 from priors import text_encoders
-from priors.backbones.base import Backbone, Condition, resize
+from priors.backbones.base import Backbone, Condition, in_own_precision, resize
 from threestudio_like import pretrained
 from threestudio_like.config.ranges import Pixels, Whole
 from threestudio_like.errors import UserError
@@ -104,6 +104,7 @@ class LatentBackbone(VAEBackbone):
                 "model_index.json names another number; take both from one release"
             )
 
+    @in_own_precision
     def output(self, x_t: Tensor, t: Tensor, text: Tensor, condition: Condition | None) -> Tensor:
         if self.pooled_width is None:
             return super().output(x_t, t, text, condition)

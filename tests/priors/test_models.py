@@ -71,6 +71,15 @@ def test_every_layout_loads_encodes_and_predicts(models, name):
     assert eps.shape == latents.shape and eps.dtype == torch.float32 and eps.isfinite().all()
 
 
+@pytest.mark.parametrize("name", KINDS)
+def test_a_frozen_network_computes_in_its_own_precision_whatever_the_runs(models, name):
+    backbone = build(models, name)
+    asked = torch.randn(2, *EXPECTED[name][1]), torch.tensor([20, 700]), backbone.embed(["a red dog", ""])
+    expected = backbone.predict(*asked)
+    with torch.autocast("cpu", torch.bfloat16):
+        assert torch.equal(backbone.predict(*asked), expected)
+
+
 @pytest.mark.parametrize("name", ["toybox", "if"])
 def test_pixels_survive_encoding(models, name):
     backbone = build(models, name)
