@@ -110,3 +110,10 @@ def test_encoders_that_do_not_belong_together_are_refused(models, tmp_path):
     (place / "transformer" / "config.json").write_text("{}")
     with pytest.raises(UserError, match="has no joint_attention_dim"):
         embedding.embed(ModelConfig(str(place)), ["a dog"], CPU)
+
+
+def test_half_precision_is_bfloat16_on_the_cpu(models):
+    _, encoder = text_encoders.load_encoder(ModelConfig(str(models("if")), "fp16", "fp16"), CPU)
+    assert {p.dtype for p in encoder.parameters()} == {torch.bfloat16}
+    _, encoder = text_encoders.load_encoder(ModelConfig(str(models("sd15"))), CPU)
+    assert {p.dtype for p in encoder.parameters()} == {torch.float32}
