@@ -188,7 +188,9 @@ def test_lpips_says_what_it_misses(monkeypatch):
 def test_lpips_says_which_weights_it_misses(tmp_path, monkeypatch):
     monkeypatch.setattr("importlib.util.find_spec", lambda name: object())
     monkeypatch.setattr(torch.hub, "get_dir", lambda: str(tmp_path))
-    assert "vgg16-397923af.pth is missing" in LPIPS.missing(LPIPS.Config())
+    told = LPIPS.missing(LPIPS.Config())
+    assert "vgg16-397923af.pth is missing" in told and "VGG16_Weights as w; w.IMAGENET1K_V1" in told
+    assert "AlexNet_Weights as w; w.IMAGENET1K_V1" in LPIPS.missing(LPIPS.Config(net="alex"))
     (tmp_path / "checkpoints").mkdir()
     (tmp_path / "checkpoints/vgg16-397923af.pth").write_bytes(b"nothing")
     assert "damaged" in LPIPS.missing(LPIPS.Config())

@@ -28,7 +28,12 @@ own_figure(
     digits=3,
 )
 
-BACKBONES = {"alex": "alexnet-owt-7be5be79.pth", "vgg": "vgg16-397923af.pth", "squeeze": "squeezenet1_1-b8a52dc0.pth"}
+BACKBONES = {
+    "alex": ("AlexNet_Weights", "alexnet-owt-7be5be79.pth"),
+    "vgg": ("VGG16_Weights", "vgg16-397923af.pth"),
+    "squeeze": ("SqueezeNet1_1_Weights", "squeezenet1_1-b8a52dc0.pth"),
+}
+"""What torchvision calls the weights, of which its `IMAGENET1K_V1` are meant, and their file, by LPIPS's names."""
 OTHERWISE = "or use `perceptual: {type: scorer}`"
 SMALLEST = 32  # pixels a side; smaller images vanish in LPIPS's networks
 
@@ -74,13 +79,15 @@ class LPIPS(Perceptual):
         for package in ("torchvision", "torchmetrics"):
             if importlib.util.find_spec(package) is None:
                 return f"perceptual: LPIPS needs {package}: pip install torchmetrics torchvision; {OTHERWISE}"
-        path = Path(torch.hub.get_dir()) / "checkpoints" / BACKBONES[config.net]
+        weights, file = BACKBONES[config.net]
+        path = Path(torch.hub.get_dir()) / "checkpoints" / file
+        fetch = f'python -c "from torchvision.models import {weights} as w; w.IMAGENET1K_V1.get_state_dict()"'
         if not path.is_file():
-            return f"perceptual: {path} is missing; put torchvision's weights there, {OTHERWISE}"
+            return f"perceptual: {path} is missing; `{fetch}` fetches it from its publisher, {OTHERWISE}"
         try:
             torch.load(path, map_location="meta", weights_only=True)  # torchvision itself would unpickle anything
         except (RuntimeError, EOFError, pickle.UnpicklingError):
-            return f"perceptual: {path} is damaged; fetch torchvision's weights again, {OTHERWISE}"
+            return f"perceptual: {path} is damaged; delete it, and `{fetch}` fetches it again, {OTHERWISE}"
         return None
 
     def __init__(self, device: torch.device, config: Config | None = None, **fields):
