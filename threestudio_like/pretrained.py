@@ -64,6 +64,17 @@ def dtype_on(device: torch.device, precision: str) -> torch.dtype:
     return torch.float32 if device.type == "cpu" and precision == "fp16" else DTYPES[precision]
 
 
+class NotDownloadedError(UserError):
+    """A hub model that is not in the local cache while nothing may be fetched; `model` is its id."""
+
+    def __init__(self, model: str):
+        super().__init__(
+            f"the model '{model}' is neither a folder nor in the local Hugging Face cache; "
+            "fetch it where there is a network, or give `model` a local folder"
+        )
+        self.model = model
+
+
 def is_hub_id(config: ModelConfig) -> bool:
     """Tells whether the name is no local folder and has the form of a hub id, `owner/name`."""
     return find_folder(config.model) is None and re.fullmatch(r"\w[\w.-]*/[\w.-]+", config.model) is not None
@@ -90,8 +101,27 @@ def missing(config: ModelConfig, parts: tuple[str, ...]) -> str | None:
     if folder is not None:
         return _wrong(folder, parts, config.variant)
     if is_hub_id(config):
-        return f"the model '{config.model}' is neither a folder nor in the local Hugging Face cache; a run downloads it"
+        return str(NotDownloadedError(config.model))
     return f"the model folder '{config.model}' does not exist; give `model` a folder in diffusers' layout or a hub id"
+
+
+def is_offline() -> bool:
+    """Tells whether nothing may be fetched from the hub, by HF_HUB_OFFLINE or by `offline`."""
+    from huggingface_hub import constants
+
+    return constants.HF_HUB_OFFLINE
+
+
+def downloads(config: ModelConfig) -> bool:
+    """Tells whether a run downloads the model first, as it is the hub's and not yet in the local cache."""
+    from huggingface_hub.errors import HFValidationError
+    from huggingface_hub.utils import validate_repo_id
+
+    try:
+        validate_repo_id(config.model)
+    except HFValidationError:
+        return False
+    return is_hub_id(config) and local(config) is None and not is_offline()
 
 
 @contextmanager
@@ -138,6 +168,8 @@ def _download(config: ModelConfig, parts: tuple[str, ...] | None) -> Path:
     from huggingface_hub import model_info, snapshot_download
     from huggingface_hub.errors import GatedRepoError, RepositoryNotFoundError
 
+    if is_offline():
+        raise NotDownloadedError(config.model)
     name = f"the model '{config.model}'"
     try:
         # Asked first because it takes a time limit: a hub that does not answer would hold the download for ever.

@@ -46,15 +46,24 @@ def test_a_run_is_refused_before_its_models_are_looked_for(monkeypatch, tmp_path
     assert not list(tmp_path.iterdir())
 
 
-def test_a_check_tells_of_the_memory_even_where_the_models_are_missing(tmp_path, caplog):
-    run = Run(parse_recipe(load("fantasia3d-sd", [f"out={tmp_path / 'run'}", "device=cpu"]), "fantasia3d-sd"))
+def test_a_check_tells_of_the_stages_memory_even_where_the_models_are_missing(tmp_path, caplog):
+    keys = [f"out={tmp_path / 'run'}", "device=cpu", "memory=16gb"]
+    run = Run(parse_recipe(load("fantasia3d-sd", keys), "fantasia3d-sd"))
     caplog.set_level(logging.INFO)
-    with pytest.raises(UserError, match="neither a folder nor in the local Hugging Face cache"):
-        run.check()
+    run.check()
     told = [
         re.search(r"stage '(\w+)' takes about \d+\.\d GB of GPU memory \(models ", text) for text in caplog.messages
     ]
     assert [found[1] for found in told if found] == ["coarse", "fine", "appearance"]
+
+
+def test_a_check_without_a_gpu_tells_the_memory_of_every_preset(tmp_path, caplog):
+    """The figures are those of docs/paper-scale.md."""
+    caplog.set_level(logging.INFO)
+    plain = load("dreamfusion-sd", [f"out={tmp_path / 'run'}", "device=cpu"])
+    Run(parse_recipe(plain, "dreamfusion-sd")).check()
+    assert "memory: 12gb 4.3 GB, 16gb 4.9 GB, 24gb 10.2 GB, 80gb 10.3 GB" in caplog.messages
+    assert not any("stage 'main' takes" in text for text in caplog.messages)
 
 
 def test_a_stage_that_is_not_run_may_be_too_large(monkeypatch, tmp_path):

@@ -104,24 +104,34 @@ class Run(Stages):
         return getattr(self.system, name)
 
     def check(self) -> list[str]:
-        """Builds every stage, and says what would run. Raises UserError that names what is missing; fetches nothing.
+        """Builds every stage, and says what would run and what it would download; fetches nothing.
 
-        What the stages take of a GPU is logged first, as models may be missing that nobody wants to fetch for nothing.
+        A stage whose models are still to be downloaded is not built. What the stages take of a GPU is logged first.
+        Raises UserError that names what is missing.
         """
-        for stage, memory in self.memory().items():
-            log.info("stage '%s' takes %s", stage, memory)
+        for line in self.memory_lines():
+            log.info("%s", line)
         self.refuse_too_large(list(self.recipe.stages))
         check_place(self.folder)
         check_loggers(self.recipe.run.logger)
+        said, to_download = [], []
         for part in components(self.recipe.stages):
+            if isinstance(part.config, pretrained.ModelConfig) and pretrained.downloads(part.config):
+                to_download.append(part.config.model)
+                continue
             problem = part.cls.missing(part.config) if hasattr(part.cls, "missing") else None
             if problem is not None:
                 raise UserError(problem)
-        said = []
         for stage, component in self.recipe.stages.items():
-            with pretrained.offline():
-                self.validated(stage)
+            try:
+                with pretrained.offline():
+                    self.validated(stage)
+            except pretrained.NotDownloadedError as error:
+                if pretrained.is_offline():  # a run could not download it either
+                    raise
+                to_download.append(error.model)
             said.append(f"{stage}: {component.type}, {component.config.steps} steps, on {self.fabric.device}")
+        said += [f"to be downloaded: {model}" for model in dict.fromkeys(to_download)]
         return [*said, f"would run in {self.folder}"]
 
     def start(self, resume: bool, only: str | None = None) -> None:

@@ -87,6 +87,19 @@ class Stages:
         estimates = {stage: one.cls.memory(one.config, self.context) for stage, one in stages.items()}
         return {stage: found for stage, found in estimates.items() if found is not None}
 
+    def memory_lines(self) -> list[str]:
+        """Says what the stages take of a GPU; without one, what each preset of the recipe takes at its largest stage.
+
+        GB are 2^30 bytes.
+        """
+        if self.fabric.device.type == "cpu" and self.recipe.run.memory is None:
+            under = {size: self.memory(parse_recipe(plain, self.recipe.name)) for size, plain in self.recipe.presets()}
+            largest = {size: max(one.total for one in stages.values()) for size, stages in under.items() if stages}
+            if largest:
+                listed = [f"{size} {total / card.GB:.1f} GB" for size, total in reversed(largest.items())]
+                return [f"memory: {', '.join(listed)}"]
+        return [f"stage '{stage}' takes {memory}" for stage, memory in self.memory().items()]
+
     def refuse_too_large(self, stages: list[str]) -> None:
         """Raises UserError where one of the stages will not fit the GPU that is there."""
         there = card.memory() if self.fabric.device.type == "cuda" else None
