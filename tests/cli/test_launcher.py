@@ -13,19 +13,20 @@ import pytest
 import launch
 from tests.signals import ENDING
 from threestudio_like.cli import launcher
+from threestudio_like.engine.run_folder import BUSY
 from threestudio_like.errors import NoSurfaceError, UserError
 
 ROOT = Path(__file__).resolve().parents[2]
 
 
-def said(capsys, monkeypatch, error: BaseException) -> tuple[int, str]:
+def said(capsys, monkeypatch, error: BaseException, *options: str) -> tuple[int, str]:
     """The exit code and what is printed where a command fails by an error."""
 
     def carry_out(given):
         raise error
 
     monkeypatch.setattr(launcher, "carry_out", carry_out)
-    code = launch.main(["--config", "dreamfusion"])
+    code = launch.main(["--config", "dreamfusion", *options])
     return code, capsys.readouterr().err.strip()
 
 
@@ -42,6 +43,20 @@ def test_half_a_module_that_a_signal_left_is_a_stop(capsys, monkeypatch):
     code, line = said(capsys, monkeypatch, half.value)
     assert code == 130 and line.startswith("stopped; to go on: ")
     assert said(capsys, monkeypatch, NameError("of a function's own"))[0] == 1
+
+
+def test_a_signal_without_words_is_a_stop(capsys, monkeypatch):
+    code, line = said(capsys, monkeypatch, KeyboardInterrupt())
+    assert code == 130 and line == "stopped; to go on: python launch.py --config dreamfusion --resume"
+
+
+def test_a_check_that_was_stopped_has_nothing_to_go_on_with(capsys, monkeypatch):
+    assert said(capsys, monkeypatch, KeyboardInterrupt(), "--check") == (130, "stopped")
+
+
+def test_help_lists_the_exit_code_of_a_busy_folder(capsys):
+    assert launch.main(["--help"]) == 0
+    assert f"{BUSY} another process is using the folder" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from threestudio_like.cli import without_recipe
-from threestudio_like.cli.keys import listing
+from threestudio_like.cli.keys import keys_of_recipes, listing
 from threestudio_like.cli.requests import CompareRequest, Crew, GenerateRequest, RunRequest, SweepRequest
 from threestudio_like.config.loading import Loaded, find_recipe, load
 from threestudio_like.config.recipe import read_blocks, read_run
@@ -28,7 +28,8 @@ EXAMPLES = """examples:
   {command} --gallery outputs
   {command} --demo
 
-exit codes: 0 done, 1 failed, 2 a mistake of yours (said in a line), 130 stopped by Ctrl-C and saved"""
+exit codes: 0 done, 1 failed, 2 a mistake of yours (said in a line),
+  75 another process is using the folder, 130 stopped by Ctrl-C and saved"""
 COMPARISON = "threestudio_like.experiments.comparison:ComparisonConfig"
 ACTIONS = ("check", "resume", "test", "export")
 """Options that say what is to be done with the run of a recipe; without one it is trained."""
@@ -41,14 +42,17 @@ Request = RunRequest | SweepRequest | CompareRequest | GenerateRequest | without
 
 
 class Parser(argparse.ArgumentParser):
-    """A parser whose refusals are UserErrors, with the nearest option."""
+    """A parser whose refusals are UserErrors, with what was probably meant."""
 
     def error(self, message: str):
-        """Raises UserError, with the nearest option to an unknown one."""
+        """Raises UserError; for an unknown option, with the key of its name, or the nearest option."""
         unknown = message.removeprefix("unrecognized arguments: ").split()
         if len(unknown) == len(message.split()):
             raise UserError(message)
         options = [option for option in self._option_string_actions if option.startswith("--")]
+        key = unknown[0].lstrip("-").partition("=")[0]
+        if key.partition(".")[0] in keys_of_recipes():
+            raise UserError(f"unknown option '--{key}'; write {key}=\"...\", without dashes")
         raise UserError(f"unknown option '{unknown[0]}'{nearest(unknown[0], options)}")
 
 
@@ -151,12 +155,23 @@ def read_arguments(argv: list[str], command: str) -> Arguments:
             raise UserError(f"--{action} {folder}: the folder has its own recipe; leave --config out")
         alone = view is not None and action == "train"  # it shows what is finished
         if given.config is None and folder is None and not given.help and not alone:
-            raise UserError("--config: name a recipe or comparison, such as dreamfusion; --help says more")
+            meant = next((f"; did you mean --config {key}?" for key in keys if names_recipe(key)), "")
+            raise UserError(
+                f"--config: name a recipe or comparison{meant or ', such as dreamfusion; --help says more'}"
+            )
     tell_repeated((*keys, *(given.sweep or ())))
     crew = Crew(given.check, given.table, given.workers, given.retries, given.cluster, program(argv))
     return Arguments(
         parser, given.help, given.config, action, folder, named, view, tuple(given.sweep or ()), given.stage, crew, keys
     )
+
+
+def names_recipe(word: str) -> bool:
+    """Tells whether a word of the command line is the name or the path of a recipe or comparison."""
+    try:
+        return "=" not in word and find_recipe(word) is not None
+    except UserError:
+        return False
 
 
 def tell_repeated(keys: tuple[str, ...]) -> None:

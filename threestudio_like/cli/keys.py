@@ -65,6 +65,12 @@ def listing(plain: dict, comparison: str | None = None) -> str:
     return "\n\n".join(text)
 
 
+def keys_of_recipes() -> set[str]:
+    """Returns the first parts of all keys that recipes of the package's systems have."""
+    systems = (config_fields(place_of("system", system)) or {} for system in registered("system"))
+    return set(fields_at(RUN)).union(*systems)
+
+
 def block(title: str, keys: list[Key]) -> str:
     """Lays the keys out: a line each, and below it what the key means."""
     lines = [f"{title}:"]

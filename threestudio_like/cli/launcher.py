@@ -25,7 +25,7 @@ NOISY = ("httpx", "lightning_fabric", "numba", "matplotlib", "fontTools")
 
 
 def main(argv: list[str]) -> int:
-    """Returns the exit code: 0 done, 1 failed, 2 a mistake that the user can mend, 130 interrupted and saved."""
+    """Returns the exit code: 0 done, 1 failed, 2 a mistake that the user can mend, 75 busy, 130 interrupted."""
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # torch and numba have a thread pool each; idle ones would spin
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
@@ -40,14 +40,20 @@ def main(argv: list[str]) -> int:
         given = read_arguments(argv, command())
         return carry_out(given)
     except (StoppedError, KeyboardInterrupt) as error:
-        return fail(f"{error or 'stopped'}; to go on: {again(argv, given)}", INTERRUPTED)
+        return stopped(str(error) or "stopped", argv, given)
     except BrokenPipeError:  # whoever read the output has seen enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
     except Exception as error:
         if stopping.requested() and half_done(error):  # a signal left half a module or half a recipe behind
-            return fail(f"stopped; to go on: {again(argv, given)}", INTERRUPTED)
+            return stopped("stopped", argv, given)
         return fail(*sentence(error))
+
+
+def stopped(said: str, argv: list[str], given: Arguments | None) -> int:
+    """Prints that the command was stopped, and how to go on where it left something; returns the exit code."""
+    left = given is None or given.action != "check"
+    return fail(f"{said}; to go on: {again(argv, given)}" if left else said, INTERRUPTED)
 
 
 def half_done(error: Exception) -> bool:

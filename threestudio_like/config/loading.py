@@ -156,6 +156,10 @@ def check_override(override: str, path: list[str], recipe: dict, overrides: Iter
     """Raises UserError for an override of a key that has another name or place, or that would change nothing."""
     key, value = ".".join(path), override.partition("=")[2]
     stages, values = (node if isinstance(node := recipe.get(own), dict) else {} for own in ("stages", "vars"))
+    if path[0] == "extends":
+        raise UserError(
+            "extends: it belongs in a recipe's file; write one that extends this one, and give it to --config"
+        )
     if reason := why_removed(key):
         raise UserError(f"{key}: there is no such key any more: {reason}")
     today = translated_path(key)
@@ -201,7 +205,8 @@ def parse_override(text: str) -> dict:
     """Parses `key.path=value` into nested plain data. Raises UserError."""
     key, equals, value = text.partition("=")
     if not equals or not re.fullmatch(r"[\w.-]+", key):
-        raise UserError(f"'{text}' is not an override of the form key.path=value")
+        remedy = "" if equals else '; quote values with spaces: prompt="a red chair"'
+        raise UserError(f"'{text}' is not an override of the form key.path=value{remedy}")
     node: Any = to_the_letter(value) if key in TEXT_KEYS else read_value(key, value)
     for part in reversed(key.split(".")):
         node = {part: node}
