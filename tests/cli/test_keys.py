@@ -66,7 +66,7 @@ def test_help_lists_a_recipes_keys_with_types_values_and_what_they_mean(capsys):
     lines = said.splitlines()
     assert (
         "  seed = 7    [int, at least 0 and below 2^63]" in lines
-        and "  device = auto    [auto | cpu | cuda; free when a run is taken up]" in lines
+        and "  device = auto    [auto | cpu | cuda; may change on --resume]" in lines
     )
     assert "keys of the stage nerf: prolificdreamer (stages.nerf.KEY for it alone):" in lines
     assert (
@@ -74,8 +74,21 @@ def test_help_lists_a_recipes_keys_with_types_values_and_what_they_mean(capsys):
         and f"  guidance.rgb.method.type = vsd    [{' | '.join(registered('guidance'))}]" in lines
     )
     assert any(line.startswith("  guidance.rgb.method.fake_score.type = ") for line in lines)
-    below = lines[lines.index("  evaluation.video_frames = 60    [int, at least 0; free when a run is taken up]") + 1]
+    below = lines[lines.index("  evaluation.video_frames = 60    [int, at least 0; may change on --resume]") + 1]
     assert below.startswith(" " * 8) and "Frames" in below
+
+
+@pytest.mark.parametrize(
+    "recipe, line",
+    [
+        ("dreamfusion", "logger = [tensorboard]    [list of tensorboard | csv | wandb; may change on --resume]"),
+        ("dreamfusion", "evaluation.video_format = mp4    [mp4 | gif | webp; may change on --resume]"),
+        ("dreamfusion-sd", "backbone.compiled = null    [default | reduce-overhead | null; may change on --resume]"),
+    ],
+)
+def test_help_spells_the_choices_out_whatever_name_they_have_in_the_source(recipe, line, capsys):
+    assert launch.main(["--help", "--config", recipe]) == 0
+    assert f"  {line}" in capsys.readouterr().out.splitlines()
 
 
 def test_help_lists_a_comparisons_keys(capsys):

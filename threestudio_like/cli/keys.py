@@ -5,6 +5,7 @@ import math
 import textwrap
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from types import EllipsisType
 from typing import Any
 
 import annotated_types
@@ -14,6 +15,8 @@ from threestudio_like.config import ranges
 from threestudio_like.config.fields import (
     Class,
     Field,
+    Module,
+    alias_of,
     arguments,
     config_fields,
     default_type,
@@ -103,7 +106,7 @@ def one(field: Field, annotation: ast.expr, value: Any, path: str) -> Iterator[K
     if is_block(field, kinds[0]) and isinstance(inner, Class) and not optional:
         yield from described(fields_of(inner), value if isinstance(value, dict) else {}, path, not field.trained)
         return
-    kind = kind_of(annotation) + ("" if field.trained else "; free when a run is taken up")
+    kind = kind_of(field.module, annotation) + ("" if field.trained else "; may change on --resume")
     yield Key(path, kind, shown(field, value), field.about)
 
 
@@ -118,12 +121,17 @@ def component(field: Field, slot: str, value: Any, path: str) -> Iterator[Key]:
         yield from described(config_fields(place_of(slot, chosen)) or {}, node, path, not field.trained)
 
 
-def kind_of(annotation: ast.expr) -> str:
-    """Names the type in a word or two."""
+def kind_of(module: Module, annotation: ast.expr) -> str:
+    """Names the type of a field of a module in a word or two."""
     kinds = []
     for part in parts(annotation):
+        part = alias_of(module, part)
         choices = arguments(part, "Literal")
-        kinds += [str(ast.literal_eval(choice)) for choice in choices] or [with_range(part)]
+        match arguments(part, "list") or arguments(part, "tuple"):
+            case [item] | [item, ast.Constant(value=EllipsisType())] if arguments(alias_of(module, item), "Literal"):
+                kinds.append(f"list of {kind_of(module, item)}")
+            case _:
+                kinds += [str(ast.literal_eval(choice)) for choice in choices] or [with_range(part)]
     return " | ".join([*kinds, *["null"] * ("None" in ast.unparse(annotation))])
 
 

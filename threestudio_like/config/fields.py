@@ -89,6 +89,21 @@ def look_up(module: Module, name: ast.expr) -> Class | Module | None:
     return None
 
 
+def alias_of(module: Module, name: ast.expr) -> ast.expr:
+    """Returns the `Literal[...]` that a name stands for in a module or where it is imported from; else itself."""
+    if not isinstance(name, ast.Name):
+        return name
+    for node in module.tree.body:
+        if isinstance(node, ast.Assign) and targets(node) == [name.id] and arguments(node.value, "Literal"):
+            return node.value
+        if isinstance(node, ast.ImportFrom) and node.module:
+            for alias in node.names:
+                source = read_module(node.module) if (alias.asname or alias.name) == name.id else None
+                if source is not None and (found := alias_of(source, own := ast.Name(alias.name))) is not own:
+                    return found
+    return name
+
+
 def member(owner: Class, name: str) -> Class | None:
     """Returns a class that stands in a class, there or in its bases."""
     for node in owner.node.body:

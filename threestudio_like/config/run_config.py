@@ -44,9 +44,9 @@ class RunConfig:
     )
 
     prompt: str = ""
-    """What the object is to be."""
+    """Text prompt of the object."""
     negative_prompt: str = ""
-    """What it is not to be; pretrained models are told it in place of the empty text."""
+    """Negative prompt, used in place of the empty text in classifier-free guidance."""
     seed: Seed = 0
     """Decides all random numbers of the run."""
     out: str | None = None
@@ -73,7 +73,7 @@ class RunConfig:
     logger: tuple[LoggerName, ...] = ("tensorboard",)
     """What records losses, previews and final figures: several are a list, `[tensorboard, csv]`; `[]` records none."""
     expected_seconds: ExpectedSeconds | None = None
-    """What the run takes, as far as it was measured; this machine's speed is reckoned in."""
+    """What the run takes, as far as it was measured; this machine's speed is taken into account."""
     memory: str | None = None
     """Which of the recipe's `presets` is laid over it, by the size of the GPU: 12gb, 16gb, 24gb or 80gb, as far as it
     has them; auto, by the GPU that is there."""
