@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import pytest
 
 import threestudio_like.engine.system as aliased
-from threestudio_like.config.misspelt import refuse_misspelt
+from threestudio_like.config.misspelt import UnknownKeyError, refuse_misspelt
 from threestudio_like.config.registry import register
 from threestudio_like.engine import system as engine_system
 from threestudio_like.errors import UserError
@@ -24,6 +24,12 @@ def test_a_base_that_another_module_names_is_followed():
     refuse_misspelt("system", {"type": "misspelt_for_tests", "own": 2, "steps": 3}, "")
     with pytest.raises(UserError, match="unknown key 'onw'; did you mean 'own'"):
         refuse_misspelt("system", {"type": "misspelt_for_tests", "onw": 2}, "")
+
+
+def test_a_suggestion_is_a_plain_one_whatever_its_words():
+    error = UnknownKeyError("", "weihgt now", ["weight now"])
+    assert " now" in str(error) and error.plain
+    assert not UnknownKeyError("", "penalties", ["weight"]).plain
 
 
 @register("system", "aliased_for_tests")

@@ -51,10 +51,10 @@ class UnknownKeyError(UserError):
 
     def __init__(self, where: str, key: str, known: Collection[str]):
         self.key, self.begun = key, f"{where or 'recipe'}: unknown key '{key}'"
-        end = hint(f"{where}.{key}", known)
-        self.plain = "any more" not in end and " now" not in end
+        found = hint(f"{where}.{key}", known)
+        self.plain = found.kind == "nearest"
         """Whether nothing is known of it but the names that are near."""
-        super().__init__(self.begun + end)
+        super().__init__(f"{self.begun}{found}")
 
 
 def paths_to(name: str, fields: dict[str, Field], node: dict, where: str) -> Iterator[str]:

@@ -4,7 +4,8 @@ Paths are relative to a stage; `*` stands for any one key. A key is looked up be
 """
 
 from collections.abc import Iterable
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, Literal
 
 from threestudio_like.errors import nearest
 
@@ -74,16 +75,27 @@ STATE = {
 """Parts of the names of a checkpoint's tensors."""
 
 
-def hint(path: str, known: Iterable[str]) -> str:
-    """Returns the end of a message on an unknown key: its name of today, or the nearest of those that are known."""
+@dataclass(frozen=True)
+class Hint:
+    """The end of a message on an unknown key, and what it tells; the text alone as a string."""
+
+    kind: Literal["renamed", "changed", "removed", "nearest"]
+    text: str
+
+    def __str__(self) -> str:
+        return self.text
+
+
+def hint(path: str, known: Iterable[str]) -> Hint:
+    """Returns what is known of an unknown key: its name of today, or the nearest of those that are known."""
     keys = split(path)
     if (new := look_up(RENAMED, keys)) is not None:
-        return f"; it is '{new}' now"
+        return Hint("renamed", f"; it is '{new}' now")
     if (new := look_up(CHANGED, keys)) is not None:
-        return f"; {new} stands for it now"
+        return Hint("changed", f"; {new} stands for it now")
     if (reason := look_up(REMOVED, keys)) is not None:
-        return f"; there is no such key any more: {reason}"
-    return nearest(keys[-1], known)
+        return Hint("removed", f"; there is no such key any more: {reason}")
+    return Hint("nearest", nearest(keys[-1], known))
 
 
 def why_removed(path: str) -> str | None:
