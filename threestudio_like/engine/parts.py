@@ -3,25 +3,26 @@
 import contextlib
 import logging
 from collections.abc import Iterator
+from contextvars import ContextVar
 
 from threestudio_like.errors import RunError, UserError, brief
 from threestudio_like.utils.run_log import keep_traceback
 
 log = logging.getLogger(__name__)
 
-_left_out: list[dict[str, str]] = []
-"""By the parts' names why they failed, for each `collected` that is open."""
+_left_out: ContextVar[dict[str, str] | None] = ContextVar("left_out", default=None)
+"""By the parts' names why they failed, of the innermost `collected` that this thread has open."""
 
 
 @contextlib.contextmanager
 def collected() -> Iterator[dict[str, str]]:
     """Collects the parts that fail while it is open: their names, and why."""
     found: dict[str, str] = {}
-    _left_out.append(found)
+    before = _left_out.set(found)
     try:
         yield found
     finally:
-        _left_out.remove(found)
+        _left_out.reset(before)
 
 
 @contextlib.contextmanager
@@ -30,9 +31,10 @@ def part(name: str) -> Iterator[None]:
     try:
         yield
     except Exception as error:
-        if not _left_out:
+        left_out = _left_out.get()
+        if left_out is None:
             raise
         expected = isinstance(error, (RunError, UserError, OSError))
         reason = brief(error) if expected else f"{type(error).__name__}: {brief(error)}; {keep_traceback(error)}"
         log.warning("left out: %s (%s)", name, reason)
-        _left_out[-1][name] = reason
+        left_out[name] = reason
