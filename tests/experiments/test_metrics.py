@@ -10,7 +10,7 @@ from threestudio_like.data.toybox.catalogue import CATEGORIES, caption
 from threestudio_like.errors import UserError
 from threestudio_like.evaluate.captions import clip_score, r_precision
 from threestudio_like.evaluate.images import saturation
-from threestudio_like.evaluate.metrics import metric
+from threestudio_like.evaluate.metrics import known_metrics, metric, own_figure
 from threestudio_like.evaluate.reference import true_views
 from threestudio_like.evaluate.result import Context, Result, as_tensor, read_turntable
 from threestudio_like.evaluate.scorer import Scorer
@@ -161,7 +161,7 @@ def test_a_frechet_distance_needs_a_reference(comparison, tmp_path):
         make_context(parse_comparison(plain, "test"))
     lonely = parse_comparison(plain | {"reference": str(tmp_path)}, "test")
     finish(lonely.cells[0], {}, np.zeros((8, 4, 4, 3), np.uint8))
-    with pytest.raises(UserError, match="is no folder with at least two images"):
+    with pytest.raises(UserError, match="is not a folder with at least two images"):
         make_context(lonely)
 
 
@@ -197,6 +197,14 @@ def test_a_metric_of_ones_own_is_one_file(tmp_path, monkeypatch):
         parse_comparison(plain | {"metrics": ["brightnes"]}, "test")
     with pytest.raises(UserError, match="imports: there is no module 'no_such_package'"):
         parse_comparison(plain | {"imports": ["no_such_package"]}, "test")
+
+
+def test_two_figures_of_one_name_are_declared_twice_and_the_same_one_again_is_not():
+    known = known_metrics()["chamfer"]
+    with pytest.raises(ValueError, match="'chamfer' is declared twice"):
+        own_figure("chamfer", "Chamfer", "higher", "Something else.")
+    own_figure(known.name, known.title, known.better, known.about, digits=known.digits)
+    assert known_metrics()["chamfer"] == known
 
 
 def test_a_metric_that_is_declared_badly_says_so(unchecked):
