@@ -50,11 +50,11 @@ class ReconstructorSize:
     design: Design = "toybox"
     """Parts of the model: this project's own, or exactly InstantMesh's."""
     image: Pixels = 64
-    """Pixels a side of the views."""
+    """Side length in pixels of the views."""
     dino: str | None = None
     """Hub id or folder of a DINO ViT to start the encoder from, instead of an untrained one of the next four sizes."""
     patch: Count = 8
-    """Pixels a side of the encoder's patches."""
+    """Side length in pixels of the encoder's patches."""
     encoder_width: Width = 96
     """Width of the encoder's tokens."""
     encoder_layers: Count = 2

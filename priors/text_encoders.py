@@ -129,7 +129,7 @@ def join(readings: list[Reading], t5_width: int | None) -> Float[Tensor, "N L D"
     """
     (one, other), t5 = readings[:2], readings[2:]
     if one.hidden.shape[:2] != other.hidden.shape[:2] or other.pooled is None:
-        raise UserError("text_encoder and text_encoder_2 are no pair of CLIPs; take both from one release")
+        raise UserError("text_encoder and text_encoder_2 are not a pair of CLIPs; take both from one release")
     tokens = torch.cat([one.hidden, other.hidden], dim=-1)
     pooled = torch.cat([each.pooled for each in (one, other) if each.pooled is not None], dim=-1)
     if t5_width is not None:

@@ -39,7 +39,7 @@ class PlaygroundConfig(SystemConfig):
     batch: Count | None = None
     """Images a step, at random; all of them where null."""
     size: Pixels = 64
-    """Pixels a side."""
+    """Side length in pixels."""
     start: Share = 0.5
     """Brightness of the grey that the images start as."""
     noise: NonNegative = 0.1

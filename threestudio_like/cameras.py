@@ -179,7 +179,7 @@ class RandomCameras:
     @dataclass
     class Config:
         size: PixelsSchedule = Schedule.constant(64)
-        """Pixels a side of the images."""
+        """Side length in pixels of the images."""
         views: Count = 4
         """Cameras of one step."""
         stratified: bool = True

@@ -146,7 +146,7 @@ def find(config: ModelConfig, parts: tuple[str, ...]) -> Path:
     folder = _download(config, parts)
     problem = _wrong(folder, parts, config.variant)
     if problem is not None:
-        raise UserError(f"the model '{config.model}' is not whole, and could not be made so from the hub: {problem}")
+        raise UserError(f"the model '{config.model}' is incomplete and could not be completed from the hub: {problem}")
     return folder
 
 
@@ -228,7 +228,7 @@ def refuse_special(place: Path) -> None:
     """Raises UserError where a part's folder holds what is no file: a reader of a pipe could wait for ever."""
     special = [path for path in place.iterdir() if not path.is_file() and not path.is_dir()] if place.is_dir() else []
     if special:
-        raise UserError(f"{special[0]} is no file; fetch the model again")
+        raise UserError(f"{special[0]} is not a file; fetch the model again")
 
 
 def _check_tokenizer(place: Path) -> None:

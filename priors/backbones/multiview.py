@@ -43,9 +43,9 @@ class MultiviewBackbone(Backbone):
     Config = MultiviewConfig
     view_size: int
     factor: int
-    """Pixels to a side of what the U-Net sees as one."""
+    """Pixels along each axis that the U-Net sees as one."""
     condition_size: int
-    """Pixels a side at which a condition image loses nothing that the model would see."""
+    """Side length in pixels at which a condition image loses nothing that the model would see."""
     mean_predictor: ViewMeanPredictor | None = None
     clip: Callable[[Tensor], Tensor] | None = None
     """Projects latents onto the range of valid images, where that is known."""

@@ -48,7 +48,7 @@ class Zero123Plus(MultiviewBackbone):
         untrained = (*MultiviewConfig.untrained, "vae_slicing")
 
         view_size: Pixels = 320
-        """Pixels a side of each view; version 1.2 was trained on 320."""
+        """Side length in pixels of each view; version 1.2 was trained on 320."""
         vae_slicing: bool = False
         """Whether images go through the VAE one at a time, which saves memory."""
 
@@ -66,7 +66,9 @@ class Zero123Plus(MultiviewBackbone):
         self.factor = 2 ** (len(self.vae.config.block_out_channels) - 1)
         self.view_size = config.view_size
         if self.view_size < self.factor or self.view_size % self.factor:
-            raise UserError(f"view_size: {self.view_size} is no multiple of {self.factor}, the VAE's pixels a latent")
+            raise UserError(
+                f"view_size: {self.view_size} is not a multiple of {self.factor}, the VAE's pixels a latent"
+            )
         self.for_clip, self.for_vae = (
             Preprocessor.read(self.folder / part / "preprocessor_config.json")
             for part in ("feature_extractor_clip", "feature_extractor_vae")

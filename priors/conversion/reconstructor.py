@@ -59,7 +59,7 @@ class InstantMeshReconstructor:
         """Configures what the file does not say; the defaults are those of all published variants."""
 
         image: Pixels = 320
-        """Pixels a side of the views."""
+        """Side length in pixels of the views."""
         grid: Cells = 128
         """Cubes along a side of the surface's grid."""
         head_width: Width = 64

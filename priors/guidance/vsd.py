@@ -80,7 +80,7 @@ class VSD(Guidance):
         if not self.config.plain_prompt:
             return condition
         if condition.plain is None:
-            raise UserError("guidance.method.plain_prompt: this condition is no text with words of the view")
+            raise UserError("guidance.method.plain_prompt: this condition has no text without view words")
         return replace(condition, text=condition.plain)
 
     def save(self, folder: Path) -> None:

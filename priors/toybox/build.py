@@ -24,9 +24,9 @@ class TextToImageSize:
     """Sizes of a small text-to-image model."""
 
     image: Pixels = 64
-    """Pixels a side of the images."""
+    """Side length in pixels of the images."""
     patch: Count = 4
-    """Pixels a side of the patches; the U-Net works on `image / patch`."""
+    """Side length in pixels of the patches; the U-Net works on `image / patch`."""
     channels: tuple[Width, ...] = (72, 88, 64)
     """Channels of the U-Net's levels."""
     layers: Count = 1

@@ -19,7 +19,7 @@ from diffusers.configuration_utils import register_to_config
 from jaxtyping import Float
 from torch import Tensor, nn
 
-COARSE = 4  # cells a side of the first map
+COARSE = 4  # cells along each axis of the first map
 
 
 class MeanPredictor(ModelMixin, ConfigMixin):

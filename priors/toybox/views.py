@@ -41,9 +41,9 @@ class MultiviewSize:
     """Sizes of a small multi-view model."""
 
     view: Pixels = 64
-    """Pixels a side of the views."""
+    """Side length in pixels of the views."""
     patch: Count = 4
-    """Pixels a side of the patches; the U-Net works on `view / patch` of each view."""
+    """Side length in pixels of the patches; the U-Net works on `view / patch` of each view."""
     channels: tuple[Width, ...] = (48, 64, 64)
     """Channels of the U-Net's levels."""
     layers: Count = 1

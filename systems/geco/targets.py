@@ -32,12 +32,12 @@ REFRAMED_AT_ONCE = 256
 
 @dataclass(frozen=True)
 class ImageFolder:
-    """Condition images from a folder, cut out, centred and on white, `size` pixels a side."""
+    """Condition images from a folder, cut out, centred and on white, `size` pixels along each axis."""
 
     path: str
     """The folder."""
     size: Pixels = 256
-    """Pixels a side."""
+    """Side length in pixels."""
     loading: ImageLoading = field(default_factory=ImageLoading)
     """How objects are cut out."""
 

@@ -1,4 +1,4 @@
-"""Reckons what a stage takes of a GPU's memory, from what `benchmarks/memory.py` counted of its parts.
+"""Estimates what a stage takes of a GPU's memory, from what `benchmarks/memory.py` counted of its parts.
 
 A stage keeps its models, and the scene with its gradients and Adam's moments. A step renders, then each guidance term
 encodes and predicts one after the other, then all is gone through backwards; the largest sum of what is alive at once
@@ -30,7 +30,7 @@ VISION = 632_076_800
 KEYS_EACH = 46_530_560
 """Bytes of the keys and values that views attend to, of one image, in half precision."""
 GRID = 128
-"""Cubes a side in which InstantMesh's reconstructor finds a surface."""
+"""Cubes along each axis in which InstantMesh's reconstructor finds a surface."""
 TYPICAL_SAMPLES = 36
 """Samples that a ray has at the start of a usual scene, where no `max_samples` bounds them."""
 

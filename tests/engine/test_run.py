@@ -372,7 +372,7 @@ def test_a_damaged_checkpoint_is_named(tmp_path, damage):
     made = run(tmp_path, checkpoint_every=100)
     made.train()
     damage(made.checkpoint_path("main"))
-    with pytest.raises(UserError, match=r"not a usable checkpoint .*; delete it to start anew"):
+    with pytest.raises(UserError, match=r"not a usable checkpoint .*; delete it to start again"):
         run(tmp_path, resume=True, checkpoint_every=100).train()
 
 

@@ -80,7 +80,7 @@ def test_what_is_no_runs_is_refused_and_stays(tmp_path, out):
     (tmp_path / "thesis/config.yaml").write_text("steps: 3\n")
     before = everything(tmp_path)
     for _ in range(2):
-        with pytest.raises(UserError, match=r"this folder is no run's, and holds 'chapter.txt'|a file of this name"):
+        with pytest.raises(UserError, match=r"this is not a run folder; it contains 'chapter.txt'|a file of this name"):
             run(tmp_path, out=str(tmp_path / out))
     assert everything(tmp_path) == before
 

@@ -132,7 +132,7 @@ def test_a_grid_is_a_method_for_every_combination():
         ({"promts": ["a"]}, "unknown key 'promts'; did you mean 'prompts'"),
         ({"judge": "x"}, "unknown key 'judge'; it is 'scorer' now"),
         ({"steps": 5}, "a key of its recipes is `keys.steps`"),
-        ({"claims": [CLAIM | {"method": "three", "at_least": 1.0}]}, "'three', which is no method"),
+        ({"claims": [CLAIM | {"method": "three", "at_least": 1.0}]}, "'three', which is not a method"),
         ({"claims": [CLAIM | {"method": "one"}]}, "exactly one of higher_than"),
     ],
 )

@@ -97,7 +97,7 @@ def test_one_run_reaches_no_threshold_and_what_is_not_finite_is_left_out(compari
     assert found.values("a", "train_seconds") == {} and "object_seconds" not in found.figures[comparison.cells[0]]
     told = "\n".join(found.warnings)
     assert (
-        "1 runs have figures that are no finite number" in told
+        "1 runs have figures that are not finite numbers" in told
         and "No run has a figure for: Consistent, %, Seconds" in told
     )
 

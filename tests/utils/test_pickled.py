@@ -39,7 +39,7 @@ WAYS = {
     "legacy": lambda node, path: torch.save(node, path, _use_new_zipfile_serialization=False),
     "plain": lambda node, path: path.write_bytes(pickle.dumps(node)),
 }
-TOLD = r"bad.ckpt is refused: it (holds (posix|nt|os).mkdir, which is no tensor|is no file of tensors)"
+TOLD = r"bad.ckpt is refused: it (holds (posix|nt|os).mkdir, which is not a tensor|is not a file of tensors)"
 
 
 @pytest.mark.parametrize("way", WAYS)

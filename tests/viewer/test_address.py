@@ -22,7 +22,7 @@ def test_a_browser_opens_its_url():
 
 
 def test_a_refusal_names_the_option():
-    with pytest.raises(UserError, match="--demo: 'x' is no address"):
+    with pytest.raises(UserError, match="--demo: 'x' is not an address"):
         Address.read("x", "--demo")
     with pytest.raises(UserError, match="--demo: there is no host"):
         Address("nowhere.invalid", 80).check_free("--demo")
@@ -34,7 +34,7 @@ def test_only_this_machine_is_served_unless_told_otherwise():
 
 @pytest.mark.parametrize("text", ["", "port", "65536", "-1", "host:", ":80", "a b:80", "1.5", "http://host:80"])
 def test_what_is_no_address_is_refused(text):
-    with pytest.raises(UserError, match="is no address; give a port"):
+    with pytest.raises(UserError, match="is not an address; give a port"):
         Address.read(text)
 
 

@@ -33,7 +33,9 @@ def test_all_runs_below_a_folder_are_found(tmp_path):
     assert [one.name for one in finished.exhibits(tmp_path / "runs/a")] == ["a"]
 
 
-@pytest.mark.parametrize("name, says", [("gone", "does not exist"), ("empty", "holds no run"), ("a.txt", "is no mesh")])
+@pytest.mark.parametrize(
+    "name, says", [("gone", "does not exist"), ("empty", "holds no run"), ("a.txt", "is not a mesh")]
+)
 def test_where_there_is_nothing_it_is_said(tmp_path, name, says):
     (tmp_path / "empty").mkdir()
     (tmp_path / "a.txt").write_text("text")

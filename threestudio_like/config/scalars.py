@@ -26,7 +26,7 @@ def parse_scalar(kind: type, value: Any, where: str) -> Any:
     if not isinstance(value, kind) or (is_bool and kind is not bool):
         raise UserError(f"{where}: expected {kind.__name__}, got {value!r}")
     if isinstance(value, str) and not is_unicode(value):
-        raise UserError(f"{where}: the text has characters that cannot be written: {value!r}; type it anew")
+        raise UserError(f"{where}: the text has characters that cannot be written: {value!r}; type it again")
     return value
 
 

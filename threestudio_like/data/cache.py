@@ -26,7 +26,7 @@ def cached(name: str, key: str, make: Callable[[], dict[str, np.ndarray]]) -> di
             with np.load(path) as stored:
                 return dict(stored)
         except Exception:  # a flipped bit fails in as many ways as there are layers; each array has a checksum
-            log.warning("%s is damaged and is made anew", path)
+            log.warning("%s is damaged and is made again", path)
     arrays = make()
     try:
         write(path, lambda file: np.savez(file, allow_pickle=False, **arrays))

@@ -36,7 +36,7 @@ def image_files(path: Path) -> list[Path]:
     if not path.exists():
         raise UserError(no_image(path))
     if not path.is_file():
-        raise UserError(f"{path}: this is no file and no folder of images")
+        raise UserError(f"{path}: this is neither a file nor a folder of images")
     return [path]
 
 

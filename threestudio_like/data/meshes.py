@@ -86,7 +86,7 @@ class MeshFolder:
         seed: Seed = 0
         """Seed of the cameras."""
         size: Pixels = 64
-        """Pixels a side of the maps."""
+        """Side length in pixels of the maps."""
         supersample: Samples = 2
         """Maps are rendered this many times larger and averaged."""
         up: Literal["y", "z"] = "y"

@@ -19,7 +19,7 @@ LONGEST = 300
 MEGABYTES = 20
 """The size of an image's file."""
 SHOWN = 256
-"""Pixels a side of the cut-out that is shown."""
+"""Side length in pixels of the cut-out that is shown."""
 LARGEST_SEED = 2**31 - 1
 _one_at_a_time = threading.Lock()  # a large picture takes a gigabyte while it is read
 

@@ -53,7 +53,7 @@ def load(path: Path, device: torch.device) -> Checkpoint:
         return read(path, device)
     except ValueError as error:
         earlier = previous(path)
-        remedy = f"{earlier} is the one before it" if earlier.exists() else "delete it to start anew"
+        remedy = f"{earlier} is the one before it" if earlier.exists() else "delete it to start again"
         raise UserError(f"{path}: not a usable checkpoint ({error}); {remedy}") from None
 
 
@@ -83,13 +83,13 @@ def problem(path: Path) -> str | None:
 def amiss(saved: Checkpoint) -> str | None:
     """Says what in a checkpoint is not what `save` was given; None where all is."""
     if type(saved.step) is not int or saved.step < 0:
-        return "its step is no whole number"
+        return "its step is not a whole number"
     if not isinstance(saved.seconds, int | float) or not 0 <= saved.seconds < math.inf:
-        return "its seconds are no number"
+        return "its seconds are not a number"
     if not isinstance(saved.system, dict) or not isinstance(saved.optimizer, dict):
         return "it holds no state of a system and its optimiser"
     strange = next((name for name, value in saved.system.items() if not isinstance(value, Tensor)), None)
-    return None if strange is None else f"'{strange}' is no tensor"
+    return None if strange is None else f"'{strange}' is not a tensor"
 
 
 def damage(path: Path) -> str | None:

@@ -34,7 +34,7 @@ class Expectation:
         if self.expected.first:
             more = duration(slow * self.expected.first)
             told += f", and {more} more the first time (kernels are compiled, data is made)"
-        return f"{told}; said anew after the first steps"
+        return f"{told}; said again after the first steps"
 
     def whole(self, expected: ExpectedSeconds) -> float:
         """Returns the reference machine's seconds of the whole run, but for what only a machine's first run takes."""

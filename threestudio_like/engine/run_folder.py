@@ -114,7 +114,7 @@ def check_place(folder: Path) -> None:
     others = sorted(names_in(folder) - {"sweep.json"})
     if others and not is_run(folder):
         more = f" and {len(others) - 1} more" if len(others) > 1 else ""
-        raise UserError(f"{folder}: this folder is no run's, and holds '{others[0]}'{more}; give another out=")
+        raise UserError(f"{folder}: this is not a run folder; it contains '{others[0]}'{more}; give another out=")
 
 
 def written(folder: Path) -> set[str]:
@@ -193,7 +193,7 @@ def check_same(folder: Path, recipe: Recipe, option: str) -> None:
     if resume and (plain := read_stored(stored)) != translated(plain):
         raise UserError(
             f"--resume: the run in {folder} was made by an earlier version, whose keys had other names; "
-            "start anew without --resume, or go on with that version"
+            "start again without --resume, or go on with that version"
         )
     if "asked" in read_map(folder / METRICS):
         raise UserError(f"{option}: what is in {folder} was generated; give its --generate command again")
@@ -207,7 +207,7 @@ def check_same(folder: Path, recipe: Recipe, option: str) -> None:
     if key is not None:
         raise UserError(
             f"{option}: the recipe has changed since this run began, at '{key}'; "
-            f"start anew without {option}, or give the keys it had ({stored})"
+            f"start again without {option}, or give the keys it had ({stored})"
         )
 
 

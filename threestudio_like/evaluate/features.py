@@ -99,7 +99,7 @@ def pairwise_distances(results: list[Result]) -> list[float | None]:
     "lower",
     "Between the scorer's features of all of the method's views and of the reference's (Heusel et al. 2017), "
     "from 0 up; small sets are told apart too easily, so compare methods of one comparison only. Its interval and "
-    "tests draw the prompts, or exchange the runs, and take the distance anew.",
+    "tests draw the prompts, or exchange the runs, and take the distance again.",
     needs=["views", "scorer", "reference"],
     scope="comparison",
     digits=1,

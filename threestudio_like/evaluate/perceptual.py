@@ -35,7 +35,7 @@ BACKBONES = {
 }
 """What torchvision calls the weights, of which its `IMAGENET1K_V1` are meant, and their file, by LPIPS's names."""
 OTHERWISE = "or use `perceptual: {type: scorer}`"
-SMALLEST = 32  # pixels a side; smaller images vanish in LPIPS's networks
+SMALLEST = 32  # pixels along each axis; smaller images vanish in LPIPS's networks
 
 
 class Perceptual(nn.Module):

@@ -56,7 +56,7 @@ class ReconstructionEvaluation:
     objects: Count = 64
     """Objects of each split."""
     size: Pixels = 64
-    """Pixels a side of the views."""
+    """Side length in pixels of the views."""
     shown: Count = 6
     """Objects that the pictures show."""
     scorer: str = "priors/weights/scorer"

@@ -86,7 +86,7 @@ def true_views(
 def _files(folder: str) -> list[Path]:
     files = sorted(path for path in Path(folder).rglob("*") if path.suffix.lower() in SUFFIXES)
     if len(files) < 2:
-        raise UserError(f"reference: '{folder}' is no folder with at least two images, nor 'toybox'")
+        raise UserError(f"reference: '{folder}' is not a folder with at least two images, nor 'toybox'")
     return files
 
 

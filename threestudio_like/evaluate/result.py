@@ -99,7 +99,7 @@ def read_turntable(folder: Path) -> UInt8[np.ndarray, "2 8 S S 3"]:
     strip = iio.imread(folder / "turntable.png")[..., :3]
     size = strip.shape[0] // 2
     if size == 0 or strip.shape != (2 * size, VIEWS * size, 3):
-        raise ValueError(f"{folder}: turntable.png is no strip of {VIEWS} views above {VIEWS}")
+        raise ValueError(f"{folder}: turntable.png is not a strip of {VIEWS} views above {VIEWS}")
     return strip.reshape(2, size, VIEWS, size, 3).swapaxes(1, 2)
 
 

@@ -74,15 +74,15 @@ class Evaluation(Presentation):
     """The keys by which a finished scene is shown, exported and measured."""
 
     preview_size: Pixels = 96
-    """Pixels a side of a preview's views."""
+    """Side length in pixels of a preview's views."""
     mesh_resolution: Cells = 128
-    """Grid points a side at which a field's surface is extracted."""
+    """Grid points along each axis at which a field's surface is extracted."""
     mesh_threshold: Positive | None = None
     """The density at a field's surface; null chooses it by the field's own silhouettes."""
     scorer: str | None = None
     """A scorer's folder; the prompt is scored where it names one of the Toybox's colours and categories."""
     scorer_size: Pixels = 64
-    """Pixels a side of the views that the scorer is shown."""
+    """Side length in pixels of the views that the scorer is shown."""
 
     def check_surface(self, scene: str) -> None:
         """Raises UserError for keys on extracting a mesh, of a scene of this type, which has one."""

@@ -24,7 +24,7 @@ class ScorerSize:
     """The sizes of a scorer's layers."""
 
     image: Pixels = 64
-    """Pixels a side of the images that the tower sees."""
+    """Side length in pixels of the images that the tower sees."""
     channels: tuple[Width, ...] = (24, 48, 80, 112)
     """Channels after each halving; for a transformer those of its layers, all the same."""
     width: Width = 96
@@ -32,7 +32,7 @@ class ScorerSize:
     bins: Count = 24
     """Azimuth bins; bin 0 is centred on the front."""
     patch: Count | None = None
-    """Pixels a side of the patches that a transformer reads; a tower of convolutions where null."""
+    """Side length in pixels of the patches that a transformer reads; a tower of convolutions where null."""
 
 
 def words_of(caption: str) -> list[str]:

@@ -10,7 +10,7 @@ from threestudio_like.errors import UserError
 HEAD = 32
 """Channels of an attention head."""
 POOLED = 4
-"""Places a side that a transformer's tokens are pooled to, so that they still say where something is."""
+"""Places along each axis that a transformer's tokens are pooled to, so that they still say where something is."""
 
 
 class ConvolutionTower(nn.Sequential):

@@ -208,7 +208,7 @@ def _run_warnings(records: Sequence[RunRecord]) -> list[str]:
     lost = [one for one in records if one.done and one.has_infinite_figures]
     if lost:
         warnings.append(
-            f"{len(lost)} runs have figures that are no finite number, which are left out; "
+            f"{len(lost)} runs have figures that are not finite numbers, which are left out; "
             f"the first is {lost[0].cell.job.folder}."
         )
     return warnings
@@ -237,7 +237,7 @@ def _revision_warnings(counts: Mapping[str, int]) -> list[str]:
     warnings = []
     if len(counts) > 1:
         told = "; ".join(f"{count} at {short_revision(name)}" for name, count in counts.items())
-        warnings.append(f"The runs were made at several revisions ({told}); move a run's folder away to run it anew.")
+        warnings.append(f"The runs were made at several revisions ({told}); move a run's folder away to run it again.")
     here = git_revision()
     if len(counts) == 1 and here not in counts:
         (made,) = counts

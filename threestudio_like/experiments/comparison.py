@@ -189,7 +189,7 @@ def check_claims(config: ComparisonConfig, methods: dict[str, Method], name: str
     for claim in config.claims:
         for method in (claim.method, claim.other):
             if method is not None and method not in methods:
-                raise UserError(f"{name}: a claim is about '{method}', which is no method{nearest(method, methods)}")
+                raise UserError(f"{name}: a claim is about '{method}', which is not a method{nearest(method, methods)}")
 
 
 def resolve_recipes(methods: dict[str, Method], name: str, beside: Path | None) -> dict[str, Method]:

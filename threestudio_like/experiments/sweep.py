@@ -47,7 +47,7 @@ def check(jobs: Iterable[Job]) -> None:
         if key is not None:
             raise UserError(
                 f"{job.folder}: the run there was made by another recipe, which differs at '{key}'; "
-                "move the folder away to run anew, or give another out="
+                "move the folder away to run again, or give another out="
             )
 
 

@@ -24,7 +24,7 @@ from threestudio_like.utils.files import write_atomically
 Views = Callable[[Cameras, Shading], list[Render]]
 """Renders cameras one by one."""
 MEASURED = 96
-"""Pixels a side of the views on which an object is measured."""
+"""Side length in pixels of the views on which an object is measured."""
 MARGIN = 1.05
 """The view's width as a multiple of the ball's that lies in it."""
 
@@ -40,11 +40,11 @@ class Presentation:
     elevation_deg: Elevation = 15.0
     """Elevation of the cameras."""
     strip_size: Pixels = 128
-    """Pixels a side of the views in `turntable.png`."""
+    """Side length in pixels of the views in `turntable.png`."""
     video_frames: Whole = 60
     """Frames of the turntable video, once around in three seconds; 0 for none."""
     video_size: Pixels = 160
-    """Pixels a side of the video."""
+    """Side length in pixels of the video."""
     video_format: VideoFormat = "mp4"
     """The video's format: mp4, gif or webp; the last two play by themselves wherever a picture is shown."""
     smallest_part: Share = 0.02
@@ -52,7 +52,7 @@ class Presentation:
     formats: tuple[str, ...] = ("glb",)
     """Formats of the exported meshes: glb, obj, ply, stl, usdz."""
     texture_size: Pixels | None = None
-    """Texels a side of the exported mesh's textures; colours at its vertices where null."""
+    """Side length in texels of the exported mesh's textures; colours at its vertices where null."""
     size_mm: Positive = SIZE_MM
     """Millimetres of the object's longest side in formats that have a unit: stl, usdz."""
 

@@ -19,7 +19,7 @@ CHUNK = 1 << 18
 def bake(
     mesh: Mesh, material: Callable[[Float[Tensor, "N 3"]], Float[Tensor, "N C"]], size: int, device: torch.device
 ) -> Mesh:
-    """Unwraps the mesh and bakes textures of `size` texels a side.
+    """Unwraps the mesh and bakes textures of `size` texels along each axis.
 
     `material` gives a base colour (C = 3, sRGB), or base colour, roughness and metallic (C = 5), in 0..1. Texels
     between the charts take the nearest chart's value, so that no seam shows.
@@ -58,7 +58,7 @@ def baked(
 
 
 def packing(size: int) -> xatlas.PackOptions:
-    """Returns xatlas' options for an atlas of `size` texels a side."""
+    """Returns xatlas' options for an atlas of `size` texels along each axis."""
     options = xatlas.PackOptions()
     options.resolution, options.padding, options.bilinear, options.create_image = size, 2, True, False
     return options

@@ -26,7 +26,7 @@ PADDING = 0x1986
 EPOCH = (1980, 1, 1, 0, 0, 0)
 """The time of all files in the zip, so that one mesh gives one file."""
 COLORS_SIZE = 512
-"""Texels a side where a mesh has colours at its vertices only, which Apple's readers do not show."""
+"""Side length in texels where a mesh has colours at its vertices only, which Apple's readers do not show."""
 
 LAYER = """#usda 1.0
 (

@@ -19,9 +19,9 @@ POINTS, RAYS, STEP = 1 << 18, 1 << 14, 0.0135
 ROWS = 19
 """Binary logarithm of the rows of a level of the hash grid."""
 CELLS = 52
-"""Cells a side of the grids of tetrahedra and of cubes."""
+"""Cells along each axis of the grids of tetrahedra and of cubes."""
 SIZE = 512
-"""Pixels a side of an image."""
+"""Side length in pixels of an image."""
 SEED = 0
 
 

@@ -32,7 +32,7 @@ class MeshRenderer(Renderer[SurfaceScene]):
         """Configures the rasterisation."""
 
         supersample: Samples = 2
-        """Images are drawn so many times larger a side, and averaged."""
+        """Images are drawn so many times larger along each axis, and averaged."""
         silhouette: NonNegative = 0.0
         """Softness of the signed distance's silhouettes, in scene units; 0 for silhouettes of edges alone.
 

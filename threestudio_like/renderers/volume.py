@@ -19,7 +19,7 @@ from threestudio_like.scenes.visible import VisibleVolume
 
 CHUNK = 1 << 19
 EVERY = 17
-"""Of so many rays one is looked at to reckon how many samples all have; odd, so that neighbouring rows differ."""
+"""Of so many rays one is looked at to estimate how many samples all have; odd, so that neighbouring rows differ."""
 UNSEEN = 4
 """Samples that are looked at for each that `max_samples` lets be drawn, at most."""
 FAINT_TO_MEAN = 0.1
@@ -40,7 +40,7 @@ class VolumeRenderer(Renderer[VolumeScene]):
         render_step_size: StepLength = 0.03
         """Length of a sample along the ray, in scene units."""
         resolution: Cells = 32
-        """Cells a side of the occupancy grid."""
+        """Cells along each axis of the occupancy grid."""
         refresh_every: Count = 16
         """Steps between updates of the occupancy grid."""
         decay: Share = 0.9

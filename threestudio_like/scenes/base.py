@@ -29,7 +29,7 @@ class MeshSettings:
     """Says how a mesh is extracted from a scene that has no surface of its own."""
 
     resolution: int = 128
-    """Grid points a side at which the density is sampled."""
+    """Grid points along each axis at which the density is sampled."""
     threshold: float | None = None
     """The density at the surface; None chooses it by the scene's own silhouettes."""
 

@@ -39,8 +39,8 @@ class IsoSurfaceConfig:
     """Configures a mesh scene."""
 
     resolution: Cells = 32
-    """Cells a side of the grid. A tetmesh has two vertices a cell: with 26 and 52 it has as many as the grids of
-    tetrahedra that others call 64 and 128."""
+    """Cells of the grid along each axis. A tetmesh has two vertices a cell: with 26 and 52 it has as many as the grids
+    of tetrahedra that others call 64 and 128."""
     sdf: Literal["vertices", "mlp"] = "vertices"
     """What is optimised: one number a grid vertex, or a hash grid and MLP, which is smoother."""
     shape_init: ShapeInit = field(default_factory=ShapeInit)

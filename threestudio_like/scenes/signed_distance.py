@@ -19,7 +19,7 @@ from threestudio_like.scenes.unread import refuse_unread, stated_up
 from threestudio_like.utils.files import regular
 
 RESOLUTION = 128
-"""Points a side; shapes are known to within half their spacing."""
+"""Points along each axis; shapes are known to within half their spacing."""
 BOX_LENGTH = 1.4
 """The longest side of what is read from a mesh file, in scene units."""
 

@@ -25,7 +25,7 @@ from threestudio_like.utils.tensors import map_tensors
 
 CHUNK = 1 << 18
 COARSEST = 16
-"""Cubes a side of a grid all of whose vertices are asked for their distance."""
+"""Cubes along each axis of a grid all of whose vertices are asked for their distance."""
 SURE = 1.5
 PLANES = ((0, 1), (0, 2), (1, 2))
 """The axes along each plane's columns and rows."""

@@ -19,7 +19,7 @@ UNFINISHED = ".*.unfinished*"
 def regular(path: Path) -> Path:
     """Returns the path. Raises OSError for a folder, and for a pipe or a device, whose reader could wait for ever."""
     if path.exists() and not path.is_file():
-        raise OSError(errno.EINVAL, "this is no file", str(path))
+        raise OSError(errno.EINVAL, "this is not a file", str(path))
     return path
 
 

@@ -23,7 +23,9 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
         found = torch.load(regular(path), map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(path))
     except pickle.UnpicklingError as error:
         named = re.search(r"GLOBAL ([\w.]+)", str(error))
-        what = f"it holds {named[1]}, which is no tensor and could run code" if named else "it is no file of tensors"
+        what = (
+            f"it holds {named[1]}, which is not a tensor and could run code" if named else "it is not a file of tensors"
+        )
         raise UserError(
             f"{path} is refused: {what}; nothing of it was run. Where you trust it, save its state_dict alone"
         ) from None

@@ -22,7 +22,7 @@ class Address:
         """Reads `PORT`, `HOST:PORT` or `[HOST]:PORT`. Raises UserError, which names the option."""
         found = re.fullmatch(r"(?:(?P<host>[^\s:\[\]]+|\[[0-9a-fA-F:.]+\]):)?(?P<port>[0-9]{1,5})", text)
         if found is None or int(found["port"]) > LARGEST:
-            raise UserError(f"{option}: '{text}' is no address; give a port from 0 to {LARGEST}, or HOST:PORT")
+            raise UserError(f"{option}: '{text}' is not an address; give a port from 0 to {LARGEST}, or HOST:PORT")
         return Address((found["host"] or LOOPBACK).strip("[]"), int(found["port"]))
 
     @property

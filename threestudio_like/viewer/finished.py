@@ -90,7 +90,7 @@ def exhibits(path: Path) -> list[Exhibit]:
     """Finds the meshes to show: that of a file, or all runs' below a folder. Raises UserError where there are none."""
     if path.is_file():
         if path.suffix.lower() not in SUFFIXES:
-            raise UserError(f"--view: {path} is no mesh; give a folder of runs, or a file {', '.join(SUFFIXES)}")
+            raise UserError(f"--view: {path} is not a mesh; give a folder of runs, or a file {', '.join(SUFFIXES)}")
         return [Exhibit(path.name, path)]
     if not path.is_dir():
         raise UserError(f"--view: {path} does not exist")

@@ -40,7 +40,7 @@ class ToyboxCoordinates:
         seed: Seed = 5
         """Seed of toys and cameras."""
         size: Pixels = 64
-        """Pixels a side of the maps."""
+        """Side length in pixels of the maps."""
         samples: Samples = 2
         """Square root of the rays a pixel."""
         distance: DistanceRange = (2.5, 2.9)

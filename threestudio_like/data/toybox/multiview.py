@@ -87,7 +87,7 @@ class MultiviewSet:
     seed: Seed = 7
     """Seed of objects, cameras and light."""
     size: Pixels = 64
-    """Pixels a side of image and views."""
+    """Side length in pixels of image and views."""
     samples: Samples = 2
     """Square root of the rays a pixel."""
     elevation_deg: ElevationRange = (-10.0, 40.0)

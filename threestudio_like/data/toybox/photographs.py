@@ -37,7 +37,7 @@ class CaptureConfig:
     """Cameras and light of photographs. Lengths are in scene units, shares in 0..1."""
 
     size: Pixels = 64
-    """Pixels a side."""
+    """Side length in pixels."""
     samples: Samples = 2
     """Square root of the rays a pixel."""
     distance: DistanceRange = (2.6, 2.8)

@@ -43,7 +43,7 @@ class ReconstructionSet:
     targets: Count = 4
     """Random views of each object, uniform in area."""
     target_size: Pixels = 32
-    """Pixels a side of the random views."""
+    """Side length in pixels of the random views."""
     samples: Samples = 2
     """Square root of the rays a pixel of the random views."""
     elevation_deg: ElevationRange = (-30.0, 70.0)

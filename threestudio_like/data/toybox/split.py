@@ -34,5 +34,5 @@ def check_split(folder: str | Path | None) -> None:
     if place is not None and (place / FILE).is_file() and read_json(place / FILE).get(KEY) != fingerprint():
         raise UserError(
             f"{place}: these weights were trained on another split of the toys, and have seen pairs that are held out; "
-            "train them anew"
+            "train them again"
         )

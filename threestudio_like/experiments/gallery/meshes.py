@@ -10,7 +10,7 @@ import trimesh
 from scipy.spatial import cKDTree
 
 FINEST = 4096
-"""Cells a side of the grid on which vertices at the same place become one."""
+"""Cells along each axis of the grid on which vertices at the same place become one."""
 ROUGH = 5
 """A mesh of this many times the faces that are wanted is first merged on a grid, which is faster than simplifying."""
 INSET = 0.25

@@ -51,9 +51,9 @@ class FlexibleWeights:
 
 
 def cube_grid(resolution: int) -> CubeGrid:
-    """Builds the grid of `resolution` cubes a side. Raises ValueError below three: the boundary is always outside."""
+    """Builds the grid of `resolution` cubes along each axis. Raises ValueError below three: the boundary is outside."""
     if resolution < 3:
-        raise ValueError(f"a cubic grid needs at least 3 cubes a side, got {resolution}")
+        raise ValueError(f"a cubic grid needs at least 3 cubes along each axis, got {resolution}")
 
     def lattice(n):
         return torch.stack(torch.meshgrid(*[torch.arange(n)] * 3, indexing="ij"), dim=-1).reshape(-1, 3)

@@ -28,9 +28,9 @@ class HashGrid:
     log2_hashmap_size: Annotated[int, Interval(ge=1, le=31)] = 17
     """Binary logarithm of a level's rows in the table, at most."""
     base_resolution: Annotated[int, Interval(ge=1, lt=2**20)] = 16
-    """Cells a side of the coarsest level."""
+    """Cells along each axis of the coarsest level."""
     max_resolution: Annotated[int, Interval(ge=1, lt=2**20)] = 2048
-    """Cells a side of the finest level."""
+    """Cells along each axis of the finest level."""
 
     def __post_init__(self):
         if self.base_resolution > self.max_resolution:
@@ -45,7 +45,7 @@ class HashGrid:
 
     @property
     def resolutions(self) -> tuple[int, ...]:
-        """Cells a side, floor(base * growth^level); equation 2. A single level has the base resolution."""
+        """Cells along each axis, floor(base * growth^level); equation 2. A single level has the base resolution."""
         rounding = 1e-6  # keeps the last level at `max_resolution` when the power comes out a hair below it
         return tuple(math.floor(self.base_resolution * self.growth**level + rounding) for level in range(self.n_levels))
 

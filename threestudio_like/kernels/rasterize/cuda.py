@@ -10,7 +10,7 @@ import triton.language as tl
 from jaxtyping import Float, Int
 from torch import Tensor
 
-TILE = 8  # pixels a side at a time
+TILE = 8  # pixels along each axis at a time
 LAST = 0x7FFFFFFF
 OPTIONS = {"num_warps": 1, "enable_fp_fusion": False}  # every implementation must round alike
 

@@ -44,14 +44,14 @@ class TetGrid:
 
 @functools.lru_cache(maxsize=2)
 def body_centred_grid(resolution: int) -> TetGrid:
-    """Builds the body-centred cubic lattice over [-1, 1]^3: congruent tetrahedra, `resolution` cells a side.
+    """Builds the body-centred cubic lattice over [-1, 1]^3: congruent tetrahedra, `resolution` cells along each axis.
 
     Each tetrahedron joins the centres of two neighbouring cells with an edge of the face between them (Labelle &
     Shewchuk 2007, section 3). The last two grids are kept, for the stages of a run that share one: nobody may write
-    into them. Raises ValueError below two cells a side.
+    into them. Raises ValueError below two cells along each axis.
     """
     if resolution < 2:
-        raise ValueError(f"a tetrahedral grid needs at least 2 cells a side, got {resolution}")
+        raise ValueError(f"a tetrahedral grid needs at least 2 cells along each axis, got {resolution}")
 
     def lattice(n):
         return torch.stack(torch.meshgrid(*[torch.arange(n)] * 3, indexing="ij"), dim=-1).reshape(-1, 3)
