@@ -8,6 +8,7 @@ COMPONENTS = {
         "geco_views": "systems.geco.stages:GecoViews",
         "playground2d": "systems.playground:Playground",
         "prolificdreamer": "systems.prolificdreamer:ProlificDreamer",
+        "mesh_file": "systems.mesh_file:MeshFile",
         "geometric_prior": "systems.training.geometric:GeometricTraining",
         "multiview_prior": "systems.training.multiview:MultiviewTraining",
         "reconstructor": "systems.training.reconstructor:ReconstructorTraining",

@@ -113,10 +113,13 @@ def test_launcher_commands_parse(command):
 def test_whole_examples_parse(page, tmp_path):
     examples = [block for block in fenced(page) if re.search(r"(?m)^(system|prompts):", block)]
     assert examples
+    (tmp_path / "mine-sd.yaml").write_text("extends: dreamfusion-sd.yaml", encoding="utf-8")
+    (tmp_path / "their-results").mkdir()
+    (tmp_path / "their-results/a-red-chair-0.glb").touch()
     for text in examples:
         (tmp_path / "example.yaml").write_text(text, encoding="utf-8")
         plain = load(str(tmp_path / "example.yaml"))
-        parse_comparison(plain, "example") if is_comparison(plain) else parse_recipe(plain, "example")
+        parse_comparison(plain, "example", tmp_path) if is_comparison(plain) else parse_recipe(plain, "example")
 
 
 def test_there_are_commands_to_parse():

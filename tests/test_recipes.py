@@ -15,7 +15,7 @@ from threestudio_like.engine.system import Context
 pytestmark = pytest.mark.usefixtures("one_thread")
 
 
-QUICK = ("dreamfusion.yaml", "playground2d.yaml")
+QUICK = ("dreamfusion.yaml", "playground2d.yaml", "mesh.yaml")
 """Recipes that the fast tests run too."""
 RECIPES = sorted(
     str(p.relative_to(CONFIGS)) for p in CONFIGS.rglob("*.yaml") if p.parent.name not in ("backbones", "comparisons")
@@ -38,6 +38,7 @@ def test_recipe_runs_two_steps(recipe, backbones, tmp_path, monkeypatch):
     assert launch.main(["--config", recipe, *keys]) == 0
     metrics = json.loads((tmp_path / "run/metrics.json").read_text())
     stages = {
+        "mesh": 0,
         "fantasia3d": 3,
         "sweetdreamer": 3,
         "prolificdreamer": 3,

@@ -126,6 +126,7 @@ TINY = {
     ],
     "prolificdreamer.yaml": TINY_STAGES,
     "playground2d.yaml": ["steps=2", "images=3", "size=8", "columns=2"],
+    "mesh.yaml": [key for key in TINY_SCENE if key.startswith("evaluation.") and "mesh_resolution" not in key],
     "prolificdreamer-sd.yaml": TINY_STAGES,
     "fantasia3d-sd.yaml": TINY_MESH,
     "sweetdreamer-sd.yaml": TINY_MESH,
@@ -269,6 +270,7 @@ def tiny_models(models, folder):
         ],
         "sweetdreamer-sd.yaml": [f"backbone.model={models('sd21')}", f"vars.ccm.backbone.model={models('agp_sd')}"],
         "playground2d.yaml": [f"backbone.model={models('toybox')}"],
+        "mesh.yaml": [f"file={folder / 'meshes/one.glb'}", scorer],
         "prolificdreamer.yaml": [f"backbone.model={models('toybox')}", scorer],
         "fantasia3d.yaml": [f"backbone.model={models('toybox')}", scorer],
         "sweetdreamer.yaml": [

@@ -70,8 +70,9 @@ class Record:
             raise
         finally:
             self.metrics["wall_seconds"] = round(number_in(earlier, "wall_seconds") + time.monotonic() - began, 2)
-            peak = max(number_in(earlier, "peak_memory_mib"), round(peak_memory_mib(device)))
-            self.metrics["peak_memory_mib"] = peak
+            if self.metrics.get("steps") != 0:  # else nothing was trained, and the method's memory is not known
+                peak = max(number_in(earlier, "peak_memory_mib"), round(peak_memory_mib(device)))
+                self.metrics["peak_memory_mib"] = peak
             if first_process:
                 self.write_somehow()
 

@@ -207,11 +207,10 @@ class Run(Stages):
                     seconds += train(system, stage, path, settings, self.fabric, monitor, own)
                 self.fabric.barrier()  # the checkpoint is there before another process looks for it
                 steps += system.config.steps
-                self.record.metrics |= {
-                    "steps": steps,
-                    "train_seconds": round(seconds, 2),
-                    "seconds_per_step": round(seconds / max(steps, 1), 4),
-                }
+                self.record.metrics["steps"] = steps
+                if steps > 0:
+                    seconds_per_step = round(seconds / steps, 4)
+                    self.record.metrics |= {"train_seconds": round(seconds, 2), "seconds_per_step": seconds_per_step}
             if self.fabric.global_rank == 0 and system is not None:
                 self._end(system, export=True, evaluate=True)
                 monitor.end(hparams, figures_of(self.record.metrics))

@@ -142,6 +142,7 @@ def make_optimizer(system: System, groups: list[ParameterGroup]) -> torch.optim.
     """Builds AdamW over the parameter groups, and Muon over those that ask for it."""
     config = system.config.optimizer
     described = [dict(params=group.parameters, lr=group.lr(0), weight_decay=group.weight_decay) for group in groups]
+    described = described or [dict(params=[])]  # of a system that learns nothing; an optimiser needs a group
     if not any(group.muon for group in groups):
         return torch.optim.AdamW(described, betas=config.betas, eps=config.eps, fused=True)
     described = [one | {"muon": group.muon} for one, group in zip(described, groups, strict=True)]

@@ -9,7 +9,7 @@ from typing import Annotated, Any
 import yaml
 from annotated_types import MinLen
 
-from threestudio_like.config.loading import CONFIGS, find_recipe, load
+from threestudio_like.config.loading import CONFIGS, find_recipe, load, to_the_letter
 from threestudio_like.config.plugins import plug_in
 from threestudio_like.config.ranges import Seed
 from threestudio_like.config.recipe import digest, read_blocks, read_run, unique_slug
@@ -18,8 +18,11 @@ from threestudio_like.config.renamed import RENAMED, look_up
 from threestudio_like.config.run_config import TEXT_KEYS
 from threestudio_like.errors import UserError, nearest
 from threestudio_like.evaluate.metrics import find_metric
+from threestudio_like.experiments import mesh_files
 from threestudio_like.experiments.jobs import Job, name_of
 
+MESH_RECIPE = "mesh.yaml"
+"""The recipe of methods whose objects are mesh files."""
 AIMS = ("higher_than", "lower_than", "at_least", "at_most")
 
 
@@ -27,12 +30,22 @@ AIMS = ("higher_than", "lower_than", "at_least", "at_most")
 class Method:
     """A way of making an object of a prompt."""
 
-    config: str
+    config: str = ""
     """The recipe."""
     keys: dict[str, Any] = field(default_factory=dict)
     """Keys that replace the recipe's."""
     generate: bool = False
     """Whether the recipe makes the prompts' objects in one pass."""
+    meshes: str = ""
+    """Files of meshes made elsewhere, in place of a recipe: a folder of `PROMPT-SEED.glb` (see `mesh_files`), or a path
+    with `{prompt}` and `{seed}` in it."""
+
+    def __post_init__(self):
+        if self.meshes and (self.generate or self.config not in ("", MESH_RECIPE)):
+            raise ValueError("`meshes:` are measured as they are; leave `config:` and `generate:` out")
+        if not self.meshes and not self.config:
+            raise ValueError("give `config:`, a recipe, or `meshes:`, files of meshes made elsewhere")
+        self.config = self.config or MESH_RECIPE
 
 
 @dataclass
@@ -152,7 +165,7 @@ def parse_comparison(plain: dict, name: str, beside: Path | None = None) -> Comp
     check_lists(config, name)
     check_claims(config, methods, name)
     plug_in(config.imports)
-    methods = resolve_recipes(methods, name, beside)
+    methods = resolve(config, methods, name, beside)
     folder = Path(config.out or f"outputs/comparisons/{name}")
     runs = Path(config.runs) if config.runs else folder.parent / "runs"
     cells = build_cells(config, methods, runs, name)
@@ -192,11 +205,15 @@ def check_claims(config: ComparisonConfig, methods: dict[str, Method], name: str
                 raise UserError(f"{name}: a claim is about '{method}', which is not a method{nearest(method, methods)}")
 
 
-def resolve_recipes(methods: dict[str, Method], name: str, beside: Path | None) -> dict[str, Method]:
-    """Finds the recipe of each method; one outside `configs/` is named by its path. Raises UserError."""
+def resolve(config: ComparisonConfig, methods: dict[str, Method], name: str, beside: Path | None) -> dict[str, Method]:
+    """Finds the recipe of each method, one outside `configs/` named by its path, or its meshes. Raises UserError."""
     resolved = dict(methods)
     for method, chosen in methods.items():
         try:
+            if chosen.meshes:
+                pattern = mesh_files.find(chosen.meshes, config.prompts, config.seeds, beside)
+                resolved[method] = replace(chosen, meshes=pattern)
+                continue
             path = find_recipe(chosen.config, beside)
         except UserError as error:
             raise UserError(f"{name}: methods.{method}: {error}") from None
@@ -242,7 +259,12 @@ def cell(method: str, chosen: Method, shared: dict[str, Any], prompt: str, seed:
     recipe = path.stem if path.resolve().is_relative_to(CONFIGS) else f"{path.stem}-{digest(str(path.resolve()))}"
     place = f"{recipe}_{name_of(keys)[:80]}_{digest(str(keys))}" if keys else recipe
     labels = {"method": method, "prompt": prompt, "seed": str(seed)}
-    folder = runs / (f"{place}_generated" if chosen.generate else place) / f"{unique_slug(prompt)}-{seed}"
+    own, end = f"{unique_slug(prompt)}-{seed}", "_generated" if chosen.generate else ""
+    if chosen.meshes:
+        file = mesh_files.file_of(chosen.meshes, prompt, seed)
+        keys += overrides({"file": to_the_letter(str(file))})
+        own, end = f"{own}{mesh_files.stamp(file)}", f"_{digest(chosen.meshes)}"
+    folder = runs / f"{place}{end}" / own
     job = Job(chosen.config, (*keys, f"prompt={prompt}", f"seed={seed}"), folder, labels, chosen.generate)
     return Cell(method, prompt, seed, job)
 

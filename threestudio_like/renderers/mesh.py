@@ -11,7 +11,7 @@ from threestudio_like.cameras import Cameras, Rays
 from threestudio_like.config.ranges import NonNegative, Samples
 from threestudio_like.config.registry import configure
 from threestudio_like.errors import UserError
-from threestudio_like.kernels.rasterize import antialias, rasterize
+from threestudio_like.kernels.rasterize import Fragments, antialias, rasterize
 from threestudio_like.renderers.base import ALBEDO, Render, Renderer, single_precision
 from threestudio_like.renderers.shading import Shading
 from threestudio_like.renderers.silhouette import soft_silhouette
@@ -79,7 +79,7 @@ class MeshRenderer(Renderer[SurfaceScene]):
         position = fragments.interpolate(surface.vertices)
         normal = F.normalize(fragments.interpolate(surface.vertex_normals()), dim=-1)
         view = fragments.pixel // (cameras.height * cameras.width)
-        material = position if shading.kind == "none" else scene.material(position)  # which takes time
+        material = position if shading.kind == "none" else self.material(scene, fragments, position)  # which takes time
         color = shading(material, normal, position, view)
         distance = (position - cameras.position[view]).norm(dim=-1, keepdim=True)
         parts = torch.cat([color, torch.ones_like(distance), distance, 0.5 * position + 0.5, normal], dim=-1)
@@ -94,6 +94,12 @@ class MeshRenderer(Renderer[SurfaceScene]):
         return Render(
             rgb=rgb + (1 - opacity) * behind, opacity=opacity, depth=distance, normal=normal, xyz=xyz, surface=surface
         )
+
+    def material(
+        self, scene: SurfaceScene, fragments: Fragments, position: Float[Tensor, "N 3"]
+    ) -> Float[Tensor, "N C"]:
+        """Looks up the material of what the pixels see."""
+        return scene.material(position)
 
     def soft_gradients(
         self, parts: Float[Tensor, "B H W 11"], behind: Float[Tensor, "B H W 3"], surface: Surface, rays: Rays

@@ -1,7 +1,8 @@
 """Signed distances on a regular grid over the scene cube, negative inside: of meshes and of fields."""
 
+from collections.abc import Callable
 from pathlib import Path
-from typing import no_type_check
+from typing import Any, no_type_check
 
 import numba
 import numpy as np
@@ -65,16 +66,29 @@ def read_mesh(path: Path, up: str = "y") -> trimesh.Trimesh:
 
     `up` is the axis that is up where the file does not say it (see `UPWARDS`). Raises UserError for a bad file.
     """
+    body = loaded(path, lambda file: trimesh.load(file, force="mesh", process=False, skip_materials=True))
+    return placed(path, body, up)
+
+
+def loaded(path: Path, load: Callable[[Path], Any]) -> Any:
+    """Returns what `load` reads of a mesh file. Raises UserError for one that is missing, damaged or read in part."""
     if not path.is_file():
         raise UserError(f"{path}: there is no such mesh file")
     refuse_unread(path)
     try:
-        mesh = trimesh.load(regular(path), force="mesh", process=False, skip_materials=True)
+        return load(regular(path))
     except ImportError as error:
         remedy = 'pip install -e ".[dae]"' if path.suffix.lower() == ".dae" else "export it as GLB"
         raise UserError(f"{path} cannot be read as a mesh ({error}); {remedy}") from None
     except Exception as error:  # trimesh raises whatever its many loaders raise
         raise UserError(f"{path} cannot be read as a mesh: {brief(error)}") from None
+
+
+def placed(path: Path, mesh: object, up: str) -> trimesh.Trimesh:
+    """Moves what was read of a mesh file into the scene's frame, its box centred and `BOX_LENGTH` long.
+
+    Raises UserError where it has no surface of finite size.
+    """
     if not isinstance(mesh, trimesh.Trimesh) or len(mesh.faces) == 0:
         raise UserError(f"{path} holds no faces")
     if mesh.vertices.shape[1:] != (3,) or mesh.faces.shape[1:] != (3,):
