@@ -14,11 +14,11 @@ import yaml
 from threestudio_like.cli.arguments import parser_for, read_arguments, resolve
 from threestudio_like.cli.requests import CompareRequest, GenerateRequest, SweepRequest
 from threestudio_like.cli.without_recipe import ConvertRequest, DemoRequest, GalleryRequest, ViewRequest
-from threestudio_like.config.loading import CONFIGS, load
+from threestudio_like.config.loading import CONFIGS, is_comparison, load
 from threestudio_like.config.recipe import RunConfig, parse_recipe
 from threestudio_like.config.registry import registered
 from threestudio_like.evaluate.metrics import known_metrics
-from threestudio_like.experiments.comparison import is_comparison, parse_comparison
+from threestudio_like.experiments.comparison import parse_comparison
 from threestudio_like.experiments.jobs import grid
 
 ROOT = Path(__file__).resolve().parents[1]

@@ -19,7 +19,7 @@ from threestudio_like.config.registry import Component, parse, registered
 from threestudio_like.config.run_config import RunConfig
 from threestudio_like.config.schedule import Schedule
 from threestudio_like.errors import UserError
-from threestudio_like.experiments.comparison import ComparisonConfig
+from threestudio_like.experiments.config import ComparisonConfig
 from threestudio_like.experiments.slurm import Cluster
 from threestudio_like.renderers.mesh import MeshRenderer
 

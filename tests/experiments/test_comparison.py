@@ -10,11 +10,11 @@ import time
 import pytest
 
 from tests import fitting
-from threestudio_like.config.loading import CONFIGS, load
+from threestudio_like.config.loading import CONFIGS, is_comparison, load
 from threestudio_like.config.recipe import parse_recipe
 from threestudio_like.errors import UserError
 from threestudio_like.evaluate.metrics import known_metrics
-from threestudio_like.experiments.comparison import is_comparison, parse_comparison
+from threestudio_like.experiments.comparison import parse_comparison
 
 FILES = sorted(path.stem for path in (CONFIGS / "comparisons").glob("*.yaml"))
 PLAIN = {

@@ -16,7 +16,8 @@ from threestudio_like.errors import UserError
 from threestudio_like.evaluate.result import Context
 from threestudio_like.experiments import jobs, records, report, statistics
 from threestudio_like.experiments.analysis import Analysis
-from threestudio_like.experiments.comparison import Claim, parse_comparison
+from threestudio_like.experiments.comparison import parse_comparison
+from threestudio_like.experiments.config import Claim
 from threestudio_like.experiments.metrics import analyse_runs
 from threestudio_like.experiments.report import figures, tables
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from threestudio_like.cli import without_recipe
 from threestudio_like.cli.keys import keys_of_recipes, listing
 from threestudio_like.cli.requests import CompareRequest, Crew, GenerateRequest, RunRequest, SweepRequest
-from threestudio_like.config.loading import Loaded, find_recipe, load
+from threestudio_like.config.loading import Loaded, find_recipe, is_comparison, load
 from threestudio_like.config.recipe import read_blocks, read_run
 from threestudio_like.config.renamed import translated
 from threestudio_like.errors import UserError, nearest
@@ -207,7 +207,7 @@ def resolve(given: Arguments) -> Request:
         return RunRequest(stored(given.folder, keys), name, given.action, given.stage, view)
     assert given.config is not None, "read_arguments asks for a recipe or a folder"
     plain, path = load(given.config, keys), find_recipe(given.config)
-    comparison = "system" not in plain and "prompts" in plain
+    comparison = is_comparison(plain)
     refuse_options(given, comparison, cluster)
     if comparison and view is not None:
         raise UserError("--view is for one run that is trained, not for a comparison")
@@ -297,7 +297,7 @@ def print_help(given: Arguments) -> None:
         given.parser.print_help()
         return
     plain = load(given.config, given.keys)
-    comparison = "system" not in plain and "prompts" in plain
+    comparison = is_comparison(plain)
     if not comparison:
         read_blocks(plain, given.config, read_run(plain), [])  # a mistaken key is told, and has no line
     print(listing(plain, COMPARISON if comparison else None))

@@ -216,3 +216,8 @@ def parse_override(text: str) -> dict:
 def to_the_letter(text: str) -> str:
     """Escapes a text so that OmegaConf interpolates nothing: a backslash before `${`, those already there doubled."""
     return re.sub(r"(\\*)\$\{", r"\1\1\\${", text)
+
+
+def is_comparison(plain: dict) -> bool:
+    """Tells a comparison, which has prompts in the plural, from a recipe, which has a system."""
+    return "system" not in plain and "prompts" in plain

@@ -8,7 +8,8 @@ from typing import Literal
 from threestudio_like.engine.record import git_revision
 from threestudio_like.evaluate.metrics import Metric, find_metric
 from threestudio_like.experiments import statistics
-from threestudio_like.experiments.comparison import Cell, Claim, Comparison
+from threestudio_like.experiments.comparison import Cell, Comparison
+from threestudio_like.experiments.config import Claim
 from threestudio_like.experiments.records import RunRecord
 from threestudio_like.experiments.statistics import Difference, Interval, SetStatistic, Values
 
