@@ -3,7 +3,8 @@
 Two steps each of DreamFusion and of ProlificDreamer's three stages on models of Stable Diffusion 2.1's sizes, and one
 pass of GECO at the sizes of Zero123++ and InstantMesh's large reconstructor. Nothing is downloaded: models are written
 to `--folder` first (8 GB), which may be kept. Each run is a process of its own, held to `--limit` GB of memory; the
-table says what it took. Sizes of models, views and grids are the recipes'; what comes after the steps is kept small.
+table says what it took. Sizes of models, views and grids are the recipes', under the preset for the least memory; what
+comes after the steps is kept small.
 
 `--only geco` runs those whose names begin so; `--tiny` takes models of a few kilobytes, to try the command itself.
 """
@@ -81,7 +82,7 @@ def cases(root: Path, small: bool, out: Path) -> list[Case]:
         tiny = TINY[recipe] if small else []
         return Case(name, ("--config", recipe, *tiny, *keys, "device=cpu", "logger=[]", f"out={place}"), place)
 
-    sd21 = (f"backbone.model={full_models.model('sd21', root, small)}", "preview_every=0")
+    sd21 = (f"backbone.model={full_models.model('sd21', root, small)}", "preview_every=0", "memory=12gb")
     evaluation = [f"evaluation.{key}" for key in QUICK]
     found = [
         of("dreamfusion-sd", "dreamfusion-sd.yaml", *sd21, "steps=2", *evaluation, "evaluation.mesh_resolution=32")

@@ -25,7 +25,7 @@ from typing import Annotated
 
 import numpy as np
 import torch
-from jaxtyping import Float, Int, UInt8
+from jaxtyping import Float, Int
 from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
@@ -38,6 +38,7 @@ from systems.training.view_losses import VIEW_LOSSES, ViewLosses, check_names, w
 from threestudio_like.cameras import Cameras
 from threestudio_like.config.ranges import Count, NonNegative, NonNegativeSchedule
 from threestudio_like.config.registry import Component
+from threestudio_like.data.cache import Chunks
 from threestudio_like.data.toybox.reconstruction import Truth
 from threestudio_like.engine.system import Adjustable, Context, GuidancePreview, ParameterGroup, StepResult, System
 from threestudio_like.errors import NoSurfaceError, UserError
@@ -150,14 +151,14 @@ class GecoScene(Geco):
         self.view_losses = ViewLosses(self.renderer, self.perceptual.model, config.weights, config.regularizers)
         toys = config.data.views
         self.poses = rig_poses(toys.distance, toys.fov_deg, toys.size).to(context.device)
-        self._targets: UInt8[np.ndarray, "N 6 S S 3"] | None = None
+        self._targets: Chunks | None = None
 
     def start_from(self, previous: System) -> None:
         self.generator.load_state_dict(previous.generator.state_dict())
 
     @property
-    def targets(self) -> UInt8[np.ndarray, "N 6 S S 3"]:
-        """The teacher's views, made or read at the first call."""
+    def targets(self) -> Chunks:
+        """The teacher's views `[N, 6, S, S, 3]` as bytes, made or mapped at the first call."""
         if self._targets is None:
             self._targets = teacher_views(self.teacher, self.images, self.config.targets, self.rank, self.processes)
         return self._targets

@@ -15,7 +15,7 @@ import threestudio_like.data
 from priors.backbones.multiview import MultiviewBackbone
 from priors.toybox.views import VIEWS, untile
 from threestudio_like.config.ranges import Count, NonNegative, Part, Pixels, Seed
-from threestudio_like.data.cache import cached, cached_memmap, sources
+from threestudio_like.data.cache import Chunks, cached_memmap, sources
 from threestudio_like.data.framing import Framing, reframe
 from threestudio_like.data.image_files import image_files
 from threestudio_like.data.images import ImageLoading, load_image
@@ -116,16 +116,16 @@ def loaded(files: list[Path], folder: ImageFolder) -> Iterator[UInt8[np.ndarray,
 @torch.no_grad()
 def teacher_views(
     prior: MultiviewBackbone, images: ConditionImages, config: TargetSampling, rank: int = 0, processes: int = 1
-) -> UInt8[np.ndarray, "N 6 S S 3"]:
-    """Returns the teacher's samples as uint8, cached in chunks.
+) -> Chunks:
+    """Returns the teacher's samples `[N, 6, S, S, 3]` as bytes, which lie on the disk in chunks.
 
     Ranks start at different chunks and share the cache.
     """
     weights = [digest(path) for kind in ("*.safetensors", "*.json") for path in sorted(prior.folder.rglob(kind))]
     parts = [np.arange(start, min(start + TOGETHER, config.count)) for start in range(0, config.count, TOGETHER)]
-    made = np.empty((config.count, VIEWS, prior.view_size, prior.view_size, 3), np.uint8)
+    shape, made = (VIEWS, prior.view_size, prior.view_size, 3), [np.empty(0, np.uint8)] * len(parts)
 
-    def views(chosen: np.ndarray) -> dict[str, np.ndarray]:
+    def views(chosen: np.ndarray) -> UInt8[np.ndarray, "B 6 S S 3"]:
         log.info(
             "the teacher makes views %d to %d of %d, in %d steps",
             chosen[0] + 1,
@@ -136,7 +136,7 @@ def teacher_views(
         condition = prior.condition(images[chosen % len(images)].to(prior.device))
         z = torch.cat([prior.noise_for(config.seed, i) for i in chosen])
         tiled = prior.decode(prior.sample(condition, config.scale, config.steps, None, z, config.denoising_end))
-        return {"views": to_bytes(untile(tiled).permute(0, 1, 3, 4, 2))}
+        return to_bytes(untile(tiled).permute(0, 1, 3, 4, 2))
 
     order = [i for first in range(processes) for i in range((rank + first) % processes, len(parts), processes)]
     for i in progress(order, f"the teacher's views, {TOGETHER} objects at a time"):
@@ -153,8 +153,8 @@ def teacher_views(
                 seen,
             )
         )
-        made[parts[i]] = cached("teacher_views", key, lambda part=parts[i]: views(part))["views"]
-    return made
+        made[i] = cached_memmap("teacher_views", key, shape, lambda part=parts[i]: views(part))
+    return Chunks(made)
 
 
 def digest(path: Path) -> str:

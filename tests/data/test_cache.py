@@ -81,3 +81,28 @@ def test_two_processes_share_a_cache(folder):
     writers = [subprocess.Popen([sys.executable, "-c", WRITER]) for _ in range(2)]
     assert [writer.wait(timeout=60) for writer in writers] == [0, 0]
     assert len(list(folder.iterdir())) == 60 and all(path.suffix == ".npz" for path in folder.iterdir())
+
+
+def test_mapped_records_are_read_by_their_fields(folder):
+    kind = np.dtype([("image", np.uint8, (4, 3)), ("depth", np.uint16, 5), ("angle", np.float32)])
+    whole = np.zeros(5, kind)
+    whole["image"], whole["depth"], whole["angle"] = ROWS, np.arange(25).reshape(5, 5), np.linspace(0, 1, 5)
+    calls = []
+
+    def parts():
+        calls.append(1)
+        return iter([whole[:3], whole[3:]])
+
+    for _ in range(2):
+        found = cache.cached_records("name", "key", kind, parts)
+        assert list(found) == list(kind.names) and all(np.array_equal(found[name], whole[name]) for name in found)
+    assert len(calls) == 1 and isinstance(found["image"], np.memmap) and not isinstance(found["angle"], np.memmap)
+
+
+def test_chunks_are_rows_of_one_array():
+    chunks = cache.Chunks([ROWS[:2], ROWS[2:3], ROWS[3:]])
+    chosen = np.array([4, 0, 2, 2, 1])
+    assert len(chunks) == 5 and np.array_equal(chunks[chosen], ROWS[chosen])
+    for wrong in (5, -1):
+        with pytest.raises(IndexError):
+            chunks[np.array([wrong])]

@@ -4,11 +4,12 @@ import hashlib
 import logging
 import os
 import tempfile
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import BinaryIO
 
 import numpy as np
+from jaxtyping import Int
 
 log = logging.getLogger(__name__)
 DIGEST = 32
@@ -47,6 +48,41 @@ def cached_memmap(name: str, key: str, shape: tuple[int, ...], rows: Callable[[]
             return np.stack([np.asarray(row, np.uint8) for row in rows()])
     length = path.stat().st_size - DIGEST
     return np.memmap(path, np.uint8, "r", shape=(length,)).reshape(-1, *shape)
+
+
+def cached_records(
+    name: str, key: str, kind: np.dtype, parts: Callable[[], Iterable[np.ndarray]]
+) -> dict[str, np.ndarray]:
+    """Maps cached records of this `kind`, which are too many for the memory, as arrays `[N, ...]` by their fields.
+
+    `parts` yields them some `[n]` at a time; they are written at the first use. Fields of one number are read whole.
+    """
+
+    def rows() -> Iterator[np.ndarray]:
+        for part in parts():
+            yield from np.ascontiguousarray(part).view(np.uint8).reshape(len(part), kind.itemsize)
+
+    records = cached_memmap(name, key, (kind.itemsize,), rows).view(kind)[:, 0]
+    fields = {name: records[name] for name in kind.names or ()}
+    return {name: np.array(values) if values.ndim == 1 else values for name, values in fields.items()}
+
+
+class Chunks:
+    """Rows of several arrays `[n, *shape]`, which may lie on the disk, as if they were one `[N, *shape]`."""
+
+    def __init__(self, parts: Sequence[np.ndarray]):
+        self.parts = parts
+        self.starts = np.cumsum([0, *map(len, parts)])
+
+    def __len__(self) -> int:
+        return int(self.starts[-1])
+
+    def __getitem__(self, chosen: Int[np.ndarray, "B"]) -> np.ndarray:
+        """Reads rows `[B, *shape]` by their numbers. Raises IndexError for one that is not there."""
+        if len(chosen) and not 0 <= chosen.min() <= chosen.max() < len(self):
+            raise IndexError(f"rows 0 to {len(self) - 1} are there, and {chosen} were asked for")
+        places = np.searchsorted(self.starts, chosen, side="right") - 1
+        return np.stack([self.parts[k][i - self.starts[k]] for k, i in zip(places, chosen, strict=True)])
 
 
 def with_digest(rows: Iterable[np.ndarray]) -> Iterator[bytes | memoryview]:

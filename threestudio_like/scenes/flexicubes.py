@@ -18,7 +18,8 @@ class FlexiCubes(IsoSurface):
     def __init__(self, config: IsoSurfaceConfig | None = None, **fields):
         config = configure(self, config, fields)
         grid = cube_grid(config.resolution)
-        super().__init__(config, grid.vertices, grid.boundary, max_displacement=0.5 / config.resolution)
+        half_cell = 1 / config.resolution  # as in the authors' code: neighbours may meet, and not pass each other
+        super().__init__(config, grid.vertices, grid.boundary, max_displacement=half_cell)
         for name in ("cubes", "edges", "cube_edges", "cube_faces"):
             self.register_buffer(name, getattr(grid, name), persistent=False)
         self.weights = nn.Parameter(torch.zeros(len(grid.cubes), 21))

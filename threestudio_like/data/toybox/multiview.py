@@ -5,6 +5,7 @@ is ambient, the rest a sun straight above, so that a surface has one colour from
 """
 
 import functools
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Literal
@@ -25,7 +26,7 @@ from threestudio_like.config.ranges import (
     Seed,
     ShareRange,
 )
-from threestudio_like.data.cache import cached, sources
+from threestudio_like.data.cache import cached_records, sources
 from threestudio_like.data.toybox.assembly import Toy
 from threestudio_like.data.toybox.catalogue import CATEGORIES, COLORS, random_toy
 from threestudio_like.data.toybox.photographs import WORLD, CaptureConfig, pack
@@ -48,7 +49,8 @@ HELD_OUT = {"train": False, "held_out": True, "unseen": None}
 
 @dataclass(frozen=True)
 class MultiviewImages:
-    """N objects on white, bytes: an `image [N, H, W, 3]` and its six `views [N, 6, H, W, 3]`, in the rig's order.
+    """N objects on white, bytes that may lie on the disk: an `image [N, H, W, 3]` and its six `views [N, 6, H, W, 3]`,
+    in the rig's order.
 
     `azimuth` and `elevation [N]` are the image's, in radians; `category` and `color [N]` number the catalogue's.
     """
@@ -118,7 +120,15 @@ class MultiviewSet:
         config = replace(self, count=count, held_out_count=count)
         key = repr((asdict(config), split, RIG_AZIMUTHS_DEG, RIG_ELEVATIONS_DEG))
         key += sources(Path(__file__).parent, *WORLD, "photographs.py", "multiview.py")
-        return MultiviewImages(**cached("multiview", key, lambda: vars(render_dataset(config, split))))
+        return MultiviewImages(**cached_records("multiview", key, config.record, lambda: rendered(config, split)))
+
+    @property
+    def record(self) -> np.dtype:
+        """What is kept of an object: the fields of `MultiviewImages`."""
+        image, number = (self.size, self.size, 3), np.int16
+        pictures = [("image", np.uint8, image), ("views", np.uint8, (VIEWS, *image))]
+        angles = [(name, np.float32) for name in ("azimuth", "elevation")]
+        return np.dtype([*pictures, *angles, ("category", number), ("color", number)])
 
     def toy(self, split: Split, index: int) -> Toy:
         """Builds the object of that number, for its true shape. Raises ValueError for a split that there is not."""
@@ -146,31 +156,23 @@ class MultiviewSet:
         )
 
 
-def render_dataset(config: MultiviewSet, split: Split) -> MultiviewImages:
-    """Renders `config.count` objects of a split."""
-    capture = config.capture()
-    parts = []
-    for start in progress(
-        range(0, config.count, CHUNK), f"making images of {config.count} {split.replace('_', ' ')} toys"
-    ):
+def rendered(config: MultiviewSet, split: Split) -> Iterator[np.ndarray]:
+    """Renders `config.count` objects of a split, and yields their records, a chunk at a time."""
+    capture, categories, colors = config.capture(), list(CATEGORIES), list(COLORS)
+    words = f"making images of {config.count} {split.replace('_', ' ')} toys"
+    for start in progress(range(0, config.count, CHUNK), words):
         rng = np.random.default_rng([config.seed, SPLITS.index(split), 0, start])
         toys = [config.toy(split, i) for i in range(start, min(start + CHUNK, config.count))]
-        packed = pack(toys)
+        packed, made = pack(toys), np.empty(len(toys), config.record)
         cameras = capture.cameras(len(toys), rng)
-        image = on_white(render_toys(packed, cameras, capture.light(cameras, rng), config.samples))
         rig = config.rig(cameras.azimuth)
+        made["image"] = on_white(render_toys(packed, cameras, capture.light(cameras, rng), config.samples))
         views = on_white(render_toys(np.repeat(packed, VIEWS, axis=0), rig, even_light(len(rig)), config.samples))
-        labels = [(list(CATEGORIES).index(toy.category), list(COLORS).index(toy.color)) for toy in toys]
-        parts.append(
-            (
-                image,
-                views.reshape(-1, VIEWS, *views.shape[1:]),
-                cameras.azimuth.numpy(),
-                cameras.elevation.numpy(),
-                *np.array(labels, dtype=np.int16).T,
-            )
-        )
-    return MultiviewImages(*(np.concatenate(arrays) for arrays in zip(*parts, strict=True)))
+        made["views"] = views.reshape(made["views"].shape)
+        made["azimuth"], made["elevation"] = cameras.azimuth, cameras.elevation
+        made["category"] = [categories.index(toy.category) for toy in toys]
+        made["color"] = [colors.index(toy.color) for toy in toys]
+        yield made
 
 
 def even_light(count: int) -> Light:

@@ -6,6 +6,7 @@ the albedo, without the six views' light.
 
 import functools
 import math
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
@@ -16,7 +17,7 @@ from torch import Tensor
 
 from threestudio_like.cameras import Cameras, orbit_cameras
 from threestudio_like.config.ranges import Count, ElevationRange, Pixels, Samples
-from threestudio_like.data.cache import cached, sources
+from threestudio_like.data.cache import cached_records, sources
 from threestudio_like.data.toybox import render, trace_cpu
 from threestudio_like.data.toybox.assembly import BOUND, CENTER, COLOR, GRAIN, ROTATION, Toy
 from threestudio_like.data.toybox.multiview import MultiviewSet, Split
@@ -59,7 +60,17 @@ class ReconstructionSet:
         config = replace(self, views=replace(self.views, count=count, held_out_count=count))
         key = repr((asdict(config), split))
         key += sources(Path(__file__).parent, *WORLD, "multiview.py", "reconstruction.py")
-        return Objects(self, split, **cached("reconstruction", key, lambda: render_dataset(self, split)))
+        return Objects(self, split, **cached_records("reconstruction", key, self.record, lambda: rendered(self, split)))
+
+    @property
+    def record(self) -> np.dtype:
+        """What is kept of an object: the arrays of `Objects`."""
+        image, count = (self.targets, self.target_size, self.target_size), KINDS * self.points
+        views = [("rgba", np.uint8, (*image, 4)), ("depth", np.uint16, image), ("normal", np.int8, (*image, 3))]
+        points = [("points", np.int16, (count, 3)), ("distances", np.float16, count)]
+        return np.dtype(
+            [*views, ("angles", np.float32, (self.targets, 2)), *points, ("colors", np.uint8, (self.points, 3))]
+        )
 
 
 @dataclass(frozen=True)
@@ -168,38 +179,29 @@ def target_cameras(config: ReconstructionSet, angles: Float[Tensor, "B 2"]) -> C
     )
 
 
-def render_dataset(config: ReconstructionSet, split: Split) -> dict[str, np.ndarray]:
-    """Renders the arrays of `Objects`, filled in place."""
+def rendered(config: ReconstructionSet, split: Split) -> Iterator[np.ndarray]:
+    """Renders the objects of a split, and yields their records, a chunk at a time."""
     azimuth = config.views.images(split).azimuth
-    n, views, size, n_points = len(azimuth), config.targets, config.target_size, KINDS * config.points
-    arrays = {
-        "rgba": np.empty((n, views, size, size, 4), np.uint8),
-        "depth": np.empty((n, views, size, size), np.uint16),
-        "normal": np.empty((n, views, size, size, 3), np.int8),
-        "angles": np.empty((n, views, 2), np.float32),
-        "points": np.empty((n, n_points, 3), np.int16),
-        "distances": np.empty((n, n_points), np.float16),
-        "colors": np.empty((n, config.points, 3), np.uint8),
-    }
+    n = len(azimuth)
     for start in progress(range(0, n, CHUNK), f"making shapes of {n} {split.replace('_', ' ')} toys"):
-        part = slice(start, min(start + CHUNK, n))
+        numbers = range(start, min(start + CHUNK, n))
         rng = np.random.default_rng([config.views.seed, 2, start])
-        toys = pack([config.views.toy(split, i) for i in range(part.start, part.stop)])
-        toys = rotated(toys, azimuth[part])
+        toys = rotated(pack([config.views.toy(split, i) for i in numbers]), azimuth[numbers])
         angles, view = random_views(config, toys, rng)
+        made = np.empty(len(toys), config.record)
 
-        def image(values):
-            return values.numpy().reshape(-1, views, size, size, values.shape[-1])
+        def fill(name, values, made=made):
+            made[name] = values.numpy().reshape(made[name].shape)
 
-        arrays["angles"][part] = angles.unflatten(0, (-1, views))
-        arrays["rgba"][part] = image((torch.cat([view.rgb, view.opacity], dim=-1) * 255).round())
-        arrays["depth"][part] = image((view.depth / DEPTH_UNIT).round())[..., 0]
-        arrays["normal"][part] = image((view.normal * 127).round())
-        for i, rows in enumerate(toys, start):
-            arrays["points"][i], arrays["distances"][i], arrays["colors"][i] = surface_points(
+        fill("angles", angles)
+        fill("rgba", (torch.cat([view.rgb, view.opacity], dim=-1) * 255).round())
+        fill("depth", (view.depth / DEPTH_UNIT).round())
+        fill("normal", (view.normal * 127).round())
+        for one, rows in zip(made, toys, strict=True):
+            one["points"], one["distances"], one["colors"] = surface_points(
                 rows[rows[:, BOUND] > 0], config.points, rng
             )
-    return arrays
+        yield made
 
 
 def rotated(toys: Float[np.ndarray, "B P 24"], azimuth: Float[np.ndarray, "B"]) -> Float[np.ndarray, "B P 24"]:
