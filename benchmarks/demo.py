@@ -46,7 +46,7 @@ def photograph(path: Path) -> list[float]:
                 seconds.append(time.perf_counter() - began)
                 page.wait("document.querySelector('canvas') !== null", "the 3D view")
                 time.sleep(SETTLED)
-                Image.fromarray(page.picture()).quantize(128).save(path, optimize=True)
+                Image.fromarray(page.picture()).quantize(256, Image.Quantize.MAXCOVERAGE).save(path, optimize=True)
     return seconds
 
 
