@@ -15,9 +15,12 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.utils.flop_counter import FlopCounterMode
 from transformers import ViTModel
 
+HALF = torch.float16
+ADAPTED = ("sd15", "sd21")
+"""Models on which recipes use VSD."""
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from benchmarks.memory_of_models import ADAPTED, GECO, SEEN, TILED, adapt, asked, build, network_of
+from benchmarks.memory_of_models import GECO, SEEN, TILED, adapt, asked, build, network_of
 from priors.reconstructor import Reconstructor
 from systems.memory.published import INSTANTMESH_LARGE, MODELS
 

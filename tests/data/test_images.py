@@ -308,7 +308,10 @@ def test_what_is_no_image_file_is_said_in_its_own_words(tmp_path, monkeypatch):
     monkeypatch.setenv("HOME", str(tmp_path))
     picture().save(tmp_path / "a.png")
     assert image_files(Path("~/a.png")) == [tmp_path / "a.png"]
-    for path, says in ((tmp_path / "pipe.png", "no file"), (Path("https://example.org/a.png"), "download it first")):
+    for path, says in (
+        (tmp_path / "pipe.png", "neither a file nor a folder"),
+        (Path("https://example.org/a.png"), "download it first"),
+    ):
         with pytest.raises(UserError, match=says):
             image_files(path)
 
