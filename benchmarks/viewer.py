@@ -3,12 +3,14 @@
 One run is trained, in turn without a viewer, with one that nobody looks at, and with a page open in a headless Chromium
 (apt-get install chromium) whose mouse drags the object all the time. So whatever else the machine does hits all alike.
 Printed are the seconds of a step, of the clock and of the training thread's own CPU time, and their ratios to those
-without a viewer, as medians over the rounds. With `--photograph URL FILE` it only takes a picture of a page that is
-served, after it was left alone for a while.
+without a viewer, as medians over the rounds. The browser draws on the CPU; with `--apart` on a core of its own, as if
+it were another machine (take `threads=1` on two cores). With `--photograph URL FILE` it only takes a picture of a page
+that is served, after it was left alone for a while.
 """
 
 import argparse
 import contextlib
+import os
 import statistics
 import sys
 import tempfile
@@ -17,6 +19,7 @@ import time
 from contextlib import ExitStack
 from pathlib import Path
 
+import psutil
 from PIL import Image
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
@@ -107,17 +110,30 @@ def dragged(page: Page, viewer: LiveViewer):
         page.go("about:blank")
 
 
-def measure(config: str, keys: list[str], rounds: int, steps: int, warm_up: int, folder: Path) -> dict:
+def measure(
+    config: str, keys: list[str], rounds: int, steps: int, warm_up: int, folder: Path, apart: bool
+) -> dict[str, list[Seconds]]:
     """Returns the seconds of a step by the way it was looked at, a pair a round."""
     always = ["preview_every=0", "checkpoint_every=1000000", "checkpoint_seconds=1000000", f"out={folder / 'run'}"]
     run = Run(parse_recipe(load(config, [*keys, f"steps={warm_up + 3 * rounds * steps + 1}", *always]), config))
     run.start(False)
     with browser() as page:
+        if apart:
+            keep_apart()
         page.size(800, 600)
         observer = InTurn(run, page, rounds, steps, warm_up)
         with contextlib.suppress(StoppedError):
             run.train(observer=observer)
     return observer.found
+
+
+def keep_apart() -> None:
+    """Gives the browser the last core, and the run the others: a browser without a GPU draws on the CPU."""
+    run = psutil.Process()
+    *others, last = os.sched_getaffinity(0)
+    for process, cores in ((run, others), *((child, [last]) for child in run.children(recursive=True))):
+        for thread in process.threads():  # a thread's own, which those that it starts inherit
+            os.sched_setaffinity(thread.id, cores)
 
 
 def table(found: dict[str, list[Seconds]]) -> str:
@@ -149,6 +165,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=6, help="blocks of each way")
     parser.add_argument("--steps", type=int, default=20, help="steps of a block")
     parser.add_argument("--warm-up", type=int, default=100, help="steps before the first block")
+    parser.add_argument("--apart", action="store_true", help="gives the browser a core of its own")
     parser.add_argument("--photograph", nargs=2, metavar=("URL", "FILE"))
     parser.add_argument("--wait", type=float, default=20.0, help="seconds before the photograph")
     parser.add_argument("keys", nargs="*")
@@ -157,7 +174,7 @@ def main() -> None:
         photograph(given.photograph[0], Path(given.photograph[1]), given.wait)
         return
     with tempfile.TemporaryDirectory() as folder:
-        found = measure(given.config, given.keys, given.rounds, given.steps, given.warm_up, Path(folder))
+        found = measure(given.config, given.keys, given.rounds, given.steps, given.warm_up, Path(folder), given.apart)
     print(table(found))
 
 
