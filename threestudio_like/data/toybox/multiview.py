@@ -124,7 +124,7 @@ class MultiviewSet:
 
     @property
     def record(self) -> np.dtype:
-        """What is kept of an object: the fields of `MultiviewImages`."""
+        """The numpy type of what is kept of an object: the fields of `MultiviewImages`."""
         image, number = (self.size, self.size, 3), np.int16
         pictures = [("image", np.uint8, image), ("views", np.uint8, (VIEWS, *image))]
         angles = [(name, np.float32) for name in ("azimuth", "elevation")]

@@ -64,7 +64,7 @@ class ReconstructionSet:
 
     @property
     def record(self) -> np.dtype:
-        """What is kept of an object: the arrays of `Objects`."""
+        """The numpy type of what is kept of an object: the arrays of `Objects`."""
         image, count = (self.targets, self.target_size, self.target_size), KINDS * self.points
         views = [("rgba", np.uint8, (*image, 4)), ("depth", np.uint16, image), ("normal", np.int8, (*image, 3))]
         points = [("points", np.int16, (count, 3)), ("distances", np.float16, count)]
