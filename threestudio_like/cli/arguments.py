@@ -28,7 +28,7 @@ EXAMPLES = """examples:
   {command} --gallery outputs
   {command} --demo
 
-exit codes: 0 done, 1 failed, 2 a mistake of yours (said in a line),
+exit codes: 0 done, 1 failed, 2 a user error (said in a line),
   75 another process is using the folder, 130 stopped by Ctrl-C and saved"""
 COMPARISON = "threestudio_like.experiments.comparison:ComparisonConfig"
 ACTIONS = ("check", "resume", "test", "export")
