@@ -21,7 +21,8 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from benchmarks.flops import count
 from benchmarks.memory_of_models import GECO, TILED
-from systems.memory.estimate import counted, model_of
+from systems.memory.counted import counted
+from systems.memory.known import model_of
 from systems.memory.published import MODELS
 from threestudio_like.config.loading import load
 from threestudio_like.config.recipe import parse_recipe
@@ -146,7 +147,7 @@ def works(counts: Counts) -> list[Work]:
             drawn + rebuilt["train"],
             scene.batch * scene.steps,
             scene.batch,
-            4 * known["reconstructor"]["parameters"],
+            4 * known["reconstructors"]["instantmesh"]["parameters"],
         ),
         Work(f"the teacher's views of {OBJECTS:,} images", targets, OBJECTS),
         Work(f"GECO's pass for {OBJECTS:,} images", drawn + rebuilt["predict"], OBJECTS),

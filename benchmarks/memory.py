@@ -13,14 +13,25 @@ import json
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import get_args
 
 import torch
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from benchmarks.memory_of_models import GECO, SEEN, TILED, count_network, count_reconstructor, count_training, count_vae
-from benchmarks.memory_of_renderings import count_drawing, count_rendering
-from systems.memory.estimate import COUNTED
+from benchmarks.memory_of_models import (
+    GECO,
+    SEEN,
+    TILED,
+    count_network,
+    count_perceptual,
+    count_reconstructor,
+    count_training,
+    count_vae,
+)
+from benchmarks.memory_of_renderings import count_planes, count_rendering
+from priors.reconstructor import Design
+from systems.memory.counted import COUNTED
 from systems.memory.published import MODELS
 from threestudio_like.config.loading import CONFIGS, load
 from threestudio_like.config.presets import gigabytes
@@ -45,10 +56,11 @@ def count_model(name: str) -> dict:
 COUNTS: dict[str, Callable[[], dict]] = {
     "models": lambda: {name: count_model(name) for name in MODELS},
     "training": lambda: {name: count() for name, count in TRAININGS.items()},
-    "reconstructor": lambda: count_reconstructor() | {"drawn": count_drawing()},
+    "reconstructors": lambda: {one: count_reconstructor(one) | count_planes(one) for one in get_args(Design)},
+    "perceptual": count_perceptual,
     "rendering": count_rendering,
 }
-"""All that `systems/memory/estimate.py` reckons with."""
+"""All that `systems/memory` reckons with."""
 
 
 def estimates(recipe: Recipe) -> dict[str, Memory]:

@@ -5,6 +5,7 @@ from pathlib import Path
 from unittest import mock
 
 import torch
+import torch.nn.functional as F
 from torch._subclasses.fake_tensor import FakeTensorMode
 from transformers import ViTModel
 
@@ -13,6 +14,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 from benchmarks.counter import line, peak_of
 from priors.reconstructor import Reconstructor
 from systems.memory.published import INSTANTMESH_LARGE, MODELS
+from threestudio_like.evaluate.scorer import Scorer
 
 HALF = torch.float16
 
@@ -142,18 +144,57 @@ def count_vae(name: str) -> dict:
     return found
 
 
-def count_reconstructor() -> dict:
-    """Counts a reconstructor of InstantMesh-large's size: planes from six views, and drawing a surface from planes."""
+def count_reconstructor(design: str) -> dict:
+    """Counts a reconstructor of InstantMesh-large's size, of a design: its parameters, and planes from six views."""
     with FakeTensorMode(), mock.patch.object(ViTModel, "post_init"):  # whose initial values depend on each other
-        model = Reconstructor(**INSTANTMESH_LARGE).train()
+        model = Reconstructor(**INSTANTMESH_LARGE | {"design": design}).train()
 
         def learn(n):
             with torch.autocast("cpu", torch.bfloat16):
                 return model(torch.empty(n, 6, 3, 320, 320), torch.empty(n, 6, 16)).planes
 
-        found = {
+        return {
             "parameters": sum(p.numel() for p in model.parameters()),
             "kept": line(lambda n: peak_of(lambda: learn(n), model)[1], 1, 2),
             "peak": line(lambda n: peak_of(lambda: learn(n).float().square().mean().backward(), model)[0], 1, 2),
         }
-    return found
+
+
+def count_perceptual() -> dict:
+    """Counts the networks of perceptual losses under autocast: bytes a pixel of an image that gradients flow to."""
+
+    def each(network):
+        def learn(n):
+            with torch.autocast("cpu", torch.bfloat16):
+                maps = network(torch.rand(n, 3, 256, 256, requires_grad=True))
+            sum(F.normalize(one.float(), dim=1).square().mean() for one in maps).backward()
+
+        return line(lambda n: peak_of(lambda: learn(n))[0], 1, 2)[1] / 256**2
+
+    scorer = round(each(Scorer.load("priors/weights/perceptual", torch.device("cpu")).maps))
+    with FakeTensorMode():
+        return {"scorer": scorer, "lpips": round(each(Vgg()))}
+
+
+class Vgg(torch.nn.Module):
+    """VGG16's convolutions (Simonyan and Zisserman 2014, table 1, D); gives the five maps that LPIPS compares."""
+
+    def __init__(self):
+        super().__init__()
+        widths = [[64] * 2, [128] * 2, [256] * 3, [512] * 3, [512] * 3]
+        into = [3, 64, 128, 256, 512]
+        self.blocks = torch.nn.ModuleList(
+            torch.nn.ModuleList(
+                torch.nn.Conv2d(a, b, 3, padding=1) for a, b in zip([first, *block], block, strict=False)
+            )
+            for first, block in zip(into, widths, strict=True)
+        ).requires_grad_(False)
+
+    def forward(self, x):
+        maps = []
+        for i, block in enumerate(self.blocks):
+            x = F.max_pool2d(x, 2) if i else x
+            for conv in block:
+                x = F.relu(conv(x), inplace=True)
+            maps.append(x)
+        return maps

@@ -1,6 +1,7 @@
 """Counts the memory of renderings on real tensors at small sizes, for `benchmarks/memory.py`."""
 
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from unittest import mock
 
@@ -17,6 +18,7 @@ from threestudio_like.cameras import orbit
 from threestudio_like.kernels.hashgrid import HashGrid
 from threestudio_like.kernels.march import march
 from threestudio_like.renderers import regularizers
+from threestudio_like.renderers.base import Render
 from threestudio_like.renderers.environment import EnvironmentLight
 from threestudio_like.renderers.mesh import MeshRenderer
 from threestudio_like.renderers.shading import Shading
@@ -24,7 +26,7 @@ from threestudio_like.renderers.volume import VolumeRenderer
 from threestudio_like.scenes.encoded import EncodedMLP
 from threestudio_like.scenes.field import Field
 from threestudio_like.scenes.tetmesh import TetMesh
-from threestudio_like.scenes.triplane import shared_grid
+from threestudio_like.scenes.triplane import Planes, shared_grid
 
 SMALL = {"n_levels": 16, "n_features_per_level": 2, "log2_hashmap_size": 8, "base_resolution": 4, "max_resolution": 64}
 """A hash grid as wide as the recipes', with a small table, whose own bytes are reckoned and not counted."""
@@ -72,20 +74,21 @@ def count_volume(normals: bool) -> dict:
         with torch.no_grad():
             return renderer._visible(field, samples)
 
-    def each(measure) -> list[float]:
-        """Fits samples times a, and pixels times b."""
-        few, more, larger = ((size, step) for size, step in ((32, 0.02), (32, 0.01), (64, 0.02)))
-        samples = [len(render(*case).samples.ray) for case in (few, more, larger)]
-        measured = [measure(*case) for case in (few, more, larger)]
-        a = (measured[1] - measured[0]) / (samples[1] - samples[0])
-        b = (measured[2] - measured[0] - a * (samples[2] - samples[0])) / (64**2 - 32**2)
-        return [round(a), round(max(b, 0))]
-
     return {
-        "looked_at": each(lambda *case: peak_of(lambda: look(*case))[0]),
-        "kept": each(lambda *case: peak_of(lambda: render(*case))[1]),
-        "peak": each(lambda *case: peak_of(lambda: learn(*case))[0]),
+        "looked_at": each_sample(render, lambda *case: peak_of(lambda: look(*case))[0]),
+        "kept": each_sample(render, lambda *case: peak_of(lambda: render(*case))[1]),
+        "peak": each_sample(render, lambda *case: peak_of(lambda: learn(*case))[0]),
     }
+
+
+def each_sample(render: Callable[[int, float], Render], measure: Callable[[int, float], int]) -> list[float]:
+    """Fits samples times a, and pixels times b, to what is measured of renders of a size and a step."""
+    few, more, larger = ((size, step) for size, step in ((32, 0.02), (32, 0.01), (64, 0.02)))
+    samples = [len(render(*case).samples.ray) for case in (few, more, larger)]
+    measured = [measure(*case) for case in (few, more, larger)]
+    a = (measured[1] - measured[0]) / (samples[1] - samples[0])
+    b = (measured[2] - measured[0] - a * (samples[2] - samples[0])) / (64**2 - 32**2)
+    return [round(a), round(max(b, 0))]
 
 
 def count_mesh() -> dict:
@@ -119,24 +122,43 @@ def count_mesh() -> dict:
     }
 
 
-def count_drawing() -> list[int]:
-    """Counts a ball drawn from planes by the published decoder: bytes a pixel, a square of the grid's side, a cube."""
-    small = INSTANTMESH_LARGE | {"vit": VIT_B16 | {"num_hidden_layers": 1}, "layers": 1}
+def count_planes(design: str) -> dict:
+    """Counts a ball drawn from planes by the decoder of a design: `mesh` is bytes a pixel, a square of the grid's side
+    and a cube; `volume` is bytes a sample and a pixel."""
+    generator = torch.Generator().manual_seed(0)
+    small = INSTANTMESH_LARGE | {"vit": VIT_B16 | {"num_hidden_layers": 1}, "layers": 1, "design": design}
 
-    def draw(grid, size):
+    def scene(grid, radius=0.6):
         model = Reconstructor(**small | {"grid": grid})
         said = model.decoder.distance
-        model.decoder.distance = lambda x, features: x.norm(dim=-1) - 0.6 + 1e-4 * said(x, features).tanh()
+        model.decoder.distance = lambda x, features: x.norm(dim=-1) - radius + 1e-4 * said(x, features).tanh()
         planes = torch.randn(1, 3, 80, 64, 64).requires_grad_()
-        view = MeshRenderer(supersample=1)(model.scene(as_published(planes)), orbit(1, 20.0, 2.0, 30.0, size))
-        return view.rgb.sum() + view.opacity.sum()
+        return model.scene(as_published(planes) if design == "instantmesh" else Planes(planes))
+
+    def draw(scene, size):
+        shared_grid.cache_clear()
+        return MeshRenderer(supersample=1)(scene, orbit(1, 20.0, 2.0, 30.0, size), Shading(), generator)
+
+    def march_through(scene, size, step):
+        renderer = VolumeRenderer(render_step_size=step, faint_below=0.0, stop_at=0.0)
+        return renderer(scene, orbit(1, 20.0, 2.0, 30.0, size), Shading(), generator)
+
+    def learn(view):
+        (view.rgb.sum() + view.opacity.sum()).backward()
 
     def peak(grid, size):
-        shared_grid.cache_clear()
-        return peak_of(lambda: draw(grid, size).backward())[0]
+        ball = scene(grid)
+        return peak_of(lambda: learn(draw(ball, size)))[0]
+
+    def marched(size, step):
+        nothing = scene(16, radius=-1.0)  # where every sample counts
+        return peak_of(lambda: learn(march_through(nothing, size, step)))[0]
 
     sides = (16, 32, 48)
     peaks = [peak(side, 32) for side in sides]
     powers = np.array([[1, side**2, side**3] for side in sides])
     _, square, cube = np.linalg.solve(powers, peaks)
-    return [round((peak(16, 64) - peaks[0]) / (64**2 - 32**2)), round(max(square, 0)), round(max(cube, 0))]
+    return {
+        "mesh": [round((peak(16, 128) - peak(16, 64)) / (128**2 - 64**2)), round(max(square, 0)), round(max(cube, 0))],
+        "volume": each_sample(lambda *case: march_through(scene(16, radius=-1.0), *case), marched),
+    }

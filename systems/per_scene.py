@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from priors.guidance.base import Guidance
 from priors.guidance.term import GuidanceTerm, GuidanceTermConfig, build_terms
-from systems.memory import estimate
+from systems.memory import per_scene as memory_of
 from systems.particle import Particle
 from threestudio_like.cameras import Cameras, orbit
 from threestudio_like.config.ranges import Count, NonNegativeSchedule
@@ -228,7 +228,7 @@ class PerScene(System):
 
     @classmethod
     def memory(cls, config: SystemConfig, context: Context) -> Memory | None:
-        return estimate.per_scene(config)
+        return memory_of.per_scene(config)
 
     @classmethod
     def exports_priors(cls, config: SystemConfig) -> bool:

@@ -19,7 +19,7 @@ from systems.geco.evaluation import Baselines, GecoEvaluation, evaluate_baseline
 from systems.geco.generate import METHOD, generate
 from systems.geco.pipeline import Generation, ImageTo3D, save
 from systems.geco.targets import ConditionImages, ImageFolder, TargetSampling
-from systems.memory import estimate
+from systems.memory import training as memory_of
 from threestudio_like.config.ranges import Count, NonNegativeSchedule
 from threestudio_like.config.recipe import Recipe
 from threestudio_like.config.registry import Component, configure
@@ -125,7 +125,7 @@ class Geco(System):
 
     @classmethod
     def memory(cls, config: SystemConfig, context: Context) -> Memory | None:
-        return estimate.geco(config, context.mixed)
+        return memory_of.geco(config, context.mixed)
 
     @classmethod
     def to_start_from(cls, context: Context, config: SystemConfig) -> System:

@@ -1,11 +1,14 @@
 """Tells which published model a config names, where it is one whose sizes are in `published.py`."""
 
 import json
+from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
-from systems.memory.published import MODELS
+from systems.memory.published import INSTANTMESH_LARGE, MODELS, VIT_B16
 from threestudio_like import pretrained
 from threestudio_like.errors import UserError
+from threestudio_like.utils.paths import find_folder
 
 CONDITIONED_BY = ("class_embed_type", "addition_embed_type")
 """Entries of a network's config, null by default, that say what it sees beside image, time and text."""
@@ -40,3 +43,23 @@ def sees_images(folder: Path) -> bool:
         return "vision_encoder" in pretrained.read_json(folder / "model_index.json")
     except UserError:
         return False
+
+
+def large_design(config: Any) -> str | None:
+    """Returns the design of a reconstructor that has InstantMesh-large's sizes, of its training's config; else None.
+
+    A model to go on from says its sizes itself, as soon as it is there.
+    """
+    folder = find_folder(config.model) if config.model else None
+    if folder is None:
+        size = config.size
+        own, encoder_known = asdict(size), size.dino == "facebook/dino-vitb16" and size.image == VIT_B16["image_size"]
+    else:
+        try:
+            own = pretrained.read_json(folder / "config.json")
+        except UserError:
+            return None
+        encoder_known = own.get("vit", {}).items() >= VIT_B16.items()
+    sizes = {key: value for key, value in INSTANTMESH_LARGE.items() if key not in ("design", "vit")}
+    extras = any(own.get(key) for key in ("epipolar", "pixel_aligned", "back_projection"))
+    return own.get("design") if encoder_known and not extras and own.items() >= sizes.items() else None

@@ -18,7 +18,7 @@ from torch import Tensor
 from priors.backbones.geometric import MAP_CHANNELS, camera_numbers, geometric_mean_predictor, geometric_unet
 from priors.sampling import ddim
 from priors.text_encoders import load_encoder
-from systems.memory import estimate
+from systems.memory import training as memory_of
 from systems.training.denoiser import Denoiser
 from systems.training.diffusion import DiffusionBatch, DiffusionTraining, DiffusionTrainingConfig
 from threestudio_like.cameras import orbit
@@ -87,7 +87,7 @@ class GeometricTraining(DiffusionTraining):
 
     @classmethod
     def memory(cls, config: SystemConfig, context: Context) -> Memory | None:
-        return estimate.geometric_training(config, context.mixed)
+        return memory_of.geometric_training(config, context.mixed)
 
     def draw(self, count: int, generator: torch.Generator) -> DiffusionBatch:
         """Draws maps of training objects, each with one of its captions."""

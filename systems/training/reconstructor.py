@@ -23,6 +23,7 @@ from torch import Tensor
 
 from priors.reconstructor import Reconstructor, ReconstructorSize
 from priors.view_encoder import CONDITION_ELEVATION_DEG, pose_numbers
+from systems.memory import training as memory_of
 from systems.training.averaging import moving_average
 from systems.training.distortion import Distortion
 from systems.training.view_losses import VIEW_LOSSES, ViewLosses, check_names, weighted
@@ -33,6 +34,7 @@ from threestudio_like.config.schedule import Schedule
 from threestudio_like.data.framing import Framing, reframe
 from threestudio_like.data.toybox.reconstruction import Objects, ReconstructionSet, SurfacePoints, Truth
 from threestudio_like.data.toybox.split import check_split, sign
+from threestudio_like.engine.memory import Memory
 from threestudio_like.engine.system import Context, Frozen, ParameterGroup, StepResult, System, SystemConfig
 from threestudio_like.errors import UserError
 from threestudio_like.evaluate.reconstruction import (
@@ -141,6 +143,10 @@ class ReconstructorTraining(System):
         self.renderer = config.renderer.build()
         self.perceptual = Frozen(config.perceptual.build(context.device))
         self.view_losses = ViewLosses(self.renderer, self.perceptual.model, config.weights, config.regularizers)
+
+    @classmethod
+    def memory(cls, config: SystemConfig, context: Context) -> Memory | None:
+        return memory_of.reconstructor(config, context.mixed)
 
     @property
     def averaged(self) -> Reconstructor:

@@ -6,8 +6,8 @@ import pytest
 
 from benchmarks.memory import estimates
 from priors.backbones.latent import LatentBackbone
-from systems.memory.known import model_of
-from systems.memory.published import MODELS
+from systems.memory.known import large_design, model_of
+from systems.memory.published import INSTANTMESH_LARGE, MODELS, VIT_B16
 from threestudio_like.config.loading import load
 from threestudio_like.config.recipe import parse_recipe
 
@@ -48,3 +48,32 @@ def test_models_are_known_by_their_sizes_too_and_others_are_not_guessed(tmp_path
     assert model_of(known) is None
     assert estimates(parse_recipe(load("dreamfusion-sd", [f"backbone.model={tmp_path}"]), "mine")) == {}
     assert estimates(parse_recipe(load("dreamfusion"), "toybox")) == {}
+
+
+def training(recipe, *keys):
+    stages = parse_recipe(load(recipe, keys), "mine").stages
+    return next(iter(stages.values())).config
+
+
+@pytest.mark.parametrize(
+    "recipe, design", [("instantmesh", "instantmesh"), ("reconstructor-large", "toybox"), ("reconstructor", None)]
+)
+def test_a_reconstructor_is_known_by_its_recipes_sizes(recipe, design):
+    assert large_design(training(f"priors/{recipe}")) == design
+
+
+@pytest.mark.parametrize("changed", [{"layers": 15}, {"vit": VIT_B16 | {"patch_size": 14}}, {"epipolar": True}, {}])
+def test_a_reconstructor_to_go_on_from_says_its_sizes_itself(changed, tmp_path):
+    (tmp_path / "config.json").write_text(
+        json.dumps(INSTANTMESH_LARGE | {"vit": VIT_B16 | {"hidden_act": "gelu"}} | changed)
+    )
+    config = training("priors/instantmesh", f"model={tmp_path}")
+    assert large_design(config) == (None if changed else "instantmesh")
+    (tmp_path / "config.json").write_text("{")
+    assert large_design(config) is None
+
+
+@pytest.mark.parametrize("key", ["size.layers=8", "size.dino=null", "precision=32-true"])
+def test_a_reconstructor_of_another_size_or_precision_is_not_estimated(key):
+    assert estimates(parse_recipe(load("priors/reconstructor-large"), "mine"))
+    assert not estimates(parse_recipe(load("priors/reconstructor-large", [key]), "mine"))

@@ -1,49 +1,22 @@
-"""Estimates what a stage takes of a GPU's memory, from what `benchmarks/memory.py` counted of its parts.
+"""Estimates what a stage of a per-scene method takes of a GPU's memory, from what was counted of its parts.
 
 A stage keeps its models, and the scene with its gradients and Adam's moments. A step renders, then each guidance term
 encodes and predicts one after the other, then all is gone through backwards; the largest sum of what is alive at once
 is the estimate. Only models whose sizes are in `published.py` are known.
 """
 
-import functools
-import json
 import math
 from collections.abc import Iterable
-from pathlib import Path
 from typing import Any
 
+from systems.memory.counted import BYTES, TRAINED, TYPICAL_SAMPLES, at, counted, largest
 from systems.memory.known import model_of
 from systems.memory.published import MODELS
 from threestudio_like.config.registry import Component
-from threestudio_like.config.schedule import Schedule
 from threestudio_like.engine.memory import Memory
 from threestudio_like.kernels.hashgrid import HashGrid
 from threestudio_like.kernels.tets import sizes_of_body_centred_grid
 from threestudio_like.renderers.volume import UNSEEN
-
-COUNTED = Path(__file__).with_name("counted.json")
-BYTES = {"fp32": 4, "fp16": 2, "bf16": 2}
-TRAINED = 16
-"""Bytes of a trained number: itself, its gradient and Adam's two moments."""
-VISION = 632_076_800
-"""Parameters of Zero123++'s CLIP vision encoder."""
-KEYS_EACH = 46_530_560
-"""Bytes of the keys and values that views attend to, of one image, in half precision."""
-GRID = 128
-"""Cubes along each axis in which InstantMesh's reconstructor finds a surface."""
-TYPICAL_SAMPLES = 36
-"""Samples that a ray has at the start of a usual scene, where no `max_samples` bounds them."""
-
-
-@functools.cache
-def counted() -> dict[str, Any]:
-    """Reads what was counted: bytes in half precision, `[fixed, each]` for so many images."""
-    return json.loads(COUNTED.read_text())
-
-
-def at(line: list[int], count: int) -> int:
-    """Returns the bytes that `count` images take."""
-    return line[0] + count * line[1]
 
 
 def per_scene(config: Any) -> Memory | None:
@@ -127,11 +100,6 @@ def text_bytes(prior: Component) -> float:
     return sizes.get("text_without_t5" if without_t5 else "text", sizes["text"]) * BYTES[prior.config.precision]
 
 
-def largest(schedule: Schedule) -> int:
-    """Returns the largest value that a schedule has."""
-    return math.ceil(max(schedule.values))
-
-
 def encoded_numbers(encoding: HashGrid, hidden: int, outputs: int) -> int:
     """Counts the parameters of a hash grid and its MLP."""
     grid = encoding.total_entries * encoding.n_features_per_level
@@ -191,64 +159,3 @@ def guided_bytes(config: Any, priors: Iterable[Component]) -> float:
             moments.append(kept + half * at(network["learn"], views))
             kept += half * at(network["learn_kept"], views)
     return max(moments)
-
-
-def geometric_training(config: Any, mixed: bool) -> Memory | None:
-    """Estimates the training of a geometric prior, of its `GeometricTrainingConfig`; None where its base is unknown, or
-    it is trained in another precision than was counted."""
-    if model_of(config.backbone.config) != "sd21" or not mixed:
-        return None
-    found = counted()["training"]["agp_checkpointed" if config.gradient_checkpointing else "agp"]
-    texts = 4 * MODELS["sd21"]["text"]
-    network = 4 * found["parameters"]
-    step = at(found["peak"], min(config.batch, config.at_once or config.batch))
-    return Memory(
-        (
-            ("U-Net", network),
-            ("text encoder", texts),
-            ("average", network + texts),
-            ("Adam", 2 * network),
-            ("step", step),
-        )
-    )
-
-
-def geco(config: Any, mixed: bool) -> Memory | None:
-    """Estimates a stage of GECO, of its `GecoViewsConfig` or `GecoSceneConfig`.
-
-    None where its teacher is unknown, or it is trained in another way than was counted.
-    """
-    prior = config.backbone.config
-    if model_of(prior) != "zero123plus" or config.generator.lora is not None or not mixed:
-        return None
-    models, found = counted()["models"]["zero123plus"], counted()["training"]["geco"]
-    half, network, reconstructor = BYTES[prior.precision], 4 * found["parameters"], counted()["reconstructor"]
-    teacher = half * (models["network"]["parameters"] + models["vae"]["parameters"] + VISION)
-    frozen = (("teacher", teacher), ("reconstructor", 4 * reconstructor["parameters"]), ("generator", network))
-    if hasattr(config, "guidance"):
-        if config.guidance.type != "vsd" or config.guidance.config.fake_score.type != "copy":
-            return None
-        guided = config.batch * (1 if config.generator.scale == 1 else 2)
-        kept = 0 if config.recompute else at(found["kept"], guided)
-        step = max(kept + at(found["peak"], config.batch), network + at(found["peak"], guided))
-        return Memory((*frozen, ("fake score", network), ("Adam", 4 * network), ("step", step)))
-    step = max(teachers_views_bytes(prior, models), reconstructing_bytes(config, reconstructor))
-    return Memory((*frozen, ("distilled", (TRAINED - 4) * reconstructor["parameters"]), ("step", step)))
-
-
-def teachers_views_bytes(prior: Any, models: dict[str, Any]) -> float:
-    """Returns what the teacher's views take, of several objects at once: with and without the image, then decoded."""
-    from systems.geco.targets import TOGETHER
-
-    tiled, counted_side = 120 * 80, MODELS["zero123plus"]["unet"]["sample_size"] ** 2
-    drawing = at(models["network"]["predict"], 2 * TOGETHER) * tiled / counted_side
-    keys = 2 * TOGETHER * KEYS_EACH
-    images = 1 if prior.vae_slicing else TOGETHER
-    return keys + max(drawing, at(models["vae"]["decode"], images) * tiled / counted_side)
-
-
-def reconstructing_bytes(config: Any, reconstructor: dict[str, Any]) -> float:
-    """Returns what a step of the distilled reconstructor takes: its planes, and their surface drawn."""
-    pixels = int(config.cameras.config.views) * largest(config.cameras.config.size) ** 2
-    a, b, c = reconstructor["drawn"]
-    return at(reconstructor["peak"], config.batch) + a * pixels + b * GRID**2 + c * GRID**3
