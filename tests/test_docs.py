@@ -11,8 +11,10 @@ from pathlib import Path
 import pytest
 import yaml
 
-from threestudio_like.cli.arguments import parser_for, read_arguments, resolve
+from threestudio_like.cli.arguments import read_arguments
+from threestudio_like.cli.options import parser_for
 from threestudio_like.cli.requests import CompareRequest, GenerateRequest, SweepRequest
+from threestudio_like.cli.resolve import resolve
 from threestudio_like.cli.without_recipe import ConvertRequest, DemoRequest, GalleryRequest, ViewRequest
 from threestudio_like.config.loading import CONFIGS, is_comparison, load
 from threestudio_like.config.recipe import RunConfig, parse_recipe

@@ -72,7 +72,8 @@ def test_a_model_is_written_once(name, tmp_path):
 
 
 def test_the_commands_are_recipes_that_parse(tmp_path):
-    from threestudio_like.cli.arguments import read_arguments, resolve
+    from threestudio_like.cli.arguments import read_arguments
+    from threestudio_like.cli.resolve import resolve
 
     for case in full_size.cases(tmp_path, True, tmp_path / "out"):
         request = resolve(read_arguments(list(case.argv), "launch.py"))

@@ -4,8 +4,9 @@ from pathlib import Path
 
 import pytest
 
-from threestudio_like.cli.arguments import print_help, read_arguments, resolve
+from threestudio_like.cli.arguments import print_help, read_arguments
 from threestudio_like.cli.requests import CompareRequest, GenerateRequest, RunRequest, SweepRequest
+from threestudio_like.cli.resolve import resolve
 from threestudio_like.cli.without_recipe import ConvertRequest, DemoRequest, GalleryRequest, ViewRequest
 from threestudio_like.config.loading import load
 from threestudio_like.config.recipe import Recipe

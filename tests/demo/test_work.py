@@ -10,7 +10,8 @@ import trimesh
 
 from tests.demo import boxes
 from tests.tiny import picture
-from threestudio_like.cli.arguments import read_arguments, resolve
+from threestudio_like.cli.arguments import read_arguments
+from threestudio_like.cli.resolve import resolve
 from threestudio_like.demo.line import Ticket
 from threestudio_like.demo.methods import METHODS
 from threestudio_like.demo.orders import Order

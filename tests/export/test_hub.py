@@ -16,7 +16,8 @@ from tests.engine.test_run import run
 from tests.priors.test_pretrained import hub as hub_cache
 from tests.priors.test_pretrained import in_hub_cache
 from threestudio_like import Run
-from threestudio_like.cli.arguments import read_arguments, resolve
+from threestudio_like.cli.arguments import read_arguments
+from threestudio_like.cli.resolve import resolve
 from threestudio_like.cli.without_recipe import ShareRequest
 from threestudio_like.errors import UserError
 from threestudio_like.export.hub import pull, push

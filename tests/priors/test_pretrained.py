@@ -14,8 +14,8 @@ from safetensors.torch import load_file, save_file
 import priors
 from priors.backbones.latent import LatentBackbone
 from priors.backbones.pixel import PixelBackbone
-from threestudio_like import pretrained
 from threestudio_like.errors import UserError
+from threestudio_like.pretrained import hub as hub_side
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
 
@@ -205,7 +205,7 @@ def test_a_hub_id_without_network_fails_soon(hub):
 def test_a_hub_that_does_not_answer_is_given_up(hub, monkeypatch):
     with socket.create_server(("127.0.0.1", 0)) as silent:
         monkeypatch.setattr(huggingface_hub.constants, "ENDPOINT", f"http://127.0.0.1:{silent.getsockname()[1]}")
-        monkeypatch.setattr(pretrained, "CONNECT_SECONDS", 0.2)
+        monkeypatch.setattr(hub_side, "CONNECT_SECONDS", 0.2)
         start = time.perf_counter()
         assert "cannot be downloaded" in failure("owner/model")
         assert time.perf_counter() - start < 10
@@ -250,7 +250,7 @@ def test_a_download_fetches_only_what_is_needed():
         "text_encoder/model.fp16-00001-of-00002.safetensors",
         "text_encoder/model.safetensors.index.fp16.json",
     ]
-    patterns = pretrained._patterns(("unet", "text_encoder"), "fp16", needed)
+    patterns = hub_side._patterns(("unet", "text_encoder"), "fp16", needed)
     wanted = huggingface_hub.utils.filter_repo_objects(needed, allow_patterns=patterns)
     assert len(list(wanted)) == 5
     stem = "unet/diffusion_pytorch_model"
@@ -263,7 +263,7 @@ def test_a_download_fetches_only_what_is_needed():
         "v1-5-pruned.ckpt",
     ]
     assert not list(huggingface_hub.utils.filter_repo_objects(refused, allow_patterns=patterns))
-    plain = pretrained._patterns(("unet",), None, needed)
+    plain = hub_side._patterns(("unet",), None, needed)
     assert not list(huggingface_hub.utils.filter_repo_objects([f"{stem}.fp16.safetensors"], allow_patterns=plain))
 
 
@@ -271,5 +271,5 @@ def test_a_download_takes_plain_weights_of_a_part_that_has_no_variant():
     """As Stable Diffusion 3 is published: its T5 in two precisions, its transformer in one."""
     transformer, t5 = "transformer/diffusion_pytorch_model", "text_encoder_3/model"
     listed = [f"{transformer}.safetensors", f"{t5}.fp16-00001-of-00002.safetensors", f"{t5}-00001-of-00002.safetensors"]
-    patterns = pretrained._patterns(("transformer", "text_encoder_3"), "fp16", listed)
+    patterns = hub_side._patterns(("transformer", "text_encoder_3"), "fp16", listed)
     assert list(huggingface_hub.utils.filter_repo_objects(listed, allow_patterns=patterns)) == listed[:2]

@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 
 import pytest
 
@@ -35,6 +36,25 @@ def test_in_a_step_the_first_is_noted_and_a_later_one_ends_it(monkeypatch, numbe
         with pytest.raises(KeyboardInterrupt):
             send(signal.SIGINT)
     assert not stopping.requested()
+
+
+@pytest.mark.parametrize("context", [stopping.answered, stopping.patiently])
+def test_what_falls_into_a_finaliser_ends_what_comes_after_it_without_a_traceback(capfd, context):
+    class Sender:
+        def __del__(self):
+            stopping._state.depth, depth = 0, stopping._state.depth
+            try:
+                send(signal.SIGTERM)
+            finally:
+                stopping._state.depth = depth
+
+    with context():
+        sender = Sender()
+        with pytest.raises(KeyboardInterrupt):
+            del sender
+            time.sleep(10)
+        assert stopping.requested()
+    assert capfd.readouterr().err == ""
 
 
 def test_what_is_ignored_from_outside_stays_ignored(monkeypatch):

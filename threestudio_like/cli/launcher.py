@@ -10,7 +10,8 @@ import threading
 import traceback
 from pathlib import Path
 
-from threestudio_like.cli.arguments import Arguments, print_help, read_arguments, resolve
+from threestudio_like.cli.arguments import Arguments, print_help, read_arguments
+from threestudio_like.cli.resolve import resolve
 from threestudio_like.cli.without_recipe import DemoRequest, ViewRequest
 from threestudio_like.config import reading
 from threestudio_like.engine.allocator import keep_freed_pages

@@ -7,6 +7,7 @@ under the same rule.
 
 import contextlib
 import logging
+import math
 import os
 import signal
 import stat
@@ -19,6 +20,8 @@ log = logging.getLogger(__name__)
 SIGNALS = tuple(getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name))
 ONE_REQUEST = 1.0
 """Seconds within which several signals are one request: a terminal sends to all, and a sweep hands on to its runs."""
+A_MOMENT = 0.01
+"""Seconds."""
 LIFELINE = "TSL_LIFELINE"
 """The environment variable that tells a process of a pipe at its standard input, which closes when its parent ends."""
 
@@ -44,15 +47,17 @@ def answered(to_the_end: bool = False) -> Iterator[None]:
     if _state.answered or threading.current_thread() is not threading.main_thread():
         yield
         return
-    before = {number: signal.getsignal(number) for number in SIGNALS}
+    before, hook = {number: signal.getsignal(number) for number in SIGNALS}, sys.unraisablehook
     hangup = getattr(signal, "SIGHUP", None)
     ours = [number for number in SIGNALS if not (number == hangup and before[number] == signal.SIG_IGN)]
     _state.asked, _state.answered = None, True
     for number in ours:
         signal.signal(number, _answer)
+    sys.unraisablehook = lambda failed: ask_again() if failed.exc_type is KeyboardInterrupt else hook(failed)
     try:
         yield
     finally:
+        sys.unraisablehook = hook
         for number in ours:
             signal.signal(number, signal.SIG_IGN if to_the_end else before[number] or signal.SIG_DFL)
         _state.answered = False
@@ -85,6 +90,14 @@ def _answer(number: int, frame: object) -> None:
         log.warning("stopping after this step (again to stop at once) ...")
     else:
         raise KeyboardInterrupt
+
+
+def ask_again() -> None:
+    """Asks a moment later for what fell into a finaliser, out of which nothing can be raised."""
+    _state.asked = -math.inf  # what is sent now is another request
+    again = threading.Timer(A_MOMENT, os.kill, (os.getpid(), signal.SIGTERM))
+    again.daemon = True
+    again.start()
 
 
 def leave_the_terminal() -> None:
