@@ -31,17 +31,18 @@ PARTS = [
     [TOYBOX, "dreamfusion-sd main 0", "dreamfusion-sd main 6000", f"dreamfusion-sd main 6000 {COMPILED}"],
     [
         *("prolificdreamer-sd nerf 6000", "prolificdreamer-sd geometry 0", "prolificdreamer-sd texture 0"),
-        f"prolificdreamer-sd texture 0 {COMPILED}",
+        *(f"prolificdreamer-sd nerf 6000 {COMPILED}", f"prolificdreamer-sd texture 0 {COMPILED}"),
         *("fantasia3d-sd coarse 0", "fantasia3d-sd fine 0", "fantasia3d-sd appearance 0"),
     ],
     [
-        *("sweetdreamer-sd coarse 0", "sweetdreamer-sd appearance 0"),
+        *("sweetdreamer-sd coarse 0", "sweetdreamer-sd fine 0", "sweetdreamer-sd appearance 0"),
         *("sweetdreamer-nerf-sd coarse 2000", "sweetdreamer-nerf-sd fine 0", "dreamfusion-if main 0"),
     ],
     ["dreamfusion-sdxl main 0", "dreamfusion-sd3 main 0", "priors/agp-sd main 0"],
     [
         *(PASS, "geco-zero123plus views 0", "geco-zero123plus scene 0"),
-        *("priors/reconstructor-large mesh 0", "priors/instantmesh main 0"),
+        *(f"priors/reconstructor-large {stage} 0" for stage in ("points", "volume", "mesh")),
+        "priors/instantmesh main 0",
     ],
 ]
 """Rows, in parts of at most 8 minutes. Those of steps are a recipe, its stage, and the number of the first step."""

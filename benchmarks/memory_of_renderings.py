@@ -35,7 +35,7 @@ SMALL = {"n_levels": 16, "n_features_per_level": 2, "log2_hashmap_size": 8, "bas
 def count_rendering() -> dict:
     """Counts renderings on real tensors as they are on CUDA: bytes a sample, a pixel and a vertex."""
     from threestudio_like.kernels import encoded_mlp
-    from threestudio_like.kernels.encoded_mlp import cuda, reference
+    from threestudio_like.kernels.encoded_mlp import cuda, parts, reference
     from threestudio_like.renderers import volume
 
     weights = EncodedMLP(HashGrid(**SMALL), 64, 5).weights()
@@ -44,9 +44,9 @@ def count_rendering() -> dict:
         both = reference.encoded_mlp_with_gradient(torch.rand(n, 3), weights, HashGrid(**SMALL), 16)
         sum(one.sum() for one in both).backward()
 
-    found: dict = {"part": line(lambda n: peak_of(lambda: part(n))[0], 10_000, 20_000)[1] * cuda.AT_ONCE}
+    found: dict = {"part": line(lambda n: peak_of(lambda: part(n))[0], 10_000, 20_000)[1] * parts.AT_ONCE}
     on_cuda = mock.patch.object(encoded_mlp, "kernels", lambda *given: cuda)
-    with on_cuda, mock.patch.object(cuda, "AT_ONCE", 512), mock.patch.object(volume, "CHUNK", 512):
+    with on_cuda, mock.patch.object(parts, "AT_ONCE", 512), mock.patch.object(volume, "CHUNK", 512):
         for name, normals in (("volume", False), ("volume_with_normals", True)):
             found[name] = count_volume(normals)
         found["mesh"] = count_mesh()

@@ -2,16 +2,10 @@
 
 import pytest
 
+from benchmarks.memory import with_presets
 from threestudio_like.config.loading import CONFIGS, load
 from threestudio_like.config.recipe import parse_recipe
 
-RECIPES = [
-    *sorted(path.stem for path in (*CONFIGS.glob("*-sd.yaml"), *CONFIGS.glob("*-if.yaml"))),
-    "geco-zero123plus",
-    "priors/agp-sd",
-    "priors/instantmesh",
-    "priors/reconstructor-large",
-]
 UNET = 0.87e9
 """Parameters of the U-Net of Stable Diffusion 2.1, and so of Zero123++."""
 RECONSTRUCTOR = 0.4e9
@@ -40,10 +34,20 @@ def checkpoint_bytes(config):
     return 4 * (ADAM * scene_parameters(config) if known is None else known)
 
 
-@pytest.mark.parametrize("name", RECIPES)
+@pytest.mark.parametrize("name", with_presets())
 def test_checkpoints_take_a_bounded_part_of_the_disk(name):
     """At most so many gigabytes an hour, however fast the steps are: only the seconds between checkpoints count."""
     recipe = parse_recipe(load(name), name)
     largest = max(checkpoint_bytes(stage.config) for stage in recipe.stages.values())
     assert recipe.run.checkpoint_every is None
     assert largest / 1e9 * 3600 / recipe.run.checkpoint_seconds < GIGABYTES_AN_HOUR
+
+
+def test_the_key_that_prolificdreamer_names_changes_what_its_fake_scores_predict():
+    """Of both stages that have one."""
+    key = "vars.fake_score.prediction=v_prediction"
+    assert f"`{key}`" in (CONFIGS / "prolificdreamer-sd.yaml").read_text()
+    for told, expected in (([], None), ([key], "v_prediction")):
+        stages = parse_recipe(load("prolificdreamer-sd", told), "mine").stages
+        methods = [stages[name].config.guidance["rgb"].method.config for name in ("nerf", "texture")]
+        assert [method.fake_score.config.prediction for method in methods] == [expected] * 2

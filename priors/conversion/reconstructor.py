@@ -23,6 +23,8 @@ from threestudio_like.errors import UserError, brief
 from threestudio_like.kernels.cubes.patches import CORNERS, EDGES
 
 PREFIX = "lrm_generator."
+TRAINING_CAMERA = "source_camera"
+"""What its training's cameras leave in a checkpoint, and its own `app.py` leaves out."""
 POSITIONS = "encoder.vit.embeddings.position_embeddings"
 RENAMED = (
     (r"^encoder\.model\.encoder\.layer\.", "encoder.vit.layers."),
@@ -79,7 +81,11 @@ class InstantMeshReconstructor:
 
     def reconstructor(self, tensors: dict[str, Tensor]) -> Reconstructor:
         """Builds the reconstructor of a checkpoint's tensors. Raises UserError."""
-        own = {name.removeprefix(PREFIX): tensor for name, tensor in tensors.items() if name.startswith(PREFIX)}
+        own = {
+            name.removeprefix(PREFIX): tensor
+            for name, tensor in tensors.items()
+            if name.startswith(PREFIX) and TRAINING_CAMERA not in name
+        }
         if "synthesizer.decoder.net.0.weight" in own:
             raise UserError("an instant-nerf variant has no surface; take an instant-mesh one")
         state = renamed(own)

@@ -68,6 +68,9 @@ class Noised:
     step: int
 
 
+RescaleOf = Literal["image", "noise"]
+
+
 @dataclass(frozen=True)
 class GuidanceConfig:
     """Configures a score distillation."""
@@ -85,6 +88,8 @@ class GuidanceConfig:
     """The weight w(t) of the gradient; see `WEIGHTINGS`."""
     rescale: Share = 0.0
     """The share, 0..1, of the unguided prediction's contrast that the guided one is given back."""
+    rescale_of: RescaleOf = "image"
+    """Whose contrast: the clean image's that is predicted, as in MVDream, or the noise's, as in SweetDreamer's code."""
     clip: GradientClip | None = None
     """A bound on the gradient."""
 
@@ -177,13 +182,15 @@ class Guidance(nn.Module):
 
     def guided_eps(self, noised: Noised, scale: float) -> Float[Tensor, "B C h w"]:
         """Predicts the noise under classifier-free guidance, or Perp-Neg where the condition has negatives."""
-        return guided_eps(self.backbone, noised, scale, self.config.rescale)
+        return guided_eps(self.backbone, noised, scale, self.config.rescale, self.config.rescale_of)
 
 
-def guided_eps(backbone: Backbone, noised: Noised, scale: float, rescale: float = 0.0) -> Float[Tensor, "B C h w"]:
+def guided_eps(
+    backbone: Backbone, noised: Noised, scale: float, rescale: float = 0.0, rescale_of: RescaleOf = "image"
+) -> Float[Tensor, "B C h w"]:
     """Predicts the noise under guidance, with text, uncond and negatives in one call of the U-Net.
 
-    `rescale` acts on the x0 that the predictions stand for, as in MVDream.
+    `rescale` acts on the x0 that the predictions stand for, as in MVDream, or on the noise itself.
     """
     condition, x_t, t = noised.condition, noised.x_t, noised.t
     texts = [condition.text, condition.uncond]
@@ -197,6 +204,8 @@ def guided_eps(backbone: Backbone, noised: Noised, scale: float, rescale: float 
         guided = cfg(cond, uncond, scale)
     if rescale == 0:
         return guided
+    if rescale_of == "noise":
+        return rescale_cfg(guided, cond, rescale)
     x0_guided, x0_cond = (to_x0(eps, x_t, t, backbone.schedule, "epsilon") for eps in (guided, cond))
     return to_eps(rescale_cfg(x0_guided, x0_cond, rescale), x_t, t, backbone.schedule, "sample")
 

@@ -19,6 +19,7 @@ from threestudio_like.renderers import regularizers
 from threestudio_like.renderers.base import Render, Renderer
 from threestudio_like.renderers.shading import Shading
 from threestudio_like.scenes.triplane import PointFeatures, Triplane
+from threestudio_like.utils.precision import without_autocast
 
 VIEW_LOSSES = ("rgb", "perceptual", "mask", "depth", "normal")
 PULL = 0.05
@@ -85,6 +86,7 @@ class ViewLosses:
         self.renderer.refresh(scene, 0, generator)
         return self.renderer(scene, cameras, Shading(), generator, normals="normal" in self.weights)
 
+    @without_autocast()
     def compare(self, view: Render, truth: Truth, i: int) -> dict[str, Tensor]:
         """Computes the losses of one object's views; depth and normals count where the object is."""
         opacity = truth.opacity[i]

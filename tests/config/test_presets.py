@@ -73,6 +73,15 @@ def test_what_is_refused(recipe, gpu, keys, says):
         with_preset({"presets": {"large": {}}}, "mine")
 
 
+def test_a_recipe_takes_out_a_preset_of_what_it_extends(recipe, gpu, tmp_path):
+    gpu(8)
+    (tmp_path / "larger.yaml").write_text("extends: mine.yaml\npresets: {8gb: null}")
+    loaded = load(str(tmp_path / "larger.yaml"))
+    assert (loaded["memory"], loaded["lr"], loaded.sizes) == ("16gb", 0.25, ("16gb",))
+    with pytest.raises(UserError, match="has no preset '8gb'"):
+        load(str(tmp_path / "larger.yaml"), ["memory=8gb"])
+
+
 def test_a_run_that_is_taken_up_keeps_its_preset(recipe, gpu, tmp_path):
     """Its own config.yaml has the keys and the name, and no presets; another GPU changes nothing in it."""
     import yaml

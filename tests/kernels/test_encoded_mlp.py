@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from threestudio_like.kernels import backend
-from threestudio_like.kernels.encoded_mlp import Weights, cuda, encoded_mlp, encoded_mlp_with_gradient, reference
+from threestudio_like.kernels.encoded_mlp import Weights, cuda, encoded_mlp, encoded_mlp_with_gradient, parts, reference
 from threestudio_like.kernels.hashgrid import HashGrid
 
 MIXED = HashGrid(n_levels=3, log2_hashmap_size=9, base_resolution=4, max_resolution=60)  # one dense level, two hashed
@@ -94,35 +94,37 @@ def test_gradient_is_autograds_and_so_is_the_gradient_of_it(side):
     assert_near(once, twice)
 
 
+def values_and_bytes(implementation, x, w, to):
+    """Both operations' outputs with a loss's gradients by the weights, and the bytes that are kept for them."""
+    kept = []
+    keeping = torch.autograd.graph.saved_tensors_hooks(
+        lambda tensor: kept.append(tensor.nbytes) or tensor, lambda tensor: tensor
+    )
+    with keeping:
+        both = implementation.encoded_mlp_with_gradient(x, w, MIXED, 3)
+        alone = implementation.encoded_mlp(x.clone().requires_grad_(), w, MIXED, 3)
+    loss = sum((one * other).sum() for one, other in zip(both, to, strict=True)) + alone.square().sum()
+    return (*both, alone, *torch.autograd.grad(loss, tensors(w))), sum(kept)
+
+
 def test_points_by_parts_are_as_all_at_once_and_nothing_of_them_is_kept(monkeypatch):
     """The side for CUDA, which computes by the hash grid's own kernels wherever its tensors are."""
-    monkeypatch.setattr(cuda, "AT_ONCE", 100)
+    monkeypatch.setattr(parts, "AT_ONCE", 100)
     x, w = points(350), weights(MIXED, 8, 4)
     to = torch.randn(350, 4), torch.randn(350, 3)
-    found, kept = [], []
-    for implementation in (reference, cuda):
-        bytes_kept = []
-        keeping = torch.autograd.graph.saved_tensors_hooks(
-            lambda tensor, kept=bytes_kept: kept.append(tensor.nbytes) or tensor, lambda tensor: tensor
-        )
-        with keeping:
-            both = implementation.encoded_mlp_with_gradient(x, w, MIXED, 3)
-            alone = implementation.encoded_mlp(x.requires_grad_(), w, MIXED, 3)
-        x = x.detach()
-        loss = sum((one * other).sum() for one, other in zip(both, to, strict=True)) + alone.square().sum()
-        found.append((*both, alone, *torch.autograd.grad(loss, tensors(w))))
-        kept.append(sum(bytes_kept))
-    for one, two in zip(found[1], found[0], strict=True):
+    whole, much = values_and_bytes(reference, x, w, to)
+    found, little = values_and_bytes(cuda, x, w, to)
+    for one, two in zip(found, whole, strict=True):
         torch.testing.assert_close(one, two, rtol=1e-5, atol=1e-5)
-    assert kept[1] <= 2 * x.nbytes < 0.1 * kept[0]
+    assert little <= 2 * x.nbytes < 0.1 * much
 
 
 def test_reference_gradients():
     grid = HashGrid(n_levels=2, log2_hashmap_size=3, base_resolution=1, max_resolution=3)
     x, w = points(2, dtype=torch.float64).requires_grad_(), weights(grid, 3, 2, dtype=torch.float64)
 
-    def at(x, *parts):
-        return encoded_mlp(x, Weights(*parts), grid)
+    def at(x, *own):
+        return encoded_mlp(x, Weights(*own), grid)
 
     def gradient(*parts):
         return encoded_mlp_with_gradient(x.detach(), Weights(*parts), grid)

@@ -342,7 +342,7 @@ def stable_diffusion_3(folder: Path, size: int = 8, newer: bool = True, parts: d
         joint_attention_dim=4 * WIDTH,
         caption_projection_dim=16,
         pooled_projection_dim=first + second,
-        pos_embed_max_size=6,
+        pos_embed_max_size=max(6, size // 2 + 2),
         dual_attention_layers=(0,) if newer else (),
         qk_norm="rms_norm" if newer else None,
     )

@@ -15,6 +15,8 @@ import pytest
 import torch
 import torch.nn.functional as F
 
+from benchmarks.memory import with_presets
+from systems.per_scene import PerSceneConfig
 from tests.priors import model_folders
 from threestudio_like.config.loading import load
 from threestudio_like.config.recipe import parse_recipe
@@ -23,16 +25,19 @@ from threestudio_like.utils.seeding import generator
 
 pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("one_thread")]
 CPU = torch.device("cpu")
-LATENTS = 64
-STAGES = [
-    ("dreamfusion-sd", "main"),
-    ("dreamfusion-if", "main"),
-    ("prolificdreamer-sd", "nerf"),
-    ("prolificdreamer-sd", "geometry"),
-    ("sweetdreamer-nerf-sd", "coarse"),
-    ("sweetdreamer-nerf-sd", "fine"),
-]
-"""All that have a regularizer whose weight is not zero."""
+LATENTS = {"dreamfusion-sdxl": 128, "dreamfusion-sd3": 128}
+"""Latents a side, where they are not 64."""
+
+
+def regularized():
+    """All stages of the recipes for large models that have a regularizer whose weight is not zero."""
+    for name in with_presets():
+        for stage, part in parse_recipe(load(name), name).stages.items():
+            weights = part.config.regularizers if isinstance(part.config, PerSceneConfig) else {}
+            if any(max(weight.values) > 0 for weight in weights.values()):
+                yield name, stage
+
+
 FAINT = {"opacity": 1e-4}
 """threestudio's own weight is as faint there; what always points one way adds up where the guidance does not."""
 
@@ -41,8 +46,10 @@ FAINT = {"opacity": 1e-4}
 def folders(tmp_path_factory):
     root = tmp_path_factory.mktemp("models")
     return {
-        "latent": model_folders.stable_diffusion_21(root / "sd21", LATENTS),
-        "pixel": model_folders.deepfloyd(root / "if", LATENTS),
+        "latent": model_folders.stable_diffusion_21(root / "sd21", 64),
+        "pixel": model_folders.deepfloyd(root / "if", 64),
+        "dreamfusion-sdxl": model_folders.stable_diffusion_xl(root / "sdxl", 128),
+        "dreamfusion-sd3": model_folders.stable_diffusion_3(root / "sd3", 128),
         "geometric": model_folders.stable_diffusion_agp(root / "agp"),
     }
 
@@ -51,7 +58,7 @@ def built(name, stage, folders):
     """Builds a stage of a recipe on tiny models, at sizes that a CPU can draw."""
     plain = load(name)
     first = parse_recipe(plain, name).stages[stage].config
-    prior = folders["pixel" if name == "dreamfusion-if" else "latent"]
+    prior = folders.get(name) or folders["pixel" if name == "dreamfusion-if" else "latent"]
     keys = [f"backbone.model={prior}", "cameras.views=1", "guidance.rgb.weight=1.0"]
     if name == "sweetdreamer-nerf-sd":
         keys += [f"stages.coarse.backbone.model={folders['pixel']}"]
@@ -72,19 +79,19 @@ def roughen(scene):
         scene.values.add_(0.01 * 2 / scene.config.resolution * torch.randn(scene.values.shape))
 
 
-def linear_encoder(images):
+def linear_encoder(images, channels, side):
     """Encodes 8 x 8 pixels as one latent, of unit variance where those of natural images, in 0..1, have 1/16."""
-    pixels = F.avg_pool2d(F.interpolate(images, (8 * LATENTS, 8 * LATENTS), mode="bilinear"), 8)
-    mixed = torch.linalg.qr(torch.randn(4, 3, generator=torch.Generator().manual_seed(0)))[0]
+    pixels = F.avg_pool2d(F.interpolate(images, (8 * side, 8 * side), mode="bilinear"), 8)
+    mixed = torch.linalg.qr(torch.randn(channels, 3, generator=torch.Generator().manual_seed(0)))[0]
     return 4 * torch.einsum("lc,bchw->blhw", mixed, pixels - 0.5)
 
 
-def shares(system, step):
+def shares(system, step, side):
     """Returns the norm of each regularizer's gradient by the object's parameters, as a share of the guidance's."""
     (particle,), term = system.particles, system.terms["rgb"]
     backbone = term.guidance.backbone
     if hasattr(backbone, "vae"):
-        backbone.encode = linear_encoder
+        backbone.encode = lambda images: linear_encoder(images, backbone.channels, side)
     result = system(step, generator(CPU, step))
     groups = particle.scene.parameters_by_name()
     parameters = [p for name, group in groups.items() if name != "background" for p in group]
@@ -93,12 +100,12 @@ def shares(system, step):
         found = torch.autograd.grad(loss, parameters, retain_graph=True, allow_unused=True)
         return math.sqrt(sum(g.square().sum().item() for g in found if g is not None))
 
-    numbers = backbone.channels * LATENTS**2
+    numbers = backbone.channels * side**2
     guidance = norm(result.losses["rgb"]) * math.sqrt(numbers) / result.logs["rgb/grad_norm"].item()
     return {name: norm(result.losses[name]) / guidance for name in system.config.regularizers if name in result.losses}
 
 
-@pytest.mark.parametrize("name, stage", STAGES)
+@pytest.mark.parametrize("name, stage", regularized())
 def test_each_regularizer_counts_at_its_peak_and_does_not_outweigh_the_guidance(name, stage, folders):
     """Between 1 % and 100 %, in the largest share over the steps at which a weight is named."""
     system = built(name, stage, folders)
@@ -107,7 +114,7 @@ def test_each_regularizer_counts_at_its_peak_and_does_not_outweigh_the_guidance(
     largest = dict.fromkeys(weights, 0.0)
     for step in sorted({step for weight in weights.values() for step in weight.at}):
         system.refresh(0, generator(CPU, 0))
-        for key, share in shares(system, step).items():
+        for key, share in shares(system, step, LATENTS.get(name, 64)).items():
             largest[key] = max(largest[key], share)
     print(name, stage, {key: f"{share:.2g}" for key, share in largest.items()})
     for key, share in largest.items():

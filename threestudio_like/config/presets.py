@@ -22,7 +22,7 @@ def with_preset(recipe: dict, name: str) -> tuple[dict, str | None]:
     Returns it with `memory`, the name of the preset or null, and what is to be said of the choice. Raises UserError for
     a preset that is not there.
     """
-    presets, chosen = recipe.get("presets") or {}, recipe.get("memory", AUTO)
+    presets, chosen = named(recipe.get("presets") or {}), recipe.get("memory", AUTO)
     recipe = {key: value for key, value in recipe.items() if key != "presets"}
     if not isinstance(presets, dict) or len(ordered(presets)) < len(presets):
         raise UserError(f"{name}: presets: expected blocks of keys by sizes such as 24gb, got {presets!r:.60}")
@@ -33,7 +33,7 @@ def with_preset(recipe: dict, name: str) -> tuple[dict, str | None]:
         chosen, said = by_card(ordered(presets), recipe)
     if chosen is not None and chosen not in presets:
         raise UserError(f"memory: {name} has no preset '{chosen}'{nearest(str(chosen), [AUTO, *presets])}")
-    return (recipe if chosen is None else laid_over(recipe, presets[chosen] or {})) | {"memory": chosen}, said
+    return (recipe if chosen is None else laid_over(recipe, presets[chosen])) | {"memory": chosen}, said
 
 
 def by_card(sizes: tuple[str, ...], recipe: dict) -> tuple[str | None, str | None]:
@@ -45,10 +45,15 @@ def by_card(sizes: tuple[str, ...], recipe: dict) -> tuple[str | None, str | Non
     return chosen, f"memory: {chosen}, as the GPU has {there / card.GB:.1f} GB"
 
 
+def named(presets: Any) -> Any:
+    """Leaves out of a recipe's presets those that it takes out by `null`."""
+    return {size: keys for size, keys in presets.items() if keys is not None} if isinstance(presets, dict) else presets
+
+
 def ordered(presets: Any) -> tuple[str, ...]:
     """Lists a recipe's presets, the largest first; none of what is no map of them."""
-    named = [str(size) for size in presets] if isinstance(presets, dict) else []
-    return tuple(sorted(filter(SIZE.fullmatch, named), key=gigabytes, reverse=True))
+    sizes = [str(size) for size in named(presets)] if isinstance(presets, dict) else []
+    return tuple(sorted(filter(SIZE.fullmatch, sizes), key=gigabytes, reverse=True))
 
 
 def gigabytes(size: str) -> int:

@@ -7,7 +7,7 @@ from tests.kernels import test_encoded_mlp
 from tests.kernels.packages.stand_ins import tinycudann as their
 from threestudio_like.errors import UserError
 from threestudio_like.kernels import backend
-from threestudio_like.kernels.encoded_mlp import encoded_mlp, encoded_mlp_with_gradient, tinycudann
+from threestudio_like.kernels.encoded_mlp import encoded_mlp, encoded_mlp_with_gradient, parts, tinycudann
 from threestudio_like.kernels.hashgrid import HashGrid
 
 NAME = "tiny-cuda-nn"
@@ -52,6 +52,18 @@ def test_tinycudann_differentiates_twice_as_the_reference(side, grid, count, hid
                 shown = encoded_mlp_with_gradient(x, w, grid)
         assert not shown[1].requires_grad and torch.allclose(shown[1], both[1])
     near([*found[1][0], *found[1][1]], [*found[0][0], *found[0][1]])
+
+
+def test_tinycudann_goes_by_parts_and_keeps_nothing_of_them(side, monkeypatch):
+    """As estimates of memory reckon."""
+    x = test_encoded_mlp.points(350, side.device)
+    w = test_encoded_mlp.weights(test_encoded_mlp.MIXED, 8, 4, side.device)
+    to = torch.randn(350, 4, device=side.device), torch.randn(350, 3, device=side.device)
+    whole, _ = test_encoded_mlp.values_and_bytes(tinycudann, x, w, to)
+    monkeypatch.setattr(parts, "AT_ONCE", 100)
+    found, kept = test_encoded_mlp.values_and_bytes(tinycudann, x, w, to)
+    near(found, whole)
+    assert kept <= 2 * x.nbytes
 
 
 @pytest.mark.parametrize("active", [None, 2])

@@ -161,16 +161,20 @@ def test_a_guidance_rescales_by_its_share():
     found = SDS(backbone, config(rescale=0.5)).guided_eps(noised, 6.0)
     torch.testing.assert_close(found, guided_eps(backbone, noised, 6.0, rescale=0.5))
     assert not torch.allclose(found, guided_eps(backbone, noised, 6.0))
+    of_noise = SDS(backbone, config(rescale=0.5, rescale_of="noise")).guided_eps(noised, 6.0)
+    torch.testing.assert_close(of_noise, guided_eps(backbone, noised, 6.0, 0.5, "noise"))
+    assert not torch.allclose(found, of_noise)
 
 
-def test_rescale_restores_the_contrast_of_x0():
+@pytest.mark.parametrize("of", ["image", "noise"])
+def test_rescale_restores_the_contrast_of_x0_or_of_the_noise(of):
     backbone = GaussianBackbone()
     backbone.predict = lambda x_t, t, text, condition=None: x_t * text[:, :, :, None]
     x_t, t = torch.randn(2, 3, 4, 4), torch.tensor([100, 500])
     noised = Noised(x_t, x_t, x_t, t, condition(2, 0.4, uncond=0.1), 0)
     contrast = [
-        to_x0(eps, x_t, t, backbone.schedule, "epsilon").std(dim=(1, 2, 3))
-        for eps in (guided_eps(backbone, noised, 6.0, rescale=1.0), guided_eps(backbone, noised, 1.0))
+        (to_x0(eps, x_t, t, backbone.schedule, "epsilon") if of == "image" else eps).std(dim=(1, 2, 3))
+        for eps in (guided_eps(backbone, noised, 6.0, 1.0, of), guided_eps(backbone, noised, 1.0))
     ]
     torch.testing.assert_close(*contrast)
 

@@ -1,7 +1,8 @@
 """The encoded MLP on tiny-cuda-nn's hash encoding (Müller et al. 2022), where installed: `packages: [tiny-cuda-nn]`.
 
 The encoding is tiny-cuda-nn's in float32, the layers are PyTorch's, and the parameters are those of all other sides:
-each level is an encoding of its own, in which its table means the same (`level_config`).
+each level is an encoding of its own, in which its table means the same (`level_config`). As this project's side does,
+it goes part by part of the points and keeps no activations.
 """
 
 import functools
@@ -14,6 +15,7 @@ from torch.func import functional_call
 
 from threestudio_like.kernels import packages
 from threestudio_like.kernels.encoded_mlp import reference
+from threestudio_like.kernels.encoded_mlp.parts import by_parts
 from threestudio_like.kernels.encoded_mlp.weights import Weights
 from threestudio_like.kernels.hashgrid import HashGrid
 
@@ -29,8 +31,7 @@ def encoded_mlp(x: Float[Tensor, "N 3"], weights: Weights, grid: HashGrid, activ
     """Computes the outputs; the gradients reach points and weights."""
     if not has(grid, x):
         return reference.encoded_mlp(x, weights, grid, active)
-    before = reference.hidden(encode(x, weights.table, grid, active), seeing(weights, grid, active))
-    return F.linear(F.relu(before), weights.head, weights.head_bias)
+    return torch.cat(by_parts(outputs_at, x, weights, grid, active))
 
 
 def encoded_mlp_with_gradient(
@@ -39,6 +40,20 @@ def encoded_mlp_with_gradient(
     """Computes the outputs and the first one's gradient by the point; the gradients of both reach the weights."""
     if not has(grid, x):
         return reference.encoded_mlp_with_gradient(x, weights, grid, active)
+    outputs, gradients = zip(*by_parts(both_at, x, weights, grid, active), strict=True)
+    return torch.cat(outputs), torch.cat(gradients)
+
+
+def outputs_at(x: Float[Tensor, "N 3"], weights: Weights, grid: HashGrid, active: int) -> Float[Tensor, "N O"]:
+    """Computes the outputs of a part of the points."""
+    before = reference.hidden(encode(x, weights.table, grid, active), seeing(weights, grid, active))
+    return F.linear(F.relu(before), weights.head, weights.head_bias)
+
+
+def both_at(
+    x: Float[Tensor, "N 3"], weights: Weights, grid: HashGrid, active: int
+) -> tuple[Float[Tensor, "N O"], Float[Tensor, "N 3"]]:
+    """Computes the outputs of a part of the points and the first one's gradient by the point."""
     taught, weights = torch.is_grad_enabled(), seeing(weights, grid, active)
     with torch.enable_grad():
         x = x.detach().requires_grad_()

@@ -16,6 +16,7 @@ from torch.func import functional_call
 from threestudio_like.errors import UserError
 from threestudio_like.kernels import packages
 from threestudio_like.kernels.encoded_mlp import tinycudann
+from threestudio_like.kernels.encoded_mlp.parts import by_parts
 from threestudio_like.kernels.encoded_mlp.tinycudann import aligned, at_level, inside, level_config
 from threestudio_like.kernels.encoded_mlp.weights import Weights
 from threestudio_like.kernels.hashgrid import HashGrid
@@ -30,12 +31,18 @@ encoded_mlp_with_gradient = tinycudann.encoded_mlp_with_gradient
 
 def encoded_mlp(x: Float[Tensor, "N 3"], weights: Weights, grid: HashGrid, active: int) -> Float[Tensor, "N O"]:
     """Computes the outputs; the gradients reach points and weights. Raises UserError for a layer of another width."""
-    hidden, outputs = len(weights.hidden), len(weights.head)
-    if hidden not in WIDTHS:
-        raise UserError(f"packages: tiny-cuda-nn-fused has layers of {WIDTHS} units, and `hidden` is {hidden}")
+    if len(weights.hidden) not in WIDTHS:
+        raise UserError(
+            f"packages: tiny-cuda-nn-fused has layers of {WIDTHS} units, and `hidden` is {len(weights.hidden)}"
+        )
     if not tinycudann.has(grid, x):
         return tinycudann.encoded_mlp(x, weights, grid, active)
-    x = inside(x)
+    return torch.cat(by_parts(outputs_at, x, weights, grid, active))
+
+
+def outputs_at(x: Float[Tensor, "N 3"], weights: Weights, grid: HashGrid, active: int) -> Float[Tensor, "N O"]:
+    """Computes the outputs of a part of the points."""
+    hidden, outputs, x = len(weights.hidden), len(weights.head), inside(x)
     inputs = torch.cat([*(at_level(x, grid, level) for level in range(active)), torch.ones_like(x[:, :1])], dim=-1)
     module = network(grid, active, hidden, outputs, x.device)
     values = functional_call(module, {"params": parameters(weights, grid, active)}, (inputs,))
