@@ -27,6 +27,7 @@ ROOT = Path(__file__).resolve().parents[1]
 DOCS = ROOT / "docs"
 REPORTS = sorted(DOCS.glob("reports/*/report.md"))
 FRONT = [ROOT / name for name in ("README.md", "CONTRIBUTING.md", "CHANGELOG.md")]
+MEASURED_AT = re.compile(r"(?<!\()revision `?([0-9a-f]{7,40})\b")
 PAGES = [*FRONT, *sorted(set(DOCS.rglob("*.md")) - set(REPORTS))]
 CARDS = sorted(ROOT.glob("priors/weights/*/README.md"))
 ROOMS = ("benchmarks/", "configs/", "docs/", "priors/", "systems/", "tests/", "threestudio_like/")
@@ -181,6 +182,19 @@ def test_every_page_has_a_place_in_the_navigation():
     nav = yaml.safe_load((ROOT / "mkdocs.yml").read_text(encoding="utf-8"))["nav"]
     named = {page for page in pages(nav) if not page.startswith("http")}
     assert named == {path.relative_to(DOCS).as_posix() for path in ({*PAGES, *REPORTS} - {*FRONT})}
+
+
+def git(*words) -> subprocess.CompletedProcess:
+    return subprocess.run(["git", *words], cwd=ROOT, capture_output=True, text=True)
+
+
+def test_measurements_were_made_at_revisions_that_there_are():
+    """Other projects' revisions stand beside their names, in brackets or links."""
+    if git("rev-parse", "--is-shallow-repository").stdout.strip() != "false":
+        pytest.skip("a checkout without its history")
+    named = {(page.name, found) for page in PAGES for found in re.findall(MEASURED_AT, page.read_text("utf-8"))}
+    assert len(named) > 20
+    assert not [one for one in named if git("cat-file", "-e", f"{one[1]}^{{commit}}").returncode]
 
 
 def test_readme_is_short():
