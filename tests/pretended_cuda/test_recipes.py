@@ -27,7 +27,7 @@ RECIPES = (
     *("geco-zero123plus", "priors/agp-sd", "priors/reconstructor-large", "priors/instantmesh"),
 )
 SIZES = {"geco-zero123plus": "80gb"}
-"""Presets, where it is not the smallest, which has parts that the larger ones leave out: what GECO computes again in the
+"""Presets, where it is not the smallest, which has parts that larger ones leave out: what GECO computes again in the
 backward pass is computed below torch's functions, where new tensors are not watched."""
 STEPS = 3
 WAITS = {"volume": 12, "mesh": 31, "geco_views": 5, "geco_scene": 70, "geometric_prior": 7, "reconstructor": 77}
