@@ -8,6 +8,7 @@ from torch import Tensor
 
 from threestudio_like.renderers.base import Render
 from threestudio_like.renderers.ccm import Box, canonical_coordinates
+from threestudio_like.utils.declaring import declare
 
 ChannelFunction = Callable[[Render, Box | None], Tensor]
 
@@ -42,10 +43,7 @@ def channel(
     """Decorates a function from a render and the object's tight box to an image `[B, H, W, width]` in 0..1."""
 
     def offer(function: ChannelFunction) -> ChannelFunction:
-        taken = CHANNELS.get(name)
-        if taken is not None and taken.function.__module__ != function.__module__:
-            raise ValueError(f"the channel '{name}' is declared twice")
-        CHANNELS[name] = Channel(width, function, needs_normals, needs_box, needs_colors)
+        declare(CHANNELS, "channel", name, Channel(width, function, needs_normals, needs_box, needs_colors))
         return function
 
     return offer

@@ -16,6 +16,7 @@ from torch import Tensor
 from threestudio_like.errors import UserError, nearest
 from threestudio_like.renderers.base import Render
 from threestudio_like.scenes.mesh import Surface
+from threestudio_like.utils.declaring import declare
 
 
 @dataclass(frozen=True)
@@ -51,11 +52,8 @@ def regularizer(
     """Decorates a function from a render to a scalar: recipes can give it a weight by its name."""
 
     def offer(function: Callable[[Render], Tensor]) -> Callable[[Render], Tensor]:
-        name = function.__name__
-        taken = REGULARIZERS.get(name)
-        if taken is not None and taken.function.__module__ != function.__module__:
-            raise ValueError(f"the regularizer '{name}' is declared twice")
-        REGULARIZERS[name] = Regularizer(function, on, needs_normals, needs_field, filled_by)
+        described = Regularizer(function, on, needs_normals, needs_field, filled_by)
+        declare(REGULARIZERS, "regularizer", function.__name__, described)
         return function
 
     return offer
