@@ -95,6 +95,7 @@ class PerScene(System):
 
     Config = PerSceneConfig
     predecessors = (PerSceneConfig,)
+    learned_with_priors = ("terms.",)
 
     def __init__(self, context: Context, config: PerSceneConfig | None = None, **fields):
         super().__init__()

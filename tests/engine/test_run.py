@@ -447,6 +447,18 @@ def test_a_checkpoint_of_another_shape_is_refused(tmp_path):
         other.train()
 
 
+def test_what_a_checkpoint_has_and_the_system_has_no_place_for_is_refused(tmp_path):
+    """Looking at a finished run loads no priors, which is no reason to leave anything else out."""
+    made = run(tmp_path)
+    made.train()
+    path = made.checkpoint_path("main")
+    saved = torch.load(path, weights_only=True)
+    saved["system"]["renamed_since"] = torch.zeros(2)
+    torch.save(saved, path)
+    with pytest.raises(UserError, match="does not fit this recipe.*renamed_since"):
+        _ = made.finished("main")
+
+
 @pytest.mark.parametrize(
     "spoil",
     [

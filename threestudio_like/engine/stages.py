@@ -76,8 +76,10 @@ class Stages:
                 "--resume it first"
             )
         state = translated_state(saved.system)
-        if not priors:
+        if to_start_from:
             state = {name: tensor for name, tensor in state.items() if name in system.state_dict()}
+        elif not priors:
+            state = {name: tensor for name, tensor in state.items() if not name.startswith(system.learned_with_priors)}
         take_over(system, replace(saved, system=state), path)
         return system
 

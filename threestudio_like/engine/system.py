@@ -146,6 +146,8 @@ class System(nn.Module):
     """The system's own Config."""
     predecessors: tuple[type[SystemConfig], ...] = ()
     """The configs of the stages that this one can start from."""
+    learned_with_priors: tuple[str, ...] = ()
+    """How names of its state begin that it has no place for where it was built without its priors."""
     one_batch = False
     """Whether all processes are given the same random numbers, to draw the same batch and each take a share of it.
 

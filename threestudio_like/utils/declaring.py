@@ -1,9 +1,10 @@
 """Enters functions that modules declare into the table of their kind."""
 
 from collections.abc import Callable
-from typing import Any, Protocol, TypeVar
+from typing import Any, Protocol, TypeVar, runtime_checkable
 
 
+@runtime_checkable
 class Declared(Protocol):
     """What a table keeps of a function."""
 
