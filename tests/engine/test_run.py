@@ -455,7 +455,7 @@ def test_what_a_checkpoint_has_and_the_system_has_no_place_for_is_refused(tmp_pa
     saved = torch.load(path, weights_only=True)
     saved["system"]["renamed_since"] = torch.zeros(2)
     torch.save(saved, path)
-    with pytest.raises(UserError, match="does not fit this recipe.*renamed_since"):
+    with pytest.raises(UserError, match=r"does not fit this recipe.*renamed_since"):
         _ = made.finished("main")
 
 
