@@ -1,5 +1,6 @@
 """Draws a comparison's figures, each as PDF for a paper and as PNG."""
 
+import textwrap
 import warnings
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,8 @@ COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00", "#55
 SHOWN = (1, 5)
 """Of a turntable's 8 views: from the front's left, and from behind."""
 DPI = 180
+TITLE = 22
+"""Letters in a line of a panel's title, which reaches no further than its panel."""
 STYLE: Any = {
     "font.size": 8,
     "axes.titlesize": 8,
@@ -87,7 +90,7 @@ def panel(axes: Axes, analysis: Analysis, metric: str) -> None:
         axes.errorbar(scale * found.mean, row, xerr=reach, fmt="o", color=tint, **MARKS)
     axes.set_yticks(range(len(analysis.methods)), analysis.methods)
     axes.set_ylim(len(analysis.methods) - 0.5, -0.5)
-    axes.set_title(find_metric(metric).heading)
+    axes.set_title(textwrap.fill(find_metric(metric).heading, TITLE))
     if find_metric(metric).percent:
         axes.set_xlim(-6, 106)
     axes.grid(axis="x", linewidth=0.4, alpha=0.5)
