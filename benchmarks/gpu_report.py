@@ -71,7 +71,6 @@ GOALS = (
     Goal("largest share of what is neither diffusion model nor VAE", 100 * REST, "%", largest_rest),
     Goal("10,000 steps of dreamfusion-sd, reckoned from its two sizes", 10, "min", ten_thousand),
     Goal("VSD's step, prolificdreamer-sd's NeRF at 512", 60, "ms", step_ms("prolificdreamer-sd nerf 6000")),
-    Goal("the same, compiled", 60, "ms", step_ms(f"prolificdreamer-sd nerf 6000 {COMPILED}")),
     Goal("VSD's step, prolificdreamer-sd's texture", 60, "ms", step_ms("prolificdreamer-sd texture 0")),
     Goal("GECO's pass at the paper's size", 0.3, "s", lambda results: results.get(PASS, {}).get("total_seconds")),
 )

@@ -15,6 +15,7 @@ from priors.instantmesh import as_published
 from priors.reconstructor import Reconstructor
 from systems.memory.published import INSTANTMESH_LARGE, VIT_B16
 from threestudio_like.cameras import orbit
+from threestudio_like.kernels.cubes import cube_grid
 from threestudio_like.kernels.hashgrid import HashGrid
 from threestudio_like.kernels.march import march
 from threestudio_like.renderers import regularizers
@@ -23,6 +24,7 @@ from threestudio_like.renderers.environment import EnvironmentLight
 from threestudio_like.renderers.mesh import MeshRenderer
 from threestudio_like.renderers.shading import Shading
 from threestudio_like.renderers.volume import VolumeRenderer
+from threestudio_like.scenes import triplane
 from threestudio_like.scenes.encoded import EncodedMLP
 from threestudio_like.scenes.field import Field
 from threestudio_like.scenes.tetmesh import TetMesh
@@ -123,8 +125,12 @@ def count_mesh() -> dict:
 
 
 def count_planes(design: str) -> dict:
-    """Counts a ball drawn from planes by the decoder of a design: `mesh` is bytes a pixel, a square of the grid's side
-    and a cube; `volume` is bytes a sample and a pixel."""
+    """Counts a ball drawn from planes by the decoder of a design.
+
+    `grid` is bytes a cube that all objects share; `mesh` bytes a pixel, a square of the grid's side and a cube, of
+    each object; `volume` bytes a sample and a pixel; `samples` those of a pixel, where the ball fills two fifths of the
+    image.
+    """
     generator = torch.Generator().manual_seed(0)
     small = INSTANTMESH_LARGE | {"vit": VIT_B16 | {"num_hidden_layers": 1}, "layers": 1, "design": design}
 
@@ -135,30 +141,37 @@ def count_planes(design: str) -> dict:
         planes = torch.randn(1, 3, 80, 64, 64).requires_grad_()
         return model.scene(as_published(planes) if design == "instantmesh" else Planes(planes))
 
-    def draw(scene, size):
-        shared_grid.cache_clear()
-        return MeshRenderer(supersample=1)(scene, orbit(1, 20.0, 2.0, 30.0, size), Shading(), generator)
+    def learn(view):
+        (view.rgb.sum() + view.opacity.sum()).backward()
+
+    def mesh(grid, size):
+        ball = scene(grid)
+        shared_grid(grid, ball.device)
+        cameras, renderer = orbit(1, 20.0, 2.0, 30.0, size), MeshRenderer(supersample=1)
+        return peak_of(lambda: learn(renderer(ball, cameras, Shading(), generator)))[0]
 
     def march_through(scene, size, step):
         renderer = VolumeRenderer(render_step_size=step, faint_below=0.0, stop_at=0.0)
         return renderer(scene, orbit(1, 20.0, 2.0, 30.0, size), Shading(), generator)
 
-    def learn(view):
-        (view.rgb.sum() + view.opacity.sum()).backward()
-
-    def peak(grid, size):
-        ball = scene(grid)
-        return peak_of(lambda: learn(draw(ball, size)))[0]
-
     def marched(size, step):
         nothing = scene(16, radius=-1.0)  # where every sample counts
         return peak_of(lambda: learn(march_through(nothing, size, step)))[0]
 
-    sides = (16, 32, 48)
-    peaks = [peak(side, 32) for side in sides]
-    powers = np.array([[1, side**2, side**3] for side in sides])
-    _, square, cube = np.linalg.solve(powers, peaks)
-    return {
-        "mesh": [round((peak(16, 128) - peak(16, 64)) / (128**2 - 64**2)), round(max(square, 0)), round(max(cube, 0))],
-        "volume": each_sample(lambda *case: march_through(scene(16, radius=-1.0), *case), marched),
-    }
+    def samples():
+        renderer, ball = VolumeRenderer(render_step_size=0.02, resolution=32), scene(16, radius=0.75)
+        renderer.refresh(ball, 0, generator)
+        return len(renderer(ball, orbit(1, 20.0, 4.0, 30.0, 64), Shading(), generator).samples.ray) / 64**2
+
+    with mock.patch.object(triplane, "CHUNK", 512):
+        sides = (16, 32, 48)
+        powers = np.array([[1, side**2, side**3] for side in sides])
+        _, square, cube = np.linalg.solve(powers, [mesh(side, 16) for side in sides])
+        found = {
+            "mesh": [round((mesh(16, 128) - mesh(16, 64)) / (128**2 - 64**2)), round(square), round(cube)],
+            "volume": each_sample(lambda *case: march_through(scene(16, radius=-1.0), *case), marched),
+            "samples": round(samples(), 1),
+            "grid": round(peak_of(lambda: cube_grid(32))[1] / 32**3),
+        }
+    assert min(*found["mesh"], *found["volume"]) >= 0, found
+    return found

@@ -69,6 +69,7 @@ class Noised:
 
 
 RescaleOf = Literal["image", "noise"]
+"""Whose contrast a guided prediction is given back."""
 
 
 @dataclass(frozen=True)

@@ -18,7 +18,11 @@ TYPICAL_SAMPLES = 36
 
 @functools.cache
 def counted() -> dict[str, Any]:
-    """Reads what was counted: bytes in half precision, `[fixed, each]` for so many images."""
+    """Reads what was counted, in bytes.
+
+    Of models in half precision `[fixed, each]` for so many images; of drawings for each sample, pixel, vertex or cube;
+    of perceptual losses for each pixel.
+    """
     return json.loads(COUNTED.read_text())
 
 

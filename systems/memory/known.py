@@ -8,7 +8,6 @@ from typing import Any
 from systems.memory.published import INSTANTMESH_LARGE, MODELS, VIT_B16
 from threestudio_like import pretrained
 from threestudio_like.errors import UserError
-from threestudio_like.utils.paths import find_folder
 
 CONDITIONED_BY = ("class_embed_type", "addition_embed_type")
 """Entries of a network's config, null by default, that say what it sees beside image, time and text."""
@@ -50,7 +49,7 @@ def large_design(config: Any) -> str | None:
 
     A model to go on from says its sizes itself, as soon as it is there.
     """
-    folder = find_folder(config.model) if config.model else None
+    folder = pretrained.local(pretrained.ModelConfig(config.model)) if config.model else None
     if folder is None:
         size = config.size
         own, encoder_known = asdict(size), size.dino == "facebook/dino-vitb16" and size.image == VIT_B16["image_size"]
@@ -59,7 +58,8 @@ def large_design(config: Any) -> str | None:
             own = pretrained.read_json(folder / "config.json")
         except UserError:
             return None
-        encoder_known = own.get("vit", {}).items() >= VIT_B16.items()
+        encoder = {key: value for key, value in VIT_B16.items() if key != "image_size"}  # DINO's own in what we trained
+        encoder_known = (own.get("vit") or {}).items() >= encoder.items()
     sizes = {key: value for key, value in INSTANTMESH_LARGE.items() if key not in ("design", "vit")}
     extras = any(own.get(key) for key in ("epipolar", "pixel_aligned", "back_projection"))
     return own.get("design") if encoder_known and not extras and own.items() >= sizes.items() else None

@@ -6,10 +6,9 @@ keep for the backward pass. Only sizes that are in `published.py` are known, in 
 
 from typing import Any
 
-from systems.memory.counted import BYTES, TRAINED, TYPICAL_SAMPLES, at, counted, largest
+from systems.memory.counted import BYTES, TRAINED, at, counted, largest
 from systems.memory.known import large_design, model_of
 from systems.memory.published import MODELS
-from threestudio_like.config.registry import Component
 from threestudio_like.engine.memory import Memory
 
 VISION = 632_076_800
@@ -17,7 +16,7 @@ VISION = 632_076_800
 KEYS_EACH = 46_530_560
 """Bytes of the keys and values that views attend to, of one image, in half precision."""
 GRID = 128
-"""Cubes along each axis in which InstantMesh's reconstructor finds a surface."""
+"""Cubes along each axis in which a reconstructor of InstantMesh-large's size finds a surface."""
 
 
 def geometric_training(config: Any, mixed: bool) -> Memory | None:
@@ -60,8 +59,12 @@ def geco(config: Any, mixed: bool) -> Memory | None:
         step = max(kept + at(found["peak"], config.batch), network + at(found["peak"], guided))
         return Memory((*frozen, ("fake score", network), ("Adam", 4 * network), ("step", step)))
     cameras = config.cameras.config
-    drawn = drawn_bytes(sizes, int(cameras.views) * largest(cameras.size) ** 2)
-    step = max(teachers_views_bytes(prior, models), at(sizes["peak"], config.batch) + drawn)
+    drawn = drawn_bytes(config, sizes, int(cameras.views) * largest(cameras.size) ** 2)
+    if drawn is None:
+        return None
+    step = max(
+        teachers_views_bytes(prior, models), at(sizes["peak"], config.batch) + grid_bytes(sizes) + config.batch * drawn
+    )
     return Memory((*frozen, ("distilled", (TRAINED - 4) * sizes["parameters"]), ("step", step)))
 
 
@@ -76,32 +79,40 @@ def teachers_views_bytes(prior: Any, models: dict[str, Any]) -> float:
     return keys + max(drawing, at(models["vae"]["decode"], images) * tiled / counted_side)
 
 
-def drawn_bytes(sizes: dict[str, Any], pixels: int) -> float:
-    """Returns what an object's surface takes from the planes to its views of so many pixels in all."""
-    a, b, c = sizes["mesh"]
-    return a * pixels + b * GRID**2 + c * GRID**3
-
-
 def reconstructor(config: Any, mixed: bool) -> Memory | None:
     """Estimates the training of a reconstructor, of its `ReconstructorTrainingConfig`.
 
-    None where it has not InstantMesh-large's sizes, or is trained in another precision than was counted.
+    None where it has not InstantMesh-large's sizes, or is trained in another way than was counted.
     """
     design = large_design(config)
     if design is None or not mixed:
         return None
-    sizes, pixels = counted()["reconstructors"][design], config.targets * config.data.target_size**2
-    step = at(sizes["peak"], config.batch)
-    if config.rendered:
-        seen = counted()["perceptual"][config.perceptual.type] * pixels
-        step += config.rendered * (seen + view_bytes(config.renderer, sizes, pixels))
+    sizes = counted()["reconstructors"][design]
+    drawn = drawn_bytes(config, sizes, config.targets * config.data.target_size**2)
+    if drawn is None:
+        return None
     model = 4 * sizes["parameters"]
-    return Memory((("model", model), ("average", model), ("gradients and Adam", 3 * model), ("step", step)))
+    step = max(model, at(sizes["peak"], config.batch) + grid_bytes(sizes) + config.rendered * drawn)
+    return Memory((("model", model), ("average", model), ("Adam", 2 * model), ("step", step)))
 
 
-def view_bytes(renderer: Component, sizes: dict[str, Any], pixels: int) -> float:
-    """Returns what the views of one object take, of so many pixels in all."""
-    if renderer.type == "mesh":
-        return drawn_bytes(sizes, pixels * renderer.config.supersample**2)
-    a, b = sizes["volume"]
-    return (a * TYPICAL_SAMPLES + b) * pixels
+def drawn_bytes(config: Any, sizes: dict[str, Any], pixels: int) -> float | None:
+    """Returns what the views of one object take, of so many pixels in all, and the perceptual loss of them.
+
+    None for a renderer or a loss that was not counted.
+    """
+    seen = counted()["perceptual"].get(config.perceptual.type)
+    if seen is None or config.renderer.type not in ("mesh", "volume"):
+        return None
+    if config.renderer.type == "mesh":
+        a, b, c = sizes["mesh"]
+        drawn = a * pixels * config.renderer.config.supersample**2 + b * GRID**2 + c * GRID**3
+    else:
+        a, b = sizes["volume"]
+        drawn = (a * sizes["samples"] + b) * pixels
+    return drawn + seen * pixels
+
+
+def grid_bytes(sizes: dict[str, Any]) -> float:
+    """Returns what the grid takes that the surfaces of all objects share."""
+    return sizes["grid"] * GRID**3

@@ -109,8 +109,9 @@ def test_a_signal_in_the_first_second_is_no_traceback(tmp_path, number, later):
     """While Python starts nobody can answer; from the launcher's first line on it does."""
     command = [sys.executable, "launch.py", "--config", "dreamfusion", "device=cpu", f"out={tmp_path / 'run'}"]
     child = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    deadline = time.monotonic() + 60
     while not answers(child.pid):
-        assert child.poll() is None, "it has ended by itself"
+        assert child.poll() is None and time.monotonic() < deadline, "it has ended by itself, or never answers"
         time.sleep(0.001)
     time.sleep(later)
     os.kill(child.pid, number)

@@ -80,6 +80,9 @@ def test_a_recipe_takes_out_a_preset_of_what_it_extends(recipe, gpu, tmp_path):
     assert (loaded["memory"], loaded["lr"], loaded.sizes) == ("16gb", 0.25, ("16gb",))
     with pytest.raises(UserError, match="has no preset '8gb'"):
         load(str(tmp_path / "larger.yaml"), ["memory=8gb"])
+    (tmp_path / "none.yaml").write_text("extends: larger.yaml\npresets: {16gb: null}")
+    with pytest.raises(UserError, match="has no presets to choose from"):
+        load(str(tmp_path / "none.yaml"), ["memory=16gb"])
 
 
 def test_a_run_that_is_taken_up_keeps_its_preset(recipe, gpu, tmp_path):

@@ -5,6 +5,7 @@ from dataclasses import replace
 import pytest
 import torch
 
+from benchmarks.counter import peak_of
 from threestudio_like.kernels import backend
 from threestudio_like.kernels.encoded_mlp import Weights, cuda, encoded_mlp, encoded_mlp_with_gradient, parts, reference
 from threestudio_like.kernels.hashgrid import HashGrid
@@ -95,16 +96,19 @@ def test_gradient_is_autograds_and_so_is_the_gradient_of_it(side):
 
 
 def values_and_bytes(implementation, x, w, to):
-    """Both operations' outputs with a loss's gradients by the weights, and the bytes that are kept for them."""
-    kept = []
-    keeping = torch.autograd.graph.saved_tensors_hooks(
-        lambda tensor: kept.append(tensor.nbytes) or tensor, lambda tensor: tensor
-    )
-    with keeping:
+    """Both operations' outputs with a loss's gradients by the weights, and the bytes that are kept beside
+    outputs and what is as large as the weights."""
+    made = []
+
+    def run():
         both = implementation.encoded_mlp_with_gradient(x, w, MIXED, 3)
-        alone = implementation.encoded_mlp(x.clone().requires_grad_(), w, MIXED, 3)
+        made.append((*both, implementation.encoded_mlp(x.clone().requires_grad_(), w, MIXED, 3)))
+
+    _, kept = peak_of(run)
+    ((*both, alone),) = made
     loss = sum((one * other).sum() for one, other in zip(both, to, strict=True)) + alone.square().sum()
-    return (*both, alone, *torch.autograd.grad(loss, tensors(w))), sum(kept)
+    grads = torch.autograd.grad(loss, tensors(w))
+    return (*both, alone, *grads), kept - sum(one.nbytes for one in (*both, alone, *tensors(w)))
 
 
 def test_points_by_parts_are_as_all_at_once_and_nothing_of_them_is_kept(monkeypatch):

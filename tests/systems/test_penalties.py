@@ -80,7 +80,7 @@ def roughen(scene):
 
 
 def linear_encoder(images, channels, side):
-    """Encodes 8 x 8 pixels as one latent, of unit variance where those of natural images, in 0..1, have 1/16."""
+    """Encodes 8 x 8 pixels as one latent, of unit variance in three directions where natural images have 1/16."""
     pixels = F.avg_pool2d(F.interpolate(images, (8 * side, 8 * side), mode="bilinear"), 8)
     mixed = torch.linalg.qr(torch.randn(channels, 3, generator=torch.Generator().manual_seed(0)))[0]
     return 4 * torch.einsum("lc,bchw->blhw", mixed, pixels - 0.5)

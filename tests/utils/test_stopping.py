@@ -57,6 +57,19 @@ def test_what_falls_into_a_finaliser_ends_what_comes_after_it_without_a_tracebac
     assert capfd.readouterr().err == ""
 
 
+def test_a_request_that_falls_into_a_finaliser_at_the_end_is_made_before_the_old_handlers_are_back(capfd):
+    class Sender:
+        def __del__(self):
+            send(signal.SIGTERM)
+
+    with pytest.raises(KeyboardInterrupt), stopping.answered():
+        sender = Sender()
+        del sender
+    assert signal.getsignal(signal.SIGTERM) == signal.SIG_DFL and not stopping.requested()
+    time.sleep(3 * stopping.A_MOMENT)  # a late one would end the process
+    assert capfd.readouterr().err == ""
+
+
 def test_what_is_ignored_from_outside_stays_ignored(monkeypatch):
     """As `nohup` does."""
     before = signal.signal(signal.SIGHUP, signal.SIG_IGN)

@@ -9,7 +9,7 @@ from typing import Any
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from threestudio_like.config.presets import ordered, with_preset
+from threestudio_like.config.presets import ordered, with_preset, without_nulls
 from threestudio_like.config.reading import read_value, read_yaml
 from threestudio_like.config.renamed import translated_path, why_removed
 from threestudio_like.config.run_config import TEXT_KEYS
@@ -144,7 +144,7 @@ def load(name: str, overrides: list[str] | tuple[str, ...] = (), beside: Path | 
 def with_choice(recipe: dict, overrides: Iterable[str], name: str) -> dict:
     """Returns the recipe with what overrides say of the preset, and of the device that it is for. Raises UserError."""
     chosen = [override.removeprefix(CHOICE) for override in overrides if override.startswith(CHOICE)]
-    if chosen and not recipe.get("presets") and chosen[-1] != recipe.get("memory"):
+    if chosen and not without_nulls(recipe.get("presets")) and chosen[-1] != recipe.get("memory"):
         raise UserError(f"memory: {name} has no presets to choose from")
     if any(override.startswith("presets.") for override in overrides):
         raise UserError("presets: give the keys themselves, or a recipe that extends this one")

@@ -22,7 +22,7 @@ def with_preset(recipe: dict, name: str) -> tuple[dict, str | None]:
     Returns it with `memory`, the name of the preset or null, and what is to be said of the choice. Raises UserError for
     a preset that is not there.
     """
-    presets, chosen = named(recipe.get("presets") or {}), recipe.get("memory", AUTO)
+    presets, chosen = without_nulls(recipe.get("presets") or {}), recipe.get("memory", AUTO)
     recipe = {key: value for key, value in recipe.items() if key != "presets"}
     if not isinstance(presets, dict) or len(ordered(presets)) < len(presets):
         raise UserError(f"{name}: presets: expected blocks of keys by sizes such as 24gb, got {presets!r:.60}")
@@ -45,14 +45,14 @@ def by_card(sizes: tuple[str, ...], recipe: dict) -> tuple[str | None, str | Non
     return chosen, f"memory: {chosen}, as the GPU has {there / card.GB:.1f} GB"
 
 
-def named(presets: Any) -> Any:
+def without_nulls(presets: Any) -> Any:
     """Leaves out of a recipe's presets those that it takes out by `null`."""
     return {size: keys for size, keys in presets.items() if keys is not None} if isinstance(presets, dict) else presets
 
 
 def ordered(presets: Any) -> tuple[str, ...]:
     """Lists a recipe's presets, the largest first; none of what is no map of them."""
-    sizes = [str(size) for size in named(presets)] if isinstance(presets, dict) else []
+    sizes = [str(size) for size in without_nulls(presets)] if isinstance(presets, dict) else []
     return tuple(sorted(filter(SIZE.fullmatch, sizes), key=gigabytes, reverse=True))
 
 

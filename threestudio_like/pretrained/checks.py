@@ -51,9 +51,7 @@ def _check_tokenizer(place: Path) -> None:
 def _check_weights(place: Path, stem: str, variant: str | None) -> None:
     found = next((files for name in dict.fromkeys((variant, None)) if (files := files_of(place, stem, name))), None)
     if found is None and any(place.glob("*.bin")):
-        raise UserError(
-            f"{place} holds pickled weights (.bin) only, which are never loaded; --convert makes safetensors of them"
-        )
+        raise UserError(f"{place} holds pickled weights (.bin) only, which are never loaded; convert to safetensors")
     if found is None:
         raise UserError(f"{place / stem}.safetensors is missing; fetch the model again or give `model` another")
     for path in found:

@@ -5,6 +5,7 @@ that a step ends and its state is saved. Only the standard library is imported h
 under the same rule.
 """
 
+import _thread
 import contextlib
 import logging
 import math
@@ -21,7 +22,7 @@ SIGNALS = tuple(getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP"
 ONE_REQUEST = 1.0
 """Seconds within which several signals are one request: a terminal sends to all, and a sweep hands on to its runs."""
 A_MOMENT = 0.01
-"""Seconds."""
+"""Seconds after which a request is made again that could not be raised where it came."""
 LIFELINE = "TSL_LIFELINE"
 """The environment variable that tells a process of a pipe at its standard input, which closes when its parent ends."""
 
@@ -32,6 +33,8 @@ class _State:
     depth = 0
     """How many `patiently` are open."""
     answered = False
+    again: threading.Timer | None = None
+    """A request that is about to be made again."""
 
 
 _state = _State()
@@ -50,17 +53,21 @@ def answered(to_the_end: bool = False) -> Iterator[None]:
     before, hook = {number: signal.getsignal(number) for number in SIGNALS}, sys.unraisablehook
     hangup = getattr(signal, "SIGHUP", None)
     ours = [number for number in SIGNALS if not (number == hangup and before[number] == signal.SIG_IGN)]
-    _state.asked, _state.answered = None, True
-    for number in ours:
-        signal.signal(number, _answer)
-    sys.unraisablehook = lambda failed: ask_again() if failed.exc_type is KeyboardInterrupt else hook(failed)
     try:
-        yield
+        _state.asked, _state.answered, _state.again = None, True, None
+        sys.unraisablehook = lambda failed: ask_again() if failed.exc_type is KeyboardInterrupt else hook(failed)
+        for number in ours:
+            signal.signal(number, _answer)
+        try:
+            yield
+        finally:
+            pending = leave_off_asking()
     finally:
-        sys.unraisablehook = hook
         for number in ours:
             signal.signal(number, signal.SIG_IGN if to_the_end else before[number] or signal.SIG_DFL)
-        _state.answered = False
+        sys.unraisablehook, _state.answered = hook, False
+    if pending:
+        raise KeyboardInterrupt
 
 
 @contextlib.contextmanager
@@ -95,9 +102,28 @@ def _answer(number: int, frame: object) -> None:
 def ask_again() -> None:
     """Asks a moment later for what fell into a finaliser, out of which nothing can be raised."""
     _state.asked = -math.inf  # what is sent now is another request
-    again = threading.Timer(A_MOMENT, os.kill, (os.getpid(), signal.SIGTERM))
-    again.daemon = True
-    again.start()
+    _state.again = threading.Timer(A_MOMENT, interrupt)
+    _state.again.daemon = True
+    _state.again.start()
+
+
+def leave_off_asking() -> bool:
+    """Takes back what `ask_again` has not yet asked; tells whether there was such a thing."""
+    again, _state.again = _state.again, None
+    if again is None or again.finished.is_set():
+        return False
+    again.cancel()
+    again.join()  # or it might be made where nobody answers any more
+    return True
+
+
+def interrupt() -> None:
+    """Sends the main thread a request to stop, also while it waits for the system."""
+    main = threading.main_thread().ident
+    if hasattr(signal, "pthread_kill") and main is not None:
+        signal.pthread_kill(main, signal.SIGTERM)
+    else:  # on Windows, where a signal that is sent ends a process at once
+        _thread.interrupt_main(signal.SIGTERM)
 
 
 def leave_the_terminal() -> None:
@@ -119,6 +145,6 @@ def end_with_parent() -> None:
         with contextlib.suppress(OSError, ValueError):
             while os.read(0, 1):
                 pass
-        os.kill(os.getpid(), signal.SIGTERM)
+        interrupt()
 
     threading.Thread(target=wait, name="lifeline", daemon=True).start()

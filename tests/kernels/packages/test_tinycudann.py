@@ -64,6 +64,10 @@ def test_tinycudann_goes_by_parts_and_keeps_nothing_of_them(side, monkeypatch):
     found, kept = test_encoded_mlp.values_and_bytes(tinycudann, x, w, to)
     near(found, whole)
     assert kept <= 2 * x.nbytes
+    outputs = tinycudann.encoded_mlp(x.requires_grad_(), w, test_encoded_mlp.MIXED, 3)
+    assert outputs.requires_grad and not their.KEPT
+    direct = tinycudann.outputs_at(x, w, test_encoded_mlp.MIXED, 3)
+    assert direct.requires_grad and their.KEPT
 
 
 @pytest.mark.parametrize("active", [None, 2])

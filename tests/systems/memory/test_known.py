@@ -1,15 +1,18 @@
 """Which published model a folder is: by its sizes and by what it sees, and none where that is not sure."""
 
 import json
+from dataclasses import replace
 
 import pytest
 
 from benchmarks.memory import estimates
 from priors.backbones.latent import LatentBackbone
+from systems.memory import training as of
 from systems.memory.known import large_design, model_of
 from systems.memory.published import INSTANTMESH_LARGE, MODELS, VIT_B16
 from threestudio_like.config.loading import load
 from threestudio_like.config.recipe import parse_recipe
+from threestudio_like.config.registry import Component
 
 
 def write_folder(place, name, listed=(), **changed):
@@ -71,6 +74,22 @@ def test_a_reconstructor_to_go_on_from_says_its_sizes_itself(changed, tmp_path):
     assert large_design(config) == (None if changed else "instantmesh")
     (tmp_path / "config.json").write_text("{")
     assert large_design(config) is None
+
+
+def test_a_reconstructor_that_we_trained_keeps_dinos_own_image_size_and_is_known(tmp_path):
+    stored = INSTANTMESH_LARGE | {"vit": VIT_B16 | {"image_size": 224}, "design": "toybox"}
+    (tmp_path / "config.json").write_text(json.dumps(stored))
+    assert large_design(training("priors/reconstructor-large", f"model={tmp_path}")) == "toybox"
+    (tmp_path / "config.json").write_text(json.dumps(stored | {"vit": None}))
+    assert large_design(training("priors/reconstructor-large", f"model={tmp_path}")) is None
+
+
+@pytest.mark.parametrize("part", ["perceptual", "renderer"])
+def test_losses_and_renderers_of_ones_own_are_not_estimated(part):
+    for recipe, estimate in (("priors/instantmesh", of.reconstructor), ("geco-zero123plus", of.geco)):
+        config = list(parse_recipe(load(recipe), "mine").stages.values())[-1].config
+        assert estimate(config, True) and not estimate(config, False)
+        assert estimate(replace(config, **{part: Component(part, "mine", object())}), True) is None
 
 
 @pytest.mark.parametrize("key", ["size.layers=8", "size.dino=null", "precision=32-true"])

@@ -15,7 +15,7 @@ from torch.func import functional_call
 
 from threestudio_like.kernels import packages
 from threestudio_like.kernels.encoded_mlp import reference
-from threestudio_like.kernels.encoded_mlp.parts import by_parts
+from threestudio_like.kernels.encoded_mlp.parts import by_parts_of_a_package
 from threestudio_like.kernels.encoded_mlp.weights import Weights
 from threestudio_like.kernels.hashgrid import HashGrid
 
@@ -31,7 +31,7 @@ def encoded_mlp(x: Float[Tensor, "N 3"], weights: Weights, grid: HashGrid, activ
     """Computes the outputs; the gradients reach points and weights."""
     if not has(grid, x):
         return reference.encoded_mlp(x, weights, grid, active)
-    return torch.cat(by_parts(outputs_at, x, weights, grid, active))
+    return torch.cat(by_parts_of_a_package(outputs_at, x, weights, grid, active))
 
 
 def encoded_mlp_with_gradient(
@@ -40,7 +40,7 @@ def encoded_mlp_with_gradient(
     """Computes the outputs and the first one's gradient by the point; the gradients of both reach the weights."""
     if not has(grid, x):
         return reference.encoded_mlp_with_gradient(x, weights, grid, active)
-    outputs, gradients = zip(*by_parts(both_at, x, weights, grid, active), strict=True)
+    outputs, gradients = zip(*by_parts_of_a_package(both_at, x, weights, grid, active), strict=True)
     return torch.cat(outputs), torch.cat(gradients)
 
 

@@ -16,7 +16,7 @@ from torch.func import functional_call
 from threestudio_like.errors import UserError
 from threestudio_like.kernels import packages
 from threestudio_like.kernels.encoded_mlp import tinycudann
-from threestudio_like.kernels.encoded_mlp.parts import by_parts
+from threestudio_like.kernels.encoded_mlp.parts import by_parts_of_a_package
 from threestudio_like.kernels.encoded_mlp.tinycudann import aligned, at_level, inside, level_config
 from threestudio_like.kernels.encoded_mlp.weights import Weights
 from threestudio_like.kernels.hashgrid import HashGrid
@@ -37,7 +37,7 @@ def encoded_mlp(x: Float[Tensor, "N 3"], weights: Weights, grid: HashGrid, activ
         )
     if not tinycudann.has(grid, x):
         return tinycudann.encoded_mlp(x, weights, grid, active)
-    return torch.cat(by_parts(outputs_at, x, weights, grid, active))
+    return torch.cat(by_parts_of_a_package(outputs_at, x, weights, grid, active))
 
 
 def outputs_at(x: Float[Tensor, "N 3"], weights: Weights, grid: HashGrid, active: int) -> Float[Tensor, "N O"]:

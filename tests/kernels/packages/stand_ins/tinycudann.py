@@ -8,6 +8,7 @@ from network_with_input_encoding.h, fully_fused_mlp.cu and composite.h; what pad
 
 import itertools
 import math
+import weakref
 from dataclasses import dataclass
 
 import torch
@@ -137,6 +138,14 @@ def made(config: dict, inputs: int):
     return Grid.of(config)
 
 
+class NativeContext:
+    """What an evaluation with gradients keeps beside tensors for its backward pass, as `ctx.native_ctx` there."""
+
+
+KEPT: weakref.WeakSet[NativeContext] = weakref.WeakSet()
+"""Those whose graphs are alive."""
+
+
 class Module(torch.nn.Module):
     def __init__(self, count: int, dtype: torch.dtype, seed: int):
         super().__init__()
@@ -149,7 +158,11 @@ class Module(torch.nn.Module):
         padded = torch.nn.functional.pad(x, (0, 0, 0, -len(x) % GRANULARITY)).float().contiguous()
         params = self.params.to(self.dtype).contiguous()
         assert params.shape == (self.count,), f"{list(params.shape)} parameters, of {self.count}"
-        return self.compute(padded, params)[: len(x), : self.n_output_dims]
+        found = self.compute(padded, params)[: len(x), : self.n_output_dims]
+        if found.grad_fn is not None:
+            KEPT.add(context := NativeContext())
+            found.grad_fn.metadata["native_ctx"] = context
+        return found
 
 
 class Encoding(Module):

@@ -12,11 +12,12 @@ import yaml
 from benchmarks import memory as benchmark
 from benchmarks.counter import line, peak_of
 from benchmarks.memory import estimates
+from benchmarks.memory_of_renderings import count_planes
 from priors.backbones.latent import LatentBackbone
 from priors.condition import Condition
 from priors.guidance.sds import SDS
 from priors.guidance.vsd import VSD
-from systems.memory import per_scene as estimate
+from systems.memory import per_scene
 from systems.memory.counted import counted
 from systems.per_scene import PerSceneConfig
 from tests.priors import model_folders
@@ -104,7 +105,7 @@ def test_what_was_not_counted_is_not_guessed():
     """A scene, a renderer, cameras or a guidance of one's own; a system of one's own is counted by its parts."""
     config = parsed("dreamfusion-sd", "12gb").stages["main"].config
     own, term = Component("scene", "mine", object()), config.guidance["rgb"]
-    lit = estimate.per_scene(config)
+    lit = per_scene.per_scene(config)
     assert lit is not None
     for changed in (
         {"scene": own},
@@ -112,9 +113,9 @@ def test_what_was_not_counted_is_not_guessed():
         {"cameras": own},
         {"guidance": {"a": replace(term, method=own)}},
     ):
-        assert estimate.per_scene(replace(config, **changed)) is None
+        assert per_scene.per_scene(replace(config, **changed)) is None
     kept = {field.name: getattr(config, field.name) for field in fields(PerSceneConfig)}
-    unlit = estimate.per_scene(PerSceneConfig(**kept | {"regularizers": {}}))
+    unlit = per_scene.per_scene(PerSceneConfig(**kept | {"regularizers": {}}))
     assert unlit is not None and unlit.total <= lit.total
 
 
@@ -138,7 +139,7 @@ def test_every_recipe_is_estimated_with_every_guidance_and_model_or_not_at_all(k
                 for key, term in config.guidance.items()
             }
             unknown = backbone and (backbone.type in VIEWS or backbone.config.model.startswith("priors/weights"))
-            assert (estimate.per_scene(replace(config, guidance=terms)) is None) == bool(unknown)
+            assert (per_scene.per_scene(replace(config, guidance=terms)) is None) == bool(unknown)
 
 
 @pytest.mark.parametrize("name", PUBLISHED)
@@ -152,6 +153,8 @@ def test_counted_models_have_as_many_parameters_as_the_published_ones(name):
 def test_the_counts_are_what_the_command_counts():
     stored = counted()
     assert benchmark.count_model("sd21") == stored["models"]["sd21"]
+    assert benchmark.count_perceptual() == stored["perceptual"]
+    assert count_planes("instantmesh").items() <= stored["reconstructors"]["instantmesh"].items()
     assert stored["models"].keys() == benchmark.MODELS.keys()
 
 
@@ -196,12 +199,12 @@ def test_the_sum_of_what_was_counted_is_a_guidances_peak(small, kind, slicing, m
         part: {key: value if key == "parameters" else [x // 2 for x in value] for key, value in counts.items()}
         for part, counts in found.items()
     }
-    monkeypatch.setattr(estimate, "counted", lambda: {"models": {"sd21": halved}})
-    monkeypatch.setattr(estimate, "model_of", lambda config: "sd21")
+    monkeypatch.setattr(per_scene, "counted", lambda: {"models": {"sd21": halved}})
+    monkeypatch.setattr(per_scene, "model_of", lambda config: "sd21")
     term = SimpleNamespace(prompt=SimpleNamespace(views="none"), method=SimpleNamespace(type=kind.__name__.lower()))
     cameras = SimpleNamespace(config=SimpleNamespace(views=views, size=Schedule.constant(256)))
     prior = Component("backbone", "latent", backbone.config)
-    expected = estimate.guided_bytes(SimpleNamespace(cameras=cameras, guidance={"look": term}), [prior])
+    expected = per_scene.guided_bytes(SimpleNamespace(cameras=cameras, guidance={"look": term}), [prior])
 
     told = Condition(text.expand(views, -1, -1), text.expand(views, -1, -1))
     shown = torch.rand(views, 256, 256, 3, requires_grad=True)
