@@ -82,9 +82,10 @@ def state(seed: int = 0) -> dict[str, torch.Tensor]:
 
 
 def write_checkpoint(path: Path, weights: dict[str, torch.Tensor] | None = None) -> Path:
-    """Writes them as Lightning does, beside the weights of a perceptual loss; returns the path."""
+    """Writes them as Lightning does, beside a perceptual loss's and a camera of the training; returns the path."""
     named = {f"lrm_generator.{name}": tensor for name, tensor in (weights or state()).items()}
-    torch.save({"epoch": 3, "state_dict": {"lpips.net.weight": torch.ones(2), **named}, "callbacks": {}}, path)
+    others = {"lpips.net.weight": torch.ones(2), "lrm_generator.source_camera": torch.ones(16)}
+    torch.save({"epoch": 3, "state_dict": others | named, "callbacks": {}}, path)
     return path
 
 
