@@ -6,7 +6,7 @@ from typing import Any, Protocol, TypeVar, runtime_checkable
 
 @runtime_checkable
 class Declared(Protocol):
-    """What a table keeps of a function."""
+    """An entry of a table, with its function."""
 
     @property
     def function(self) -> Callable[..., Any]:
