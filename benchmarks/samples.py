@@ -27,6 +27,7 @@ from systems.geco.drawing import draw
 from systems.geco.pipeline import TextToImage
 from threestudio_like.config.registry import Component
 from threestudio_like.data.images import border_of
+from threestudio_like.data.toybox.catalogue import HEIGHTS
 from threestudio_like.data.toybox.photographs import random_backgrounds
 from threestudio_like.data.toybox.split import check_split
 from threestudio_like.data.toybox.training_set import TrainingSet
@@ -83,6 +84,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--model", default="priors/weights/toybox")
     parser.add_argument("--scorer", default="priors/weights/scorer")
+    parser.add_argument("--height", choices=HEIGHTS, help="asked beside each side")
     parser.add_argument("--scale", type=float, default=3.0)
     parser.add_argument("--steps", type=int, default=10)
     parser.add_argument("--denoising-end", type=float, default=0.5)
@@ -101,7 +103,8 @@ def main() -> None:
     prior, drawn = PixelBackbone("cpu", model=given.model), []
 
     def sample(texts: list[str], seed: int) -> Tensor:
-        drawn.append(draw(prior, config, texts, given.seed, seed))
+        asked = [f"{text} {given.height}" for text in texts] if given.height else texts
+        drawn.append(draw(prior, config, asked, given.seed, seed))
         return drawn[-1]
 
     for name, value in score_samples(sample, Scorer.load(given.scorer)).items():

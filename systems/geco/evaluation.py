@@ -187,7 +187,8 @@ def diversities(baselines: Baselines, show: GecoEvaluation, data: Reconstruction
 def evaluate_reconstruction(made: Reconstruction3D, config: Generation, prompt: str = "") -> dict[str, float]:
     """Returns how sound a reconstructed mesh is, its views' `saturation`, and what the scorer says of the prompt."""
     show = Evaluation(**vars(config.show), scorer=config.scorer)
-    views, device = views_of(made, config), made.views.device
+    device = made.views.device
+    views = views_of(made.mesh, config, device)
     whole = replace(show, distance=fitting_distance(views, show, device))
     strip = views(around(whole, 8, show.strip_size).to(device), Shading())
     sound = {f"mesh_{name}": value for name, value in health(made.mesh.to_trimesh()).items()}

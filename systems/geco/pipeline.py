@@ -34,12 +34,13 @@ from threestudio_like.errors import NoSurfaceError, UserError
 from threestudio_like.export.origin import Origin
 from threestudio_like.export.presentation import Presentation, Views, write_object, write_turntable
 from threestudio_like.pretrained import find_whole
-from threestudio_like.renderers.mesh import MeshRenderer
+from threestudio_like.renderers.painted import PaintedRenderer
 from threestudio_like.renderers.shading import Shading
 from threestudio_like.scenes.background import Solid
 from threestudio_like.scenes.convert import remove_small_components
 from threestudio_like.scenes.fitted import FittedTriplane
 from threestudio_like.scenes.mesh import Mesh
+from threestudio_like.scenes.painted import PaintedScene
 from threestudio_like.scenes.triplane import Triplane
 from threestudio_like.utils.paths import expanded
 
@@ -197,22 +198,21 @@ def save(
     """
     device = made.views.device
     clock = Clock(device)
-    write_object(made.mesh, made.scene, config.show, folder, origin, device)
+    mesh = write_object(made.mesh, made.scene, config.show, folder, origin, device)
     clock.stop("export")
     seconds = made.seconds | clock.seconds
     write_png(folder / "image.png", image.permute(1, 2, 0))
     write_png(folder / "views.png", tile(made.views[None])[0].permute(1, 2, 0))
-    write_turntable(views_of(made, config), unlit, config.show, folder, device)
+    write_turntable(views_of(mesh, config, device), unlit, config.show, folder, device)
     clock.stop("turntable")
     total = sum(seconds[part] for part in PARTS if part in seconds)
     seconds |= {"turntable": clock.seconds["turntable"], "total": total}
     return {f"{part}_seconds": value for part, value in seconds.items()} | {"mesh_vertices": len(made.mesh.vertices)}
 
 
-def views_of(made: Reconstruction3D, config: Generation) -> Views:
-    """Returns what renders the object before its backdrop."""
-    renderer = MeshRenderer(MeshRenderer.Config())
-    scene = replace(made.scene, background=Solid(Solid.Config(config.backdrop)))
+def views_of(mesh: Mesh, config: Generation, device: torch.device) -> Views:
+    """Returns what draws a mesh, as its files hold it, before its backdrop."""
+    renderer, scene = PaintedRenderer(), PaintedScene.of(mesh, Solid(Solid.Config(config.backdrop)), device)
     return lambda cameras, shading: [
         one for many in renderer.images(scene, cameras, shading, at_once=FRAMES) for one in many.unbind()
     ]

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import trimesh
 
-from threestudio_like.evaluate.parts import Parts, compare_parts
+from threestudio_like.evaluate.parts import Parts, compare_parts, parts_there
 from threestudio_like.scenes.mesh import Mesh
 
 WHITE, RED = (0.9, 0.9, 0.9), (0.8, 0.1, 0.1)
@@ -38,6 +38,7 @@ def test_the_truth_has_all_its_parts_and_colours(truth):
 def test_a_missing_part_is_missing(truth):
     found = compare_parts(ball_with_a_nose(with_nose=False), truth)
     assert (found.parts_there, found.all_parts_there, found.details) == (0.5, 0.0, 0.0)
+    assert parts_there(ball_with_a_nose(with_nose=False), truth) == {0: True, 3: False}
 
 
 def test_a_part_in_the_main_colour_is_there_but_no_detail(truth):

@@ -18,7 +18,7 @@ from threestudio_like.renderers.painted import PaintedRenderer
 from threestudio_like.renderers.shading import Shading
 from threestudio_like.scenes.background import Solid
 from threestudio_like.scenes.mesh import Mesh, Texture
-from threestudio_like.scenes.painted import HALF_DIAGONAL, read_painted
+from threestudio_like.scenes.painted import HALF_DIAGONAL, PaintedScene, read_painted
 
 BEHIND = (0.0, 0.0, 0.0)
 RED, BLUE = (1.0, 0.0, 0.0), (0.0, 0.0, 1.0)
@@ -58,6 +58,20 @@ def test_a_toys_own_mesh_comes_back(suffix, tmp_path):
     np.testing.assert_allclose(np.ptp(back.vertices, axis=0), np.ptp(toy.vertices, axis=0), rtol=0.03)
     nearest = np.linalg.norm(back.vertices[:, None] - toy.vertices[::50], axis=-1).argmin(0)
     assert np.abs(back.colors[nearest] - toy.colors[::50]).mean() < 0.02
+
+
+@pytest.mark.parametrize("textured", [False, True])
+def test_a_mesh_is_drawn_as_its_files_hold_it(textured, tmp_path):
+    """A square before the camera, read back from a file and taken as it is, gives one picture."""
+    half, faces = HALF_DIAGONAL / 2**0.5, np.array([[0, 1, 2], [0, 2, 3]])
+    corners = np.array([[0, -half, -half], [0, half, -half], [0, half, half], [0, -half, half]], np.float32)
+    uv, colors = np.array([[0, 0], [1, 0], [1, 1], [0, 1.0]]), np.array([RED, BLUE, RED, BLUE], np.float32)
+    texture = Texture(uv, faces, np.asarray(quarters(), np.float32) / 255) if textured else None
+    mesh = Mesh(corners, faces, colors, texture)
+    write_mesh(mesh, tmp_path / "square.glb")
+    own = PaintedScene.of(mesh, Solid(color=BEHIND), torch.device("cpu"))
+    np.testing.assert_allclose(front(own).numpy(), front(read(tmp_path / "square.glb")).numpy(), atol=0.02)
+    assert own.mesh().texture is None or textured
 
 
 def test_the_size_is_that_of_toys(tmp_path):

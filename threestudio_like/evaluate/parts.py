@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import trimesh
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from scipy.spatial import cKDTree
 from skimage.color import deltaE_cie76, rgb2lab
 
@@ -87,9 +87,8 @@ def compare_parts(mesh: Mesh, truth: Parts, seed: int = 0) -> PartScores:
     x, color = colored_points(mesh, seed)
     distance, nearest = cKDTree(x).query(truth.x)
     error = deltaE_cie76(rgb2lab(color[nearest]), rgb2lab(truth.color))
-    numbers, counts = np.unique(truth.part, return_counts=True)
-    of_parts = [truth.part == number for number in numbers[counts >= min(FEWEST, counts.max())]]
-    there = [(distance[points] < NEAR).mean() >= THERE for points in of_parts]
+    of_parts = list(points_of_parts(truth).values())
+    there = [is_there(distance[points]) for points in of_parts]
     colors = np.array([np.median(truth.color[points], axis=0) for points in of_parts])
     main = np.median(truth.color, axis=0)
     other = deltaE_cie76(rgb2lab(colors), rgb2lab(main)) > OTHER_COLOR
@@ -99,6 +98,23 @@ def compare_parts(mesh: Mesh, truth: Parts, seed: int = 0) -> PartScores:
     return PartScores(
         float(np.mean(there)), float(np.all(there)), float(error.mean()), float(np.mean(right)) if right else None
     )
+
+
+def parts_there(mesh: Mesh, truth: Parts, seed: int = 0) -> dict[int, bool]:
+    """Tells of each part of the toy, by its number, whether it is there on a mesh."""
+    distance, _ = cKDTree(colored_points(mesh, seed)[0]).query(truth.x)
+    return {number: is_there(distance[points]) for number, points in points_of_parts(truth).items()}
+
+
+def points_of_parts(truth: Parts) -> dict[int, Bool[np.ndarray, "K"]]:
+    """Finds which points are on each part, by its number; parts of too few points are left out."""
+    numbers, counts = np.unique(truth.part, return_counts=True)
+    return {int(number): truth.part == number for number in numbers[counts >= min(FEWEST, counts.max())]}
+
+
+def is_there(distance: Float[np.ndarray, "N"]) -> bool:
+    """Tells whether a part is there, from its points' distances to the mesh."""
+    return bool((distance < NEAR).mean() >= THERE)
 
 
 def colored_points(mesh: Mesh, seed: int) -> tuple[Float[np.ndarray, "N 3"], Float[np.ndarray, "N 3"]]:

@@ -1,4 +1,4 @@
-"""Draws meshes that were made elsewhere, in their own textures."""
+"""Draws meshes in their own colours and textures."""
 
 from typing import Any
 

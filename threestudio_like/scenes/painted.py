@@ -1,4 +1,4 @@
-"""Reads meshes that were made elsewhere, in their colours, as scenes that are drawn and not trained."""
+"""Holds meshes in their own colours, as scenes that are drawn and not trained, and reads them from files."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -58,12 +58,22 @@ class PaintedScene:
         self.background, self.vertices, self.faces, self.paints = background, vertices, faces, paints
         self._surface = Surface.of(torch.tensor(vertices, device=device), torch.tensor(faces, device=device))
         self._colors, self._uv = (
-            torch.tensor(np.concatenate([getattr(paint, name) for paint in paints]), device=device)
+            torch.tensor(np.concatenate([getattr(paint, name) for paint in paints]), dtype=torch.float32, device=device)
             for name in ("colors", "uv")
         )
         self._part = torch.arange(len(paints)).repeat_interleave(torch.tensor([len(p.uv) for p in paints])).to(device)
         pictures = {i: paint.picture for i, paint in enumerate(paints) if paint.picture is not None}
-        self._pictures = {i: torch.tensor(picture, device=device) for i, picture in pictures.items()}
+        self._pictures = {i: torch.tensor(p, dtype=torch.float32, device=device) for i, p in pictures.items()}
+
+    @staticmethod
+    def of(mesh: Mesh, background: Background, device: torch.device) -> "PaintedScene":
+        """Returns a mesh as its files hold it: with its texture where it has one."""
+        corners, texture = mesh.faces.shape, mesh.texture
+        if texture is None:
+            paint = Paint(mesh.colors[mesh.faces], np.zeros((*corners, 2), np.float32))
+        else:
+            paint = Paint(np.ones((*corners, 3), np.float32), texture.uv[texture.corners], texture.base_color)
+        return PaintedScene(mesh.vertices, mesh.faces, [paint], background, device)
 
     def surface(self, training: bool = True) -> Surface:
         """Returns the mesh, without gradients."""
