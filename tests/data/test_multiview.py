@@ -66,6 +66,19 @@ def test_nothing_need_be_left_out():
         MultiviewSet(left_out=("boot",))
 
 
+def test_training_has_more_of_what_is_named():
+    plain, more = MultiviewSet(left_out=()), MultiviewSet(left_out=(), more_of=("mug", "mug", "mug", "truck"))
+    found = [more.toy("train", i).category for i in range(1000)]
+    by_chance = 1000 / (len(CATEGORIES) + 4)
+    assert 0.7 * 4 * by_chance < found.count("mug") < 1.3 * 4 * by_chance
+    assert 0.6 * 2 * by_chance < found.count("truck") < 1.4 * 2 * by_chance
+    assert set(found) == set(CATEGORIES)
+    for i in range(5):
+        assert np.array_equal(more.toy("held_out", i).primitives, plain.toy("held_out", i).primitives)
+    with pytest.raises(ValueError, match="more_of: there is no category 'boot'"):
+        MultiviewSet(more_of=("boot",))
+
+
 def test_a_set_is_kept_and_a_larger_one_begins_with_it():
     first = SMALL.images("held_out")
     again = replace(SMALL, count=3).images("held_out")

@@ -102,11 +102,14 @@ class MultiviewSet:
     """Vertical field of view of the six views."""
     left_out: tuple[str, ...] = UNSEEN_CATEGORIES
     """Categories of the unseen split, which the others leave out in every colour; with none there is no such split."""
+    more_of: tuple[str, ...] = ()
+    """Categories that the training split has more of: one that is named k times is drawn 1 + k times as often."""
 
     def __post_init__(self):
-        unknown = sorted(set(self.left_out) - set(CATEGORIES))
-        if unknown:
-            raise ValueError(f"left_out: there is no category {unknown[0]!r}; there are {', '.join(CATEGORIES)}")
+        for name in ("left_out", "more_of"):
+            unknown = sorted(set(getattr(self, name)) - set(CATEGORIES))
+            if unknown:
+                raise ValueError(f"{name}: there is no category {unknown[0]!r}; there are {', '.join(CATEGORIES)}")
 
     @property
     def held_out_splits(self) -> tuple[Split, ...]:
@@ -135,9 +138,13 @@ class MultiviewSet:
         if split != "train" and split not in self.held_out_splits:
             raise ValueError(f"left_out: no category is left out, so there are no {split} objects")
         rng = np.random.default_rng([self.seed, SPLITS.index(split), 1, index])
+        named = self.more_of if split == "train" else ()
+        most = 1 + max(map(named.count, named), default=0)
         while True:
             toy = random_toy(rng, HELD_OUT[split])
-            if (toy.category in self.left_out) == (split == "unseen"):
+            if (toy.category in self.left_out) != (split == "unseen"):
+                continue
+            if most == 1 or rng.random() < (1 + named.count(toy.category)) / most:
                 return toy
 
     def rig(self, azimuth: Float[Tensor, "B"]) -> Cameras:
