@@ -110,7 +110,7 @@ def main() -> None:
     for name, value in score_samples(sample, Scorer.load(given.scorer)).items():
         print(f"{name.removeprefix('samples_').replace('_', ' ')}: {100 * value:.1f} %")
     random = generator("cpu", "photographs", given.seed)
-    true = TrainingSet(count=given.photographs).photographs()
+    true = TrainingSet(count=max(208, given.photographs)).photographs()
     true = true.images(np.arange(208), random_backgrounds(208, random))
     samples = torch.cat(drawn)
     print(f"noise of the border, of 255: {np.median(border_noise(samples)):.2f} ({np.median(border_noise(true)):.2f})")
