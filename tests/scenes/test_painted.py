@@ -71,7 +71,7 @@ def test_a_mesh_is_drawn_as_its_files_hold_it(textured, tmp_path):
     write_mesh(mesh, tmp_path / "square.glb")
     own = PaintedScene.of(mesh, Solid(color=BEHIND), torch.device("cpu"))
     np.testing.assert_allclose(front(own).numpy(), front(read(tmp_path / "square.glb")).numpy(), atol=0.02)
-    assert own.mesh().texture is None or textured
+    assert (own.mesh().texture is not None) == textured
 
 
 def test_the_size_is_that_of_toys(tmp_path):
