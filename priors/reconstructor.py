@@ -31,7 +31,7 @@ from priors.projection import BackProjection, Epipolar
 from priors.view_encoder import ViewEncoder, load_vit, modulated, shape_fields
 from threestudio_like.config.ranges import Cells, Count, Pixels, Positive, Whole, Width
 from threestudio_like.errors import UserError, brief
-from threestudio_like.pretrained import find_whole, read_json
+from threestudio_like.pretrained import find_whole, read_json, without_place
 from threestudio_like.scenes.triplane import PLANES, Extraction, Planes, PointFeatures, Triplane
 from threestudio_like.utils.precision import as_trained
 
@@ -230,8 +230,10 @@ class Reconstructor(ModelMixin, ConfigMixin):
         place = find_whole(folder) or Path(folder)
         read_json(place / "config.json")
         try:
-            return Reconstructor.from_pretrained(
-                place, torch_dtype=torch.float32, use_safetensors=True, local_files_only=True
+            return without_place(
+                Reconstructor.from_pretrained(
+                    place, torch_dtype=torch.float32, use_safetensors=True, local_files_only=True
+                )
             )
         except Exception as error:  # a config of another class, of another version, or damaged
             raise UserError(f"model: {place} cannot be loaded as a reconstructor ({brief(error)})") from None

@@ -1,5 +1,7 @@
 """The shipped weights: small enough, whole, and as good as their cards say (with room for chance)."""
 
+import re
+
 import numpy as np
 import pytest
 import torch
@@ -37,6 +39,12 @@ def test_the_weights_fit_their_limits():
     assert size(WEIGHTS / "toybox", WEIGHTS / "scorer") <= 11 * 2**20
     assert size(WEIGHTS) <= 40 * 2**20
     assert all((folder / "README.md").exists() for folder in WEIGHTS.iterdir() if folder.is_dir())
+
+
+def test_no_config_names_a_folder_of_the_machine_that_trained_it():
+    configs = list(WEIGHTS.rglob("*.json"))
+    assert len(configs) > 10
+    assert not [place for place in configs if re.search(r'"(/|[A-Za-z]:\\\\)', place.read_text())]
 
 
 def test_the_scorer_knows_true_toys():

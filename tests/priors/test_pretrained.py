@@ -273,3 +273,9 @@ def test_a_download_takes_plain_weights_of_a_part_that_has_no_variant():
     listed = [f"{transformer}.safetensors", f"{t5}.fp16-00001-of-00002.safetensors", f"{t5}-00001-of-00002.safetensors"]
     patterns = hub_side._patterns(("transformer", "text_encoder_3"), "fp16", listed)
     assert list(huggingface_hub.utils.filter_repo_objects(listed, allow_patterns=patterns)) == listed[:2]
+
+
+def test_a_model_saved_again_does_not_name_the_folder_it_came_from(models, tmp_path):
+    place = models("toybox")
+    PixelBackbone("cpu", model=str(place)).unet.save_pretrained(tmp_path / "again")
+    assert str(place) not in (tmp_path / "again" / "config.json").read_text()

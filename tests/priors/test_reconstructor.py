@@ -120,10 +120,12 @@ def test_gradients_reach_every_parameter():
 def test_saves_and_loads_as_a_diffusers_model(tmp_path):
     model, (images, poses) = tiny().eval(), six()
     model.save_pretrained(tmp_path, safe_serialization=True)
-    again = Reconstructor.from_pretrained(tmp_path).eval()
+    again = Reconstructor.load(tmp_path).eval()
     with torch.no_grad():
         assert torch.equal(again(images, poses).planes, model(images, poses).planes)
     assert again.config.grid == TINY.grid and (tmp_path / "diffusion_pytorch_model.safetensors").exists()
+    again.save_pretrained(tmp_path / "again")
+    assert str(tmp_path) not in (tmp_path / "again" / "config.json").read_text()
 
 
 def test_starts_from_a_dino_folder(tmp_path):

@@ -16,7 +16,7 @@ from threestudio_like.pretrained.hub import (
     missing,
     offline,
 )
-from threestudio_like.pretrained.loading import load, reading
+from threestudio_like.pretrained.loading import load, reading, without_place
 from threestudio_like.pretrained.model import DTYPES, TEXT_ENCODERS, TOKENIZERS, WEIGHTS, ModelConfig, dtype_on
 
 __all__ = [
@@ -39,4 +39,5 @@ __all__ = [
     "read_json",
     "reading",
     "refuse_special",
+    "without_place",
 ]

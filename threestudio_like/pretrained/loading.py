@@ -35,7 +35,17 @@ def load(kind: type[Any], folder: Path, part: str, variant: str | None, dtype: t
             f"{place}: the weights do not fit config.json ({len(amiss)} tensors, such as {min(amiss)}, are "
             "missing or of another shape); take both files from one release"
         )
-    return model.requires_grad_(False).eval()
+    return without_place(model).requires_grad_(False).eval()
+
+
+def without_place(model):
+    """Returns a diffusers model whose config has forgotten the folder that it was read from, or a copy that is saved
+    would name a path of this machine."""
+    import diffusers
+
+    if isinstance(model, diffusers.ModelMixin):
+        model.register_to_config(_name_or_path="")
+    return model
 
 
 @contextmanager
