@@ -1,9 +1,10 @@
 """Measures a text-to-image prior on the Toybox: `python -m benchmarks.samples [--model FOLDER] [--steps 10 ...]`.
 
-Of its samples for every toy, in one seen and one held-out colour from four sides (208): what the scorer says of them;
-the background's noise, which is the standard deviation of the border's pixels, of 255; and the outline's raggedness,
-its length over that of the smoothed outline, over what photographs have (1 is true). Of photographs of the training
-pairs: the squared error of the clean image, in components, by timestep, with one noise for all priors.
+Of its samples for every toy, in one seen and one held-out colour from four sides (208), or in every colour
+(`--every-color`): what the scorer says of them; the background's noise, which is the standard deviation of the border's
+pixels, of 255; and the outline's raggedness, its length over that of the smoothed outline, over what photographs have
+(1 is true). Of photographs of the training pairs: the squared error of the clean image, in components, by timestep,
+with one noise for all priors.
 """
 
 import argparse
@@ -85,6 +86,7 @@ def main() -> None:
     parser.add_argument("--model", default="priors/weights/toybox")
     parser.add_argument("--scorer", default="priors/weights/scorer")
     parser.add_argument("--height", choices=HEIGHTS, help="asked beside each side")
+    parser.add_argument("--every-color", action="store_true", help="all pairs (1,144), and not two colours of a toy")
     parser.add_argument("--scale", type=float, default=3.0)
     parser.add_argument("--steps", type=int, default=10)
     parser.add_argument("--denoising-end", type=float, default=0.5)
@@ -107,7 +109,7 @@ def main() -> None:
         drawn.append(draw(prior, config, asked, given.seed, seed))
         return drawn[-1]
 
-    for name, value in score_samples(sample, Scorer.load(given.scorer)).items():
+    for name, value in score_samples(sample, Scorer.load(given.scorer), given.every_color).items():
         print(f"{name.removeprefix('samples_').replace('_', ' ')}: {100 * value:.1f} %")
     random = generator("cpu", "photographs", given.seed)
     true = TrainingSet(count=max(208, given.photographs)).photographs()

@@ -41,6 +41,12 @@ def test_a_perfect_model_scores_one():
     assert set(score_samples(draw, Oracle()).values()) == {1.0}
 
 
+def test_every_colour_is_asked_for_where_all_are_wanted():
+    asked = []
+    score_samples(lambda texts, seed: asked.extend(texts) or draw(texts, seed), Oracle(), every_color=True)
+    assert sorted(asked) == sorted(f"{pair}, {view}" for pair in COLOR_CAPTIONS for view in SIDES)
+
+
 def test_left_for_right_is_noticed():
     found = score_samples(draw, Oracle(turn=math.pi))
     assert found["samples_side_accuracy"] == 0 and found["samples_left_right_accuracy"] == 0

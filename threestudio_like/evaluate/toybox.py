@@ -37,16 +37,18 @@ def seen_side(scorer: Scorer, images: Tensor) -> Tensor:
 
 
 @torch.no_grad()
-def score_samples(sample: Callable[[list[str], int], Tensor], scorer: Scorer) -> dict[str, float]:
+def score_samples(
+    sample: Callable[[list[str], int], Tensor], scorer: Scorer, every_color: bool = False
+) -> dict[str, float]:
     """Measures how often a text-to-image model's samples are what was asked for, in 0..1.
 
-    `sample(texts, seed)` gives `[N, 3, H, W]` in 0..1. One seen and one held-out colour of every category from four
-    sides; the sides count for categories with a front: all four, and left against right alone.
+    `sample(texts, seed)` gives `[N, 3, H, W]` in 0..1. One seen and one held-out colour of every category (or every
+    colour) from four sides; the sides count for categories with a front: all four, and left against right alone.
     """
     right_pairs, right_categories, unseen_pairs, asked_sides, seen_sides = [], [], [], [], []
     for seed, (category, kind) in enumerate(CATEGORIES.items()):
-        chosen = [[c for c in COLORS if is_held_out(c, category) == held_out][seed % 2] for held_out in (False, True)]
-        prompts = [(color, view) for color in chosen for view in VIEWS[:4]]
+        two = [[c for c in COLORS if is_held_out(c, category) == held_out][seed % 2] for held_out in (False, True)]
+        prompts = [(color, view) for color in (COLORS if every_color else two) for view in VIEWS[:4]]
         images = sample([caption(category, color, view=view) for color, view in prompts], seed)
         found = (scorer.image(images) @ scorer.text(COLOR_CAPTIONS).T).argmax(dim=-1).cpu()
         wanted = torch.tensor([pair_index(category, color) for color, _ in prompts])
