@@ -94,6 +94,8 @@ def test_a_mistaken_key_is_refused(capsys, keys, override, says):
         ("dreamfusion", ["init.stage=main"], "init.stage: the stage starts from itself"),
         ("fantasia3d", ["stages.coarse.regularizers.orientation=1"], "'orientation' needs a volume renderer"),
         ("fantasia3d", ["stages.coarse.regularizers.deviation=1"], "'deviation' needs a scene of type 'flexicubes'"),
+        ("prolificdreamer", ["stages.geometry=null"], "stages.texture.init.stage: no stage 'geometry'; known: nerf"),
+        ("prolificdreamer", [f"stages.{name}=null" for name in ("nerf", "geometry", "texture")], "leave one"),
         ("prolificdreamer", ["stages.texture.init.stage=geometri"], "no stage 'geometri'; did you mean 'geometry'?"),
         (
             "prolificdreamer",

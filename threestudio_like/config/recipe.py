@@ -41,7 +41,8 @@ class Recipe:
 def parse_recipe(plain: dict, name: str) -> Recipe:
     """Reads plain data.
 
-    Keys that are not the run's are shared by all stages; without `stages:` there is one, `main`.
+    Keys that are not the run's are shared by all stages; without `stages:` there is one, `main`. A stage that is null is
+    left out.
     """
     run, stages, changes = read_run(plain), {}, list(getattr(plain, "changes", ()))
     for stage, block in read_blocks(plain, name, run, changes).items():
@@ -72,11 +73,14 @@ def read_blocks(plain: dict, name: str, run: RunConfig, changes: list[TypeChange
     shared = {key: value for key, value in plain.items() if key not in own}
     if "system" not in shared:
         raise UserError(f"{name}: the key 'system' is missing{nearest('system', shared) if shared else ''}")
-    for stage, keys in (run.stages or {"main": {}}).items():
+    stages = {stage: keys for stage, keys in (run.stages or {"main": {}}).items() if keys is not None}
+    if not stages:
+        raise UserError("stages: each of them is null, which takes it out; leave one")
+    for stage, keys in stages.items():
         check_name(stage, "stages")
-        if not isinstance(keys, dict | None):
+        if not isinstance(keys, dict):
             raise UserError(f"stages.{stage}: expected a block, got {keys!r}")
-        block = overlay(shared, keys or {}, changes, where(run, stage))
+        block = overlay(shared, keys, changes, where(run, stage))
         blocks[stage] = {"type": block.pop("system"), **block}
         refuse_misspelt("system", blocks[stage], where(run, stage), own)
     return blocks
