@@ -56,9 +56,11 @@ def ddim(
         x = sampler.step(x0, step, x).prev_sample
     if not draws:
         return x0
-    noisy = x0.repeat_interleave(draws, dim=0)
-    t = torch.full((len(noisy),), round(draws_at * schedule.steps), device=noisy.device)
-    noisy = schedule.add_noise(noisy, torch.randn(noisy.shape, generator=generator, device=noisy.device), t)
-    output = predict(noisy, t, text.repeat_interleave(draws, dim=0))
-    means = to_x0(output, noisy, t, schedule, scheduler.config.prediction_type)
-    return (clip(means) if clip else means).unflatten(0, (-1, draws)).mean(1)
+    t = torch.full((len(x0),), round(draws_at * schedule.steps), device=x0.device)
+    noise = torch.randn(len(x0) * draws, *shape, generator=generator, device=x0.device).unflatten(0, (-1, draws))
+    means = []
+    for fresh in noise.unbind(1):
+        noisy = schedule.add_noise(x0, fresh, t)
+        mean = to_x0(predict(noisy, t, text), noisy, t, schedule, scheduler.config.prediction_type)
+        means.append(clip(mean) if clip else mean)
+    return torch.stack(means).mean(0)

@@ -127,10 +127,11 @@ class MultiviewBackbone(Backbone):
         generator: torch.Generator | None,
         z: Float[Tensor, "B C h w"] | None = None,
         denoising_end: float = 1.0,
+        draws: int = 0,
     ) -> Float[Tensor, "B C h w"]:
         """Views by deterministic DDIM under classifier-free guidance, for `decode`; from z, or the generator's noise.
 
-        `denoising_end`: `priors.sampling.ddim`'s.
+        `denoising_end`, `draws`: `priors.sampling.ddim`'s; the draws' noises are the generator's.
         """
         text, uncond = condition.text.to(self.dtype), condition.uncond.to(self.dtype)
         asked = text if scale == 1 else torch.cat([text, uncond])
@@ -138,7 +139,11 @@ class MultiviewBackbone(Backbone):
         clean = self.keys(seen, torch.zeros(len(asked), dtype=torch.long, device=self.device), asked)
 
         def predict(x_t: Tensor, t: Tensor, texts: Tensor) -> Tensor:
-            keys = clean if self.config.attention == "clean" else self.keys(seen, t, texts)
+            n = len(texts)  # without `uncond`, where the step is not guided
+            if self.config.attention == "clean":
+                keys = {name: (key[:n], value[:n]) for name, (key, value) in clean.items()}
+            else:
+                keys = self.keys(seen[:n], t, texts)
             return self.output_with(x_t.to(self.dtype), t, texts, keys).float()
 
         z = self.noise(len(text), generator) if z is None else z
@@ -154,6 +159,7 @@ class MultiviewBackbone(Backbone):
             clip=self.clip,
             z=z,
             denoising_end=denoising_end,
+            draws=draws,
         )
 
     def one_step(

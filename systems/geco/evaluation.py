@@ -85,11 +85,11 @@ class Baselines:
         teacher, number = self.teacher, np.array([index])
         if baseline == "true_views":
             return objects.views.six_views(number)[0].to(teacher.device)
-        condition = teacher.condition(objects.views.images(number).to(teacher.device))
-        z = teacher.noise_for("held out", seed, index)
+        images, z = objects.views.images(number).to(teacher.device), teacher.noise_for("held out", seed, index)
         if baseline == "teacher":
-            x = teacher.sample(condition, self.draws.scale, self.draws.steps, None, z, self.draws.denoising_end)
-        elif baseline == "one_step_teacher":
+            return self.draws(teacher, images, z)[0]
+        condition = teacher.condition(images)
+        if baseline == "one_step_teacher":
             x = teacher.one_step(z, condition, self.generator.scale)
         else:
             x = self.generator(z, condition)

@@ -14,7 +14,7 @@ from torch import Tensor
 import threestudio_like.data
 from priors.backbones.multiview import MultiviewBackbone
 from priors.toybox.views import VIEWS, untile
-from threestudio_like.config.ranges import Count, NonNegative, Part, Pixels, Seed
+from threestudio_like.config.ranges import Count, NonNegative, Part, Pixels, Seed, Whole
 from threestudio_like.data.cache import Chunks, cached_memmap, sources
 from threestudio_like.data.framing import Framing, reframe
 from threestudio_like.data.image_files import image_files
@@ -45,8 +45,8 @@ class ImageFolder:
 @dataclass(frozen=True)
 class TargetSampling:
     """The second stage's targets: `count` pairs of an image and a noise, each of them the start of `steps` steps of
-    DDIM under guidance by `scale`, all above the share `denoising_end` of the timesteps. Where `count` exceeds the
-    number of images, images are taken again with other noises."""
+    DDIM under guidance by `scale`, all above the share `denoising_end` of the timesteps, and then the mean of `draws`
+    looks. Where `count` exceeds the number of images, images are taken again with other noises."""
 
     steps: Count = 75
     """Steps of deterministic DDIM."""
@@ -58,6 +58,17 @@ class TargetSampling:
     """Seed of the noises."""
     denoising_end: Part = 1.0
     """The share of the timesteps above which all steps lie."""
+    draws: Whole = 0
+    """Fresh noises that the views are the mean of at last, against grain (`priors.sampling.ddim`)."""
+
+    def __call__(
+        self, prior: MultiviewBackbone, images: Float[Tensor, "B 3 H W"], z: Float[Tensor, "B C h w"]
+    ) -> Float[Tensor, "B 6 3 S S"]:
+        """Samples the views of images in 0..1 from the noise z; the draws' noises are one for all calls."""
+        random = make_generator(prior.device, "draws", self.seed)
+        condition = prior.condition(images.to(prior.device))
+        x = prior.sample(condition, self.scale, self.steps, random, z, self.denoising_end, self.draws)
+        return untile(prior.decode(x))
 
 
 @dataclass(frozen=True)
@@ -133,10 +144,8 @@ def teacher_views(
             config.count,
             config.steps,
         )
-        condition = prior.condition(images[chosen % len(images)].to(prior.device))
         z = torch.cat([prior.noise_for(config.seed, i) for i in chosen])
-        tiled = prior.decode(prior.sample(condition, config.scale, config.steps, None, z, config.denoising_end))
-        return to_bytes(untile(tiled).permute(0, 1, 3, 4, 2))
+        return to_bytes(config(prior, images[chosen % len(images)], z).permute(0, 1, 3, 4, 2))
 
     order = [i for first in range(processes) for i in range((rank + first) % processes, len(parts), processes)]
     for i in progress(order, f"the teacher's views, {TOGETHER} objects at a time"):
@@ -148,6 +157,7 @@ def teacher_views(
                 config.steps,
                 config.scale,
                 config.denoising_end,
+                config.draws,
                 config.seed,
                 parts[i].tolist(),
                 seen,

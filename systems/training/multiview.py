@@ -29,7 +29,7 @@ from systems.training.averaging import moving_average
 from systems.training.denoiser import Denoiser, with_gate
 from systems.training.diffusion import DiffusionBatch, DiffusionTraining, DiffusionTrainingConfig
 from threestudio_like.cameras import RIG_AZIMUTHS_DEG
-from threestudio_like.config.ranges import Count, NonNegative, Part, Share
+from threestudio_like.config.ranges import Count, NonNegative, Part, Share, Whole
 from threestudio_like.data.framing import Framing, reframe
 from threestudio_like.data.images import ImageLoading
 from threestudio_like.data.toybox.multiview import MultiviewSet, Split
@@ -72,6 +72,8 @@ class MultiviewTrainingConfig(DiffusionTrainingConfig):
     """Scale of classifier-free guidance in samples."""
     denoising_end: Part = 0.5
     """Share of the timesteps that sampling covers (`priors.sampling.ddim`)."""
+    draws: Whole = 8
+    """Fresh noises that a sample is the mean of at last, against grain (`priors.sampling.ddim`)."""
     judged: Count = 48
     """Objects of each held-out split that are sampled and measured at the end."""
     shown: Count = 6
@@ -199,8 +201,14 @@ class MultiviewTraining(DiffusionTraining):
         elif method == "one":
             x = prior.one_step(prior.noise(len(images), random), condition, self.config.scale)
         else:
+            config = self.config
             x = prior.sample(
-                condition, self.config.scale, self.config.sample_steps, random, denoising_end=self.config.denoising_end
+                condition,
+                config.scale,
+                config.sample_steps,
+                random,
+                denoising_end=config.denoising_end,
+                draws=config.draws,
             )
         return untile(prior.decode(x)).cpu()
 

@@ -163,6 +163,23 @@ def test_samples_depend_on_the_generator_only(prior):
     assert prior.decode(first).shape == (2, 3, 3 * prior.view_size, 2 * prior.view_size)
 
 
+@pytest.mark.parametrize("attention", ["clean", "noised"])
+def test_a_sample_can_be_the_mean_of_looks_without_guidance(models, attention):
+    """The last clean image under fresh noise, seen by the model in the words of its own image."""
+    prior, random = build(models, "multiview", attention), generator(3)
+    told, z = prior.condition(images()), prior.noise(2, generator())
+    with torch.no_grad():
+        found = prior.sample(told, 4.0, 2, generator(3), z, draws=3)
+        clean = prior.sample(told, 4.0, 2, None, z)
+        noise, t = torch.randn(6, *clean.shape[1:], generator=random), torch.full((2,), 450)
+        looks = []
+        for k in range(3):
+            x_t = prior.schedule.add_noise(clean, noise[k::3], t)
+            looks.append(prior.clip(prior.output(x_t, t, told.text, told)))
+    torch.testing.assert_close(found, torch.stack(looks).mean(0), atol=1e-4, rtol=1e-4)
+    assert not torch.allclose(found, clean, atol=1e-2)
+
+
 @pytest.mark.parametrize("scale", [1.0, 4.0])
 def test_one_step_is_the_first_step_of_sampling(models, scale):
     """DDIM's first and only step, from pure noise to the clean image."""

@@ -1,5 +1,6 @@
 """What GECO's baselines are made of and measured with, and that both sides of its second stage have the same noise."""
 
+from dataclasses import replace
 from itertools import product
 from types import SimpleNamespace
 
@@ -23,13 +24,13 @@ class Teacher:
         self.folder, self.sampled = folder, []
 
     def noise_for(self, *keys):
-        return torch.tensor([seed_for(*keys) % 2**24 / 2**24])
+        return torch.full((1, 1, 1, 1), seed_for(*keys) % 2**24 / 2**24)
 
     def condition(self, images):
         return images.mean((1, 2, 3))
 
-    def sample(self, condition, scale, steps, generator, z, denoising_end):
-        self.sampled.append((condition, scale, steps, z, denoising_end))
+    def sample(self, condition, scale, steps, generator, z, denoising_end, draws):
+        self.sampled.append((condition, scale, steps, z, denoising_end, draws, generator.initial_seed()))
         return z
 
     def decode(self, x):
@@ -42,20 +43,22 @@ def test_the_generator_starts_from_the_teachers_noises_of_the_same_images(tmp_pa
     monkeypatch.setenv("TSL_CACHE", str(tmp_path / "cache"))
     teacher, made = Teacher(tmp_path), []
     images = ConditionImages(np.stack([np.full((4, 4, 3), value, np.uint8) for value in (50, 200)]))
-    sampling = TargetSampling(steps=7, scale=4.0, count=5, seed=3, denoising_end=0.5)
+    sampling = TargetSampling(steps=7, scale=4.0, count=5, seed=3, denoising_end=0.5, draws=2)
     teacher_views(teacher, images, sampling)
-    condition, scale, steps, z, end = teacher.sampled[0]
-    assert (scale, steps, end) == (4.0, 7, 0.5) and len(z.unique()) == 5
+    condition, scale, steps, z, *rest, seed = teacher.sampled[0]
+    assert (scale, steps, rest) == (4.0, 7, [0.5, 2]) and len(z.unique()) == 5
     own = SimpleNamespace(teacher=teacher, images=images, device="cpu", config=SimpleNamespace(targets=sampling))
     own.generator = lambda z, condition: made.append((z, condition)) or z
     assert GecoScene.fast_views(own, np.arange(5)).shape == (5, 6, 3, 4, 4)
     assert torch.equal(made[0][0], z) and torch.equal(made[0][1], condition) and len(condition.unique()) == 2
     teacher_views(teacher, images, sampling)
     assert len(teacher.sampled) == 1
-    teacher_views(teacher, images, TargetSampling(steps=7, scale=2.0, count=5, seed=3, denoising_end=0.5))
+    teacher_views(teacher, images, replace(sampling, scale=2.0))
     assert teacher.sampled[1][1] == 2.0
-    teacher_views(teacher, images, TargetSampling(steps=7, scale=4.0, count=5, seed=4, denoising_end=0.5))
-    assert not torch.equal(teacher.sampled[2][3], z)
+    teacher_views(teacher, images, replace(sampling, seed=4))
+    assert not torch.equal(teacher.sampled[2][3], z) and teacher.sampled[2][-1] != seed
+    teacher_views(teacher, images, replace(sampling, draws=0))
+    assert teacher.sampled[3][5] == 0 and teacher.sampled[3][-1] == seed
 
 
 def test_the_reconstructor_decays():
