@@ -8,9 +8,10 @@ from typing import Annotated, ClassVar
 import numpy as np
 import torch
 import torch.nn.functional as F
-from jaxtyping import Int
+from jaxtyping import Float, Int
 from torch import Tensor
 
+from priors.backbones.base import Condition
 from priors.backbones.multiview import MultiviewBackbone
 from priors.generator import OneStepConfig, OneStepGenerator
 from priors.reconstructor import Reconstructor
@@ -18,12 +19,13 @@ from priors.toybox.views import untile
 from systems.geco.evaluation import Baselines, GecoEvaluation, evaluate_baselines, evaluate_reconstruction
 from systems.geco.generate import METHOD, generate
 from systems.geco.pipeline import Generation, ImageTo3D, save
-from systems.geco.targets import ConditionImages, ImageFolder, TargetSampling
+from systems.geco.targets import ConditionImages, ImageFolder, TargetSampling, teacher_views
 from systems.memory import training as memory_of
 from threestudio_like.config.ranges import Count, NonNegativeSchedule
 from threestudio_like.config.recipe import Recipe
 from threestudio_like.config.registry import Component, configure
 from threestudio_like.config.schedule import Schedule
+from threestudio_like.data.cache import Chunks
 from threestudio_like.data.framing import Framing
 from threestudio_like.data.image_files import image_files
 from threestudio_like.data.images import load_image
@@ -122,6 +124,7 @@ class Geco(System):
         example = config.generation.example
         self.example = example and load_image(Path(example), self.teacher.condition_size, config.generation.loading)
         self._images: ConditionImages | None = None
+        self._targets: Chunks | None = None
 
     @classmethod
     def memory(cls, config: SystemConfig, context: Context) -> Memory | None:
@@ -138,6 +141,24 @@ class Geco(System):
         if self._images is None:
             self._images = ConditionImages.of(self.config.data.views, self.config.framing, self.config.images)
         return self._images
+
+    @property
+    def targets(self) -> Chunks:
+        """The teacher's views `[N, 6, S, S, 3]` as bytes, made or mapped at the first call."""
+        if self._targets is None:
+            self._targets = teacher_views(self.teacher, self.images, self.config.targets, self.rank, self.processes)
+        return self._targets
+
+    def slow_views(self, chosen: Int[np.ndarray, "b"]) -> Float[Tensor, "b 6 3 S S"]:
+        """Reads the targets of these numbers, in 0..1."""
+        return torch.from_numpy(self.targets[chosen]).permute(0, 1, 4, 2, 3).to(self.device).float() / 255
+
+    def target_inputs(self, chosen: Int[np.ndarray, "b"]) -> tuple[Condition, Float[Tensor, "b C h w"]]:
+        """Returns the conditions and the noises that the targets of these numbers were drawn from."""
+        images = self.images[chosen % len(self.images)].to(self.device)
+        return self.teacher.condition(images), torch.cat(
+            [self.teacher.noise_for(self.config.targets.seed, i) for i in chosen]
+        )
 
     def share(self, count: int, generator: torch.Generator) -> Int[np.ndarray, "B"]:
         """Draws this process's part of the step's examples among `count`."""

@@ -9,7 +9,10 @@ fake_score q, which learns the score of what G makes. Every step moves both, eac
     min_q E || v_q(x_t; image, t) - v ||^2
 
 This is variational score distillation (`priors/guidance/vsd.py`) of a generator instead of a scene; any guidance can
-take its place.
+take its place. `pairs` adds the regression of DMD (Yin et al. 2023, arXiv 2311.18828, section 3.3) to what the teacher
+draws in many deterministic steps from the same z, without which G soon leaves out what z could change:
+
+    pairs / 2 || G(z, image) - p(z, image) ||^2
 
 **Stage 2, 3D-consistent distillation** (`geco_scene`). What the teacher draws in many deterministic steps from z, and
 the pretrained reconstructor makes of it, is rendered from random cameras; a second reconstructor, which starts as the
@@ -29,16 +32,15 @@ from jaxtyping import Float, Int
 from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
+from priors.backbones.base import Condition
 from priors.reconstructor import Reconstructor
-from priors.toybox.views import untile
+from priors.toybox.views import tile, untile
 from priors.view_encoder import rig_poses
 from systems.geco.base import Geco, GecoConfig
-from systems.geco.targets import teacher_views
 from systems.training.view_losses import VIEW_LOSSES, ViewLosses, check_names, weighted
 from threestudio_like.cameras import Cameras
 from threestudio_like.config.ranges import Count, NonNegative, NonNegativeSchedule
 from threestudio_like.config.registry import Component
-from threestudio_like.data.cache import Chunks
 from threestudio_like.data.toybox.reconstruction import Truth
 from threestudio_like.engine.system import Adjustable, Context, GuidancePreview, ParameterGroup, StepResult, System
 from threestudio_like.errors import NoSurfaceError, UserError
@@ -60,6 +62,8 @@ class GecoViewsConfig(GecoConfig):
     recompute: bool = False
     """Whether the generator's activations are computed again for its backward pass, which comes after the fake score's:
     so those of one of them are kept at once."""
+    pairs: NonNegative = 0.0
+    """Weight of the regression to what the teacher draws of `targets`; at 0 nothing is drawn."""
 
 
 class GecoViews(Geco):
@@ -82,15 +86,28 @@ class GecoViews(Geco):
         with torch.no_grad():
             condition = self.teacher.condition(self.images[chosen].to(self.device))
         with torch.set_grad_enabled(updates):
-            if updates and self.config.recompute:
-                views = checkpoint(self.generator, z, condition, use_reentrant=False)
-            else:
-                views = self.generator(z, condition)
+            views = self.generated(z, condition)
         score = self.guidance.distil(views, condition, step, own)
         losses = {"views": score.distillation} if updates else {}
+        if updates and self.config.pairs > 0:
+            losses["pairs"] = self.config.pairs * self.regression(generator)
         if score.fake_score is not None:
             losses["fake_score"] = score.fake_score
         return StepResult(losses, score.logs)
+
+    def generated(self, z: Float[Tensor, "B C h w"], condition: Condition) -> Float[Tensor, "B C h w"]:
+        """Makes the generator's views, or forgets on the way what their gradient needs."""
+        if torch.is_grad_enabled() and self.config.recompute:
+            return checkpoint(self.generator, z, condition, use_reentrant=False)
+        return self.generator(z, condition)
+
+    def regression(self, generator: torch.Generator) -> Float[Tensor, ""]:
+        """Computes half the squared distance to the teacher's views from the same noises, averaged over the B images."""
+        chosen = self.share(self.config.targets.count, generator)
+        with torch.no_grad():
+            condition, z = self.target_inputs(chosen)
+            slow = self.teacher.encode(tile(self.slow_views(chosen)))
+        return 0.5 * (self.generated(z, condition) - slow).square().flatten(1).sum(1).mean()
 
     def own_generator(self, generator: torch.Generator) -> torch.Generator:
         """Makes a generator for timesteps and noise, which every process draws for its own images."""
@@ -151,23 +168,14 @@ class GecoScene(Geco):
         self.view_losses = ViewLosses(self.renderer, self.perceptual.model, config.weights, config.regularizers)
         toys = config.data.views
         self.poses = rig_poses(toys.distance, toys.fov_deg, toys.size).to(context.device)
-        self._targets: Chunks | None = None
 
     def start_from(self, previous: System) -> None:
         self.generator.load_state_dict(previous.generator.state_dict())
 
-    @property
-    def targets(self) -> Chunks:
-        """The teacher's views `[N, 6, S, S, 3]` as bytes, made or mapped at the first call."""
-        if self._targets is None:
-            self._targets = teacher_views(self.teacher, self.images, self.config.targets, self.rank, self.processes)
-        return self._targets
-
     def forward(self, step: int, generator: torch.Generator) -> StepResult:
         chosen = self.share(self.config.targets.count, generator)
         cameras = [self.cameras.sample(step, generator) for _ in range(self.config.batch * self.processes)]
-        slow = torch.from_numpy(self.targets[chosen]).permute(0, 1, 4, 2, 3).to(self.device).float() / 255
-        truth, kept = self.seen(slow, cameras[self.rank :: self.processes], generator)
+        truth, kept = self.seen(self.slow_views(chosen), cameras[self.rank :: self.processes], generator)
         logs = {"without_target": 1 - len(kept) / len(chosen)}
         weights = self.config.weights | self.config.regularizers
         # All processes name the same losses, or one would wait for another's.
@@ -181,8 +189,7 @@ class GecoScene(Geco):
     @torch.no_grad()
     def fast_views(self, chosen: Int[np.ndarray, "b"]) -> Float[Tensor, "b 6 3 S S"]:
         """Makes the generator's views of the targets' images from the targets' noises."""
-        condition = self.teacher.condition(self.images[chosen % len(self.images)].to(self.device))
-        z = torch.cat([self.teacher.noise_for(self.config.targets.seed, i) for i in chosen])
+        condition, z = self.target_inputs(chosen)
         return untile(self.teacher.decode(self.generator(z, condition)))
 
     @torch.no_grad()

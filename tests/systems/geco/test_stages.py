@@ -10,6 +10,7 @@ from PIL import Image
 
 import launch
 from priors.reconstructor import Reconstructor
+from priors.toybox.views import tile
 from systems.geco import targets as geco_data
 from systems.geco.evaluation import BASELINES
 from systems.geco.targets import ConditionImages, ImageFolder, TargetSampling, teacher_views
@@ -197,6 +198,29 @@ def test_score_distillation_brings_a_lost_generator_back(keys):
     steps(system, 15, 4e-3)
     with torch.no_grad():
         assert apart() < 0.8 * before
+
+
+def test_without_pairs_the_teacher_draws_nothing_in_the_first_stage(keys):
+    system = built("views", keys)
+    assert set(steps(system, 1)[0].losses) == {"views", "fake_score"} and system._targets is None
+
+
+@pytest.mark.parametrize("recompute", ["true", "false"])
+def test_pairs_are_half_the_squared_distance_to_the_teachers_views_of_the_same_noise(keys, recompute):
+    """One pair, so the one that is drawn; the generator starts as the teacher's one step."""
+    system = built("views", keys, "stages.views.pairs=0.5", f"stages.views.recompute={recompute}", "targets.count=1")
+    with torch.no_grad():
+        condition = system.teacher.condition(system.images[np.array([0])])
+        z = system.teacher.noise_for(system.config.targets.seed, 0)
+        apart = system.generator(z, condition) - system.teacher.encode(tile(system.slow_views(np.array([0]))))
+    loss = system.regression(generator(CPU, 0))
+    assert loss.item() == pytest.approx(0.5 * apart.square().sum().item(), rel=1e-4) and loss > 1e-3
+    torch.testing.assert_close(steps(system, 1)[0].losses["pairs"], 0.5 * loss)
+    with torch.no_grad():
+        before = system.regression(generator(CPU, 0))
+    for result in steps(system, 15, 1e-3):
+        assert result.losses["pairs"].isfinite()
+    assert system.regression(generator(CPU, 0)) < 0.9 * before
 
 
 def test_only_the_reconstructor_moves_in_the_second_stage(keys):
