@@ -52,7 +52,7 @@ def geco(config: Any, mixed: bool) -> Memory | None:
     teacher = half * (models["network"]["parameters"] + models["vae"]["parameters"] + VISION)
     frozen = (("teacher", teacher), ("reconstructor", 4 * sizes["parameters"]), ("generator", network))
     if hasattr(config, "guidance"):
-        if config.guidance.type != "vsd" or config.guidance.config.fake_score.type != "copy":
+        if config.guidance.type != "vsd" or config.guidance.config.fake_score.type != "copy" or config.pairs > 0:
             return None
         guided = config.batch * (1 if config.generator.scale == 1 else 2)
         kept = 0 if config.recompute else at(found["kept"], guided)
