@@ -1,10 +1,10 @@
-"""Compares GECO with its ablations on held-out toys: `python benchmarks/geco_ladder.py [--single FOLDER] [key=value
-...]`.
+"""Compares GECO with its ablations on held-out toys: `python benchmarks/geco_ladder.py [--distilled FOLDER] [--single
+FOLDER] [key=value ...]`.
 
-The shipped generator and reconstructor on 64 objects of known categories in held-out colours and on 64 of the three
-categories that were left out when the views' prior was trained: quality, sharpness of the unseen
-sides, seconds, and diversity over seeds (`systems/geco/evaluation.py`). `--single` adds a reconstructor of single
-images, what `priors/reconstructor-single.yaml` leaves. Keys replace the recipe's; `--out` takes the pictures.
+The shipped generator and reconstructor on 64 objects of known categories in held-out colours: quality, sharpness of the
+unseen sides, seconds, and diversity over seeds (`systems/geco/evaluation.py`). `--distilled` adds the reconstructor that
+a run of both stages leaves, `--single` one of single images, what `priors/reconstructor-single.yaml` leaves. Keys
+replace the recipe's; `--out` takes the pictures.
 """
 
 import argparse
@@ -21,12 +21,11 @@ from systems.geco.evaluation import BASELINES
 from threestudio_like.config.loading import load
 from threestudio_like.config.recipe import parse_recipe
 from threestudio_like.engine.run import Run
-from threestudio_like.experiments.statistics import difference, interval
+from threestudio_like.experiments.statistics import difference
 
 SHIPPED = [
     "generator.lora=null",
     "generator.weights=priors/weights/geco/generator",
-    "reconstructor.weights=priors/weights/geco/reconstructor",
 ]
 FIGURES = {
     "psnr": ".2f",
@@ -45,37 +44,36 @@ FIGURES = {
 }
 
 
-def compared(folder: Path, split: str) -> str:
-    """Describes GECO less its slow teacher, object by object, with 95 % intervals."""
+COMPARED = (("without_stage_2", "one_step_teacher"), ("without_stage_2", "teacher"), ("geco", "without_stage_2"))
+
+
+def compared(folder: Path, split: str, one: str, other: str) -> str:
+    """Describes one baseline less another, object by object, with 95 % intervals."""
+
+    def figures(baseline: str, name: str) -> dict[tuple[str, int], float]:
+        objects = json.loads((folder / f"{baseline}-{split}.json".replace("_", "-")).read_text())
+        return {(str(i), 0): of_object[name] for i, of_object in enumerate(objects) if name in of_object}
+
     told = []
     for name in ("psnr", "ssim", "perceptual", "volume_iou"):
-        geco, teacher = (
-            {
-                (str(i), 0): one[name]
-                for i, one in enumerate(json.loads((folder / f"{baseline}-{split}.json").read_text()))
-                if name in one
-            }
-            for baseline in ("geco", "teacher")
-        )
-        more = difference(geco, teacher)
+        more = difference(figures(one, name), figures(other, name))
         told.append(
-            f"{name} {more.interval.mean:+.4f} [{more.interval.low:+.4f}, {more.interval.high:+.4f}] of "
-            f"{interval(teacher).mean:.4f}, p = {more.p:.3f}"
+            f"{name} {more.interval.mean:+.4f} [{more.interval.low:+.4f}, {more.interval.high:+.4f}], p = {more.p:.3f}"
         )
-    return "GECO over its teacher: " + "; ".join(told)
+    return f"{one} over {other}: ".replace("_", " ") + "; ".join(told)
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("keys", nargs="*")
+    parser.add_argument("--distilled")
     parser.add_argument("--single")
     parser.add_argument("--baselines", nargs="+", choices=BASELINES)
     parser.add_argument("--out", type=Path, default=Path("outputs/geco_ladder"))
     given = parser.parse_args()
+    folders = {"geco": given.distilled, "single_image": given.single}
     baselines = [
-        baseline
-        for baseline in BASELINES
-        if (baseline != "single_image" or given.single) and baseline in (given.baselines or BASELINES)
+        baseline for baseline in given.baselines or BASELINES if baseline not in folders or folders[baseline] is not None
     ]
     keys = [
         *SHIPPED,
@@ -83,6 +81,7 @@ def main() -> None:
         "evaluation.diverse=8",
         "evaluation.seeds=4",
         f"evaluation.baselines={baselines}",
+        *([f"reconstructor.weights={given.distilled}"] if given.distilled else []),
         *([f"evaluation.single={given.single}"] if given.single else []),
         f"out={given.out}",
         *given.keys,
@@ -103,8 +102,9 @@ def main() -> None:
                 for value, form in zip(values, FIGURES.values(), strict=True)
             ]
             print(f"| {baseline.replace('_', ' ')} | {' | '.join(shown)} |")
-        if {"geco", "teacher"} <= set(baselines):
-            print("\n" + compared(given.out, name.replace("_", "-")))
+        for pair in COMPARED:
+            if set(pair) <= set(baselines):
+                print("\n" + compared(given.out, name, *pair))
     if system.config.evaluation.diverse and "teacher_diversity" in metrics:
         print(
             f"\ndiversity of the unseen sides: teacher {metrics['teacher_diversity']:.4f}, "

@@ -72,7 +72,8 @@ class Generation:
     """Configures generation in one pass, and how its results are shown."""
 
     weights: str | None = None
-    """A folder with `generator/` and `reconstructor/`, as a run leaves; the recipe's own weights where null."""
+    """A folder with `generator/` and `reconstructor/`, as a run leaves; the recipe's own weights where null, and the
+    recipe's own reconstructor where the folder has none."""
     text: TextToImage | None = None
     """The prior that draws prompts; without it only images can be given."""
     loading: ImageLoading = field(default_factory=ImageLoading)
@@ -155,16 +156,15 @@ def load_pipeline(config, device: torch.device) -> ImageTo3D:
     if weights is not None:
         weights = find_whole(weights) or weights  # a folder, or a name on the hub
 
-    def at(part, otherwise):
-        return otherwise if weights is None else f"{weights}/{part}"
-
     if weights is None and config.generator.weights is None:
         log.warning(
             "neither generation.weights nor generator.weights names a generator: this is the teacher's one step"
         )
-    of = OneStepConfig(config.generator.scale, None, at("generator", config.generator.weights))
-    generator = OneStepGenerator(prior, of).ready(prior.dtype)
-    folder = at("reconstructor", config.reconstructor.weights or config.reconstructor.pretrained)
+    place = config.generator.weights if weights is None else f"{weights}/generator"
+    generator = OneStepGenerator(prior, OneStepConfig(config.generator.scale, None, place)).ready(prior.dtype)
+    folder = config.reconstructor.weights or config.reconstructor.pretrained
+    if weights is not None and Path(weights, "reconstructor").exists():
+        folder = f"{weights}/reconstructor"
     reconstructor = Reconstructor.load(folder).to(device).eval().requires_grad_(False)
     return ImageTo3D(prior, generator, reconstructor, config.data.views, config.generation)
 

@@ -48,6 +48,7 @@ def test_the_generator_starts_from_the_teachers_noises_of_the_same_images(tmp_pa
     condition, scale, steps, z, *rest, seed = teacher.sampled[0]
     assert (scale, steps, rest) == (4.0, 7, [0.5, 2]) and len(z.unique()) == 5
     own = SimpleNamespace(teacher=teacher, images=images, device="cpu", config=SimpleNamespace(targets=sampling))
+    own.target_inputs = lambda chosen: GecoScene.target_inputs(own, chosen)
     own.generator = lambda z, condition: made.append((z, condition)) or z
     assert GecoScene.fast_views(own, np.arange(5)).shape == (5, 6, 3, 4, 4)
     assert torch.equal(made[0][0], z) and torch.equal(made[0][1], condition) and len(condition.unique()) == 2

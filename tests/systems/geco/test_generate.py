@@ -4,6 +4,7 @@ import csv
 import json
 import os
 import shlex
+import shutil
 import signal
 from unittest.mock import create_autospec
 
@@ -18,12 +19,15 @@ import launch
 from priors.backbones.base import Backbone
 from priors.backbones.multiview import FoldedMultiview
 from priors.generator import OneStepConfig, OneStepGenerator
+from priors.reconstructor import Reconstructor
 from systems.geco import drawing
 from systems.geco import generate as generation
 from systems.geco.generate import means, unique_names
-from systems.geco.pipeline import Generation, TextToImage
+from systems.geco.pipeline import Generation, TextToImage, load_pipeline
 from tests.export.gltf import gltf_tree
 from tests.tiny import picture, tiny_reconstructor
+from threestudio_like.config.loading import load
+from threestudio_like.config.recipe import parse_recipe
 from threestudio_like.config.registry import Component
 from threestudio_like.engine.record import git_revision
 
@@ -214,6 +218,20 @@ def test_a_text_is_drawn_until_its_object_can_be_cut_out(tmp_path, monkeypatch, 
     drawing.draw_object(backbone, config, "a red duck", 7, tmp_path / "drawn.png", 16)
     assert asked == [(7, attempt) for attempt in range(min(good + 1, 5))]
     assert np.allclose(np.asarray(Image.open(tmp_path / "drawn.png")) / 255, keyed if good < 5 else noise, atol=0.01)
+
+
+@pytest.mark.parametrize("has_its_own", [True, False])
+def test_without_a_reconstructor_beside_the_generator_the_recipes_is_taken(keys, models, tmp_path, has_its_own):
+    weights = next(key.split("=")[1] for key in keys if key.startswith("generation.weights="))
+    other = shutil.copytree(weights, tmp_path / "weights")
+    if not has_its_own:
+        shutil.rmtree(other / "reconstructor")
+    tiny_reconstructor(tmp_path / "recipes", seed=1)
+    more = [f"generation.weights={other}", f"reconstructor.pretrained={tmp_path / 'recipes'}"]
+    recipe = parse_recipe(load("geco.yaml", [*keys, *more]), "geco")
+    found = load_pipeline(recipe.stages["scene"].config, torch.device("cpu")).reconstructor.state_dict()
+    expected = Reconstructor.load(other / "reconstructor" if has_its_own else tmp_path / "recipes").state_dict()
+    assert all(torch.equal(found[name], expected[name]) for name in expected)
 
 
 @pytest.mark.parametrize(
