@@ -9,6 +9,7 @@ import argparse
 import shutil
 from pathlib import Path
 
+import torch
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
@@ -35,7 +36,7 @@ def average(out: Path, folders: list[Path]) -> None:
             metadata = file.metadata()
         models = [load_file(folder / name) for folder in folders]
         mean = {
-            key: (sum(model[key].double() for model in models) / len(models)).to(tensor.dtype)
+            key: torch.stack([model[key].double() for model in models]).mean(0).to(tensor.dtype)
             for key, tensor in models[0].items()
         }
         save_file(mean, out / name, metadata)
