@@ -2,8 +2,8 @@
 FOLDER] [key=value ...]`.
 
 The shipped generator and reconstructor on 64 objects of known categories in held-out colours: quality, sharpness of the
-unseen sides, seconds, and diversity over seeds (`systems/geco/evaluation.py`). `--distilled` adds the reconstructor that
-a run of both stages leaves, `--single` one of single images, what `priors/reconstructor-single.yaml` leaves. Keys
+unseen sides, seconds, and diversity over seeds (`systems/geco/evaluation.py`). `--distilled` adds the reconstructor
+that a run of both stages leaves, `--single` one of single images, what `priors/reconstructor-single.yaml` leaves. Keys
 replace the recipe's; `--out` takes the pictures.
 """
 
@@ -73,7 +73,9 @@ def main() -> None:
     given = parser.parse_args()
     folders = {"geco": given.distilled, "single_image": given.single}
     baselines = [
-        baseline for baseline in given.baselines or BASELINES if baseline not in folders or folders[baseline] is not None
+        baseline
+        for baseline in given.baselines or BASELINES
+        if baseline not in folders or folders[baseline] is not None
     ]
     keys = [
         *SHIPPED,

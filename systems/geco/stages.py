@@ -102,7 +102,7 @@ class GecoViews(Geco):
         return self.generator(z, condition)
 
     def regression(self, generator: torch.Generator) -> Float[Tensor, ""]:
-        """Computes half the squared distance to the teacher's views from the same noises, averaged over the B images."""
+        """Computes half the squared distance to the teacher's views from the same noises, averaged over the images."""
         chosen = self.share(self.config.targets.count, generator)
         with torch.no_grad():
             condition, z = self.target_inputs(chosen)

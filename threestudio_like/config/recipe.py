@@ -41,8 +41,8 @@ class Recipe:
 def parse_recipe(plain: dict, name: str) -> Recipe:
     """Reads plain data.
 
-    Keys that are not the run's are shared by all stages; without `stages:` there is one, `main`. A stage that is null is
-    left out.
+    Keys that are not the run's are shared by all stages; without `stages:` there is one, `main`. A stage that is null
+    is left out.
     """
     run, stages, changes = read_run(plain), {}, list(getattr(plain, "changes", ()))
     for stage, block in read_blocks(plain, name, run, changes).items():
