@@ -8,7 +8,7 @@ from threestudio_like.errors import UserError
 from threestudio_like.utils.files import write_json
 from threestudio_like.utils.paths import WEIGHTS
 
-TRAINED = ("toybox", "agp", "multiview", "reconstructor", "geco/generator", "geco/reconstructor")
+TRAINED = ("toybox", "agp", "multiview", "reconstructor", "geco/generator")
 """The shipped weights that have not seen the held-out pairs; the scorer, which judges, has seen all."""
 
 

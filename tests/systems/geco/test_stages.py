@@ -32,6 +32,7 @@ CPU = torch.device("cpu")
 TINY = [
     "generator={scale: 4.0, lora: null}",
     "stages.views.guidance.scale=4.0",
+    "stages.views.pairs=0.0",
     "data.views={count: 4, held_out_count: 2, size: 16, samples: 1}",
     "data.samples=1",
     "data.targets=2",
