@@ -1,9 +1,9 @@
 """Judges what GECO makes of true images: `python -m benchmarks.geco_images [--count 64] [--as-taken] [key=value ...]`.
 
 Individuals that no model was shown, of all categories in held-out colours, each made from one true image that is framed
-as a user's (`--as-taken`: as it was photographed) and judged by eight views: whether the scorer finds its caption among
-all colour x category pairs, its shape among all categories, and one object from all sides; then its volume IoU. Means
-with 95 % intervals, and what was seen in place of what was given. Keys replace those of `geco.yaml`.
+as a user's (`--as-taken`: as it was photographed) and judged by the scorer: whether it finds the caption among all
+colour x category pairs and the bare shape among all categories, on four views, and one object on 24; then by volume
+IoU. Means with 95 % intervals, and which captions were not found. Keys replace those of `geco.yaml`.
 """
 
 import argparse
@@ -24,7 +24,7 @@ from threestudio_like.config.loading import load
 from threestudio_like.config.recipe import parse_recipe
 from threestudio_like.data.framing import reframe
 from threestudio_like.data.images import ImageLoading
-from threestudio_like.data.toybox.catalogue import caption
+from threestudio_like.data.toybox.catalogue import CATEGORIES, caption
 from threestudio_like.data.toybox.multiview import MultiviewSet
 from threestudio_like.data.toybox.reconstruction import ReconstructionSet
 from threestudio_like.errors import NoSurfaceError
@@ -57,6 +57,8 @@ def main() -> None:
             seen["volume_iou"] = compare(made.mesh.to_trimesh(), objects.mesh(i).to_trimesh()).volume_iou
         except NoSurfaceError:
             seen = dict.fromkeys(FIGURES, 0.0)
+            if not CATEGORIES[toy.category].has_front:
+                del seen["consistent"]
         if not seen["color_correct"]:
             print(f"not seen as {prompt} ({i})", flush=True)
         for name in FIGURES:

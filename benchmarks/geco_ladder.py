@@ -72,6 +72,8 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=Path("outputs/geco_ladder"))
     given = parser.parse_args()
     folders = {"geco": given.distilled, "single_image": given.single}
+    if missing := [name for name in given.baselines or () if folders.get(name, "") is None]:
+        parser.error(f"{missing[0]}: give its reconstructor's folder, by --distilled or --single")
     baselines = [
         baseline
         for baseline in given.baselines or BASELINES

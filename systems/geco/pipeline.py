@@ -165,6 +165,8 @@ def load_pipeline(config, device: torch.device) -> ImageTo3D:
     folder = config.reconstructor.weights or config.reconstructor.pretrained
     if weights is not None and Path(weights, "reconstructor").exists():
         folder = f"{weights}/reconstructor"
+    elif weights is not None:
+        log.info("%s has no reconstructor; the recipe's is taken: %s", weights, folder)
     reconstructor = Reconstructor.load(folder).to(device).eval().requires_grad_(False)
     return ImageTo3D(prior, generator, reconstructor, config.data.views, config.generation)
 

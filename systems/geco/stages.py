@@ -10,7 +10,7 @@ fake_score q, which learns the score of what G makes. Every step moves both, eac
 
 This is variational score distillation (`priors/guidance/vsd.py`) of a generator instead of a scene; any guidance can
 take its place. `pairs` adds the regression of DMD (Yin et al. 2023, arXiv 2311.18828, section 3.3) to what the teacher
-draws in many deterministic steps from the same z, without which G soon leaves out what z could change:
+draws in many deterministic steps from the same z, so that z changes G's views as the teacher's:
 
     pairs / 2 || G(z, image) - p(z, image) ||^2
 
