@@ -46,8 +46,8 @@ class ImageFolder:
 class TargetSampling:
     """The teacher's samples that the stages learn from.
 
-    `count` pairs of an image and a noise, each of them the start of `steps` steps of DDIM under guidance by `scale`, all
-    above the share `denoising_end` of the timesteps, and then the mean of `draws` looks. Where `count` exceeds the
+    `count` pairs of an image and a noise, each of them the start of `steps` steps of DDIM under guidance by `scale`,
+    all above the share `denoising_end` of the timesteps, and then the mean of `draws` looks. Where `count` exceeds the
     number of images, images are taken again with other noises.
     """
 
