@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from priors.backbones.base import Condition
 from priors.backbones.multiview import MultiviewBackbone
-from priors.guidance.fake_score import UNET, WEIGHTS, load_unet, trainable_copy
+from priors.guidance.fake_score import UNET, WEIGHTS, load_unet, save_adapter, trainable_copy
 from threestudio_like.config.ranges import Count, NonNegative
 from threestudio_like.config.registry import configure
 from threestudio_like.errors import UserError, brief
@@ -92,7 +92,7 @@ class OneStepGenerator(nn.Module):
         `UNet2DConditionModel.load_lora_adapter` reads the latter.
         """
         if self.low_rank:
-            self.backbone.unet.save_lora_adapter(folder, adapter_name=ADAPTER, weight_name=WEIGHTS)
+            save_adapter(self.backbone.unet, ADAPTER, folder)
         else:
             copy.deepcopy(self.unet).half().cpu().save_pretrained(folder / UNET)
 

@@ -132,10 +132,16 @@ class LoRA(FakeScore):
         """
         from safetensors.torch import save_file
 
-        self.backbone.unet.save_lora_adapter(folder, adapter_name=ADAPTER, weight_name=WEIGHTS)
+        save_adapter(self.backbone.unet, ADAPTER, folder)
         save_file(
             {name: tensor.contiguous() for name, tensor in self.camera.state_dict().items()}, folder / CAMERA_WEIGHTS
         )
+
+
+def save_adapter(unet: nn.Module, name: str, folder: Path) -> None:
+    """Writes a U-Net's adapter of that name as `pytorch_lora_weights.safetensors`."""
+    with pretrained.quiet():  # diffusers warns of a cast that it does not make
+        unet.save_lora_adapter(folder, adapter_name=name, weight_name=WEIGHTS)
 
 
 @torch.no_grad()

@@ -16,7 +16,7 @@ from threestudio_like.pretrained.hub import (
     missing,
     offline,
 )
-from threestudio_like.pretrained.loading import load, reading, without_place
+from threestudio_like.pretrained.loading import load, quiet, reading, without_place
 from threestudio_like.pretrained.model import DTYPES, TEXT_ENCODERS, TOKENIZERS, WEIGHTS, ModelConfig, dtype_on
 
 __all__ = [
@@ -36,6 +36,7 @@ __all__ = [
     "local",
     "missing",
     "offline",
+    "quiet",
     "read_json",
     "reading",
     "refuse_special",

@@ -19,7 +19,7 @@ def load(kind: type[Any], folder: Path, part: str, variant: str | None, dtype: t
 
     place = folder / part
     named = {"dtype": dtype} if issubclass(kind, transformers.PreTrainedModel) else {"torch_dtype": dtype}
-    with reading(place, f"a {kind.__name__}"), _quiet():
+    with reading(place, f"a {kind.__name__}"), quiet():
         model, report = kind.from_pretrained(
             place,
             variant=variant if files_of(place, WEIGHTS[part], variant) else None,
@@ -60,8 +60,8 @@ def reading(place: Path, what: str) -> Iterator[None]:
 
 
 @contextmanager
-def _quiet():
-    """The libraries print tables and bars about what is told here in one sentence; they are silent meanwhile."""
+def quiet() -> Iterator[None]:
+    """Silences diffusers and transformers, which print tables and bars about what is told here in one sentence."""
     import diffusers
     import transformers
 

@@ -1,5 +1,6 @@
 """VSD recovers a mixture where SDS collapses; its fake score is an adapter that starts as the prior."""
 
+import logging
 from dataclasses import replace
 
 import pytest
@@ -195,6 +196,20 @@ def test_an_adapted_layer_adds_the_product_scaled_by_alpha_over_rank(models):
         backbone.unet.enable_adapters()
         added = layer(x) - layer.base_layer(x)
         torch.testing.assert_close(added, 6 / 2 * x @ down.weight.mT @ up.weight.mT, msg=lambda why: f"{name}: {why}")
+
+
+def test_an_adapter_is_saved_without_a_word(models, tmp_path, caplog):
+    """Diffusers warns of a cast that it does not make."""
+    fake_score = LoRA(PixelBackbone("cpu", PixelBackbone.Config(str(models("toybox")))), LoRA.Config(rank=2))
+    library = logging.getLogger("diffusers")
+    library.addHandler(caplog.handler)
+    try:
+        fake_score.save(tmp_path)
+        assert not caplog.records
+        fake_score.backbone.unet.to(torch.float32)
+        assert "float32" in caplog.text
+    finally:
+        library.removeHandler(caplog.handler)
 
 
 def test_a_saved_adapter_goes_on_and_a_foreign_one_is_refused(models, tmp_path):
