@@ -61,7 +61,7 @@ def reading(place: Path, what: str) -> Iterator[None]:
 
 @contextmanager
 def quiet() -> Iterator[None]:
-    """Silences diffusers and transformers, which print tables and bars about what is told here in one sentence."""
+    """Silences diffusers and transformers, whose tables, bars and warnings say what is told elsewhere, or is not so."""
     import diffusers
     import transformers
 
