@@ -40,7 +40,8 @@ class Familiarity:
         fitted, others = features.double().tensor_split([round(FITTED * len(features))])
         mean, covariance = fitted.mean(0), torch.cov(fitted.T)
         added = SHRINKAGE * covariance.diagonal().mean() * torch.eye(len(mean), dtype=torch.double)
-        made = Familiarity(mean.float(), torch.linalg.inv(covariance + added).float(), torch.tensor(0.0))
+        precision = torch.linalg.inv(covariance + added).float().contiguous()  # as it is read: strides decide rounding
+        made = Familiarity(mean.float(), precision, torch.tensor(0.0))
         limit = made.distance(others.float()).quantile(1 - false_alarms)
         return Familiarity(made.mean, made.precision, limit)
 
@@ -51,7 +52,7 @@ class Familiarity:
 
     def save(self, folder: Path) -> None:
         """Writes the statistic into a prior's folder."""
-        save_file({name: tensor.contiguous() for name, tensor in vars(self).items()}, folder / FILE)
+        save_file(dict(vars(self)), folder / FILE)
 
     @staticmethod
     def load(folder: Path) -> "Familiarity | None":
